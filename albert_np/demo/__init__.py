@@ -1,0 +1,1 @@
+"""The embedded model: what `from_pretrained("demo")` loads, with no network."""
