@@ -1,5 +1,54 @@
-"""ALBERT (A Lite BERT) from scratch in NumPy and Numba, with no deep-learning framework."""
+"""ALBERT (A Lite BERT) from scratch in NumPy and Numba, with no deep-learning framework.
+
+    from albert_np import AlbertTokenizer, AlbertForMaskedLM, pipeline
+
+Importing this package imports NumPy and nothing heavier; each name below loads its module when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from albert_np.version import __version__
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from albert_np.config import AlbertConfig as AlbertConfig
+    from albert_np.model import AlbertForMaskedLM as AlbertForMaskedLM
+    from albert_np.model import AlbertForMultipleChoice as AlbertForMultipleChoice
+    from albert_np.model import AlbertForPreTraining as AlbertForPreTraining
+    from albert_np.model import AlbertForQuestionAnswering as AlbertForQuestionAnswering
+    from albert_np.model import AlbertForSequenceClassification as AlbertForSequenceClassification
+    from albert_np.model import AlbertForTokenClassification as AlbertForTokenClassification
+    from albert_np.model import AlbertModel as AlbertModel
+    from albert_np.outputs import AlbertForPreTrainingOutput as AlbertForPreTrainingOutput
+    from albert_np.pipelines import pipeline as pipeline
+    from albert_np.tokenizer import AlbertTokenizer as AlbertTokenizer
+    from albert_np.tokenizer import AlbertTokenizerFast as AlbertTokenizerFast
+
+_HOME = {
+    "AlbertConfig": "config",
+    "AlbertForMaskedLM": "model",
+    "AlbertForMultipleChoice": "model",
+    "AlbertForPreTraining": "model",
+    "AlbertForPreTrainingOutput": "outputs",
+    "AlbertForQuestionAnswering": "model",
+    "AlbertForSequenceClassification": "model",
+    "AlbertForTokenClassification": "model",
+    "AlbertModel": "model",
+    "AlbertTokenizer": "tokenizer",
+    "AlbertTokenizerFast": "tokenizer",
+    "pipeline": "pipelines",
+}
+
+__all__ = ["__version__", *_HOME]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'albert_np' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"albert_np.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,216 @@
+"""Added tokens: strings that tokenization keeps whole, such as [MASK], and how text is cut at them.
+
+The rules are those of transformers 4.57.6, tokenization_utils.py (Trie, PreTrainedTokenizer.tokenize).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+# str.strip() takes these four controls for whitespace, the `tokenizers` library does not; only spans can tell
+_PYTHON_ONLY_SPACE = "\x1c\x1d\x1e\x1f"
+
+
+@dataclass(frozen=True)
+class AddedToken:
+    """A token and how it meets the text around it; fields and defaults as in the `tokenizers` library."""
+
+    content: str
+    single_word: bool = False  # only where no letter touches it
+    lstrip: bool = False  # takes the whitespace on its left with it
+    rstrip: bool = False
+    normalized: bool | None = None  # None: the opposite of special
+    special: bool = False  # left out by decode(skip_special_tokens=True)
+
+    def __post_init__(self):
+        if self.normalized is None:
+            object.__setattr__(self, "normalized", not self.special)
+
+    def __str__(self) -> str:
+        return self.content
+
+    def to_json(self) -> dict:
+        """The dict that added_tokens_decoder of tokenizer_config.json holds."""
+        names = ("content", "lstrip", "normalized", "rstrip", "single_word", "special")
+        return {name: getattr(self, name) for name in names}
+
+
+def parse_added_token(value, what: str) -> AddedToken | str:
+    """A str, an AddedToken or a dict of its fields, checked; `what` names it in the ValueError."""
+    if isinstance(value, dict):
+        fields = {key: item for key, item in value.items() if key != "__type"}
+        unknown = set(fields) - {"content", "single_word", "lstrip", "rstrip", "normalized", "special"}
+        if unknown or "content" not in fields:
+            raise ValueError(
+                f"{what} must be a str or an object with content, lstrip, rstrip, single_word, normalized and special; "
+                f"got the keys {sorted(map(str, value))}"
+            )
+        for key, item in fields.items():
+            expected = str if key == "content" else bool
+            if not isinstance(item, expected):
+                raise ValueError(f"{what}: {key} must be a {expected.__name__}; got {item!r:.80}")
+        value = AddedToken(**fields)
+    if not isinstance(value, (str, AddedToken)):
+        raise ValueError(f"{what} must be a str or an object with content, lstrip, …; got {value!r:.80}")
+    if not str(value):
+        raise ValueError(f"{what} is an empty string, which would match everywhere")
+    try:
+        str(value).encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{what} holds a lone surrogate at position {error.start}") from error
+    return value
+
+
+class Cutter:
+    """Cuts text at a fixed set of tokens, as transformers' Trie.split: the text of the parts, in order, is the text."""
+
+    def __init__(self, tokens: Iterable[str]):
+        self.tokens = sorted(set(tokens))
+        contained = any(a != b and a in b for a in self.tokens for b in self.tokens)
+        # Where no token is part of another, the first token to match is the only one that can, and a regular expression
+        # gives the same cuts as the walk below, in C.
+        self._pattern = None if contained or not self.tokens else re.compile("|".join(map(re.escape, self.tokens)))
+        self._trie: dict = {}
+        for token in self.tokens:
+            node = self._trie
+            for char in token:
+                node = node.setdefault(char, {})
+            node[""] = True  # a token ends here
+
+    def cut(self, text: str) -> list[tuple[int, int]]:
+        """Spans (start, end) of the parts of text, none of them empty; each token found is a part of its own."""
+        if self._pattern is not None:
+            found = [match.span() for match in self._pattern.finditer(text)]
+        else:
+            found = self._walk(text) if self.tokens else []
+        parts, at = [], 0
+        for start, end in found:
+            # the walk can ask for an end before the start; transformers skips such a cut too
+            for stop in (start, end):
+                if stop > at:
+                    parts.append((at, stop))
+                    at = stop
+        if at < len(text):
+            parts.append((at, len(text)))
+        return parts
+
+    def _walk(self, text: str) -> list[tuple[int, int]]:
+        """Matches as transformers finds them where tokens contain one another: leftmost, then longest, with one oddity.
+
+        `open` holds the partial matches by their start. When one completes, an earlier one that is still open may look
+        ahead and win; it does so from the next character even if the present one has just broken it. That is how 4.57.6
+        behaves, and so an "earlier match" need not be a token at all.
+        """
+        found: list[tuple[int, int]] = []
+        open_: dict[int, dict] = {}
+        skip = 0
+        for at, char in enumerate(text):
+            if at < skip:
+                continue
+            broken, complete = [], None
+            for start, node in open_.items():
+                if "" in node:
+                    complete = start
+                    break
+                if char in node:
+                    open_[start] = node[char]
+                else:
+                    broken.append(start)
+            if complete is None:
+                for start in broken:
+                    del open_[start]
+            else:
+                start, end, skip = self._longest(text, at, open_, complete, skip)
+                found.append((start, end))
+                open_ = {}
+            if at >= skip and char in self._trie:
+                open_[at] = self._trie[char]
+        for start, node in open_.items():
+            if "" in node:
+                found.append((start, len(text)))
+                break
+        return found
+
+    @staticmethod
+    def _longest(text: str, at: int, open_: dict[int, dict], start: int, skip: int) -> tuple[int, int, int]:
+        """The match to take when the one from `start` completed before text[at], and where scanning goes on."""
+        end = at
+        for earlier, node in list(open_.items()):
+            if earlier > start:
+                break
+            # matches before `start` have already taken text[at]
+            look = end = at + 1 if earlier < start else at
+            if "" in node:
+                start, end, skip = earlier, look, look
+            while look < len(text) and text[look] in node:
+                node = node[text[look]]
+                look += 1
+                if "" in node:
+                    start, end, skip = earlier, look, look
+        return start, end, skip
+
+
+@dataclass
+class Part:
+    """A stretch of text between or at added tokens: its characters, and where each one was."""
+
+    text: str
+    spans: list[tuple[int, int]]  # the runs of the text it was cut from whose characters it is made of, in order
+    token: AddedToken | None  # set where the part is that token
+    claimed: tuple[int, int] = (0, 0)  # span of the token with the whitespace it took from its neighbours
+
+
+def split_on_added_tokens(text: str, cutter: Cutter, tokens: dict[str, AddedToken]) -> list[Part]:
+    """Cut text at its added tokens and let them strip their neighbours.
+
+    Source: transformers 4.57.6 tokenization_utils.py, the middle of PreTrainedTokenizer.tokenize: what it does in which
+    order decides odd cases (a token that strips away the space a single_word token needs), so the order is kept.
+    """
+    cuts = cutter.cut(text)
+    parts = [Part(text[a:b], [(a, b)], tokens.get(text[a:b]), (a, b)) for a, b in cuts]
+    for i in range(len(parts)):
+        # looked up anew: a neighbour that was joined to this part may have changed what it says
+        token = tokens.get(parts[i].text)
+        if token is None:
+            continue
+        left = parts[i - 1] if i > 0 else None
+        right = parts[i + 1] if i + 1 < len(parts) else None
+        # single_word looks at the neighbours as they were before this token stripped them
+        left_touches = bool(left and left.text and left.text[-1] != " ")
+        right_touches = bool(right and right.text and right.text[0] != " ")
+        if token.rstrip and right and right.text:
+            _strip_start(right, parts[i])
+        if token.lstrip and left and left.text:
+            _strip_end(left, parts[i])
+        if token.single_word and left_touches and left:
+            left.text += parts[i].text
+            left.spans += parts[i].spans
+            parts[i].text, parts[i].spans = "", []
+        elif token.single_word and right_touches and right:
+            right.text = parts[i].text + right.text
+            right.spans = parts[i].spans + right.spans
+            parts[i].text, parts[i].spans = "", []
+    for part in parts:
+        part.token = tokens.get(part.text)
+    return [part for part in parts if part.text]
+
+
+def _strip_end(part: Part, token: Part) -> None:
+    kept = part.text.rstrip()
+    removed = part.text[len(kept) :]
+    spaces = len(removed) - len(removed.rstrip(removed.strip(_PYTHON_ONLY_SPACE) or " "))
+    part.text = kept
+    start, end = part.spans[-1]
+    part.spans[-1] = (start, max(start, end - len(removed)))
+    token.claimed = (token.claimed[0] - spaces, token.claimed[1])
+
+
+def _strip_start(part: Part, token: Part) -> None:
+    kept = part.text.lstrip()
+    removed = len(part.text) - len(kept)
+    part.text = kept
+    start, end = part.spans[0]
+    part.spans[0] = (min(end, start + removed), end)
+    token.claimed = (token.claimed[0], token.claimed[1] + removed)

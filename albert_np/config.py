@@ -1,0 +1,303 @@
+"""AlbertConfig, and the legend of shape letters that every def line, kernel, test and document uses.
+
+    B  batch          T  tokens of one sequence     R  rows: the tokens of all sequences together
+    E  embedding_size H  hidden_size                I  intermediate_size    V  vocab_size
+    N  num_attention_heads                          D  head size, H = N·D
+    L  num_hidden_layers                            G  num_hidden_groups
+    P  max_position_embeddings                      S  type_vocab_size      K  num_labels
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from albert_np import hub
+from albert_np.files import read_json, write_atomically
+
+CONFIG_NAME = "config.json"
+MAX_CONFIG_BYTES = 10 * 1024 * 1024  # a thousand times a real one; ids of labels are what makes them long
+MAX_LAYERS = 1_000  # layers share their weights, so no file size bears witness to L: a wrong L only runs forever
+MAX_LAYER_COPIES = 4_096  # G · inner_group_num, each of which is sixteen tensors by name
+
+ACTIVATIONS = (
+    "gelu_new", "gelu_pytorch_tanh", "gelu", "gelu_python", "gelu_fast", "relu", "silu", "swish", "tanh",
+)  # fmt: skip
+POSITION_TYPES = ("absolute", "relative_key", "relative_key_query")
+PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
+
+# What transformers 4.57.6 and 5.x also write for an encoder, with the defaults they share. They change nothing here.
+PASSIVE_DEFAULTS: dict[str, Any] = {
+    "torchscript": False,
+    "is_encoder_decoder": False,
+    "is_decoder": False,
+    "add_cross_attention": False,
+    "cross_attention_hidden_size": None,
+    "tie_encoder_decoder": False,
+    "finetuning_task": None,
+    "task_specific_params": None,
+    "tokenizer_class": None,
+    "prefix": None,
+    "sep_token_id": None,
+    "decoder_start_token_id": None,
+    "transformers_version": None,
+    "dtype": None,
+    "_name_or_path": "",
+    "tf_legacy_loss": False,
+    "use_bfloat16": False,
+    # text generation, which an encoder never does
+    "max_length": 20, "min_length": 0, "do_sample": False, "early_stopping": False, "num_beams": 1,
+    "num_beam_groups": 1, "diversity_penalty": 0.0, "temperature": 1.0, "top_k": 50, "top_p": 1.0, "typical_p": 1.0,
+    "repetition_penalty": 1.0, "length_penalty": 1.0, "no_repeat_ngram_size": 0, "encoder_no_repeat_ngram_size": 0,
+    "bad_words_ids": None, "num_return_sequences": 1, "output_scores": False, "return_dict_in_generate": False,
+    "forced_bos_token_id": None, "forced_eos_token_id": None, "remove_invalid_values": False,
+    "exponential_decay_length_penalty": None, "suppress_tokens": None, "begin_suppress_tokens": None,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, init=False)
+class AlbertConfig:
+    """The shape of a model and the few numbers its arithmetic depends on (transformers 4.57.6 and 5.x, AlbertConfig).
+
+    Every keyword is a field of config.json. Defaults are transformers': those of albert-xxlarge-v2. Unknown keywords are
+    kept, readable as attributes and written back. Values are checked here, once; later code assumes them.
+    Raises ValueError, naming the field, the value and what is allowed.
+    """
+
+    vocab_size: int = 30000  # V
+    embedding_size: int = 128  # E: the factorised embedding of the paper's section 3.1
+    hidden_size: int = 4096  # H
+    num_hidden_layers: int = 12  # L: how often the shared layer is applied
+    num_hidden_groups: int = 1  # G: how many different layers there are; 1 is ALBERT's cross-layer sharing
+    num_attention_heads: int = 64  # N
+    intermediate_size: int = 16384  # I
+    inner_group_num: int = 1  # layers inside a group
+    hidden_act: str = "gelu_new"
+    hidden_dropout_prob: float = 0
+    attention_probs_dropout_prob: float = 0
+    max_position_embeddings: int = 512  # P
+    type_vocab_size: int = 2  # S
+    initializer_range: float = 0.02
+    layer_norm_eps: float = 1e-12
+    classifier_dropout_prob: float | None = 0.1
+    position_embedding_type: str = "absolute"
+    pad_token_id: int | None = 0
+    bos_token_id: int | None = 2
+    eos_token_id: int | list[int] | None = 3
+    tie_word_embeddings: bool = True
+    num_labels: int = 2  # K; config.json stores it as the length of id2label
+    id2label: dict[int, str] | None = None
+    label2id: dict[str, int] | None = None
+    problem_type: str | None = None
+    output_hidden_states: bool = False
+    output_attentions: bool = False
+    return_dict: bool = True
+    chunk_size_feed_forward: int = 0  # accepted, and without effect: chunks change no number
+    pruned_heads: dict | None = None
+    architectures: list[str] | None = None
+    extra: dict[str, Any] = field(default_factory=dict)  # keys this class does not know, kept as they came
+
+    model_type = "albert"
+
+    def __init__(self, *, max_layers: int = MAX_LAYERS, **values: Any) -> None:
+        known = {f.name: f.default for f in fields(self) if f.name != "extra"}
+        if "torch_dtype" in values:  # the older name; transformers lets `dtype` win
+            values.setdefault("dtype", values.pop("torch_dtype"))
+            values.pop("torch_dtype", None)
+        values.pop("model_type", None)
+        settings = known | {name: value for name, value in values.items() if name in known}
+        settings["num_labels"], settings["id2label"], settings["label2id"] = _labels(
+            values.get("num_labels"), values.get("id2label"), values.get("label2id")
+        )
+        settings["pruned_heads"] = settings["pruned_heads"] or {}
+        settings["extra"] = {name: value for name, value in values.items() if name not in known}
+        for name, value in settings.items():
+            object.__setattr__(self, name, value)
+        _check(self, max_layers)
+
+    def __getattr__(self, name: str) -> Any:  # only called for what is no field
+        extra = self.__dict__.get("extra", {})
+        if name in extra:
+            return extra[name]
+        if name in PASSIVE_DEFAULTS:
+            return PASSIVE_DEFAULTS[name]
+        raise AttributeError(f"AlbertConfig has no field {name!r}")
+
+    @property
+    def head_size(self) -> int:
+        """D = H / N."""
+        return self.hidden_size // self.num_attention_heads
+
+    def replace(self, **changes: Any) -> AlbertConfig:
+        """A copy with other values, checked again."""
+        # a new number of labels invents new names for them, unless they are given
+        if "num_labels" in changes and changes["num_labels"] != self.num_labels:
+            changes = {"id2label": None, "label2id": None} | changes
+        if "id2label" in changes:
+            changes = {"num_labels": None, "label2id": None} | changes
+        return AlbertConfig(**(self.to_dict() | {"num_labels": self.num_labels} | changes))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything config.json holds, in transformers' names; `AlbertConfig(**config.to_dict())` gives an equal one."""
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("extra", "num_labels")}
+        return copy.deepcopy(values | {"model_type": self.model_type} | self.extra)
+
+    def to_json_string(self) -> str:
+        # str: a dtype object given in Python is written as its name
+        return json.dumps(self.to_dict(), indent=2, sort_keys=True, default=str) + "\n"
+
+    def save_pretrained(self, folder: str | os.PathLike) -> None:
+        """Writes folder/config.json, making the folder where there is none."""
+        write_atomically(Path(folder) / CONFIG_NAME, self.to_json_string().encode())
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], **overrides: Any) -> AlbertConfig:
+        """The config of a parsed config.json. Raises ValueError where it is another model's."""
+        if not isinstance(values, Mapping):
+            raise ValueError(f"config.json must hold one JSON object; got {type(values).__name__}")
+        model_type = values.get("model_type", "albert")
+        if model_type != "albert":
+            raise ValueError(f"model_type must be 'albert'; this config.json says {model_type!r}, another architecture")
+        return cls(**_merged(values, overrides))
+
+    @classmethod
+    def from_pretrained(cls, name_or_path: str | os.PathLike, **options: Any) -> AlbertConfig:
+        """The config.json of a folder, "demo" or hub id.
+
+        options: revision, cache_dir, local_files_only, token, subfolder, force_download as in `hub.resolve`; every other
+        keyword replaces a value of the file. Raises OSError (no such file) or ValueError (what it says is refused).
+        """
+        where = {name: options.pop(name) for name in hub.OPTIONS if name in options}
+        path = hub.resolve(name_or_path, CONFIG_NAME, **where)
+        assert path is not None
+        try:
+            return cls.from_dict(read_json(path, MAX_CONFIG_BYTES), **options)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+
+
+def preset(size: str, **changes: Any) -> AlbertConfig:
+    """The published shapes: "base", "large", "xlarge", "xxlarge" (paper, table 1)."""
+    shapes = {
+        "base": {"hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 3072},
+        "large": {"hidden_size": 1024, "num_attention_heads": 16, "intermediate_size": 4096, "num_hidden_layers": 24},
+        "xlarge": {"hidden_size": 2048, "num_attention_heads": 16, "intermediate_size": 8192, "num_hidden_layers": 24},
+        "xxlarge": {"hidden_size": 4096, "num_attention_heads": 64, "intermediate_size": 16384},
+    }
+    if size not in shapes:
+        raise ValueError(f"size must be one of {', '.join(shapes)}; got {size!r}")
+    return AlbertConfig(**(shapes[size] | changes))
+
+
+def _check(config: AlbertConfig, max_layers: int) -> None:
+    """Every value that later code relies on; the message names the field, the value and what is allowed."""
+
+    def require(name: str, holds: bool, allowed: str) -> None:
+        if not holds:
+            raise ValueError(f"{name} must be {allowed}; got {_shown(getattr(config, name))}")
+
+    for name in (
+        "vocab_size", "embedding_size", "hidden_size", "num_hidden_layers", "num_hidden_groups", "num_attention_heads",
+        "intermediate_size", "inner_group_num", "max_position_embeddings", "type_vocab_size", "num_labels",
+    ):  # fmt: skip
+        value = getattr(config, name)
+        require(name, _is_int(value) and 0 < value < 2**31, "a positive int below 2³¹")
+    for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout_prob"):
+        value = getattr(config, name)
+        optional = name == "classifier_dropout_prob" and value is None
+        require(name, optional or (_is_real(value) and 0 <= value < 1), "a number in [0, 1)")
+    for name in ("layer_norm_eps", "initializer_range"):
+        value = getattr(config, name)
+        require(name, _is_real(value) and value > 0 and math.isfinite(value), "a finite number above 0")
+    for name in ("tie_word_embeddings", "output_hidden_states", "output_attentions", "return_dict"):
+        require(name, isinstance(getattr(config, name), bool), "true or false")
+    require("hidden_act", config.hidden_act in ACTIVATIONS, f"one of {', '.join(ACTIVATIONS)}")
+    require(
+        "position_embedding_type", config.position_embedding_type in POSITION_TYPES, f"one of {', '.join(POSITION_TYPES)}"
+    )
+    require("problem_type", config.problem_type in (None, *PROBLEM_TYPES), f"null or one of {', '.join(PROBLEM_TYPES)}")
+    chunk = config.chunk_size_feed_forward
+    require("chunk_size_feed_forward", _is_int(chunk) and chunk >= 0, "an int of 0 or more")
+    require("pruned_heads", config.pruned_heads == {}, "empty: pruned heads change the shapes of the shared layer")
+    names = config.architectures
+    is_names = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    require("architectures", names is None or is_names, "null or a list of class names")
+    for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
+        value = getattr(config, name)
+        several = name == "eos_token_id" and isinstance(value, list) and all(_is_int(v) for v in value)
+        require(name, value is None or several or _is_int(value), "null or an int")
+    pad = config.pad_token_id  # torch.nn.Embedding's padding_idx: negative counts from the end of the table
+    in_table = pad is None or -config.vocab_size <= pad < config.vocab_size
+    require("pad_token_id", in_table, f"null or inside the vocabulary (V = {config.vocab_size})")
+
+    H, N = config.hidden_size, config.num_attention_heads
+    require("num_attention_heads", H % N == 0, f"a divisor of hidden_size ({H})")
+    L, G = config.num_hidden_layers, config.num_hidden_groups
+    require(
+        "num_hidden_layers", max_layers >= L,
+        f"at most {max_layers} (shared weights leave no evidence of it in the file; max_layers= allows more)",
+    )  # fmt: skip
+    require("num_hidden_groups", G <= L, f"at most num_hidden_layers ({L}), or a group would never be used")
+    require(
+        "inner_group_num", G * config.inner_group_num <= MAX_LAYER_COPIES,
+        f"at most {MAX_LAYER_COPIES // G} with {G} groups ({MAX_LAYER_COPIES} stored layers in all)",
+    )  # fmt: skip
+
+
+def _labels(num_labels: Any, id2label: Any, label2id: Any) -> tuple[int, dict[int, str], dict[str, int]]:
+    """K and its two tables, from whichever is given. As transformers: names decide, LABEL_i where there are none."""
+    if num_labels is not None and not (_is_int(num_labels) and 0 < num_labels <= 1_000_000):
+        raise ValueError(f"num_labels must be a positive int, at most a million; got {_shown(num_labels)}")
+    if id2label is not None:
+        if not isinstance(id2label, Mapping) or not id2label:
+            raise ValueError(f"id2label must be a table from label number to name; got {_shown(id2label)}")
+        try:
+            names = {int(key): name for key, name in id2label.items()}
+        except (TypeError, ValueError):
+            raise ValueError(f"the keys of id2label must be label numbers; got {_shown(list(id2label))}") from None
+        if sorted(names) != list(range(len(names))) or not all(isinstance(name, str) for name in names.values()):
+            raise ValueError(f"id2label must name the labels 0, 1, 2 …, each with a str; got {_shown(id2label)}")
+        if num_labels is not None and num_labels != len(names):
+            raise ValueError(f"num_labels must equal the length of id2label ({len(names)}); got {num_labels}")
+    else:
+        names = {i: f"LABEL_{i}" for i in range(num_labels or 2)}
+        label2id = None if num_labels is not None else label2id
+    if label2id is None:
+        label2id = {name: i for i, name in names.items()}
+    elif not isinstance(label2id, Mapping) or not all(isinstance(k, str) and _is_int(v) for k, v in label2id.items()):
+        raise ValueError(f"label2id must be a table from name to label number; got {_shown(label2id)}")
+    return len(names), names, dict(label2id)
+
+
+def _merged(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """The file's values under the caller's: `num_labels=5` on a file with two label names drops those names."""
+    # `max_layers` is the caller's to give, never the file's; `extra` is our own word
+    file_values = {name: value for name, value in values.items() if name not in ("max_layers", "extra", "self")}
+    if overrides.get("num_labels") is not None and "id2label" not in overrides:
+        labels = file_values.get("id2label")
+        if not isinstance(labels, Mapping) or len(labels) != overrides["num_labels"]:
+            file_values.pop("id2label", None)
+            file_values.pop("label2id", None)
+    if "id2label" in overrides:
+        file_values.pop("num_labels", None)
+        file_values.pop("label2id", None)
+    return file_values | dict(overrides)
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)  # True would pass for the size 1
+
+
+def _is_real(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "…"

@@ -1,0 +1,97 @@
+"""(B,T,E) -> (B,T,H): the projection, and one layer applied again and again (Lan et al. 2019, section 3.1).
+
+Cross-layer sharing is the loop in `encoder`: L applications run through G stored groups, and G is 1 in every published
+ALBERT. The layer itself is BERT's (Vaswani et al. 2017, section 3.1; post-LayerNorm).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from albert_np.ops import Array, MaskMode
+from albert_np.run import Run, Weights
+
+
+@dataclass(frozen=True)
+class Attending:
+    """Who attends to whom, the same in every layer."""
+
+    allowed: Array  # (B,1,1|T,T) bool: may the query (row) see the key (column)?
+    positions: Array | None = None  # (T,) int: columns, for relative positions; None is 0 … T−1
+    head_mask: Array | None = None  # (applications, N): one factor a head
+    mask_mode: MaskMode = "uniform"
+
+
+def encoder(
+    run: Run, w: Weights, x: Array, attending: Attending, *, keep_hidden_states: bool, keep_attentions: bool
+) -> tuple[Array, tuple[Array, ...], tuple[Array, ...]]:  # (B,T,E) -> (B,T,H), L+1 × (B,T,H), applications × (B,N,T,T)
+    """transformers 4.57.6 modeling_albert.py, AlbertTransformer.forward.
+
+    One hidden state for the projected embeddings and one a layer; one attention array for each application of a stored
+    layer, of which a group has inner_group_num.
+    """
+    L, G = run.config.num_hidden_layers, run.config.num_hidden_groups
+    # the projection stands here even where E = H (google-research leaves it out there)
+    x = run.ops.linear(x, w.embedding_hidden_mapping_in.weight, w.embedding_hidden_mapping_in.bias)
+    run.record("encoder.embedding_hidden_mapping_in", x)
+
+    hidden_states, attentions, application = [x], [], 0
+    for i in range(L):
+        for layer in w.albert_layer_groups[group_of_layer(i, L, G)].albert_layers:
+            x, probs = albert_layer(run, layer, x, attending, application)
+            application += 1
+            if keep_attentions:
+                attentions.append(probs)
+        if keep_hidden_states:
+            hidden_states.append(x)
+    return x, tuple(hidden_states), tuple(attentions)
+
+
+def group_of_layer(i: int, L: int, G: int) -> int:
+    """The stored group that layer i applies: float division and all, as transformers. L = 18, G = 14, i = 9 gives 6."""
+    return int(i / (L / G))
+
+
+def albert_layer(
+    run: Run, w: Weights, x: Array, attending: Attending, application: int
+) -> tuple[Array, Array]:  # (B,T,H) -> (B,T,H), (B,N,T,T)
+    """Attention, then the feed-forward network, each added to its input and normalised.
+
+    LayerNorm(x + FFN(x)) with FFN(x) = act(x·W₁ + b₁)·W₂ + b₂ (Vaswani et al. 2017, eq. 2).
+    """
+    ops, config, at = run.ops, run.config, f"encoder.layer.{application}"
+    attended, probs = attention(run, w.attention, x, attending, application)
+    y = run.record(f"{at}.ffn", ops.linear(attended, w.ffn.weight, w.ffn.bias))
+    y = run.record(f"{at}.activation", ops.activation(y, config.hidden_act))
+    y = run.record(f"{at}.ffn_output", ops.linear(y, w.ffn_output.weight, w.ffn_output.bias))
+    # no dropout here: transformers 4.57.6 has the module and never calls it
+    norm = w.full_layer_layer_norm
+    y = ops.layer_norm(y + attended, norm.weight, norm.bias, config.layer_norm_eps)
+    return run.record(f"{at}.full_layer_layer_norm", y), probs
+
+
+def attention(
+    run: Run, w: Weights, x: Array, attending: Attending, application: int
+) -> tuple[Array, Array]:  # (B,T,H) -> (B,T,H), (B,N,T,T)
+    """LayerNorm(x + concat(headₙ)·Wᴼ + bᴼ), headₙ = softmax(qₙ·kₙᵀ/√D + mask)·vₙ (Vaswani et al. 2017, section 3.2)."""
+    ops, config, at = run.ops, run.config, f"encoder.layer.{application}.attention"
+    N, position_type = config.num_attention_heads, config.position_embedding_type
+    query = run.record(f"{at}.query", ops.linear(x, w.query.weight, w.query.bias))
+    key = run.record(f"{at}.key", ops.linear(x, w.key.weight, w.key.bias))
+    value = run.record(f"{at}.value", ops.linear(x, w.value.weight, w.value.bias))
+
+    query, key, value = (ops.split_heads(y, N) for y in (query, key, value))  # (B,T,H) -> (B,N,T,D)
+    table = w.distance_embedding.weight if position_type != "absolute" else None
+    scores = ops.attention_scores(query, key, table, attending.positions, position_type)
+    run.record(f"{at}.scores", scores)
+    probs = ops.masked_softmax(scores, attending.allowed, attending.mask_mode)
+    probs = ops.dropout(probs, config.attention_probs_dropout_prob, run.rng)  # whole tokens drop out of view
+    if attending.head_mask is not None:
+        probs = probs * attending.head_mask[application][:, None, None]
+    run.record(f"{at}.probs", probs)
+    context = run.record(f"{at}.context", ops.merge_heads(ops.attention_context(probs, value)))  # (B,T,H)
+
+    y = run.record(f"{at}.dense", ops.linear(context, w.dense.weight, w.dense.bias))
+    y = ops.dropout(y, config.hidden_dropout_prob, run.rng)
+    y = ops.layer_norm(x + y, w.LayerNorm.weight, w.LayerNorm.bias, config.layer_norm_eps)
+    return run.record(f"{at}.LayerNorm", y), probs

@@ -1,0 +1,103 @@
+"""The safetensors format: 8 bytes of header length, a JSON header, then the bytes of every tensor, end to end.
+
+The `safetensors` library has no bfloat16 for NumPy and takes the last of two equal keys, so the header is read here; every
+rule is checked before one byte of a tensor is read or allocated. The library writes our files and checks this reader in
+the tests.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from albert_np.files import explain_impostor, parse_json
+from albert_np.formats import Tensor
+from albert_np.ops import Array
+
+# The library allows 100 MB; the largest ALBERT has a few thousand tensors, some 150 bytes each.
+MAX_HEADER_BYTES = 16 * 1024 * 1024
+
+DTYPES = {
+    "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2",
+    "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1", "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "u1",
+    "BOOL": "?", "F8_E4M3": "u1", "F8_E5M2": "u1", "C64": "<c8",
+}  # fmt: skip
+
+
+def read(path: Path) -> Iterator[Tensor]:
+    """The tensors of one file, in the order they are stored. Raises ValueError naming the rule that the file breaks."""
+    header, start, length = _header(path)
+    metadata = header.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise ValueError(f"{path}: __metadata__ must map names to text")
+    entries = sorted((_entry(path, name, value, length) for name, value in header.items()), key=lambda entry: entry[1:3])
+    expected = 0
+    for name, begin, end, _, _ in entries:
+        if begin != expected:
+            what = "overlaps the one before it" if begin < expected else "leaves a gap before it"
+            raise ValueError(f"{path}: tensor {name!r} begins at byte {begin:,} where {expected:,} was due: it {what}")
+        expected = end
+    if expected != length:
+        raise ValueError(f"{path}: the tensors end at byte {expected:,} and the file's data at {length:,}")
+    for name, begin, _, dtype, shape in entries:
+        yield Tensor(name, shape, dtype, lambda at=start + begin, dtype=dtype, shape=shape: _load(path, at, dtype, shape))
+
+
+def _header(path: Path) -> tuple[dict[str, Any], int, int]:  # -> header, first byte of data, bytes of data
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(512)
+        explain_impostor(str(path), head)
+        if size < 8:
+            raise ValueError(f"{path} is {size} bytes; a safetensors file begins with 8 bytes of header length")
+        n = int.from_bytes(head[:8], "little")
+        if head[8:9] != b"{":
+            raise ValueError(f"{path} is not a safetensors file: no JSON header after its first 8 bytes")
+        if n > size - 8:
+            raise ValueError(f"{path} is cut off or damaged: its header should be {n:,} bytes, the file has {size - 8:,}")
+        if n > MAX_HEADER_BYTES:
+            raise ValueError(f"{path}: a header of {n:,} bytes; at most {MAX_HEADER_BYTES:,} are read")
+        file.seek(8)
+        header = parse_json(file.read(n), f"the header of {path}")
+    if not isinstance(header, dict):
+        raise ValueError(f"the header of {path} must be one JSON object")
+    return header, 8 + n, size - 8 - n
+
+
+def _entry(path: Path, name: str, value: Any, length: int) -> tuple[str, int, int, str, tuple[int, ...]]:
+    what = f"{path}: tensor {name[:200]!r}"
+    if not isinstance(value, dict) or set(value) != {"dtype", "shape", "data_offsets"}:
+        raise ValueError(f"{what} must have dtype, shape and data_offsets, and nothing else")
+    dtype, shape, offsets = value["dtype"], value["shape"], value["data_offsets"]
+    if not isinstance(dtype, str) or dtype not in DTYPES:
+        raise ValueError(f"{what} has the dtype {str(dtype)[:40]!r}, which is none of {', '.join(DTYPES)}")
+    if not _sizes(shape) or len(shape) > 8:
+        raise ValueError(f"{what} must have a shape of at most 8 whole numbers, 0 or more; got {str(shape)[:80]}")
+    if not _sizes(offsets) or len(offsets) != 2 or not offsets[0] <= offsets[1] <= length:
+        raise ValueError(
+            f"{what} must have two data_offsets, in order and inside the {length:,} bytes of data; got {str(offsets)[:80]}"
+        )
+    needed = math.prod(shape) * np.dtype(DTYPES[dtype]).itemsize
+    if needed != offsets[1] - offsets[0]:
+        raise ValueError(
+            f"{what}: {dtype} of shape {str(shape)[:80]} is {needed:,} bytes, its offsets span {offsets[1] - offsets[0]:,}"
+        )
+    return name, offsets[0], offsets[1], dtype, tuple(shape)
+
+
+def _sizes(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(v, int) and not isinstance(v, bool) and v >= 0 for v in value)
+
+
+def _load(path: Path, at: int, dtype: str, shape: tuple[int, ...]) -> Array:
+    # read, not mapped: a mapped file that another process cuts short kills this one
+    x = np.fromfile(path, np.dtype(DTYPES[dtype]), math.prod(shape), offset=at)
+    if x.size != math.prod(shape):
+        raise OSError(f"{path} was cut off while it was being read")
+    if dtype == "BF16":  # the upper half of a float32
+        x = (x.astype(np.uint32) << 16).view(np.float32)
+    return x.reshape(shape)

@@ -1,0 +1,213 @@
+"""Everything a call is given, checked before any arithmetic: later code assumes shapes, ranges and dtypes.
+
+Each refusal is a ValueError that says the invariant, what arrived and what to do.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from albert_np.config import AlbertConfig
+from albert_np.encoder import group_of_layer
+from albert_np.ops import Array
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """One batch, ready to run: ids or embeds, never both."""
+
+    input_ids: Array | None  # (B,T) int64
+    inputs_embeds: Array | None  # (B,T,E), the model's dtype
+    token_type_ids: Array  # (B,T) int64
+    position_ids: Array  # (B|1,T) int64
+    mask: Array  # (B,T) bool, or (B,T,T) bool: [query, key]
+    head_mask: Array | None  # (applications, N), the model's dtype
+
+    @property
+    def shape(self) -> tuple[int, int]:  # (B, T)
+        B, T = self.token_type_ids.shape
+        return B, T
+
+    @property
+    def allowed(self) -> Array:  # (B,1,1|T,T) bool
+        return self.mask[:, None, None, :] if self.mask.ndim == 2 else self.mask[:, None]
+
+
+def prepare(
+    config: AlbertConfig,
+    dtype: np.dtype,
+    *,
+    input_ids: Any,
+    attention_mask: Any,
+    token_type_ids: Any,
+    position_ids: Any,
+    head_mask: Any,
+    head_mask_mode: str,
+    inputs_embeds: Any,
+) -> Inputs:
+    """The checked batch. Lists and arrays both work; 1-D ids, types and masks are a batch of one."""
+    if (input_ids is None) == (inputs_embeds is None):
+        given = "neither" if input_ids is None else "both"
+        raise ValueError(f"a call takes input_ids or inputs_embeds; got {given}")
+    ids = embeds = None
+    if input_ids is not None:
+        ids = integers("input_ids", input_ids, batch_of_one=True)
+        if ids.ndim != 2:
+            raise ValueError(f"input_ids must have the shape (B, T), or (T,) for a batch of one; got {ids.shape}")
+        in_range("input_ids", ids, config.vocab_size, "was this text encoded with another tokenizer?", "token id")
+        B, T = ids.shape
+    else:
+        embeds = _embeds(inputs_embeds, config.embedding_size, dtype)
+        B, T, _ = embeds.shape
+    if T > config.max_position_embeddings:
+        raise ValueError(
+            f"this model takes at most {config.max_position_embeddings} tokens (max_position_embeddings); got {T}: "
+            "truncate, or split into windows (truncation=True, or return_overflowing_tokens=True, in the tokenizer)"
+        )
+    types = np.zeros((B, T), np.int64)
+    if token_type_ids is not None:
+        types = integers("token_type_ids", token_type_ids, batch_of_one=True)
+        same_shape("token_type_ids", types, (B, T))
+        in_range("token_type_ids", types, config.type_vocab_size, "segments are counted from 0", "token type")
+    mask = np.ones((B, T), bool) if attention_mask is None else _mask(attention_mask, B, T)
+    absolute = config.position_embedding_type == "absolute"
+    if position_ids is not None:
+        positions = integers("position_ids", position_ids, batch_of_one=True)
+        if positions.shape not in ((B, T), (1, T)):
+            raise ValueError(f"position_ids must have the shape {(B, T)} or {(1, T)}; got {positions.shape}")
+        in_range("position_ids", positions, config.max_position_embeddings, "positions are counted from 0", "position")
+    else:
+        positions = np.arange(T)[None]
+        if absolute and mask.ndim == 2 and np.any(~mask[:, 0] & mask.any(axis=1)):
+            warnings.warn(
+                "positions are counted from the first column also where padding stands on the left, so this result "
+                "differs from that of the same text padded on the right: use padding_side='right' or give position_ids",
+                stacklevel=4,
+            )
+    factors = None if head_mask is None else _head_mask(config, head_mask, head_mask_mode, dtype)
+    if head_mask_mode not in ("shared", "per_application"):
+        raise ValueError(f"head_mask_mode must be 'shared' or 'per_application'; got {head_mask_mode!r}")
+    return Inputs(ids, embeds, types, positions, mask, factors)
+
+
+def array(name: str, value: Any) -> Array:
+    """np.asarray with a refusal in words for ragged lists and what is no array at all."""
+    try:
+        x = np.asarray(value)
+    except (ValueError, TypeError, RuntimeError) as error:
+        if "inhomogeneous" in str(error):
+            raise ValueError(f"{name} has rows of different lengths: use padding=True in the tokenizer") from error
+        raise ValueError(f"{name} must be an array or a list; NumPy cannot read it: {error}") from error
+    if x.dtype.kind not in "biuf":
+        raise ValueError(f"{name} must hold numbers; got {type(value).__name__} that NumPy reads as {x.dtype}")
+    return x
+
+
+def integers(name: str, value: Any, *, batch_of_one: bool = False) -> Array:
+    """An int64 array, at least one element long; with batch_of_one a 1-D array gets a batch axis in front."""
+    x = array(name, value)
+    if x.size == 0:
+        raise ValueError(f"{name} is empty, of shape {x.shape}: a batch holds at least one sequence of one token")
+    if x.dtype.kind not in "iu":
+        raise ValueError(f"{name} must be integers; got {x.dtype}")
+    if x.dtype == np.uint64 and np.any(x > np.iinfo(np.int64).max):
+        raise ValueError(f"{name} holds {int(x.max())}, which no 64-bit integer can")
+    x = x.astype(np.int64)
+    return x[None] if batch_of_one and x.ndim == 1 else x
+
+
+def same_shape(name: str, x: Array, shape: tuple[int, ...]) -> None:
+    if x.shape != shape:
+        raise ValueError(f"{name} must have the shape {shape} of the batch; got {x.shape}")
+
+
+def in_range(name: str, x: Array, size: int, hint: str, what: str) -> None:
+    bad = (x < 0) | (x >= size)
+    if np.any(bad):
+        where = tuple(int(i) for i in np.argwhere(bad)[0])
+        raise ValueError(f"{what} {int(x[where])} at {list(where)} of {name} is outside 0 … {size - 1}; {hint}")
+
+
+def labels(
+    name: str, value: Any, shape: tuple[int, ...], num_classes: int, *, may_ignore: bool = True
+) -> Array:  # -> int64 of that shape
+    """Class numbers 0 … num_classes − 1, or −100 where a label takes no part in the loss."""
+    x = integers(name, value)
+    if x.size == np.prod(shape) and x.ndim != len(shape):
+        x = x.reshape(shape)  # (B,1) for (B,), and (T,) for a batch of one
+    same_shape(name, x, shape)
+    bad = (x < 0) | (x >= num_classes)
+    if may_ignore:
+        bad &= x != -100
+    if np.any(bad):
+        where = tuple(int(i) for i in np.argwhere(bad)[0])
+        ignored = " and not −100 (ignored)" if may_ignore else ""
+        raise ValueError(f"label {int(x[where])} at {list(where)} of {name} is outside 0 … {num_classes - 1}{ignored}")
+    return x
+
+
+def floats(name: str, value: Any, shape: tuple[int, ...], dtype: np.dtype) -> Array:
+    """Real numbers of one shape, in the model's dtype: regression targets and multi-label classes."""
+    x = array(name, value)
+    if x.size == np.prod(shape) and x.ndim != len(shape):
+        x = x.reshape(shape)
+    same_shape(name, x, shape)
+    return x.astype(dtype)
+
+
+def _embeds(value: Any, E: int, dtype: np.dtype) -> Array:  # -> (B,T,E)
+    x = array("inputs_embeds", value)
+    if x.ndim != 3 or x.shape[2] != E or x.dtype.kind != "f":
+        raise ValueError(f"inputs_embeds must be floats of shape (B, T, {E}), the embedding_size; got {x.dtype} {x.shape}")
+    if x.size == 0:
+        raise ValueError(f"inputs_embeds is empty, of shape {x.shape}: a batch holds at least one sequence of one token")
+    return x.astype(dtype)
+
+
+def _mask(value: Any, B: int, T: int) -> Array:  # -> (B,T) or (B,T,T) bool
+    x = array("attention_mask", value)
+    if x.ndim == 1 and B == 1:
+        x = x[None]
+    if x.ndim == 4 and x.shape[1] == 1:
+        x = x[:, 0]
+    if x.shape not in ((B, T), (B, T, T)):
+        raise ValueError(
+            f"attention_mask must have the shape {(B, T)}, {(B, T, T)} or {(B, 1, T, T)} [query, key]; got "
+            f"{np.shape(value)}"
+        )
+    wrong = ~((x == 0) | (x == 1))  # also true for NaN
+    if np.any(wrong):
+        where = tuple(int(i) for i in np.argwhere(wrong)[0])
+        raise ValueError(f"attention_mask holds 1 (attend) and 0 (do not); got {x[where]} at {list(where)}")
+    return x.astype(bool)
+
+
+def _head_mask(config: AlbertConfig, value: Any, mode: str, dtype: np.dtype) -> Array:  # -> (applications, N)
+    """One row of factors for each application of a stored layer.
+
+    Mode "shared" is transformers 4.57.6 eager: inner layer j of group g takes row g·int(L/G) + j in *every* application,
+    so with one group only row 0 counts. "per_application" gives each application its own row.
+    """
+    L, G = config.num_hidden_layers, config.num_hidden_groups
+    J, N = config.inner_group_num, config.num_attention_heads
+    x = array("head_mask", value)
+    if x.dtype.kind == "b":
+        x = x.astype(dtype)
+    if not np.all(np.isfinite(x)):
+        raise ValueError("head_mask must hold finite factors, 1 for a head that counts and 0 for one that does not")
+    rows = L * J if mode == "per_application" else L
+    if x.shape not in ((N,), (rows, N)):
+        raise ValueError(f"head_mask must have the shape {(N,)} or {(rows, N)}; got {x.shape}")
+    x = np.broadcast_to(x, (rows, N)).astype(dtype)
+    if mode == "per_application":
+        return x
+    if int(L / G) < J:
+        raise ValueError(
+            f"a head_mask has int(L/G) = {int(L / G)} rows a group and inner_group_num is {J}, where transformers fails "
+            "with an IndexError: use head_mask_mode='per_application'"
+        )
+    return np.stack([x[group_of_layer(i, L, G) * int(L / G) + j] for i in range(L) for j in range(J)])

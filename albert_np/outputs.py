@@ -1,0 +1,108 @@
+"""What a model returns: attributes, keys and tuple places at once, as transformers' ModelOutput; None is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import Any, overload
+
+from albert_np.ops import Array
+
+
+@dataclass
+class ModelOutput:
+    """Fields in order; `out.logits`, `out["logits"]`, `out[0]`, `out[:2]`, `out.to_tuple()`, `dict(out)`."""
+
+    def keys(self) -> list[str]:
+        return [f.name for f in fields(self) if getattr(self, f.name) is not None]
+
+    def values(self) -> list[Any]:
+        return [getattr(self, name) for name in self.keys()]
+
+    def items(self) -> list[tuple[str, Any]]:
+        return [(name, getattr(self, name)) for name in self.keys()]
+
+    def to_tuple(self) -> tuple[Any, ...]:
+        """The fields that are not None, in order: what `return_dict=False` returns."""
+        return tuple(self.values())
+
+    @overload
+    def __getitem__(self, key: str | int) -> Any: ...
+    @overload
+    def __getitem__(self, key: slice) -> tuple[Any, ...]: ...
+    def __getitem__(self, key: str | int | slice) -> Any:
+        if isinstance(key, str):
+            if key not in self.keys():
+                raise KeyError(f"{key!r}: this output holds {', '.join(self.keys())}")
+            return getattr(self, key)
+        return self.to_tuple()[key]
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return getattr(self, key) if key in self.keys() else default
+
+    def __iter__(self) -> Iterator[str]:  # over keys, as a mapping and as transformers
+        return iter(self.keys())
+
+    def __len__(self) -> int:
+        return len(self.keys())
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.keys()
+
+
+@dataclass
+class BaseModelOutputWithPooling(ModelOutput):
+    last_hidden_state: Array | None = None  # (B,T,H)
+    pooler_output: Array | None = None  # (B,H)
+    hidden_states: tuple[Array, ...] | None = None  # L+1 × (B,T,H), the projected embeddings first
+    attentions: tuple[Array, ...] | None = None  # L · inner_group_num × (B,N,T,T)
+    trace: dict[str, Array] | None = None
+
+
+@dataclass
+class AlbertForPreTrainingOutput(ModelOutput):
+    loss: Any = None  # ()
+    prediction_logits: Array | None = None  # (B,T,V)
+    sop_logits: Array | None = None  # (B,2)
+    hidden_states: tuple[Array, ...] | None = None
+    attentions: tuple[Array, ...] | None = None
+    trace: dict[str, Array] | None = None
+
+
+@dataclass
+class _LossAndLogits(ModelOutput):
+    loss: Any = None  # ()
+    logits: Array | None = None
+    hidden_states: tuple[Array, ...] | None = None
+    attentions: tuple[Array, ...] | None = None
+    trace: dict[str, Array] | None = None
+
+
+@dataclass
+class MaskedLMOutput(_LossAndLogits):
+    """logits (B,T,V), or (B,M,V) with logits_positions."""
+
+
+@dataclass
+class SequenceClassifierOutput(_LossAndLogits):
+    """logits (B,K)."""
+
+
+@dataclass
+class MultipleChoiceModelOutput(_LossAndLogits):
+    """logits (B, choices)."""
+
+
+@dataclass
+class TokenClassifierOutput(_LossAndLogits):
+    """logits (B,T,K)."""
+
+
+@dataclass
+class QuestionAnsweringModelOutput(ModelOutput):
+    loss: Any = None  # ()
+    start_logits: Array | None = None  # (B,T)
+    end_logits: Array | None = None  # (B,T)
+    hidden_states: tuple[Array, ...] | None = None
+    attentions: tuple[Array, ...] | None = None
+    trace: dict[str, Array] | None = None

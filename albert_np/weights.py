@@ -1,0 +1,376 @@
+"""Checkpoints in and out: one table of names and shapes, and every refusal before any arithmetic."""
+
+from __future__ import annotations
+
+import os
+import warnings
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from albert_np import hub
+from albert_np.config import PASSIVE_DEFAULTS, AlbertConfig
+from albert_np.files import atomic_path, read_json
+from albert_np.formats import Tensor
+from albert_np.formats import safetensors as safetensors_format
+from albert_np.ops import Array
+
+WEIGHTS_NAME = "model.safetensors"
+INDEX_NAME = "model.safetensors.index.json"
+MAX_INDEX_BYTES = 10 * 1024 * 1024
+OTHER_FORMATS = (".bin", ".pt", ".pth", ".h5", ".msgpack", ".ckpt", ".index", ".meta", ".onnx", ".npz", ".ot")
+PREFIX = "albert."  # what head models put before the encoder's names
+DTYPES = ("F32", "F16", "BF16", "F64")
+
+# --- the table: every tensor ALBERT stores, and its shape in the letters of config.py ------------------------------------
+
+BASE = {
+    "embeddings.word_embeddings.weight": "V,E",
+    "embeddings.position_embeddings.weight": "P,E",
+    "embeddings.token_type_embeddings.weight": "S,E",
+    "embeddings.LayerNorm.weight": "E",
+    "embeddings.LayerNorm.bias": "E",
+    "encoder.embedding_hidden_mapping_in.weight": "H,E",
+    "encoder.embedding_hidden_mapping_in.bias": "H",
+}
+LAYER = {  # below encoder.albert_layer_groups.{group}.albert_layers.{inner}.
+    "full_layer_layer_norm.weight": "H",
+    "full_layer_layer_norm.bias": "H",
+    "attention.query.weight": "H,H",
+    "attention.query.bias": "H",
+    "attention.key.weight": "H,H",
+    "attention.key.bias": "H",
+    "attention.value.weight": "H,H",
+    "attention.value.bias": "H",
+    "attention.dense.weight": "H,H",
+    "attention.dense.bias": "H",
+    "attention.LayerNorm.weight": "H",
+    "attention.LayerNorm.bias": "H",
+    "attention.distance_embedding.weight": "2P-1,D",  # with relative positions only
+    "ffn.weight": "I,H",
+    "ffn.bias": "I",
+    "ffn_output.weight": "H,I",
+    "ffn_output.bias": "H",
+}
+PARTS = {
+    "pooler": {"pooler.weight": "H,H", "pooler.bias": "H"},
+    "predictions": {
+        "predictions.bias": "V",
+        "predictions.LayerNorm.weight": "E",
+        "predictions.LayerNorm.bias": "E",
+        "predictions.dense.weight": "E,H",
+        "predictions.dense.bias": "E",
+        "predictions.decoder.weight": "V,E",  # with tie_word_embeddings=false only
+    },
+    "sop_classifier": {"sop_classifier.classifier.weight": "2,H", "sop_classifier.classifier.bias": "2"},
+    "classifier": {"classifier.weight": "K,H", "classifier.bias": "K"},
+    "choice": {"classifier.weight": "1,H", "classifier.bias": "1"},
+    "qa_outputs": {"qa_outputs.weight": "2,H", "qa_outputs.bias": "2"},
+}
+HEADS = tuple(part for part in PARTS if part != "pooler")  # whose names take no prefix
+ALIASES = {  # the second name of a tied tensor -> the first
+    "predictions.decoder.weight": "embeddings.word_embeddings.weight",
+    "predictions.decoder.bias": "predictions.bias",
+}
+BUFFERS = ("embeddings.position_ids", "embeddings.token_type_ids")  # older files store these ranges; they hold no weight
+
+
+def expected_shapes(config: AlbertConfig, parts: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
+    """Name -> shape of everything a model stores, without the "albert." prefix."""
+    P = config.max_position_embeddings
+    letters = {
+        "V": config.vocab_size, "E": config.embedding_size, "H": config.hidden_size, "I": config.intermediate_size,
+        "P": P, "S": config.type_vocab_size, "K": config.num_labels, "D": config.head_size, "2P-1": 2 * P - 1,
+        "1": 1, "2": 2,
+    }  # fmt: skip
+    table = dict(BASE)
+    for group in range(config.num_hidden_groups):
+        for inner in range(config.inner_group_num):
+            at = f"encoder.albert_layer_groups.{group}.albert_layers.{inner}."
+            table |= {at + name: shape for name, shape in LAYER.items()}
+    for part in parts:
+        table |= PARTS[part]
+    if config.tie_word_embeddings:
+        table.pop("predictions.decoder.weight", None)
+    relative = config.position_embedding_type != "absolute"
+    return {
+        name: tuple(letters[letter] for letter in shape.split(","))
+        for name, shape in table.items()
+        if relative or not name.endswith("distance_embedding.weight")
+    }
+
+
+def hub_name(name: str, parts: tuple[str, ...]) -> str:
+    """The name in a file of this kind of model: head models put "albert." before what the base model has."""
+    has_head = any(part in HEADS for part in parts)
+    return PREFIX + name if has_head and name.startswith(("embeddings.", "encoder.", "pooler.")) else name
+
+
+def with_aliases(tensors: dict[str, Array]) -> dict[str, Array]:
+    """Hub names -> arrays, with the second names of tied tensors added."""
+    for alias, name in ALIASES.items():
+        if "predictions.bias" in tensors and alias not in tensors:
+            tensors[alias] = tensors[PREFIX + name if name.startswith("embeddings.") else name]
+    return tensors
+
+
+# --- fresh weights -------------------------------------------------------------------------------------------------------
+
+
+def initialise(
+    expected: Mapping[str, tuple[int, ...]], config: AlbertConfig, dtype: np.dtype, seed: int
+) -> dict[str, Array]:
+    """Truncated normal matrices and tables (the paper's initialiser), zero biases and pad row, unit LayerNorm weights.
+
+    A tensor depends on the seed and its own name alone, so a head can be added without moving the rest.
+    Raises ValueError where the sizes cannot fit this machine.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+        raise ValueError(f"seed must be a whole number, 0 or more; got {seed!r}")
+    _check_memory(expected, dtype)
+    tensors = {}
+    for name, shape in expected.items():
+        if name.endswith("bias"):
+            tensors[name] = np.zeros(shape, dtype)
+        elif "LayerNorm" in name or "layer_norm" in name:
+            tensors[name] = np.ones(shape, dtype)
+        else:
+            tensors[name] = _truncated_normal(shape, config.initializer_range, [int(seed), zlib.crc32(name.encode())], dtype)
+        if name == "embeddings.word_embeddings.weight" and config.pad_token_id is not None:
+            tensors[name][config.pad_token_id] = 0
+    return tensors
+
+
+def _truncated_normal(shape: tuple[int, ...], deviation: float, seed: list[int], dtype: np.dtype) -> Array:
+    """Normal values, those beyond two deviations drawn again (TensorFlow's truncated_normal_initializer)."""
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal(shape)
+    while (outside := np.abs(x) > 2).any():
+        x[outside] = rng.standard_normal(int(outside.sum()))
+    return (x * deviation).astype(dtype)
+
+
+def _check_memory(expected: Mapping[str, tuple[int, ...]], dtype: np.dtype) -> None:
+    needed = sum(int(np.prod(shape, dtype=object)) for shape in expected.values()) * dtype.itemsize
+    present = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > present // 2:
+        raise ValueError(f"these sizes make {needed:,} bytes of weights; this machine has {present:,} bytes of memory")
+
+
+# --- loading -------------------------------------------------------------------------------------------------------------
+
+# transformers' arguments that only mean something with torch, and what to do instead
+TORCH_ONLY = (
+    "attn_implementation", "device_map", "from_flax", "from_tf", "gguf_file", "load_in_4bit", "load_in_8bit",
+    "low_cpu_mem_usage", "max_memory", "offload_folder", "offload_state_dict", "quantization_config", "state_dict",
+    "torchscript", "tp_plan", "trust_remote_code", "use_safetensors", "variant", "weights_only",
+)  # fmt: skip
+
+
+def resolve_options(
+    name_or_path: str | os.PathLike, config: AlbertConfig | None, options: dict[str, Any]
+) -> tuple[dict[str, Any], AlbertConfig]:
+    """Splits from_pretrained's keywords into where files come from and the config they belong to."""
+    for name in TORCH_ONLY:
+        if name in options:
+            raise ValueError(f"{name} is an argument of PyTorch models; albert_np has no such choice, leave it out")
+    where = {name: options.pop(name) for name in hub.OPTIONS if name in options}
+    fields = set(AlbertConfig.__dataclass_fields__) | set(PASSIVE_DEFAULTS) | {"max_layers"}
+    unknown = sorted(set(options) - fields)
+    if unknown:
+        raise ValueError(f"from_pretrained knows no {', '.join(unknown)}, and neither does AlbertConfig")
+    if config is None:
+        return where, AlbertConfig.from_pretrained(name_or_path, **where, **options)
+    if not isinstance(config, AlbertConfig):
+        raise ValueError(f"config must be an AlbertConfig; got {type(config).__name__}")
+    return where, config.replace(**options) if options else config
+
+
+def load(
+    name_or_path: str | os.PathLike,
+    where: dict[str, Any],
+    config: AlbertConfig,
+    parts: tuple[str, ...],
+    dtype: np.dtype,
+    *,
+    missing: str,
+    seed: int,
+    ignore_mismatched_sizes: bool,
+    check_finite: str,
+) -> tuple[dict[str, Array], dict[str, list]]:
+    """(tensors by name, loading info). Headers are read and compared with the table first, values only then."""
+    if missing not in ("error", "init"):
+        raise ValueError(f"missing must be 'error' or 'init'; got {missing!r}")
+    if check_finite not in ("error", "warn", "off"):
+        raise ValueError(f"check_finite must be 'error', 'warn' or 'off'; got {check_finite!r}")
+    expected = expected_shapes(config, parts)
+    if hub.local_folder(name_or_path) == hub.DEMO_FOLDER and not (hub.DEMO_FOLDER / WEIGHTS_NAME).exists():
+        return initialise(expected, config, dtype, seed), _info()  # no demo was trained yet: its weights are a seed
+    found, source = _open(name_or_path, where)
+
+    absent = [name for name in expected if name not in found]
+    mismatched = [(name, found[name].shape, shape) for name, shape in expected.items() if _differs(found, name, shape)]
+    aliases = set(ALIASES) if "predictions" in parts else set()
+    unexpected = [name for name in found if name not in expected and name not in aliases and name not in BUFFERS]
+    if mismatched and not ignore_mismatched_sizes:
+        raise ValueError(_mismatch_message(mismatched, source))
+    if absent and missing == "error":
+        raise ValueError(_missing_message(absent, expected, parts, source))
+    for name in expected:
+        if name in found and found[name].dtype not in DTYPES:
+            raise ValueError(f"{source}: tensor {name} is {found[name].dtype}; weights are read from {', '.join(DTYPES)}")
+    drawn = {name: expected[name] for name in [*absent, *(name for name, _, _ in mismatched)]}
+    tensors = initialise(drawn, config, dtype, seed)
+    _check_memory(expected, dtype)
+    for name in expected:
+        if name not in drawn:
+            tensors[name] = _values(found[name], dtype, check_finite, source)
+    _check_biases(found, parts, source)
+    if unexpected:
+        warnings.warn(
+            f"{source} also holds {_listed(unexpected)}, which this class does not use", stacklevel=4
+        )  # fmt: skip
+    info = _info(absent, unexpected, mismatched, parts)
+    return {name: tensors[name] for name in expected}, info
+
+
+def _info(
+    absent: list[str] | None = None, unexpected: list[str] | None = None, mismatched: list | None = None, parts: tuple = ()
+) -> dict[str, list]:  # fmt: skip
+    return {
+        "missing_keys": [hub_name(name, parts) for name in absent or []],
+        "unexpected_keys": list(unexpected or []),
+        "mismatched_keys": [(hub_name(name, parts), found, wanted) for name, found, wanted in mismatched or []],
+        "error_msgs": [],
+    }
+
+
+def _open(name_or_path: str | os.PathLike, where: dict[str, Any]) -> tuple[dict[str, Tensor], str]:
+    """Every tensor of the checkpoint by its name without prefix, and where it was found. Reads headers only."""
+    path = hub.resolve(name_or_path, WEIGHTS_NAME, required=False, **where)
+    if path is not None:
+        return _by_plain_name([(path, tensor) for tensor in safetensors_format.read(path)]), str(path)
+    index_path = hub.resolve(name_or_path, INDEX_NAME, required=False, **where)
+    if index_path is None:
+        raise OSError(_no_weights(name_or_path, where))
+    shards = _shards(index_path)
+    opened: list[tuple[Path, Tensor]] = []
+    for shard, names in shards.items():
+        path = hub.resolve(name_or_path, shard, **where)
+        assert path is not None
+        tensors = list(safetensors_format.read(path))
+        lost = names - {tensor.name for tensor in tensors}
+        if lost:
+            raise ValueError(f"{index_path} says that {shard} holds {_listed(sorted(lost))}, and it does not")
+        opened += [(path, tensor) for tensor in tensors]
+    return _by_plain_name(opened), str(index_path)
+
+
+def _shards(index_path: Path) -> dict[str, set[str]]:  # -> file name: tensor names
+    """The weight_map of an index, turned round. File names must be plain: an index may not lead out of its folder."""
+    index = read_json(index_path, MAX_INDEX_BYTES)
+    weight_map = index.get("weight_map") if isinstance(index, dict) else None
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise ValueError(f"{index_path} must hold a weight_map from tensor names to file names")
+    shards: dict[str, set[str]] = {}
+    for name, file in weight_map.items():
+        plain = isinstance(file, str) and file == Path(file).name and "\\" not in file and file.endswith(".safetensors")
+        if not plain:
+            raise ValueError(f"{index_path}: {name[:80]!r} must lie in a .safetensors file of the same folder; got {file!r}")
+        shards.setdefault(file, set()).add(name)
+    return shards
+
+
+def _by_plain_name(opened: list[tuple[Path, Tensor]]) -> dict[str, Tensor]:
+    found: dict[str, Tensor] = {}
+    for path, tensor in opened:
+        name = tensor.name.removeprefix(PREFIX)
+        if name in found:
+            raise ValueError(f"{path} holds {name} twice, perhaps with and without {PREFIX!r}: which one counts?")
+        found[name] = tensor
+    for alias, name in ALIASES.items():  # some files keep the second name of a tied tensor only
+        if alias in found and name not in found:
+            found[name] = found[alias]
+    return found
+
+
+def _values(tensor: Tensor, dtype: np.dtype, check_finite: str, source: str) -> Array:
+    stored = tensor.load()
+    with np.errstate(over="ignore"):  # what overflows is found below, by name
+        x = np.ascontiguousarray(stored, dtype=dtype)
+    if check_finite != "off" and not np.all(np.isfinite(x)):
+        where = tuple(int(i) for i in np.argwhere(~np.isfinite(x))[0])
+        message = (
+            f"{source}: tensor {tensor.name} holds {stored[where]} at {list(where)}, {x[where]} in {dtype}; "
+            "check_finite='warn' or 'off' loads it all the same"
+        )
+        if check_finite == "error":
+            raise ValueError(message)
+        warnings.warn(message, stacklevel=5)
+    return x
+
+
+def _check_biases(found: Mapping[str, Tensor], parts: tuple[str, ...], source: str) -> None:
+    """The decoder's bias is predictions.bias; a file that stores both, and differently, has no one meaning."""
+    both = found.get("predictions.bias"), found.get("predictions.decoder.bias")
+    if "predictions" not in parts or None in both or both[0] is both[1]:
+        return
+    first, second = (tensor.load() for tensor in both if tensor is not None)
+    if first.shape != second.shape or not np.array_equal(first, second, equal_nan=True):
+        raise ValueError(f"{source}: predictions.bias and predictions.decoder.bias are tied, and differ in this file")
+
+
+def _differs(found: Mapping[str, Tensor], name: str, shape: tuple[int, ...]) -> bool:
+    return name in found and found[name].shape != shape
+
+
+def _mismatch_message(mismatched: list[tuple[str, tuple, tuple]], source: str) -> str:
+    name, shape, wanted = mismatched[0]
+    text = f"{source}: tensor {name} has the shape {shape}, and the config makes it {wanted}"
+    if len(mismatched) > 1:
+        text += f"; {len(mismatched) - 1} more differ: {_listed([name for name, _, _ in mismatched[1:]])}"
+    if name.startswith(("sop_classifier", "qa_outputs")):
+        return text + "; this head always has two logits, whatever num_labels says"
+    return text + "; is it this model's config.json? ignore_mismatched_sizes=True draws a new tensor, for a new head"
+
+
+def _missing_message(absent: list[str], expected: Mapping[str, tuple], parts: tuple[str, ...], source: str) -> str:
+    text = f"{source} has no {_listed(absent)} ({len(absent)} of {len(expected)} tensors)"
+    if set(absent) == {"pooler.weight", "pooler.bias"} and parts == ("pooler",):
+        return text + ": it was saved without a pooler, so load it with add_pooling_layer=False"
+    return text + ": nothing is made up for inference; missing='init' draws it from a seed, to start a fine-tune"
+
+
+def _no_weights(name_or_path: str | os.PathLike, where: dict[str, Any]) -> str:
+    folder = hub.local_folder(name_or_path)
+    if folder is None:
+        return f"{name_or_path} has neither {WEIGHTS_NAME} nor {INDEX_NAME} that could be fetched; other formats are not read"
+    folder = folder / (where.get("subfolder") or "")
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    others = [name for name in names if name.endswith(OTHER_FORMATS) or name == "checkpoint"]
+    text = f"{folder} has neither {WEIGHTS_NAME} nor {INDEX_NAME}"
+    if others:
+        return f"{text}, only {_listed(others)}, formats that are not read: save it as safetensors first"
+    return f"{text}; it holds {_listed(names) or 'nothing'}"
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(str(name)[:120] for name in names[:6]) + (f" … ({len(names)} in all)" if len(names) > 6 else "")
+
+
+# --- saving --------------------------------------------------------------------------------------------------------------
+
+
+def save(folder: str | os.PathLike, config: AlbertConfig, tensors: Mapping[str, Array]) -> None:
+    """config.json and model.safetensors, as transformers reads them. Each file appears whole or not at all."""
+    from safetensors.numpy import save_file
+
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise OSError(f"{folder} is a file; save_pretrained takes a folder")
+    with atomic_path(folder / WEIGHTS_NAME) as temporary:
+        save_file({name: np.ascontiguousarray(x) for name, x in tensors.items()}, temporary, metadata={"format": "pt"})
+    config.save_pretrained(folder)

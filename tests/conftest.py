@@ -1,0 +1,44 @@
+"""Fixtures that several test files share. A skip here always has a reason; in the parity run it is a failure instead."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def require(name):
+    """Import a module of the `parity` extra, or skip; with ALBERT_NP_REQUIRE_PARITY=1 a missing module fails."""
+    try:
+        return __import__(name)
+    except ImportError as error:
+        message = f"{name} is not installed (pip install 'albert-np[parity]'): {error}"
+        if os.environ.get("ALBERT_NP_REQUIRE_PARITY") == "1":
+            pytest.fail(message)
+        pytest.skip(message)
+
+
+@pytest.fixture(scope="session")
+def torch():
+    return require("torch")
+
+
+@pytest.fixture(scope="session")
+def transformers():
+    require("torch")
+    return require("transformers")
+
+
+@pytest.fixture(scope="session")
+def fixtures_dir():
+    """The folder of real data that is never committed (genuine vocabulary, published goldens)."""
+    folder = Path(os.environ.get("ALBERT_NP_FIXTURES") or ROOT.parent / "shared" / "fixtures")
+    if not folder.is_dir():
+        pytest.skip(f"no fixtures at {folder}: set ALBERT_NP_FIXTURES to a folder that holds them")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def demo_dir():
+    return ROOT / "albert_np" / "demo"

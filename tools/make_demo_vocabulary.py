@@ -1,0 +1,118 @@
+#!/usr/bin/env python3
+"""Train albert_np/demo/spiece.model, the vocabulary of the demo model, from tools/demo_text.txt.
+
+The settings are those of the published ALBERT vocabularies, as their own trainer_spec gives them, with 1,000 pieces in
+place of 30,000. The same text and the same sentencepiece release give the same bytes every time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import sys
+import unicodedata
+from pathlib import Path
+
+import sentencepiece
+
+ROOT = Path(__file__).resolve().parent.parent
+TEXT = ROOT / "tools" / "demo_text.txt"
+MODEL = ROOT / "albert_np" / "demo" / "spiece.model"
+MADE_WITH = "0.2.3"  # the sentencepiece release that wrote the committed file; another may write other bytes
+
+SETTINGS = {
+    "model_type": "unigram",
+    "vocab_size": 1000,
+    "character_coverage": 1.0,  # the text is small: every character of it gets a piece
+    "pad_id": 0,
+    "pad_piece": "<pad>",
+    "unk_id": 1,
+    "unk_piece": "<unk>",
+    "bos_id": -1,
+    "eos_id": -1,
+    "control_symbols": ["[CLS]", "[SEP]", "[MASK]"],  # ids 2, 3, 4
+    "user_defined_symbols": ["(", ")", '"', "-", ".", "–", "£", "€"],  # ids 5 to 12
+    "normalization_rule_name": "nmt_nfkc",
+    "add_dummy_prefix": True,
+    "remove_extra_whitespaces": True,
+    "split_by_unicode_script": True,
+    "split_by_number": True,
+    "split_by_whitespace": True,
+    "max_sentencepiece_length": 16,
+    "shrinking_factor": 0.75,
+    "num_sub_iterations": 2,
+    "seed_sentencepiece_size": 1_000_000,
+    # one thread and no shuffling: sums in a fixed order, hence the same bytes
+    "num_threads": 1,
+    "shuffle_input_sentence": False,
+    "minloglevel": 2,
+}
+
+
+def prepare(line: str) -> str:
+    """A line as ALBERT's tokenizer hands it to sentencepiece: single spaces, plain quotes, no accents, lower case."""
+    line = " ".join(line.split()).replace("``", '"').replace("''", '"')
+    decomposed = unicodedata.normalize("NFKD", line)
+    return "".join(character for character in decomposed if not unicodedata.combining(character)).lower()
+
+
+def train(text: Path) -> bytes:
+    """The model file's bytes. Training from an iterator keeps the path of the text out of them."""
+    lines = [prepare(line) for line in text.read_text(encoding="utf-8").splitlines() if line.strip()]
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(sentence_iterator=iter(lines), model_writer=model, **SETTINGS)
+    return model.getvalue()
+
+
+def write(path: Path, data: bytes) -> None:
+    """Replace the file in one step, so that nobody reads half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(data)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description="Train the demo model's SentencePiece vocabulary (1,000 pieces) from tools/demo_text.txt "
+        "and write it to albert_np/demo/spiece.model.",
+        epilog=f"The same bytes come out every time with sentencepiece {MADE_WITH}; other releases may differ.",
+    )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="write nothing: train in memory, compare with the file that is there, and exit with 1 if they differ",
+    )
+    check = parser.parse_args(arguments).check
+
+    name = MODEL.relative_to(ROOT).as_posix()
+    try:
+        data = train(TEXT)
+        if not check:
+            write(MODEL, data)
+            print(f"{name}: written, {len(data):,} bytes")
+            return 0
+        if not MODEL.is_file():
+            print(f"{name}: missing; run tools/{Path(__file__).name} to make it", file=sys.stderr)
+            return 1
+        if MODEL.read_bytes() == data:
+            print(f"{name}: up to date")
+            return 0
+    except OSError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return 1
+    release = sentencepiece.__version__
+    print(
+        f"{name}: stale, it differs from what {TEXT.relative_to(ROOT).as_posix()} gives; "
+        f"run tools/{Path(__file__).name} (made with sentencepiece {MADE_WITH}, this is {release})",
+        file=sys.stderr,
+    )
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
