@@ -1,0 +1,106 @@
+"""The committed goldens: tiny trained-like models as transformers computes them, checked without torch."""
+
+import hashlib
+import json
+import runpy
+import sys
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from golden_models import CASES, PARTS, TINY
+from tolerances import PARITY_FLOAT64, assert_close, assert_float32_rule
+
+import albert_np.model
+from albert_np import AlbertConfig
+
+GOLDENS = ROOT / "tests" / "goldens"
+MANIFEST = json.loads((GOLDENS / "manifest.json").read_text())
+
+
+def load(name):
+    path = GOLDENS / f"{name}.npz"
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert digest == MANIFEST["cases"][name]["sha256"], f"{path.name} is not the file of the manifest; {MANIFEST['hint']}"
+    groups = {}
+    with np.load(path) as arrays:
+        for key in arrays.files:
+            group, _, rest = key.partition("/")
+            groups.setdefault(group, {})[rest] = arrays[key]
+    return groups
+
+
+def model(name, groups, dtype):
+    kind, changes, _ = CASES[name]
+    assert (kind, TINY | changes) == (MANIFEST["cases"][name]["class"], MANIFEST["cases"][name]["config"])
+    tensors = {key: x.astype(dtype) for key, x in groups["weight"].items()}
+    return getattr(albert_np.model, kind)(AlbertConfig(**(TINY | changes)), dtype=dtype, tensors=tensors)
+
+
+def flat(out):
+    arrays = {}
+    for key, value in out.items():
+        if isinstance(value, tuple):
+            arrays |= {f"{key}.{i}": x for i, x in enumerate(value)}
+        elif key != "trace":
+            arrays[key] = value
+    return arrays
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_float64_equals_golden(name):
+    groups = load(name)
+    out = flat(model(name, groups, "float64")(**groups["call"], output_hidden_states=True, output_attentions=True))
+    assert list(out) == list(groups["float64"])
+    for key, expected in groups["float64"].items():
+        assert_close(f"{name}/{key}", out[key], expected, limit=PARITY_FLOAT64)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_float32_is_no_further_off_than_twice_torch(name):
+    groups = load(name)
+    out = flat(model(name, groups, "float32")(**groups["call"], output_hidden_states=True, output_attentions=True))
+    assert list(out) == list(groups["float32"])
+    for key, truth in groups["float64"].items():
+        assert_float32_rule(f"{name}/{key}", out[key], plain=groups["float32"][key], truth=truth)
+
+
+@pytest.mark.parametrize("name", [name for name, (_, _, features) in CASES.items() if features.get("trace")])
+def test_trace_equals_golden_at_every_step(name):
+    groups = load(name)
+    trace = model(name, groups, "float64")(**groups["call"], trace=True).trace
+    assert sorted(trace) == sorted(groups["trace"])
+    allowed = groups["call"]["attention_mask"][:, None, None, :] == 1
+    for key, actual in trace.items():  # in the order of computation: the first failure is the first wrong step
+        expected = groups["trace"][key]
+        if key.endswith(".scores"):  # theirs are after the mask was added, ours before
+            places = np.broadcast_to(allowed, actual.shape)
+            actual, expected = actual[places], expected[places]
+        assert_close(f"{name}/{key}", actual, expected, limit=PARITY_FLOAT64)
+
+
+def test_goldens_are_complete_and_small():
+    files = {path.stem for path in GOLDENS.glob("*.npz")}
+    assert files == set(CASES) == set(MANIFEST["cases"])
+    assert {kind for kind, _, _ in CASES.values()} == set(PARTS)
+    assert sum(path.stat().st_size for path in GOLDENS.iterdir()) < 4_000_000
+
+
+@pytest.mark.parity
+def test_regenerated_goldens_are_the_committed_ones(transformers, tmp_path, monkeypatch):
+    assert transformers.__version__ == MANIFEST["versions"]["transformers"]
+    monkeypatch.setattr(sys, "argv", ["make_goldens.py", "--out", str(tmp_path)])
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    runpy.run_path(str(ROOT / "tools" / "make_goldens.py"), run_name="__main__")
+    fresh = json.loads((tmp_path / "manifest.json").read_text())
+    assert fresh["cases"].keys() == MANIFEST["cases"].keys()
+    for name in CASES:
+        committed = load(name)
+        with np.load(tmp_path / f"{name}.npz") as arrays:
+            assert sorted(arrays.files) == sorted(f"{group}/{key}" for group, keys in committed.items() for key in keys)
+            for full in arrays.files:
+                group, _, key = full.partition("/")
+                if group in ("weight", "call"):
+                    assert np.array_equal(arrays[full], committed[group][key]), full
+                elif group in ("float64", "trace"):  # another CPU's BLAS may add in another order
+                    assert_close(f"{name}/{full}", arrays[full], committed[group][key], limit=PARITY_FLOAT64)

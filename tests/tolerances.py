@@ -1,0 +1,110 @@
+"""Every tolerance of the tests, each with its reason, and the comparisons that use them.
+
+A number here is derived, or a contract, or measured and then rounded up; raising one takes the evidence in the same line.
+u is the unit roundoff of a dtype; a sum of n products is off by at most γₙ = n·u/(1 − n·u) times the sum of their sizes,
+in whatever order it is added (Higham 2002, section 3.1).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+FLOAT_DTYPES = (np.float16, np.float32, np.float64)
+UNIT = {np.dtype(dtype): float(np.finfo(dtype).eps) / 2 for dtype in FLOAT_DTYPES}  # u = 2⁻¹¹, 2⁻²⁴, 2⁻⁵³
+
+# The project's contract: max|a − b| / max|b| of every output array in float64 against transformers in float64. Both round
+# about 10⁴ times between input and output (u = 1.1e-16), and trained weights amplify that by 10² at most.
+PARITY_FLOAT64 = 1e-10
+
+# float32 against float64 truth, inputs rounded to float32 first: at most FLOAT32_FACTOR times the error of plain NumPy in
+# float32 (another order of summation, or one rounding more or fewer), plus the floor: results are off by u each when
+# stored, and plain NumPy may hit the truth by luck.
+FLOAT32_FACTOR = 2
+FLOAT32_FLOOR = 2 * UNIT[np.dtype(np.float32)]
+
+
+def gamma(n: int, dtype: Any) -> float:
+    """γₙ, the relative error bound of n roundings in a row."""
+    nu = n * UNIT[np.dtype(dtype)]
+    assert nu < 1, "γₙ says nothing where n·u reaches 1"
+    return nu / (1 - nu)
+
+
+def relative_error(actual: Any, expected: Any) -> float:
+    """max|a − b| / max|b|; infinity where shapes differ, NaN stands anywhere, ±∞ in one array only, or nothing is compared.
+
+    An expected array of zeros is matched by zeros alone.
+    """
+    actual, expected = np.asarray(actual), np.asarray(expected)
+    if actual.shape != expected.shape or actual.size == 0:
+        return math.inf
+    worst = float(np.max(_differences(actual, expected)))
+    finite = np.abs(expected[np.isfinite(expected)].astype(np.longdouble))
+    scale = float(np.max(finite, initial=0))
+    return worst if worst in (0, math.inf) else worst / scale if scale else math.inf
+
+
+def assert_close(name: str, actual: Any, expected: Any, *, limit: float, dtype: Any = None) -> None:
+    """Fails unless shapes and dtypes agree, something is compared and relative_error ≤ limit.
+
+    dtype: what `actual` must have, where it is not what the truth has.
+    """
+    actual, expected = np.asarray(actual), np.asarray(expected)
+    dtype = np.dtype(dtype or expected.dtype)
+    assert actual.shape == expected.shape, f"{name}: shape {actual.shape}, expected {expected.shape}"
+    assert actual.dtype == dtype, f"{name}: dtype {actual.dtype}, expected {dtype}"
+    assert actual.size > 0, f"{name}: nothing to compare, the shape is {actual.shape}"
+    error = relative_error(actual, expected)
+    if not error <= limit:
+        worst = np.unravel_index(np.argmax(_differences(actual, expected)), actual.shape)
+        place = [int(i) for i in worst]
+        raise AssertionError(
+            f"{name}: max|a−b|/max|b| = {error:.3g}, more than {limit:.3g}; "
+            f"worst at {place}: got {actual[worst]!r}, expected {expected[worst]!r}"
+        )
+
+
+def assert_float32_rule(name: str, actual: Any, plain: Any, truth: Any) -> None:
+    """The float32 rule: `actual` is at most FLOAT32_FACTOR times as wrong as `plain`, beside the rounding floor."""
+    assert np.asarray(truth).dtype == np.float64, f"{name}: the truth must be float64"
+    limit = FLOAT32_FACTOR * relative_error(plain, truth) + FLOAT32_FLOOR
+    assert math.isfinite(limit), f"{name}: plain NumPy gives no number to measure against"
+    assert_close(name, actual, truth, limit=limit, dtype=np.float32)
+
+
+def ulps(actual: Any, exact: Any) -> Any:
+    """|a − exact| in units of the last place of each exact value, subnormals included; exact is an array of mpmath.mpf.
+
+    For functions with tails, where max|b| would hide an error in every small value.
+    """
+    actual = np.asarray(actual)
+    assert actual.shape == np.shape(exact), f"shape {actual.shape}, expected {np.shape(exact)}"
+    assert actual.size > 0, "nothing to compare"
+    assert np.all(np.isfinite(actual)), f"not finite: {actual[~np.isfinite(actual)][:3]}"
+    unit = np.spacing(np.abs(exact).astype(actual.dtype))
+    return np.array([float(abs(a - b) / u) for a, b, u in zip(*_flat(actual, exact, unit), strict=True)])
+
+
+def assert_ulps(name: str, actual: Any, exact: Any, *, limit: float, dtype: Any) -> None:
+    """Fails unless every element of `actual`, of that dtype, lies within `limit` units in the last place of exact."""
+    assert np.asarray(actual).dtype == np.dtype(dtype), f"{name}: dtype {np.asarray(actual).dtype}, expected {dtype}"
+    errors = ulps(actual, exact)
+    worst = int(np.argmax(errors))
+    got, expected = np.ravel(actual)[worst], np.ravel(exact)[worst]
+    assert errors[worst] <= limit, f"{name}: {errors[worst]:.3g} ulp at {worst}, more than {limit}: {got!r}, {expected!r}"
+
+
+def _differences(actual: Any, expected: Any) -> Any:
+    """|a − b|: 0 where both are the same infinity, infinity where one alone is not finite, or either is NaN."""
+    with np.errstate(invalid="ignore"):  # ∞ − ∞
+        difference = np.abs(actual.astype(np.longdouble) - expected.astype(np.longdouble))
+    difference = np.where(np.isnan(difference), np.inf, difference)
+    return np.where(actual == expected, 0, difference)
+
+
+def _flat(actual: Any, exact: Any, unit: Any) -> tuple[list, list, list]:
+    """Three flat lists of Python numbers: mpmath takes no NumPy scalar."""
+    return np.ravel(actual).astype(object).tolist(), np.ravel(exact).tolist(), np.ravel(unit).astype(object).tolist()
