@@ -10,7 +10,7 @@ from albert_np import ops
 from albert_np.run import Ops
 
 BACKENDS = ("numpy", "numba", "cuda", "auto")
-DTYPES = {"float32": np.dtype(np.float32), "float64": np.dtype(np.float64)}
+DTYPES: dict[str, np.dtype[Any]] = {"float32": np.dtype(np.float32), "float64": np.dtype(np.float64)}
 
 
 def resolve_dtype(dtype: Any) -> np.dtype:

@@ -7,7 +7,12 @@ from albert_np.run import Run, Weights
 
 
 def embeddings(
-    run: Run, w: Weights, input_ids: Array | None, inputs_embeds: Array | None, token_type_ids: Array, position_ids: Array
+    run: Run,
+    w: Weights,
+    input_ids: Array | None,
+    inputs_embeds: Array | None,
+    token_type_ids: Array,
+    position_ids: Array,
 ) -> Array:  # (B,T) int or (B,T,E), (B,T) int, (B|1,T) int -> (B,T,E)
     """LayerNorm(word + token type + position). transformers 4.57.6 modeling_albert.py, AlbertEmbeddings.forward.
 

@@ -267,22 +267,24 @@ class AlbertPreTrainedModel:
 
         hidden_states = None
         if keep_hidden_states:
-            hidden_states = tuple(scattered(list(layer)) for layer in zip(*(e.hidden_states for _, e in rows), strict=True))
+            hidden_states = tuple(
+                scattered(list(layer)) for layer in zip(*(e.hidden_states for _, e in rows), strict=True)
+            )
         pooled = np.concatenate([e.pooled for _, e in rows]) if "pooler" in self.parts else None
         return Encoded(scattered([e.hidden for _, e in rows]), pooled, hidden_states, None, batch.mask)
 
-    def _head(self, run: Run, encoded: Encoded, **head_inputs: Any) -> ModelOutput:
+    def _head(self, run: Run, encoded: Encoded, *args: Any, **head_inputs: Any) -> ModelOutput:
         raise NotImplementedError
 
 
 class AlbertModel(AlbertPreTrainedModel):
     """The encoder alone, with the pooler unless add_pooling_layer=False."""
 
-    parts = ("pooler",)
+    parts: tuple[str, ...] = ("pooler",)  # type: ignore[misc]
     head_inputs = ()
 
     def __init__(self, config: AlbertConfig, add_pooling_layer: bool = True, **made: Any) -> None:
-        self.parts = ("pooler",) if add_pooling_layer else ()  # type: ignore[misc]
+        self.parts = ("pooler",) if add_pooling_layer else ()
         super().__init__(config, **made)
 
     @classmethod
@@ -323,7 +325,9 @@ class _Predicts(AlbertPreTrainedModel):
         positions = inputs.integers("logits_positions", logits_positions, batch_of_one=True)
         B, T = encoded.hidden.shape[:2]
         if positions.ndim != 2 or len(positions) != B:
-            raise ValueError(f"logits_positions must have the shape ({B}, M), M columns a sequence; got {positions.shape}")
+            raise ValueError(
+                f"logits_positions must have the shape ({B}, M), M columns a sequence; got {positions.shape}"
+            )
         inputs.in_range("logits_positions", positions, T, "columns are counted from 0", "column")
         return positions
 
@@ -464,18 +468,21 @@ class AlbertForMultipleChoice(AlbertPreTrainedModel):
             "position_ids": position_ids, "inputs_embeds": inputs_embeds,
         }  # fmt: skip
         arrays = {name: inputs.array(name, value) for name, value in given.items() if value is not None}
-        flat, shapes = {}, {}
+        flat: dict[str, Any] = {"head_mask": head_mask}
+        shapes = {}
         for name, x in arrays.items():
             axes = 4 if name == "inputs_embeds" else 3
             if x.ndim != axes:
-                raise ValueError(f"{name} must have {axes} axes (B, choices, T{', E' if axes == 4 else ''}); got {x.shape}")
+                raise ValueError(
+                    f"{name} must have {axes} axes (B, choices, T{', E' if axes == 4 else ''}); got {x.shape}"
+                )
             flat[name], shapes[name] = x.reshape(-1, *x.shape[2:]), x.shape[:2]
         main = "inputs_embeds" if input_ids is None else "input_ids"
         for name, shape in shapes.items():
             if shape != shapes.get(main, shape):
                 raise ValueError(f"{name} must begin with (B, choices) = {shapes[main]} as {main}; got {shape}")
         num_choices = shapes[main][1] if main in shapes else None
-        return super().__call__(**flat, head_mask=head_mask, num_choices=num_choices, **options)
+        return super().__call__(**flat, num_choices=num_choices, **options)
 
     def _head(
         self, run: Run, encoded: Encoded, labels: Any = None, num_choices: Any = None

@@ -256,7 +256,7 @@ def _open(name_or_path: str | os.PathLike, where: dict[str, Any]) -> tuple[dict[
     index_path = hub.resolve(name_or_path, INDEX_NAME, required=False, **where)
     if index_path is None:
         raise OSError(_no_weights(name_or_path, where))
-    shards = _shards(index_path)
+    shards = shard_files(index_path)
     opened: list[tuple[Path, Tensor]] = []
     for shard, names in shards.items():
         path = hub.resolve(name_or_path, shard, **where)
@@ -269,7 +269,7 @@ def _open(name_or_path: str | os.PathLike, where: dict[str, Any]) -> tuple[dict[
     return _by_plain_name(opened), str(index_path)
 
 
-def _shards(index_path: Path) -> dict[str, set[str]]:  # -> file name: tensor names
+def shard_files(index_path: Path) -> dict[str, set[str]]:  # -> file name: tensor names
     """The weight_map of an index, turned round. File names must be plain: an index may not lead out of its folder."""
     index = read_json(index_path, MAX_INDEX_BYTES)
     weight_map = index.get("weight_map") if isinstance(index, dict) else None

@@ -21,7 +21,9 @@ MANIFEST = json.loads((GOLDENS / "manifest.json").read_text())
 def load(name):
     path = GOLDENS / f"{name}.npz"
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    assert digest == MANIFEST["cases"][name]["sha256"], f"{path.name} is not the file of the manifest; {MANIFEST['hint']}"
+    assert digest == MANIFEST["cases"][name]["sha256"], (
+        f"{path.name} is not the file of the manifest; {MANIFEST['hint']}"
+    )
     groups = {}
     with np.load(path) as arrays:
         for key in arrays.files:

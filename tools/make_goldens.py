@@ -138,7 +138,9 @@ def make_case(name: str) -> dict[str, np.ndarray]:
     trace: dict[str, np.ndarray] | None = {} if wants_trace else None
     arrays = {f"weight/{key}": x for key, x in tensors.items()} | {f"call/{key}": x for key, x in call.items()}
     truth = run(hugging_face_model(kind, config, tensors, "float64"), call, trace)
-    arrays |= {f"float64/{key}": x for key, x in truth.items()} | {f"trace/{key}": x for key, x in (trace or {}).items()}
+    arrays |= {f"float64/{key}": x for key, x in truth.items()} | {
+        f"trace/{key}": x for key, x in (trace or {}).items()
+    }
     single = run(hugging_face_model(kind, config, tensors, "float32"), call)
     return arrays | {f"float32/{key}": x for key, x in single.items()}
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def read(path: Path) -> Iterator[Tensor]:
     if expected != length:
         raise ValueError(f"{path}: the tensors end at byte {expected:,} and the file's data at {length:,}")
     for name, begin, _, dtype, shape in entries:
-        yield Tensor(name, shape, dtype, lambda at=start + begin, dtype=dtype, shape=shape: _load(path, at, dtype, shape))
+        yield Tensor(name, shape, dtype, partial(_load, path, start + begin, dtype, shape))
 
 
 def _header(path: Path) -> tuple[dict[str, Any], int, int]:  # -> header, first byte of data, bytes of data

@@ -1,0 +1,152 @@
+"""The command `albert-np`: one subcommand a job, plain text for people, --json for programs.
+
+Exit codes: 0 done, 1 refused (one line on stderr says why), 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+from albert_np.version import __version__
+
+EXAMPLES = """examples:
+  albert-np fill-mask "The capital of [MASK] is Paris."
+  albert-np fill-mask "The capital of [MASK] is Paris." --model albert/albert-base-v2 --top-k 3 --json
+  cat sentences.txt | albert-np fill-mask - --model ./my-albert --json
+  albert-np info ./my-albert
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one command and returns its exit code."""
+    parser = _parser()
+    args = parser.parse_args(argv)
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        warnings.showwarning = _print_warning
+        try:
+            args.run(args)
+            sys.stdout.flush()
+        except (ValueError, OSError) as error:
+            if isinstance(error, BrokenPipeError):  # the reader has seen enough, as in `… | head`
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                return 0
+            print(f"albert-np: {' '.join(str(error).split())}", file=sys.stderr)
+            return 1
+        except KeyboardInterrupt:
+            print("albert-np: interrupted", file=sys.stderr)
+            return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="albert-np",
+        description="ALBERT in NumPy and Numba: language-model answers on a CPU, with no deep-learning framework.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"albert-np {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    model = argparse.ArgumentParser(add_help=False)
+    source = model.add_argument_group("where the model comes from")
+    source.add_argument("--revision", metavar="REV", help="branch, tag or commit of a hub model")
+    source.add_argument("--cache-dir", metavar="DIR", help="where downloads are kept (default: Hugging Face's cache)")
+    source.add_argument("--local-files-only", action="store_true", help="never touch the network")
+    model.add_argument("--json", action="store_true", help="print JSON instead of text")
+
+    fill = commands.add_parser(
+        "fill-mask",
+        parents=[model],
+        help="the likeliest words for each [MASK] of a sentence",
+        description="Prints the likeliest words for each [MASK] of a sentence, best first.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    fill.add_argument("text", nargs="+", help="a sentence with [MASK] in it, or - for one sentence a line on stdin")
+    fill.add_argument("--model", default="demo", metavar="NAME", help="folder, hub id or demo (default: %(default)s)")
+    fill.add_argument(
+        "--top-k", type=int, default=5, metavar="K", help="how many answers a mask (default: %(default)s)"
+    )
+    fill.add_argument("--targets", nargs="+", metavar="WORD", help="choose among these words only")
+    fill.add_argument("--truncate", action="store_true", help="cut texts that are too long instead of refusing them")
+    fill.add_argument(
+        "--backend", default="auto", metavar="NAME", help="auto, numpy, numba or cuda (default: %(default)s)"
+    )
+    fill.add_argument("--dtype", default="float32", metavar="TYPE", help="float32 or float64 (default: %(default)s)")
+    fill.set_defaults(run=_fill_mask)
+
+    info = commands.add_parser(
+        "info",
+        parents=[model],
+        help="config, parameters, files and backends of a model",
+        description="Shows a model's config, its parameters (stored, and if nothing were shared), files and backends.",
+    )
+    info.add_argument("model", nargs="?", default="demo", help="folder, hub id or demo (default: %(default)s)")
+    info.set_defaults(run=_info)
+    return parser
+
+
+def _where(args: argparse.Namespace) -> dict[str, Any]:
+    given = {"revision": args.revision, "cache_dir": args.cache_dir, "local_files_only": args.local_files_only}
+    return {name: value for name, value in given.items() if value}
+
+
+def _fill_mask(args: argparse.Namespace) -> None:
+    from albert_np.hub import DEMO, DEMO_FOLDER
+    from albert_np.pipelines import pipeline
+    from albert_np.weights import WEIGHTS_NAME
+
+    fill = pipeline("fill-mask", args.model, backend=args.backend, dtype=args.dtype, **_where(args))
+    if args.model == DEMO and not (DEMO_FOLDER / WEIGHTS_NAME).exists():
+        print(
+            "albert-np: the demo model is tiny and not trained yet: its weights come from a seed and its answers mean "
+            "nothing; name a real one with --model",
+            file=sys.stderr,
+        )
+    options = {"truncation": True} if args.truncate else {}
+    for text in _texts(args.text):
+        answers = fill(text, top_k=args.top_k, targets=args.targets, tokenizer_kwargs=options)
+        print(json.dumps(answers, ensure_ascii=False) if args.json else _table(text, answers))
+
+
+def _texts(given: list[str]) -> Iterator[str]:
+    """The sentences of the command line, - standing for the lines of stdin; a progress bar where there is much to do."""
+    from tqdm import tqdm
+
+    if given == ["-"]:
+        # a bar shows on a terminal only, and not where the answers scroll by on the same one
+        lines = (line.rstrip("\r\n") for line in sys.stdin if line.strip())
+        yield from tqdm(lines, unit=" sentences", disable=True if sys.stdout.isatty() else None)
+    else:
+        yield from given
+
+
+def _table(text: str, answers: list) -> str:
+    several = bool(answers) and isinstance(answers[0], list)
+    lines = [text]
+    for i, rows in enumerate(answers if several else [answers]):
+        if several:
+            lines.append(f"mask {i + 1} of {len(answers)}")
+        width = max(5, *(len(row["token_str"]) for row in rows))
+        lines.append(f"  {'score':>7}  {'token':{width}}  sentence")
+        lines += [f"  {row['score']:7.4f}  {row['token_str']:{width}}  {row['sequence']}" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _info(args: argparse.Namespace) -> None:
+    from albert_np.info import as_text, describe
+
+    info = describe(args.model, **_where(args))
+    print(json.dumps(info, indent=2, ensure_ascii=False) if args.json else as_text(info))
+
+
+def _print_warning(message: Any, category: Any, filename: Any, lineno: Any, file: Any = None, line: Any = None) -> None:
+    print(f"albert-np: warning: {' '.join(str(message).split())}", file=sys.stderr)

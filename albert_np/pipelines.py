@@ -1,0 +1,169 @@
+"""Text in, answers out, in plain Python values of transformers' shapes (4.57.6, pipelines/fill_mask.py)."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from albert_np import hub, ops
+from albert_np.model import AlbertForMaskedLM, AlbertForPreTraining
+from albert_np.tokenizer import AlbertTokenizer
+
+TASKS = ("fill-mask",)
+
+
+def pipeline(
+    task: str,
+    model: Any = None,
+    tokenizer: Any = None,
+    *,
+    backend: str = "auto",
+    dtype: Any = None,
+    device: Any = None,
+    top_k: int | None = None,
+    **options: Any,
+) -> FillMaskPipeline:
+    """A callable for a task. `pipeline("fill-mask")("The capital of [MASK] is Paris.")`
+
+    model, tokenizer: a folder, "demo" (the default) or a hub id, or loaded objects; the tokenizer comes from the model's
+    place where none is named. options: revision, cache_dir, local_files_only, token, subfolder, force_download.
+    device is accepted where it says the CPU. Raises ValueError for an unknown task, OSError where files are missing.
+    """
+    if task not in TASKS:
+        raise ValueError(f"task must be one of {', '.join(TASKS)}; got {task!r}")
+    if str(device) not in ("None", "-1", "cpu"):
+        raise ValueError(f"device: pipelines run on the CPU; got {device!r}")
+    unknown = sorted(set(options) - set(hub.OPTIONS))
+    if unknown:
+        raise ValueError(f"pipeline knows no {', '.join(unknown)}; it takes {', '.join(hub.OPTIONS)} beside its own")
+    model = hub.DEMO if model is None else model
+    is_name = isinstance(model, (str, os.PathLike))
+    if tokenizer is None and not is_name:
+        raise ValueError("a loaded model does not know its tokenizer: pass tokenizer= too")
+    if tokenizer is None or isinstance(tokenizer, (str, os.PathLike)):
+        tokenizer = AlbertTokenizer.from_pretrained(model if tokenizer is None else tokenizer, **options)
+    if is_name:
+        model = AlbertForMaskedLM.from_pretrained(model, backend=backend, dtype=dtype, **options)
+    return FillMaskPipeline(model, tokenizer, top_k=top_k)
+
+
+class FillMaskPipeline:
+    """The likeliest pieces for each [MASK] of a text."""
+
+    task = "fill-mask"
+
+    def __init__(self, model: Any, tokenizer: Any, *, top_k: int | None = None) -> None:
+        if not isinstance(model, (AlbertForMaskedLM, AlbertForPreTraining)):
+            raise ValueError(f"fill-mask needs a masked-language model; got {type(model).__name__}")
+        if len(tokenizer) > model.config.vocab_size:
+            raise ValueError(
+                f"the tokenizer has {len(tokenizer)} tokens and the model {model.config.vocab_size}: do they belong together?"
+            )
+        self.model, self.tokenizer, self.top_k = model, tokenizer, 5 if top_k is None else top_k
+
+    def __call__(
+        self,
+        inputs: str | list[str] | Iterable[str],
+        *,
+        top_k: int | None = None,
+        targets: str | list[str] | None = None,
+        tokenizer_kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Fills the masks of one text, of each text of a list, or of an iterable of texts, lazily.
+
+        A text with one mask gives a list of {"score", "token", "token_str", "sequence"}, best first; with several masks a
+        list of such lists, one a mask, each filled while the others stand. A list of texts gives a list of these (a list
+        of one text gives its answer itself, as transformers). Scores are probabilities over the whole vocabulary.
+        top_k: how many answers (5); targets: words to choose among; tokenizer_kwargs: for long texts {"truncation": True}.
+        Raises ValueError where a text has no mask, or is longer than the model takes.
+        """
+        ids = None if targets is None else self._target_ids(targets)
+        count = self._checked_top_k(self.top_k if top_k is None else top_k)
+        options = tokenizer_kwargs or {}
+        if isinstance(inputs, str):
+            return self._fill(inputs, count, ids, options)
+        if isinstance(inputs, (list, tuple)):
+            answers = [self._fill(text, count, ids, options) for text in inputs]
+            return answers[0] if len(answers) == 1 else answers
+        if isinstance(inputs, Iterable):
+            return self._lazily(inputs, count, ids, options)
+        raise ValueError(f"fill-mask takes a text or several; got {type(inputs).__name__}")
+
+    def save_pretrained(self, folder: str | os.PathLike) -> None:
+        """Model and tokenizer, side by side."""
+        self.model.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+
+    def _lazily(self, texts: Iterable[str], top_k: int, targets: Any, options: dict[str, Any]) -> Iterator[Any]:
+        for text in texts:
+            yield self._fill(text, top_k, targets, options)
+
+    def _fill(self, text: Any, top_k: int, targets: np.ndarray | None, tokenizer_kwargs: dict[str, Any]) -> list:
+        if not isinstance(text, str):
+            raise ValueError(f"fill-mask takes texts; got {type(text).__name__}")
+        encoding = self.tokenizer(text, **(tokenizer_kwargs | {"return_tensors": "np"}))
+        ids = encoding["input_ids"][0]
+        masks = np.flatnonzero(ids == self.tokenizer.mask_token_id)
+        if len(masks) == 0:
+            raise ValueError(f"there is no {self.tokenizer.mask_token} in {_shortened(text)!r}, so nothing to fill")
+        out = self.model(
+            encoding["input_ids"], encoding.get("attention_mask"), encoding.get("token_type_ids"),
+            logits_positions=masks[None],
+        )  # fmt: skip
+        logits = out.logits if "logits" in out else out.prediction_logits
+        probs = ops.softmax(logits[0])  # (M,V)
+        answers = [self._best(ids, column, row, top_k, targets, len(masks) == 1) for column, row in zip(masks, probs)]  # noqa: B905
+        return answers[0] if len(masks) == 1 else answers
+
+    def _best(
+        self, ids: np.ndarray, column: Any, probs: np.ndarray, top_k: int, targets: np.ndarray | None, alone: bool
+    ) -> list[dict[str, Any]]:  # (T,), (), (V,)
+        candidates = np.arange(len(self.tokenizer)) if targets is None else targets
+        scores = probs[candidates]
+        order = np.argsort(-scores, kind="stable")[:top_k]
+        answers = []
+        for token, score in zip(candidates[order].tolist(), scores[order].tolist(), strict=True):
+            filled = ids.copy()
+            filled[column] = token
+            filled = filled[filled != self.tokenizer.pad_token_id]
+            # with several masks special tokens stay, or the other masks would vanish from the text (transformers 4.57.6)
+            sequence = self.tokenizer.decode(filled.tolist(), skip_special_tokens=alone)
+            token_str = self.tokenizer.decode([token])
+            answers.append({"score": score, "token": token, "token_str": token_str, "sequence": sequence})
+        return answers
+
+    def _checked_top_k(self, top_k: Any) -> int:
+        V = len(self.tokenizer)
+        if isinstance(top_k, bool) or not isinstance(top_k, (int, np.integer)) or not 0 < top_k <= V:
+            raise ValueError(f"top_k must be a whole number from 1 to the vocabulary's {V}; got {top_k!r}")
+        return int(top_k)
+
+    def _target_ids(self, targets: Any) -> np.ndarray:  # -> (n,) int, each id once
+        """A target is a piece of the vocabulary, or else the first piece of its text, with a warning."""
+        targets = [targets] if isinstance(targets, str) else targets
+        if not isinstance(targets, (list, tuple)) or not all(isinstance(target, str) for target in targets):
+            raise ValueError("targets must be words: a str or a list of str")
+        vocab = self.tokenizer.get_vocab()
+        ids: list[int] = []
+        for target in targets:
+            if target in vocab:
+                ids.append(vocab[target])
+                continue
+            pieces = self.tokenizer(target, add_special_tokens=False, max_length=1, truncation=True)["input_ids"]
+            if not pieces:
+                warnings.warn(f"the target {target!r} has no piece in the vocabulary and is left out", stacklevel=4)
+                continue
+            piece = self.tokenizer.convert_ids_to_tokens(pieces[0])
+            warnings.warn(f"the target {target!r} is no piece of the vocabulary: {piece!r} stands for it", stacklevel=4)
+            ids.append(pieces[0])
+        if not ids:
+            raise ValueError("no target is left to choose among: name at least one that the vocabulary knows")
+        return np.array(sorted(set(ids)))
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 60 else text[:59] + "…"
