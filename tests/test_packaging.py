@@ -1,0 +1,114 @@
+"""What gets installed, and what importing it costs: only albert_np, and only NumPy."""
+
+import importlib.metadata
+import re
+import subprocess
+import sys
+import venv
+import zipfile
+
+import pytest
+from conftest import ROOT
+
+
+def python(code, *options, **environment):
+    command = [sys.executable, *options, "-c", code]
+    return subprocess.run(command, capture_output=True, text=True, check=True, cwd="/", **environment).stdout
+
+
+def test_import_albert_np_imports_numpy_and_nothing_heavy():
+    loaded = python("import sys, albert_np; print(*sorted(m for m in sys.modules if '.' not in m))").split()
+    heavy = {
+        "numba",
+        "llvmlite",
+        "sentencepiece",
+        "safetensors",
+        "huggingface_hub",
+        "tqdm",
+        "tokenizers",
+        "torch",
+        "requests",
+    }
+    assert "albert_np" in loaded
+    assert not heavy & set(loaded)
+
+
+def test_model_runs_without_numba_or_sentencepiece():
+    code = (
+        "import sys\n"
+        "for name in ('numba', 'sentencepiece', 'huggingface_hub', 'tqdm', 'torch'): sys.modules[name] = None\n"
+        "from albert_np import AlbertForMaskedLM\n"
+        "print(AlbertForMaskedLM.from_pretrained('demo')([[2, 4, 3]]).logits.shape)"
+    )
+    assert python(code).strip() == "(1, 3, 1000)"
+
+
+def test_kernels_is_installed_under_our_name_only():
+    import albert_np.kernels
+
+    assert albert_np.kernels.__doc__
+    assert importlib.metadata.version("albert-np") == importlib.import_module("albert_np").__version__
+    names = python("import importlib.util as u; print(u.find_spec('kernels'))", "-P").strip()
+    assert names == "None" or "albert_np" not in names
+
+
+def test_public_names_are_importable_and_listed():
+    import albert_np
+
+    for name in albert_np.__all__:
+        assert getattr(albert_np, name) is not None
+        assert name in dir(albert_np)
+    with pytest.raises(AttributeError, match="no attribute 'AlbertForCausalLM'"):
+        _ = albert_np.AlbertForCausalLM
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """A wheel of the tree, built in a copy so that no build folder is left behind."""
+    out = tmp_path_factory.mktemp("wheel")
+    tree = out / "tree"
+    tracked = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    for name in tracked.stdout.splitlines():
+        if (ROOT / name).is_file() and not name.startswith(("tests/", "notebooks/", "benchmarks/")):
+            (tree / name).parent.mkdir(parents=True, exist_ok=True)
+            (tree / name).write_bytes((ROOT / name).read_bytes())
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(out), str(tree)]
+    subprocess.run(build, check=True, capture_output=True)
+    (path,) = out.glob("*.whl")
+    return path
+
+
+def test_wheel_contains_only_albert_np(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    packaged = [name for name in names if ".dist-info/" not in name]
+    assert all(name.startswith("albert_np/") for name in packaged)
+    assert {"albert_np/kernels/__init__.py", "albert_np/py.typed", "albert_np/demo/spiece.model"} <= set(packaged)
+    sources = {f"albert_np/{p.relative_to(ROOT / 'albert_np')}" for p in (ROOT / "albert_np").rglob("*.py")}
+    assert sources <= set(packaged)  # no module forgotten in setup.cfg
+    (top_level,) = (zipfile.ZipFile(wheel).read(name) for name in names if name.endswith("top_level.txt"))
+    assert top_level.split() == [b"albert_np"]
+
+
+def test_wheel_installs_into_an_empty_environment_and_fills_a_mask_offline(wheel, tmp_path):
+    """The wheel alone is new there; its dependencies are this environment's, and the network is blocked."""
+    venv.create(tmp_path / "env", with_pip=False)
+    target = next((tmp_path / "env" / "lib").glob("python*")) / "site-packages"
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(target), str(wheel)]
+    subprocess.run(install, check=True, capture_output=True)
+    here = next(path for path in sys.path if path.endswith("site-packages"))
+    code = (
+        "import sys, socket\n"
+        "def blocked(*a, **k): raise OSError('no network here')\n"
+        "socket.socket.connect = socket.getaddrinfo = blocked\n"
+        f"sys.path.append({here!r})\n"
+        "import albert_np; assert 'env' in albert_np.__file__, albert_np.__file__\n"
+        "from albert_np.cli import main\n"
+        "sys.exit(main(['fill-mask', 'The capital of [MASK] is Paris.', '--top-k', '2']))"
+    )
+    done = subprocess.run(
+        [str(tmp_path / "env" / "bin" / "python"), "-c", code], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"0\.\d{4}  \S+ +the capital of", done.stdout)

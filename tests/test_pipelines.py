@@ -1,0 +1,140 @@
+"""pipeline("fill-mask"): transformers' shapes and values, and its refusals."""
+
+import json
+
+import numpy as np
+import pytest
+from golden_models import trained_like
+
+import albert_np
+from albert_np.config import AlbertConfig
+from albert_np.model import AlbertForMaskedLM, AlbertModel
+
+ONE = "The capital of [MASK] is Paris."
+TWO = "The [MASK] of France is [MASK]."
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return albert_np.AlbertTokenizer.from_pretrained("demo")
+
+
+@pytest.fixture(scope="module")
+def model():
+    """The demo's shape with trained-like weights, whose scores differ enough to be ranked."""
+    config = AlbertConfig.from_pretrained("demo")
+    tensors = {name: x.astype(np.float64) for name, x in trained_like(config, ("predictions",), 7).items()}
+    return AlbertForMaskedLM(config, dtype="float64", tensors=tensors)
+
+
+@pytest.fixture(scope="module")
+def fill(model, tokenizer):
+    return albert_np.pipeline("fill-mask", model, tokenizer)
+
+
+def test_one_mask_gives_a_list_of_answers_best_first(fill, tokenizer, model):
+    answers = fill(ONE)
+    assert len(answers) == 5
+    assert [set(answer) for answer in answers] == [{"score", "token", "token_str", "sequence"}] * 5
+    scores = [answer["score"] for answer in answers]
+    assert scores == sorted(scores, reverse=True)
+    assert json.loads(json.dumps(answers)) == answers  # plain Python values
+    ids = tokenizer(ONE, return_tensors="np")
+    column = list(ids["input_ids"][0]).index(tokenizer.mask_token_id)
+    logits = model(**ids).logits[0, column]
+    probs = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
+    assert answers[0]["token"] == int(np.argmax(probs))
+    assert answers[0]["score"] == pytest.approx(float(probs.max()), rel=1e-12, abs=0)
+    assert answers[0]["token_str"] in answers[0]["sequence"]
+    assert "[CLS]" not in answers[0]["sequence"]
+
+
+def test_several_masks_keep_special_tokens_in_the_sequence(fill):
+    answers = fill(TWO, top_k=2)
+    assert [len(rows) for rows in answers] == [2, 2]
+    assert all("[CLS]" in row["sequence"] and "[MASK]" in row["sequence"] for rows in answers for row in rows)
+
+
+def test_lists_and_iterables(fill):
+    one, two = fill(ONE), fill(TWO)
+    assert fill([ONE, TWO]) == [one, two]
+    assert fill([ONE]) == one  # as transformers
+    lazy = fill(text for text in (ONE, TWO))
+    assert next(lazy) == one
+    assert list(lazy) == [two]
+
+
+def test_targets_are_the_only_answers(fill, tokenizer):
+    vocab = tokenizer.get_vocab()
+    answers = fill(ONE, targets=["▁paris", "▁the"])
+    assert {answer["token"] for answer in answers} == {vocab["▁paris"], vocab["▁the"]}
+    everything = {answer["token"]: answer["score"] for answer in fill(ONE, top_k=len(vocab))}
+    assert len(everything) == len(vocab)
+    assert sum(everything.values()) == pytest.approx(1, rel=1e-12)
+    for answer in answers:  # scores stay probabilities over the whole vocabulary
+        assert answer["score"] == everything[answer["token"]]
+    with pytest.warns(UserWarning, match="stands for it"):
+        assert fill(ONE, targets="incomprehensible", top_k=1)[0]["token_str"]
+    with pytest.warns(UserWarning, match="left out"), pytest.raises(ValueError, match="no target is left"):
+        fill(ONE, targets=[" "])
+
+
+def test_long_texts_are_refused_or_truncated(fill):
+    long = ONE + " word" * 200
+    with pytest.raises(ValueError, match="at most 128 tokens"):
+        fill(long)
+    assert len(fill(long, tokenizer_kwargs={"truncation": True})) == 5
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda fill: fill("no mask here"), r"no \[MASK\] in 'no mask here'"),
+        (lambda fill: fill(5), "a text or several"),
+        (lambda fill: fill([ONE, None]), "takes texts"),
+        (lambda fill: fill(ONE, top_k=0), "top_k"),
+        (lambda fill: fill(ONE, top_k=1001), "1 to the vocabulary's 1000"),
+        (lambda fill: fill(ONE, top_k=True), "top_k"),
+        (lambda fill: fill(ONE, targets=[3]), "targets must be words"),
+        (lambda fill: albert_np.pipeline("summarization"), "task must be one of fill-mask"),
+        (lambda fill: albert_np.pipeline("fill-mask", device="cuda:0"), "run on the CPU"),
+        (lambda fill: albert_np.pipeline("fill-mask", framework="pt"), "knows no framework"),
+        (lambda fill: albert_np.pipeline("fill-mask", fill.model), "pass tokenizer="),
+        (lambda fill: albert_np.pipeline("fill-mask", AlbertModel(fill.model.config), fill.tokenizer), "AlbertModel"),
+        (lambda fill: albert_np.pipeline("fill-mask", small_model(), fill.tokenizer), "belong together"),
+    ],
+)
+def test_refusals_are_value_errors_in_words(fill, call, message):
+    with pytest.raises(ValueError, match=message):
+        call(fill)
+
+
+def small_model():
+    return AlbertForMaskedLM(
+        AlbertConfig(vocab_size=30, embedding_size=4, hidden_size=8, num_attention_heads=2, intermediate_size=8)
+    )
+
+
+def test_save_pretrained_puts_model_and_tokenizer_side_by_side(fill, tmp_path):
+    fill.save_pretrained(tmp_path)
+    assert {"config.json", "model.safetensors", "spiece.model", "tokenizer_config.json"} <= {
+        p.name for p in tmp_path.iterdir()
+    }
+    again = albert_np.pipeline("fill-mask", tmp_path, dtype="float64")
+    assert again(ONE) == fill(ONE)
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize(("text", "options"), [(ONE, {}), (TWO, {"top_k": 3}), (ONE, {"targets": ["▁paris", "▁the"]})])
+def test_fill_mask_equals_transformers(fill, tmp_path, transformers, text, options):
+    fill.save_pretrained(tmp_path)
+    theirs = transformers.pipeline(
+        "fill-mask",
+        model=transformers.AlbertForMaskedLM.from_pretrained(tmp_path, dtype="float64"),
+        tokenizer=transformers.AlbertTokenizer.from_pretrained(tmp_path),
+    )
+    expected, actual = theirs(text, **options), fill(text, **options)
+    flatten = lambda answers: [row for rows in answers for row in (rows if isinstance(rows, list) else [rows])]  # noqa: E731
+    for a, b in zip(flatten(actual), flatten(expected), strict=True):
+        assert a.pop("score") == pytest.approx(b.pop("score"), rel=1e-10, abs=0)
+        assert a == b
