@@ -79,7 +79,13 @@ class AlbertPreTrainedModel:
         self.dtype = backends.resolve_dtype(dtype)
         self.backend = backends.resolve_backend(backend, self.dtype)
         expected = weights.expected_shapes(config, self.parts)
-        self._tensors = dict(tensors) if tensors is not None else weights.initialise(expected, config, self.dtype, seed)
+        if tensors is None:
+            tensors = weights.initialise(expected, config, self.dtype, seed)
+        elif {name: (x.shape, x.dtype) for name, x in tensors.items()} != {
+            name: (shape, self.dtype) for name, shape in expected.items()
+        }:
+            raise ValueError(f"tensors must be the {len(expected)} arrays of this config, in {self.dtype}")
+        self._tensors = dict(tensors)
         self._weights = weight_tree(self._tensors)
         self._ops = backends.ops_table(self.backend)
 

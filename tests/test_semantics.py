@@ -213,6 +213,16 @@ def test_hidden_states_and_attentions_count():
     assert np.array_equal(out.hidden_states[-1], out.last_hidden_state)
 
 
+@pytest.mark.parametrize("position_type", ["absolute", "relative_key"])
+def test_attentions_can_always_be_returned(position_type):
+    """No fused path drops them (SDPA in transformers does): with a head mask, padding and relative positions alike."""
+    model = make(position_embedding_type=position_type)
+    mask = np.array([[1] * 7, [1] * 3 + [0] * 4])
+    attentions = model(ids(model), mask, head_mask=np.ones(3), output_attentions=True).attentions
+    assert [probs.shape for probs in attentions] == [(2, 3, 7, 7)] * 4
+    assert all(np.all(probs[1, :, :, 3:] == 0) and np.allclose(probs.sum(-1), 1) for probs in attentions)
+
+
 @pytest.mark.parametrize("kind", ["relative_key", "relative_key_query"])
 def test_position_embeddings_relative(kind):
     model = make(position_embedding_type=kind)
@@ -271,6 +281,17 @@ def test_dropout_is_off_unless_training_with_a_seed():
     assert not np.array_equal(once, model(tokens, training=True, seed=2)[0])
     with pytest.raises(ValueError, match="needs a seed"):
         model(tokens, training=True)
+
+
+def test_tensors_given_to_a_class_must_be_those_of_its_config():
+    config = AlbertConfig(**TINY)
+    tensors = trained_like(config, ("pooler",), 0)
+    albert_np.model.AlbertModel(config, tensors=tensors)
+    with pytest.raises(ValueError, match="in float64"):
+        albert_np.model.AlbertModel(config, tensors=tensors, dtype="float64")
+    tensors.pop("pooler.bias")
+    with pytest.raises(ValueError, match="arrays of this config"):
+        albert_np.model.AlbertModel(config, tensors=tensors)
 
 
 def test_dropout_places_are_those_of_transformers():
