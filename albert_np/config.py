@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import copy
 import json
-import math
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -110,7 +110,9 @@ class AlbertConfig:
         if "torch_dtype" in values:  # the older name; transformers lets `dtype` win
             values.setdefault("dtype", values.pop("torch_dtype"))
             values.pop("torch_dtype", None)
-        values.pop("model_type", None)
+        model_type = values.pop("model_type", self.model_type)
+        if model_type != self.model_type:
+            raise ValueError(f"model_type must be 'albert'; got {_shown(model_type)}, another architecture")
         settings = known | {name: value for name, value in values.items() if name in known}
         settings["num_labels"], settings["id2label"], settings["label2id"] = _labels(
             values.get("num_labels"), values.get("id2label"), values.get("label2id")
@@ -141,7 +143,8 @@ class AlbertConfig:
             changes = {"id2label": None, "label2id": None} | changes
         if "id2label" in changes:
             changes = {"num_labels": None, "label2id": None} | changes
-        return AlbertConfig(**(self.to_dict() | {"num_labels": self.num_labels} | changes))
+        allowed = {"max_layers": max(MAX_LAYERS, self.num_hidden_layers)}  # what this config was once allowed
+        return AlbertConfig(**(self.to_dict() | {"num_labels": self.num_labels} | allowed | changes))
 
     def to_dict(self) -> dict[str, Any]:
         """Everything config.json holds, in transformers' names; `AlbertConfig(**config.to_dict())` gives an equal one."""
@@ -161,9 +164,6 @@ class AlbertConfig:
         """The config of a parsed config.json. Raises ValueError where it is another model's."""
         if not isinstance(values, Mapping):
             raise ValueError(f"config.json must hold one JSON object; got {type(values).__name__}")
-        model_type = values.get("model_type", "albert")
-        if model_type != "albert":
-            raise ValueError(f"model_type must be 'albert'; this config.json says {model_type!r}, another architecture")
         return cls(**_merged(values, overrides))
 
     @classmethod
@@ -214,7 +214,7 @@ def _check(config: AlbertConfig, max_layers: int) -> None:
         require(name, optional or (_is_real(value) and 0 <= value < 1), "a number in [0, 1)")
     for name in ("layer_norm_eps", "initializer_range"):
         value = getattr(config, name)
-        require(name, _is_real(value) and value > 0 and math.isfinite(value), "a finite number above 0")
+        require(name, _is_real(value) and 0 < value <= sys.float_info.max, "a finite number above 0")
     for name in ("tie_word_embeddings", "output_hidden_states", "output_attentions", "return_dict"):
         require(name, isinstance(getattr(config, name), bool), "true or false")
     require("hidden_act", config.hidden_act in ACTIVATIONS, f"one of {', '.join(ACTIVATIONS)}")
@@ -259,9 +259,9 @@ def _labels(num_labels: Any, id2label: Any, label2id: Any) -> tuple[int, dict[in
             raise ValueError(f"id2label must be a table from label number to name; got {_shown(id2label)}")
         try:
             names = {int(key): name for key, name in id2label.items()}
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise ValueError(f"the keys of id2label must be label numbers; got {_shown(list(id2label))}") from None
-        if sorted(names) != list(range(len(names))) or not all(isinstance(name, str) for name in names.values()):
+        if sorted(names) != list(range(len(id2label))) or not all(isinstance(name, str) for name in names.values()):
             raise ValueError(f"id2label must name the labels 0, 1, 2 …, each with a str; got {_shown(id2label)}")
         if num_labels is not None and num_labels != len(names):
             raise ValueError(f"num_labels must equal the length of id2label ({len(names)}); got {num_labels}")
@@ -299,5 +299,5 @@ def _is_real(value: Any) -> bool:
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
+    text = " ".join(repr(value).split())  # a message is one line, and an array's repr is not
     return text if len(text) <= 80 else text[:77] + "…"

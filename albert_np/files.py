@@ -5,10 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+# a real file has a few hundred lists and objects, three deep; millions would take a gigabyte, depth would end in a crash
+MAX_BRACKETS = 1_000_000
+MAX_DEPTH = 64
 
 
 @contextlib.contextmanager
@@ -19,15 +23,12 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    os.close(handle)
-    temporary = Path(name)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
+    temporary.touch(exist_ok=False)
+    permissions = temporary.stat().st_mode  # those of any other new file of this user
     try:
         yield temporary
-        # mkstemp gives 0600; a model is as readable as any other new file of this user
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
+        temporary.chmod(permissions)  # the block may have put another file there: `safetensors` does, readable by one
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -49,24 +50,56 @@ def read_json(path: Path, max_bytes: int) -> Any:
 
 
 def parse_json(data: bytes, what: str) -> Any:
-    """Strict JSON: UTF-8, no key twice in one object (the last would win in silence), nesting within Python's limit."""
+    """Strict JSON: UTF-8, no key twice in one object (the last would win in silence), no number or nesting out of reason."""
+    if data.count(b"[") + data.count(b"{") > MAX_BRACKETS:
+        raise ValueError(f"{what} has over {MAX_BRACKETS:,} lists and objects, more than any real file of its kind")
 
     def no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         table = dict(pairs)
         if len(table) != len(pairs):
             seen: set[str] = set()
             twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-            raise ValueError(f"the key {twice[:80]!r} stands twice in {what}")
+            raise ValueError(f"the key '{shown(twice)}' stands twice in {what}")
         return table
 
+    def whole_number(text: str) -> float:
+        if len(text) > 20:  # the digits of 2⁶⁴
+            raise ValueError(f"{what} has the number {text[:20]}…, which is beyond 64 bits")
+        return -0.0 if text == "-0" else int(text)  # as other readers of JSON take it: no whole number
+
     try:
-        return json.loads(data.decode("utf-8"), object_pairs_hook=no_duplicates)
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{what} is not UTF-8 text (byte {error.start})") from error
+        value = json.loads(data.decode("utf-8"), object_pairs_hook=no_duplicates, parse_int=whole_number)
+        if b"\\u" in data:
+            json.dumps(value, ensure_ascii=False).encode("utf-8")  # an escape may spell half a character
+    except (UnicodeDecodeError, UnicodeEncodeError) as error:
+        raise ValueError(f"{what} is not UTF-8 text ({error.reason} at {error.start})") from error
     except json.JSONDecodeError as error:
         raise ValueError(f"{what} is not JSON: {error.msg} at line {error.lineno} column {error.colno}") from error
     except RecursionError as error:
         raise ValueError(f"{what} is nested too deeply to be a real file of its kind") from error
+    if _deeper_than(MAX_DEPTH, value):
+        raise ValueError(f"{what} is nested too deeply to be a real file of its kind")
+    return value
+
+
+def _deeper_than(limit: int, value: Any) -> bool:
+    level = [value]
+    for _ in range(limit):
+        containers = (x for x in level if isinstance(x, (dict, list)))
+        level = [child for x in containers for child in (x.values() if isinstance(x, dict) else x)]
+    return bool(level)
+
+
+def shown(value: Any, limit: int = 120) -> str:
+    """What a file says, fit for a message: one line, not longer than `limit`."""
+    text = str(value)
+    text = text if len(text) <= limit else text[: limit - 1] + "…"
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def listed(names: list[str]) -> str:
+    """The first few names, fit for a message."""
+    return ", ".join(shown(name) for name in names[:6]) + (f" … ({len(names)} in all)" if len(names) > 6 else "")
 
 
 def explain_impostor(name: str, head: bytes) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from albert_np.files import listed, shown
+
 # the keywords of `resolve` that say where a file comes from, by transformers' names
 OPTIONS = ("revision", "cache_dir", "local_files_only", "token", "subfolder", "force_download")
 DEMO = "demo"  # a local folder of that name is "./demo"
@@ -25,7 +27,7 @@ def local_folder(name_or_path: str | os.PathLike) -> Path | None:
         return DEMO_FOLDER
     if not name or "\0" in name:
         raise ValueError(f"a model name is a folder or a hub id such as 'albert/albert-base-v2'; got {name!r}")
-    path = Path(name).expanduser()
+    path = Path(os.path.expanduser(name))  # Path.expanduser raises RuntimeError for an unknown ~user
     if path.is_dir():
         return path
     if path.exists():
@@ -54,20 +56,24 @@ def resolve(
     None where the model has no such file and required is False. Raises OSError (no such file, folder or repository, no
     network, no access) or ValueError (a name no hub would take), each in one line.
     """
-    if Path(filename).name != filename:
+    if filename in ("", "..") or Path(filename).name != filename:
         raise ValueError(f"a model's file is a plain name in its folder; got {filename!r}")
-    parts = Path(subfolder).parts if subfolder else ()
-    if Path(subfolder).is_absolute() or ".." in parts:
+    subfolder = subfolder or ""
+    if not isinstance(subfolder, str) or Path(subfolder).is_absolute() or ".." in Path(subfolder).parts:
         raise ValueError(f"subfolder must stay inside the model's folder; got {subfolder!r}")
     folder = local_folder(name_or_path)
     if folder is not None:
         path = folder / subfolder / filename
         if path.is_file():
             return path
+        if os.path.lexists(path):
+            raise OSError(f"{path} is not a file that can be read: a folder, a pipe or a broken link")
         if not required:
             return None
-        found = sorted(p.name for p in path.parent.iterdir())[:12] if path.parent.is_dir() else []
-        raise OSError(f"there is no {filename} in {path.parent}; it holds {', '.join(found) or 'nothing'}")
+        found = sorted(p.name for p in path.parent.iterdir()) if path.parent.is_dir() else []
+        raise OSError(f"there is no file {shown(filename)} in {path.parent}; it holds {listed(found) or 'nothing'}")
+    if force_download and local_files_only:
+        raise ValueError("force_download=True and local_files_only=True exclude each other")
     return _download(
         str(name_or_path), filename, required,
         revision=revision, cache_dir=cache_dir, local_files_only=local_files_only, token=token,
@@ -80,7 +86,6 @@ def _download(repo: str, filename: str, required: bool, *, revision, **options) 
     from huggingface_hub.errors import (
         EntryNotFoundError,
         GatedRepoError,
-        HfHubHTTPError,
         HFValidationError,
         LocalEntryNotFoundError,
         RepositoryNotFoundError,
@@ -91,26 +96,29 @@ def _download(repo: str, filename: str, required: bool, *, revision, **options) 
     try:
         return Path(hf_hub_download(repo, filename, revision=revision, **options))
     except LocalEntryNotFoundError as error:
-        # also what an unreachable hub looks like; a file that another one of the same model proves absent is handled above
         if not required:
             return None
-        reason = "offline, or the hub cannot be reached" if not options["local_files_only"] else "local_files_only=True"
-        raise OSError(f"{filename} of {where} is not in the local cache ({reason}): {_one_line(error)}") from error
+        reason = "local_files_only=True" if options["local_files_only"] else _reason(error)
+        raise OSError(f"{filename} of {where} is not in the local cache, and cannot be fetched: {reason}") from error
     except EntryNotFoundError as error:
         if not required:
             return None
         raise OSError(f"{where} has no file {filename}") from error
     except HFValidationError as error:
-        raise ValueError(f"{repo!r} is neither a folder here nor a hub id: {_one_line(error)}") from error
+        raise ValueError(f"{repo!r} is neither a folder here nor a hub id: {_reason(error)}") from error
     except GatedRepoError as error:
         raise OSError(f"{repo} is gated: accept its terms on the hub and pass token=…") from error
     except RevisionNotFoundError as error:
         raise OSError(f"{repo} has no revision {revision!r}") from error
     except RepositoryNotFoundError as error:
-        raise OSError(f"there is no folder {repo} here and no such public model on the hub; private ones need token=…") from error
-    except (HfHubHTTPError, OSError) as error:
-        raise OSError(f"cannot fetch {filename} of {where}: {_one_line(error)}") from error
+        message = f"there is no folder {repo} here and no such public model on the hub; private ones need token=…"
+        raise OSError(message) from error
+    except Exception as error:  # the client's transports (requests, httpx, Xet) share no other class of errors
+        raise OSError(f"cannot fetch {filename} of {where}: {_reason(error)}") from error
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
+def _reason(error: BaseException) -> str:
+    """What went wrong first, in one line: the client hides "500 Server Error" behind "check your connection"."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return shown(" ".join(str(error).split()) or type(error).__name__, 300)

@@ -88,9 +88,9 @@ def prepare(
                 "differs from that of the same text padded on the right: use padding_side='right' or give position_ids",
                 stacklevel=4,
             )
-    factors = None if head_mask is None else _head_mask(config, head_mask, head_mask_mode, dtype)
     if head_mask_mode not in ("shared", "per_application"):
         raise ValueError(f"head_mask_mode must be 'shared' or 'per_application'; got {head_mask_mode!r}")
+    factors = None if head_mask is None else _head_mask(config, head_mask, head_mask_mode, dtype)
     return Inputs(ids, embeds, types, positions, mask, factors)
 
 
@@ -115,7 +115,7 @@ def integers(name: str, value: Any, *, batch_of_one: bool = False) -> Array:
     if x.dtype.kind not in "iu":
         raise ValueError(f"{name} must be integers; got {x.dtype}")
     if x.dtype == np.uint64 and np.any(x > np.iinfo(np.int64).max):
-        raise ValueError(f"{name} holds {int(x.max())}, which no 64-bit integer can")
+        raise ValueError(f"{name} holds {int(x.max())}, which no signed 64-bit integer can")
     x = x.astype(np.int64)
     return x[None] if batch_of_one and x.ndim == 1 else x
 
@@ -156,7 +156,17 @@ def floats(name: str, value: Any, shape: tuple[int, ...], dtype: np.dtype) -> Ar
     if x.size == np.prod(shape) and x.ndim != len(shape):
         x = x.reshape(shape)
     same_shape(name, x, shape)
-    return x.astype(dtype)
+    return _finite(name, x, dtype)
+
+
+def _finite(name: str, x: Array, dtype: np.dtype) -> Array:
+    """The same numbers in the model's dtype, where none of them is NaN or infinite."""
+    with np.errstate(over="ignore"):  # beyond float32: refused below, with its place
+        x = x.astype(dtype)
+    if not np.all(np.isfinite(x)):
+        where = tuple(int(i) for i in np.argwhere(~np.isfinite(x))[0])
+        raise ValueError(f"{name} must hold finite {dtype.name} numbers; got {x[where]} at {list(where)}")
+    return x
 
 
 def _embeds(value: Any, E: int, dtype: np.dtype) -> Array:  # -> (B,T,E)
@@ -165,7 +175,7 @@ def _embeds(value: Any, E: int, dtype: np.dtype) -> Array:  # -> (B,T,E)
         raise ValueError(f"inputs_embeds must be floats of shape (B, T, {E}), the embedding_size; got {x.dtype} {x.shape}")
     if x.size == 0:
         raise ValueError(f"inputs_embeds is empty, of shape {x.shape}: a batch holds at least one sequence of one token")
-    return x.astype(dtype)
+    return _finite("inputs_embeds", x, dtype)
 
 
 def _mask(value: Any, B: int, T: int) -> Array:  # -> (B,T) or (B,T,T) bool
@@ -195,14 +205,10 @@ def _head_mask(config: AlbertConfig, value: Any, mode: str, dtype: np.dtype) -> 
     L, G = config.num_hidden_layers, config.num_hidden_groups
     J, N = config.inner_group_num, config.num_attention_heads
     x = array("head_mask", value)
-    if x.dtype.kind == "b":
-        x = x.astype(dtype)
-    if not np.all(np.isfinite(x)):
-        raise ValueError("head_mask must hold finite factors, 1 for a head that counts and 0 for one that does not")
     rows = L * J if mode == "per_application" else L
     if x.shape not in ((N,), (rows, N)):
         raise ValueError(f"head_mask must have the shape {(N,)} or {(rows, N)}; got {x.shape}")
-    x = np.broadcast_to(x, (rows, N)).astype(dtype)
+    x = np.broadcast_to(_finite("head_mask", x, dtype), (rows, N))
     if mode == "per_application":
         return x
     if int(L / G) < J:

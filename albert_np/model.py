@@ -18,6 +18,7 @@ from albert_np import heads, inputs, ops, weights
 from albert_np.config import AlbertConfig
 from albert_np.embeddings import embeddings
 from albert_np.encoder import Attending, encoder
+from albert_np.files import listed
 from albert_np.inputs import Inputs
 from albert_np.ops import Array
 from albert_np.outputs import (
@@ -200,11 +201,13 @@ class AlbertPreTrainedModel:
         unknown = set(head_inputs) - set(self.head_inputs)
         if unknown:
             takes = ", ".join(self.head_inputs) or "no labels"
-            raise ValueError(f"{type(self).__name__} takes {takes} beside its inputs; got {', '.join(sorted(unknown))}")
-        if mask_mode not in MASK_MODES:
+            raise ValueError(f"{type(self).__name__} takes {takes} beside its inputs; got {listed(sorted(unknown))}")
+        if not isinstance(mask_mode, str) or mask_mode not in MASK_MODES:
             raise ValueError(f"mask_mode must be one of {', '.join(MASK_MODES)}; got {mask_mode!r}")
-        if training and seed is None:
-            raise ValueError("training=True draws dropout and needs a seed=… to draw the same again")
+        if training:
+            if seed is None:
+                raise ValueError("training=True draws dropout and needs a seed=… to draw the same again")
+            weights.check_seed(seed)
         if skip_padding and (output_attentions or trace):
             raise ValueError("skip_padding=True has no rectangular attentions or trace: ask for them without it")
         batch = inputs.prepare(

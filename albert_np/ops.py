@@ -130,7 +130,8 @@ def gelu_new(x: Array) -> Array:  # (...,) -> (...,)
     Written as x·sigmoid(2u), the same function: in float64, 1 + tanh u is 0.7 % off at x = −7 and 0 below −8.
     """
     dtype = x.dtype.type
-    u = dtype(SQRT_2_OVER_PI) * (x + dtype(0.044715) * (x * x * x))
+    z = np.clip(x, -40, 40)  # beyond, the sigmoid is 0 or 1 in every dtype, and the cube would overflow
+    u = dtype(SQRT_2_OVER_PI) * (z + dtype(0.044715) * (z * z * z))
     return x * sigmoid(2 * u)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import warnings
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 
 from albert_np import hub
 from albert_np.config import PASSIVE_DEFAULTS, AlbertConfig
-from albert_np.files import atomic_path, read_json
+from albert_np.files import atomic_path, listed, read_json, shown
 from albert_np.formats import Tensor
 from albert_np.formats import safetensors as safetensors_format
 from albert_np.ops import Array
@@ -75,7 +76,8 @@ ALIASES = {  # the second name of a tied tensor -> the first
     "predictions.decoder.weight": "embeddings.word_embeddings.weight",
     "predictions.decoder.bias": "predictions.bias",
 }
-BUFFERS = ("embeddings.position_ids", "embeddings.token_type_ids")  # older files store these ranges; they hold no weight
+# older files store these ranges; they hold no weight
+BUFFERS = ("embeddings.position_ids", "embeddings.token_type_ids")
 
 
 def expected_shapes(config: AlbertConfig, parts: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
@@ -128,20 +130,25 @@ def initialise(
     A tensor depends on the seed and its own name alone, so a head can be added without moving the rest.
     Raises ValueError where the sizes cannot fit this machine.
     """
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
-        raise ValueError(f"seed must be a whole number, 0 or more; got {seed!r}")
-    _check_memory(expected, dtype)
-    tensors = {}
-    for name, shape in expected.items():
-        if name.endswith("bias"):
-            tensors[name] = np.zeros(shape, dtype)
-        elif "LayerNorm" in name or "layer_norm" in name:
-            tensors[name] = np.ones(shape, dtype)
-        else:
-            tensors[name] = _truncated_normal(shape, config.initializer_range, [int(seed), zlib.crc32(name.encode())], dtype)
-        if name == "embeddings.word_embeddings.weight" and config.pad_token_id is not None:
-            tensors[name][config.pad_token_id] = 0
+    check_seed(seed)
+    with _within_memory(expected, dtype):
+        tensors = {name: _fresh(name, shape, config.initializer_range, dtype, seed) for name, shape in expected.items()}
+    if "embeddings.word_embeddings.weight" in tensors and config.pad_token_id is not None:
+        tensors["embeddings.word_embeddings.weight"][config.pad_token_id] = 0
     return tensors
+
+
+def _fresh(name: str, shape: tuple[int, ...], deviation: float, dtype: np.dtype, seed: int) -> Array:
+    if name.endswith("bias"):
+        return np.zeros(shape, dtype)
+    if "LayerNorm" in name or "layer_norm" in name:
+        return np.ones(shape, dtype)
+    return _truncated_normal(shape, deviation, [int(seed), zlib.crc32(name.encode())], dtype)
+
+
+def check_seed(seed: Any) -> None:
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+        raise ValueError(f"seed must be a whole number, 0 or more; got {seed!r:.80}")
 
 
 def _truncated_normal(shape: tuple[int, ...], deviation: float, seed: list[int], dtype: np.dtype) -> Array:
@@ -153,11 +160,19 @@ def _truncated_normal(shape: tuple[int, ...], deviation: float, seed: list[int],
     return (x * deviation).astype(dtype)
 
 
-def _check_memory(expected: Mapping[str, tuple[int, ...]], dtype: np.dtype) -> None:
+@contextlib.contextmanager
+def _within_memory(expected: Mapping[str, tuple[int, ...]], dtype: np.dtype) -> Iterator[None]:
+    """Refuses sizes beyond this machine's memory: at once, or where the process may have less, when that runs out."""
     needed = sum(int(np.prod(shape, dtype=object)) for shape in expected.values()) * dtype.itemsize
     present = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > present // 2:
         raise ValueError(f"these sizes make {needed:,} bytes of weights; this machine has {present:,} bytes of memory")
+    try:
+        yield
+    except MemoryError as error:
+        raise ValueError(
+            f"these sizes make {needed:,} bytes of weights, more memory than this process may have"
+        ) from error
 
 
 # --- loading -------------------------------------------------------------------------------------------------------------
@@ -210,29 +225,34 @@ def load(
     if hub.local_folder(name_or_path) == hub.DEMO_FOLDER and not (hub.DEMO_FOLDER / WEIGHTS_NAME).exists():
         return initialise(expected, config, dtype, seed), _info()  # no demo was trained yet: its weights are a seed
     found, source = _open(name_or_path, where)
+    for alias, name in ALIASES.items():  # some files keep the second name of a tied tensor only
+        tied = config.tie_word_embeddings or alias != "predictions.decoder.weight"
+        if tied and name in expected and name not in found and alias in found:
+            found[name] = found[alias]
 
     absent = [name for name in expected if name not in found]
     mismatched = [(name, found[name].shape, shape) for name, shape in expected.items() if _differs(found, name, shape)]
     aliases = set(ALIASES) if "predictions" in parts else set()
-    unexpected = [name for name in found if name not in expected and name not in aliases and name not in BUFFERS]
+    known = {*expected, *aliases, *BUFFERS}
+    unexpected = [tensor.name for name, tensor in found.items() if name not in known]
     if mismatched and not ignore_mismatched_sizes:
         raise ValueError(_mismatch_message(mismatched, source))
     if absent and missing == "error":
         raise ValueError(_missing_message(absent, expected, parts, source))
     for name in expected:
         if name in found and found[name].dtype not in DTYPES:
-            raise ValueError(f"{source}: tensor {name} is {found[name].dtype}; weights are read from {', '.join(DTYPES)}")
+            raise ValueError(
+                f"{source}: tensor {name} is {found[name].dtype}; weights are read from {', '.join(DTYPES)}"
+            )
     drawn = {name: expected[name] for name in [*absent, *(name for name, _, _ in mismatched)]}
-    tensors = initialise(drawn, config, dtype, seed)
-    _check_memory(expected, dtype)
-    for name in expected:
-        if name not in drawn:
-            tensors[name] = _values(found[name], dtype, check_finite, source)
-    _check_biases(found, parts, source)
+    with _within_memory(expected, dtype):
+        tensors = initialise(drawn, config, dtype, seed)
+        for name in expected:
+            if name not in drawn:
+                tensors[name] = _values(found[name], dtype, check_finite, source)
+        _check_biases(found, parts, source)
     if unexpected:
-        warnings.warn(
-            f"{source} also holds {_listed(unexpected)}, which this class does not use", stacklevel=4
-        )  # fmt: skip
+        warnings.warn(f"{source} also holds {listed(unexpected)}, which this class does not use", stacklevel=3)
     info = _info(absent, unexpected, mismatched, parts)
     return {name: tensors[name] for name in expected}, info
 
@@ -264,7 +284,7 @@ def _open(name_or_path: str | os.PathLike, where: dict[str, Any]) -> tuple[dict[
         tensors = list(safetensors_format.read(path))
         lost = names - {tensor.name for tensor in tensors}
         if lost:
-            raise ValueError(f"{index_path} says that {shard} holds {_listed(sorted(lost))}, and it does not")
+            raise ValueError(f"{index_path} says that {shard} holds {listed(sorted(lost))}, and it does not")
         opened += [(path, tensor) for tensor in tensors]
     return _by_plain_name(opened), str(index_path)
 
@@ -277,9 +297,11 @@ def shard_files(index_path: Path) -> dict[str, set[str]]:  # -> file name: tenso
         raise ValueError(f"{index_path} must hold a weight_map from tensor names to file names")
     shards: dict[str, set[str]] = {}
     for name, file in weight_map.items():
-        plain = isinstance(file, str) and file == Path(file).name and "\\" not in file and file.endswith(".safetensors")
-        if not plain:
-            raise ValueError(f"{index_path}: {name[:80]!r} must lie in a .safetensors file of the same folder; got {file!r}")
+        plain = isinstance(file, str) and file == Path(file).name and "\\" not in file and file.isprintable()
+        if not plain or not file.endswith(".safetensors") or len(file) > 255:
+            raise ValueError(
+                f"{index_path}: {shown(name)!r} must lie in a .safetensors file of the same folder; got {shown(file)!r}"
+            )
         shards.setdefault(file, set()).add(name)
     return shards
 
@@ -289,11 +311,10 @@ def _by_plain_name(opened: list[tuple[Path, Tensor]]) -> dict[str, Tensor]:
     for path, tensor in opened:
         name = tensor.name.removeprefix(PREFIX)
         if name in found:
-            raise ValueError(f"{path} holds {name} twice, perhaps with and without {PREFIX!r}: which one counts?")
+            raise ValueError(
+                f"{path} holds {shown(name)} twice, perhaps with and without {PREFIX!r}: which one counts?"
+            )
         found[name] = tensor
-    for alias, name in ALIASES.items():  # some files keep the second name of a tied tensor only
-        if alias in found and name not in found:
-            found[name] = found[alias]
     return found
 
 
@@ -309,7 +330,7 @@ def _values(tensor: Tensor, dtype: np.dtype, check_finite: str, source: str) -> 
         )
         if check_finite == "error":
             raise ValueError(message)
-        warnings.warn(message, stacklevel=5)
+        warnings.warn(message, stacklevel=4)
     return x
 
 
@@ -331,14 +352,14 @@ def _mismatch_message(mismatched: list[tuple[str, tuple, tuple]], source: str) -
     name, shape, wanted = mismatched[0]
     text = f"{source}: tensor {name} has the shape {shape}, and the config makes it {wanted}"
     if len(mismatched) > 1:
-        text += f"; {len(mismatched) - 1} more differ: {_listed([name for name, _, _ in mismatched[1:]])}"
+        text += f"; {len(mismatched) - 1} more differ: {listed([name for name, _, _ in mismatched[1:]])}"
     if name.startswith(("sop_classifier", "qa_outputs")):
         return text + "; this head always has two logits, whatever num_labels says"
     return text + "; is it this model's config.json? ignore_mismatched_sizes=True draws a new tensor, for a new head"
 
 
 def _missing_message(absent: list[str], expected: Mapping[str, tuple], parts: tuple[str, ...], source: str) -> str:
-    text = f"{source} has no {_listed(absent)} ({len(absent)} of {len(expected)} tensors)"
+    text = f"{source} has no {listed(absent)} ({len(absent)} of {len(expected)} tensors)"
     if set(absent) == {"pooler.weight", "pooler.bias"} and parts == ("pooler",):
         return text + ": it was saved without a pooler, so load it with add_pooling_layer=False"
     return text + ": nothing is made up for inference; missing='init' draws it from a seed, to start a fine-tune"
@@ -347,18 +368,19 @@ def _missing_message(absent: list[str], expected: Mapping[str, tuple], parts: tu
 def _no_weights(name_or_path: str | os.PathLike, where: dict[str, Any]) -> str:
     folder = hub.local_folder(name_or_path)
     if folder is None:
-        return f"{name_or_path} has neither {WEIGHTS_NAME} nor {INDEX_NAME} that could be fetched; other formats are not read"
+        text = f"{name_or_path} has neither {WEIGHTS_NAME} nor {INDEX_NAME} that could be fetched; other formats are not read"
+        try:  # once more as a required file, for the reason: offline, say, is not absent
+            hub.resolve(name_or_path, WEIGHTS_NAME, **where)
+        except OSError as error:
+            text += f" ({error})"
+        return text
     folder = folder / (where.get("subfolder") or "")
     names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
     others = [name for name in names if name.endswith(OTHER_FORMATS) or name == "checkpoint"]
     text = f"{folder} has neither {WEIGHTS_NAME} nor {INDEX_NAME}"
     if others:
-        return f"{text}, only {_listed(others)}, formats that are not read: save it as safetensors first"
-    return f"{text}; it holds {_listed(names) or 'nothing'}"
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(str(name)[:120] for name in names[:6]) + (f" … ({len(names)} in all)" if len(names) > 6 else "")
+        return f"{text}, only {listed(others)}, formats that are not read: save it as safetensors first"
+    return f"{text}; it holds {listed(names) or 'nothing'}"
 
 
 # --- saving --------------------------------------------------------------------------------------------------------------
@@ -366,11 +388,16 @@ def _listed(names: list[str]) -> str:
 
 def save(folder: str | os.PathLike, config: AlbertConfig, tensors: Mapping[str, Array]) -> None:
     """config.json and model.safetensors, as transformers reads them. Each file appears whole or not at all."""
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise OSError(f"{folder} is a file; save_pretrained takes a folder")
+    arrays = {name: np.ascontiguousarray(x) for name, x in tensors.items()}
     with atomic_path(folder / WEIGHTS_NAME) as temporary:
-        save_file({name: np.ascontiguousarray(x) for name, x in tensors.items()}, temporary, metadata={"format": "pt"})
+        try:
+            save_file(arrays, temporary, metadata={"format": "pt"})
+        except SafetensorError as error:  # what the library makes of a full disk
+            raise OSError(f"cannot write {folder / WEIGHTS_NAME}: {shown(error, 300)}") from error
     config.save_pretrained(folder)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from albert_np.files import explain_impostor, parse_json
+from albert_np.files import explain_impostor, parse_json, shown
 from albert_np.formats import Tensor
 from albert_np.ops import Array
 
@@ -35,12 +35,16 @@ def read(path: Path) -> Iterator[Tensor]:
     metadata = header.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise ValueError(f"{path}: __metadata__ must map names to text")
-    entries = sorted((_entry(path, name, value, length) for name, value in header.items()), key=lambda entry: entry[1:3])
+    entries = sorted(
+        (_entry(path, name, value, length) for name, value in header.items()), key=lambda entry: entry[1:3]
+    )
     expected = 0
     for name, begin, end, _, _ in entries:
         if begin != expected:
             what = "overlaps the one before it" if begin < expected else "leaves a gap before it"
-            raise ValueError(f"{path}: tensor {name!r} begins at byte {begin:,} where {expected:,} was due: it {what}")
+            raise ValueError(
+                f"{path}: tensor {shown(name)!r} begins at byte {begin:,} where {expected:,} was due: it {what}"
+            )
         expected = end
     if expected != length:
         raise ValueError(f"{path}: the tensors end at byte {expected:,} and the file's data at {length:,}")
@@ -59,7 +63,9 @@ def _header(path: Path) -> tuple[dict[str, Any], int, int]:  # -> header, first 
         if head[8:9] != b"{":
             raise ValueError(f"{path} is not a safetensors file: no JSON header after its first 8 bytes")
         if n > size - 8:
-            raise ValueError(f"{path} is cut off or damaged: its header should be {n:,} bytes, the file has {size - 8:,}")
+            raise ValueError(
+                f"{path} is cut off or damaged: its header should be {n:,} bytes, the file has {size - 8:,}"
+            )
         if n > MAX_HEADER_BYTES:
             raise ValueError(f"{path}: a header of {n:,} bytes; at most {MAX_HEADER_BYTES:,} are read")
         file.seek(8)
@@ -70,22 +76,23 @@ def _header(path: Path) -> tuple[dict[str, Any], int, int]:  # -> header, first 
 
 
 def _entry(path: Path, name: str, value: Any, length: int) -> tuple[str, int, int, str, tuple[int, ...]]:
-    what = f"{path}: tensor {name[:200]!r}"
+    what = f"{path}: tensor {shown(name)!r}"
     if not isinstance(value, dict) or set(value) != {"dtype", "shape", "data_offsets"}:
         raise ValueError(f"{what} must have dtype, shape and data_offsets, and nothing else")
     dtype, shape, offsets = value["dtype"], value["shape"], value["data_offsets"]
     if not isinstance(dtype, str) or dtype not in DTYPES:
-        raise ValueError(f"{what} has the dtype {str(dtype)[:40]!r}, which is none of {', '.join(DTYPES)}")
-    if not _sizes(shape) or len(shape) > 8:
-        raise ValueError(f"{what} must have a shape of at most 8 whole numbers, 0 or more; got {str(shape)[:80]}")
+        raise ValueError(f"{what} has the dtype {shown(dtype, 40)!r}, which is none of {', '.join(DTYPES)}")
+    # a size of 0 makes any product 0: without it too, the sizes must be such as some file could hold
+    if not _sizes(shape) or len(shape) > 8 or math.prod(n or 1 for n in shape) >= 2**63:
+        raise ValueError(f"{what} must have a shape of at most 8 whole numbers, 0 or more; got {shown(shape, 80)}")
     if not _sizes(offsets) or len(offsets) != 2 or not offsets[0] <= offsets[1] <= length:
         raise ValueError(
-            f"{what} must have two data_offsets, in order and inside the {length:,} bytes of data; got {str(offsets)[:80]}"
+            f"{what} must have two data_offsets, in order and inside the {length:,} bytes of data; got {shown(offsets, 80)}"
         )
     needed = math.prod(shape) * np.dtype(DTYPES[dtype]).itemsize
     if needed != offsets[1] - offsets[0]:
         raise ValueError(
-            f"{what}: {dtype} of shape {str(shape)[:80]} is {needed:,} bytes, its offsets span {offsets[1] - offsets[0]:,}"
+            f"{what}: {dtype} of shape {shape} is {needed:,} bytes, its offsets span {offsets[1] - offsets[0]:,}"
         )
     return name, offsets[0], offsets[1], dtype, tuple(shape)
 

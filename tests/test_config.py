@@ -1,0 +1,158 @@
+"""AlbertConfig: the same fields, defaults and files as transformers; labels, overrides, copies, the published shapes."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+
+import pytest
+from refusals import refusal, saved_config
+
+from albert_np.config import AlbertConfig, preset
+from albert_np.weights import expected_shapes
+
+# --- the same as transformers ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parity
+def test_every_field_of_transformers_has_the_same_value_here(transformers):
+    theirs = transformers.AlbertConfig().to_dict()
+    ours = AlbertConfig()
+    differ = {"transformers_version", "id2label"}  # a version of theirs; numbers as text in JSON only
+    assert {name: getattr(ours, name) for name in theirs if name not in differ} == {
+        name: value for name, value in theirs.items() if name not in differ
+    }
+    assert ours.id2label == {int(key): name for key, name in theirs["id2label"].items()}
+
+
+TOLD = {
+    "vocab_size": 99, "hidden_size": 24, "num_attention_heads": 3, "num_hidden_groups": 2, "inner_group_num": 2,
+    "hidden_act": "gelu", "hidden_dropout_prob": 0.25, "layer_norm_eps": 1e-5, "classifier_dropout_prob": None,
+    "position_embedding_type": "relative_key", "tie_word_embeddings": False, "pad_token_id": None, "eos_token_id": 7,
+    "id2label": {0: "no", 1: "yes", 2: "maybe"}, "label2id": {"no": 0, "yes": 1, "maybe": 2}, "return_dict": False,
+    "problem_type": "multi_label_classification", "output_attentions": True, "architectures": ["AlbertModel"],
+    "our_own_key": {"nested": [1, None]},
+}  # fmt: skip
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("told", [{}, TOLD])
+def test_their_config_json_loads_here_and_ours_there(transformers, tmp_path, told):
+    theirs = transformers.AlbertConfig(**told)
+    theirs.save_pretrained(tmp_path)
+    ours = AlbertConfig.from_pretrained(tmp_path)
+    for name, value in theirs.to_dict().items():
+        if name not in ("id2label", "transformers_version"):
+            assert getattr(ours, name) == value, name
+    assert ours.id2label == theirs.id2label
+    (tmp_path / "ours").mkdir()
+    ours.save_pretrained(tmp_path / "ours")
+    again = transformers.AlbertConfig.from_pretrained(tmp_path / "ours")
+    left_out = ("_name_or_path", "transformers_version")  # where it was read, and by whom
+    assert {k: v for k, v in again.to_dict().items() if k not in left_out} == {
+        k: v for k, v in theirs.to_dict().items() if k not in left_out
+    }
+
+
+def test_a_file_of_transformers_5_without_position_embedding_type_means_absolute(tmp_path):
+    values = {
+        "vocab_size": 31, "embedding_size": 5, "hidden_size": 8, "num_hidden_layers": 3, "num_hidden_groups": 1,
+        "num_attention_heads": 2, "intermediate_size": 7, "inner_group_num": 1, "hidden_act": "gelu_new",
+        "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "max_position_embeddings": 9,
+        "type_vocab_size": 2, "initializer_range": 0.02, "layer_norm_eps": 1e-12, "classifier_dropout_prob": 0.1,
+        "pad_token_id": 0, "bos_token_id": 2, "eos_token_id": [3, 4], "tie_word_embeddings": True,
+        "model_type": "albert", "dtype": "float32", "transformers_version": "5.0.0",
+    }  # fmt: skip
+    config = AlbertConfig.from_pretrained(saved_config(tmp_path, values))
+    assert {name: getattr(config, name) for name in values} == values
+    assert config.position_embedding_type == "absolute"
+    assert config.head_size == 4
+
+
+def test_unknown_keys_are_kept_and_written_back(tmp_path):
+    config = AlbertConfig.from_pretrained(
+        saved_config(tmp_path, {"model_type": "albert", "gap_size": 3, "note": {"a": [1]}})
+    )
+    assert config.gap_size == 3
+    config.save_pretrained(tmp_path)
+    written = json.loads((tmp_path / "config.json").read_text())
+    assert (written["gap_size"], written["note"], written["model_type"]) == (3, {"a": [1]}, "albert")
+    assert AlbertConfig.from_pretrained(tmp_path) == config
+    with pytest.raises(AttributeError, match="AlbertConfig has no field 'gap_sise'"):
+        _ = config.gap_sise
+
+
+def test_a_pad_token_is_an_id_or_counts_from_the_end_or_is_none():
+    assert [AlbertConfig(pad_token_id=pad).pad_token_id for pad in (29999, -1, -30000, None)] == [
+        29999,
+        -1,
+        -30000,
+        None,
+    ]
+
+
+def test_torch_dtype_is_the_older_name_of_dtype():
+    assert AlbertConfig(torch_dtype="float16").dtype == "float16"
+    assert AlbertConfig(torch_dtype="float16", dtype="float32").dtype == "float32"
+
+
+# --- labels, copies, presets -----------------------------------------------------------------------------------------
+
+
+def test_labels_follow_names_then_their_number():
+    assert AlbertConfig().id2label == {0: "LABEL_0", 1: "LABEL_1"}
+    three = AlbertConfig(num_labels=3)
+    assert (three.num_labels, three.id2label[2], three.label2id["LABEL_2"]) == (3, "LABEL_2", 2)
+    named = AlbertConfig(id2label={"0": "no", "1": "yes", "2": "maybe"})
+    assert (named.num_labels, named.id2label[2], named.label2id) == (3, "maybe", {"no": 0, "yes": 1, "maybe": 2})
+    assert "must equal the length of id2label (3); got 2" in refusal(
+        named.__class__, num_labels=2, id2label=named.id2label
+    )
+
+
+def test_an_override_wins_over_the_file(tmp_path):
+    where = saved_config(
+        tmp_path, {"id2label": {"0": "no", "1": "yes"}, "label2id": {"no": 0, "yes": 1}, "hidden_act": "relu"}
+    )
+    assert AlbertConfig.from_pretrained(where, num_labels=2).id2label == {0: "no", 1: "yes"}
+    five = AlbertConfig.from_pretrained(where, num_labels=5, hidden_act="silu")
+    assert (five.num_labels, five.id2label[4], five.label2id["LABEL_4"], five.hidden_act) == (5, "LABEL_4", 4, "silu")
+    other = AlbertConfig.from_pretrained(where, id2label={0: "a", 1: "b", 2: "c"})
+    assert (other.num_labels, other.label2id) == (3, {"a": 0, "b": 1, "c": 2})
+
+
+def test_replace_makes_a_checked_copy():
+    config = AlbertConfig(id2label={0: "no", 1: "yes"}, own=1)
+    copy = config.replace(vocab_size=7, num_labels=3)
+    assert (copy.vocab_size, copy.num_labels, copy.id2label[2], copy.own) == (7, 3, "LABEL_2", 1)
+    assert (config.vocab_size, config.replace(vocab_size=7).id2label) == (30000, {0: "no", 1: "yes"})
+    assert config.replace(id2label={0: "x"}).label2id == {"x": 0}
+    assert "vocab_size" in refusal(config.replace, vocab_size=0)
+
+
+def test_a_config_is_frozen_and_its_dictionary_is_a_copy():
+    config = AlbertConfig()
+    for name in ("vocab_size", "not_a_field"):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(config, name, 5)
+    config.to_dict()["id2label"][0] = "changed"
+    assert config.id2label[0] == "LABEL_0"
+
+
+@pytest.mark.parametrize(
+    ("size", "L", "H", "N", "intermediate", "parameters"),
+    [  # paper, table 1; the counts are transformers' AlbertModel
+        ("base", 12, 768, 12, 3072, 11_683_584),
+        ("large", 24, 1024, 16, 4096, 17_683_968),
+        ("xlarge", 24, 2048, 16, 8192, 58_724_864),
+        ("xxlarge", 12, 4096, 64, 16384, 222_595_584),
+    ],
+)
+def test_presets(size, L, H, N, intermediate, parameters):
+    config = preset(size)
+    shape = (config.num_hidden_layers, config.hidden_size, config.num_attention_heads, config.intermediate_size)
+    assert shape == (L, H, N, intermediate)
+    assert (config.vocab_size, config.embedding_size) == (30000, 128)
+    assert sum(map(math.prod, expected_shapes(config, ("pooler",)).values())) == parameters
+    assert preset(size, vocab_size=5).vocab_size == 5
