@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 # str.strip() takes these four controls for whitespace, the `tokenizers` library does not; only spans can tell
 _PYTHON_ONLY_SPACE = "\x1c\x1d\x1e\x1f"
@@ -72,7 +73,7 @@ class Cutter:
         # Where no token is part of another, the first token to match is the only one that can, and a regular expression
         # gives the same cuts as the walk below, in C.
         self._pattern = None if contained or not self.tokens else re.compile("|".join(map(re.escape, self.tokens)))
-        self._trie: dict = {}
+        self._trie: dict[str, Any] = {}
         for token in self.tokens:
             node = self._trie
             for char in token:
@@ -152,7 +153,7 @@ class Cutter:
         return start, end, skip
 
 
-@dataclass
+@dataclass(slots=True)
 class Part:
     """A stretch of text between or at added tokens: its characters, and where each one was."""
 
@@ -200,17 +201,26 @@ def split_on_added_tokens(text: str, cutter: Cutter, tokens: dict[str, AddedToke
 def _strip_end(part: Part, token: Part) -> None:
     kept = part.text.rstrip()
     removed = part.text[len(kept) :]
-    spaces = len(removed) - len(removed.rstrip(removed.strip(_PYTHON_ONLY_SPACE) or " "))
     part.text = kept
-    start, end = part.spans[-1]
-    part.spans[-1] = (start, max(start, end - len(removed)))
-    token.claimed = (token.claimed[0] - spaces, token.claimed[1])
+    _drop(part.spans, len(removed), last=True)
+    taken = len(removed) - 1 - max(map(removed.rfind, _PYTHON_ONLY_SPACE))
+    token.claimed = (token.claimed[0] - taken, token.claimed[1])
 
 
 def _strip_start(part: Part, token: Part) -> None:
     kept = part.text.lstrip()
-    removed = len(part.text) - len(kept)
+    removed = part.text[: len(part.text) - len(kept)]
     part.text = kept
-    start, end = part.spans[0]
-    part.spans[0] = (min(end, start + removed), end)
-    token.claimed = (token.claimed[0], token.claimed[1] + removed)
+    _drop(part.spans, len(removed), last=False)
+    controls = [at for at in map(removed.find, _PYTHON_ONLY_SPACE) if at >= 0]
+    token.claimed = (token.claimed[0], token.claimed[1] + min(controls, default=len(removed)))
+
+
+def _drop(spans: list[tuple[int, int]], count: int, *, last: bool) -> None:
+    """Take `count` characters off the end, or off the start, of a list of runs."""
+    while count:
+        start, end = spans.pop(-1 if last else 0)
+        taken = min(count, end - start)
+        count -= taken
+        if taken < end - start:
+            spans.insert(len(spans) if last else 0, (start, end - taken) if last else (start + taken, end))

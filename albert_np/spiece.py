@@ -16,6 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
+from albert_np.files import explain_impostor
+
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED = 1, 2, 3, 4, 5
 BYTE = 6
 PIECE_TYPES = {NORMAL: "normal", UNKNOWN: "unknown", CONTROL: "control", USER_DEFINED: "user defined", UNUSED: "unused"}
@@ -94,14 +96,8 @@ def _refuse_other_files(data: bytes, where: str) -> None:
         raise ValueError(f"{where} is empty; get the file again")
     if len(data) > MAX_FILE_BYTES:
         raise ValueError(f"{where} has {len(data):,} bytes; a SentencePiece vocabulary has at most {MAX_FILE_BYTES:,}")
-    head = data[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if head.startswith(b"version https://git-lfs"):
-        raise ValueError(
-            f"{where} is a Git LFS pointer, not the vocabulary itself; fetch it with `git lfs pull` or from the hub"
-        )
-    if head.startswith((b"<!doctype", b"<html", b"<?xml")):
-        raise ValueError(f"{where} is a web page saved in place of the vocabulary; download the raw file itself")
-    if head.startswith((b"{", b"[")):
+    explain_impostor(where, data[:512])
+    if data.lstrip()[:1] in (b"{", b"["):
         raise ValueError(f"{where} is JSON, not a SentencePiece vocabulary (tokenizer.json goes with style='hf_fast')")
 
 
@@ -126,26 +122,31 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
 
 def _fields(data: bytes):
     """Yield (field number, wire type, value) of one message; value is an int, or the bytes of the field."""
-    at = 0
-    while at < len(data):
-        tag, at = _varint(data, at)
+    at, size = 0, len(data)
+    while at < size:
+        tag = data[at]
+        at += 1
+        if tag >= 0x80:
+            tag, at = _varint(data, at - 1)
         number, wire = tag >> 3, tag & 7
         if not 1 <= number < 1 << 29:
             raise _BadFileError(f"it has a field with the impossible number {number}")
-        if wire == _VARINT:
+        if wire == _BYTES and at < size and data[at] < 0x80:  # the common case, a short field, without a call
+            length, at = data[at], at + 1
+        elif wire == _BYTES:
+            length, at = _varint(data, at)
+        elif wire == _VARINT:
             value, at = _varint(data, at)
             yield number, wire, value
             continue
-        if wire == _BYTES:
-            length, at = _varint(data, at)
         elif wire == _FIXED32:
             length = 4
         elif wire == _FIXED64:
             length = 8
         else:
             raise _BadFileError(f"field {number} has wire type {wire}, which SentencePiece never writes")
-        if length > len(data) - at:
-            raise _BadFileError(f"field {number} claims {length} bytes where {len(data) - at} are left (truncated?)")
+        if length > size - at:
+            raise _BadFileError(f"field {number} claims {length} bytes where {size - at} are left (truncated?)")
         yield number, wire, data[at : at + length]
         at += length
 
@@ -162,7 +163,10 @@ def _read(data: bytes, table: dict[int, tuple[str, int]], what: str, into: dict 
     return into
 
 
-def _text(value: bytes, what: str) -> str:
+def _text(value: bytes, what: str, number: int | None = None) -> str:
+    if number is not None and value.isascii() and 0 not in value:
+        return value.decode("ascii")
+    what = what if number is None else f"{what} {number}"
     try:
         text = value.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -249,10 +253,21 @@ def _parse(data: bytes) -> Spiece:
 
 
 def _pieces(messages: list[bytes]) -> tuple[tuple[str, ...], tuple[float, ...], tuple[int, ...]]:
-    pieces, scores, types = [], [], []
+    raws, packed, types = [], [], []
     for i, message in enumerate(messages):
+        n = len(message) - 7
+        if n > 0 and message[0] == 0x0A and message[1] == n and n < 0x80 and message[n + 2] == 0x15:
+            # what every piece of type normal looks like: tag, length, piece, tag, score
+            raws.append(message[2 : n + 2])
+            packed.append(message[n + 3 :])
+            types.append(NORMAL)
+            continue
         values = _read(message, _PIECE, f"piece {i}")
-        raw, score, kind = values.get("piece", b""), values.get("score", b"\0\0\0\0"), values.get("type", NORMAL)
+        raws.append(values.get("piece", b""))
+        packed.append(values.get("score", bytes(4)))
+        types.append(values.get("type", NORMAL))
+    pieces = []
+    for i, (raw, kind) in enumerate(zip(raws, types, strict=True)):
         if not raw:
             raise _BadFileError(f"piece {i} is empty")
         if len(raw) > MAX_PIECE_BYTES:
@@ -260,20 +275,18 @@ def _pieces(messages: list[bytes]) -> tuple[tuple[str, ...], tuple[float, ...], 
         if kind not in PIECE_TYPES:
             name = "a byte of byte_fallback" if kind == BYTE else "unknown to SentencePiece"
             raise _BadFileError(f"piece {i} has type {kind}, {name}")
-        pieces.append(_text(raw, f"piece {i}"))
-        scores.append(score)
-        types.append(kind)
+        pieces.append(_text(raw, "piece", i))
     if len(set(pieces)) != len(pieces):
         first: dict[str, int] = {}
         for i, piece in enumerate(pieces):
             if first.setdefault(piece, i) != i:
                 raise _BadFileError(f"piece {i} repeats piece {first[piece]}, {piece[:40]!r}")
-    values = np.frombuffer(b"".join(scores), "<f4")
-    # sums of scores along a text of any length must stay finite too
-    bad = np.flatnonzero(~(np.abs(values) < 1e9))
+    scores = np.frombuffer(b"".join(packed), "<f4")
+    # a sum of scores along a text of any length must stay finite too
+    bad = np.flatnonzero(~(np.abs(scores) < 1e9))
     if bad.size:
-        raise _BadFileError(f"piece {bad[0]} has the score {values[bad[0]]}; scores are finite log probabilities")
-    return tuple(pieces), tuple(values.tolist()), tuple(types)
+        raise _BadFileError(f"piece {bad[0]} has the score {scores[bad[0]]}; scores are finite log probabilities")
+    return tuple(pieces), tuple(scores.tolist()), tuple(types)
 
 
 def _normalizer(values: dict, what: str) -> NormalizerSpec:
@@ -361,9 +374,13 @@ def _field(number: int, value: bytes | int) -> bytes:
 def _serialize(spiece: Spiece, unk_piece: str) -> bytes:
     """ModelProto of exactly the checked values (training settings and self tests are left out: encoding needs neither)."""
     out = []
-    for piece, score, kind in zip(spiece.pieces, spiece.scores, spiece.types, strict=True):
-        body = _field(1, piece.encode()) + b"\x15" + struct.pack("<f", score)
-        out.append(_field(1, body if kind == NORMAL else body + _field(3, kind)))
+    scores = np.array(spiece.scores, "<f4").tobytes()
+    for i, (piece, kind) in enumerate(zip(spiece.pieces, spiece.types, strict=True)):
+        raw = piece.encode()
+        body = b"\x0a" + (bytes((len(raw),)) if len(raw) < 0x80 else _number(len(raw))) + raw + b"\x15" + scores[4 * i : 4 * i + 4]
+        if kind != NORMAL:
+            body += _field(3, kind)
+        out.append(_field(1, body) if len(body) >= 0x80 else b"\x0a" + bytes((len(body),)) + body)
     trainer = _field(3, 1) + _field(24, int(spiece.treat_whitespace_as_suffix)) + _field(40, spiece.unk_id)
     trainer += _field(45, unk_piece.encode())
     if spiece.unk_surface is not None:

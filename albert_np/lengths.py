@@ -1,0 +1,265 @@
+"""How long rows become: strategies, truncation, windows, padding. Pure functions over lengths and lists.
+
+They follow transformers 4.57.6 tokenization_utils_base.py where its SentencePiece tokenizer is meant, and the `tokenizers`
+library where overlapping windows are, because the former has none.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from albert_np.batch import Encoded, Span
+from albert_np.vocabulary import check_ids
+
+logger = logging.getLogger("albert_np")
+
+NO_LIMIT = int(1e30)  # model_max_length of a tokenizer that states none
+_LARGE = int(1e20)  # above it, a model_max_length means "no limit"
+PADDINGS = ("longest", "max_length", "do_not_pad")
+TRUNCATIONS = ("longest_first", "only_first", "only_second", "do_not_truncate")
+SIDES = ("right", "left")
+
+
+@dataclass(frozen=True)
+class Strategies:
+    """How to cut and fill rows, resolved from the arguments of a call."""
+
+    padding: str
+    truncation: str
+    max_length: int | None
+
+
+def resolve_strategies(padding, truncation, max_length, pad_to_multiple_of, model_max_length) -> Strategies:
+    """Arguments as people give them to one meaning. Source: PreTrainedTokenizerBase._get_padding_truncation_strategies.
+
+    Raises ValueError naming the argument.
+    """
+    for name, value in (("max_length", max_length), ("pad_to_multiple_of", pad_to_multiple_of)):
+        if value is not None and (not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 0):
+            raise ValueError(f"{name} must be a whole number, 0 or more; got {value!r:.80}")
+    if pad_to_multiple_of == 0:
+        raise ValueError("pad_to_multiple_of must be at least 1; got 0")
+    if max_length is not None and padding is False and truncation is None:
+        logger.warning("max_length without truncation: truncating with 'longest_first'; say truncation=True to mean it")
+        truncation = "longest_first"
+    padding = _choice(padding, "padding", PADDINGS, true="longest", false="do_not_pad")
+    truncation = _choice(truncation, "truncation", TRUNCATIONS, true="longest_first", false="do_not_truncate")
+
+    if max_length is None:
+        limit = None if model_max_length > _LARGE else model_max_length
+        if padding == "max_length":
+            max_length = limit
+            if limit is None:
+                logger.warning("padding='max_length' without a max_length, and the model states none: not padding")
+                padding = "do_not_pad"
+        if truncation != "do_not_truncate":
+            max_length = limit
+            if limit is None:
+                logger.warning("truncation without a max_length, and the model states none: not truncating")
+                truncation = "do_not_truncate"
+    both = truncation != "do_not_truncate" and padding != "do_not_pad"
+    if both and pad_to_multiple_of and max_length is not None and max_length % pad_to_multiple_of:
+        raise ValueError(
+            f"truncation and padding are both on, but max_length {max_length} is not a multiple of "
+            f"pad_to_multiple_of {pad_to_multiple_of}"
+        )
+    return Strategies(padding, truncation, None if max_length is None else int(max_length))
+
+
+def _choice(value, name: str, choices: tuple[str, ...], *, true: str, false: str) -> str:
+    if value is None or value is False:
+        return false
+    if value is True:
+        return true
+    value = getattr(value, "value", value)  # transformers' enums
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"{name} must be True, False or one of {', '.join(choices)}; got {value!r:.80}")
+    return value
+
+
+def check_side(side, name: str) -> str:
+    if side not in SIDES:
+        raise ValueError(f"{name} must be 'right' or 'left'; got {side!r:.80}")
+    return side
+
+
+# --------------------------------------------------------------------------------------------- truncation and windows
+
+
+def kept_lengths(n0: int, n1: int | None, remove: int, strategy: str) -> tuple[int, int | None]:
+    """Tokens of each text that stay when `remove` must go. Source: PreTrainedTokenizerBase.truncate_sequences.
+
+    Where the text a strategy names is too short for that, nothing is removed and a message is logged, as there.
+    """
+    if strategy == "only_first" or (strategy == "longest_first" and n1 is None):
+        if n0 > remove:
+            return n0 - remove, n1
+    elif strategy == "only_second":
+        if n1 is None:
+            return n0, n1
+        if n1 > remove:
+            return n0, n1 - remove
+    elif strategy == "longest_first" and n1 is not None:
+        # first the difference off the longer text, then half of the rest off each; the second half is the larger
+        level = min(abs(n0 - n1), remove)
+        rest = remove - level
+        off0, off1 = (level + rest // 2, rest - rest // 2) if n0 > n1 else (rest // 2, level + rest - rest // 2)
+        return max(0, n0 - off0), max(0, n1 - off1)
+    logger.error(
+        "cannot remove %d tokens with truncation=%r from texts of %d and %s tokens: left as they are",
+        remove, strategy, n0, n1,
+    )  # fmt: skip
+    return n0, n1
+
+
+def window_lengths(n0: int, n1: int | None, room: int, strategy: str) -> tuple[int, int | None]:
+    """Tokens of each text a window may hold, of `room` in all. Source: tokenizers 0.22 utils/truncation.rs.
+
+    It differs from kept_lengths in who gets the odd token of two long texts, and by refusing where that one gives up.
+    """
+    if strategy == "do_not_truncate" or n0 + (n1 or 0) <= room:
+        return n0, n1
+    remove = n0 + (n1 or 0) - room
+    if strategy == "longest_first":
+        if n1 is None:
+            return room, None
+        short, long = sorted((n0, n1))
+        long = max(short, room - short) if short <= room else short
+        if short + long > room:
+            short, long = room // 2, room // 2 + room % 2
+        return (short, long) if n0 <= n1 else (long, short)
+    target = n0 if strategy == "only_first" else n1
+    if target is None:
+        raise ValueError("truncation='only_second' needs a second text; give text_pair or another strategy")
+    if target <= remove:
+        raise ValueError(
+            f"cannot make room with truncation={strategy!r}: {remove} tokens must go and that text has {target}; "
+            "raise max_length or truncate the other text"
+        )
+    return (n0 - remove, n1) if strategy == "only_first" else (n0, target - remove)
+
+
+def windows(n: int, size: int, stride: int, side: str) -> list[Span]:
+    """Spans of the windows of `size` tokens over a text of n, neighbours sharing `stride` tokens.
+
+    Source: tokenizers 0.22, Encoding::truncate. With side "left" they start from the end of the text.
+    """
+    if n <= size:
+        return [(0, n)]
+    if size == 0:
+        # tokenizers answers with an empty window and one that holds the whole text, longer than max_length
+        raise ValueError(
+            "max_length leaves no room for one of the two texts; raise it, or truncate only the other text"
+        )
+    if not isinstance(stride, int) or not 0 <= stride < size:
+        raise ValueError(
+            f"stride must be at least 0 and smaller than the {size} tokens of text in a window; got {stride}"
+        )
+    spans = []
+    if side == "right":
+        for start in range(0, n, size - stride):
+            spans.append((start, min(start + size, n)))
+            if spans[-1][1] == n:
+                break
+    else:
+        for stop in range(n, 0, stride - size):
+            spans.append((max(0, stop - size), stop))
+            if spans[-1][0] == 0:
+                break
+    return spans
+
+
+def keep_side(text: Encoded, n: int, side: str) -> Encoded:
+    """The first n tokens, or with truncation_side "left" the last n."""
+    if n >= len(text):
+        return text
+    return text[:n] if side == "right" else text[len(text) - n :]
+
+
+def cut(
+    a: Encoded,
+    b: Encoded | None,
+    strategies: Strategies,
+    *,
+    special: int,
+    stride: int,
+    side: str,
+    overflow: bool,
+    fast: bool,
+) -> list[tuple[Encoded, Encoded | None]]:
+    """The texts of each row made of a text or a pair: whole, truncated, or (overflow) one row a window.
+
+    special: special tokens a row will have; fast: by the rules of the `tokenizers` library, which windows always follow.
+    Raises ValueError where those rules leave no room.
+    """
+    n0, n1 = len(a), None if b is None else len(b)
+    limit = strategies.max_length
+    if strategies.truncation == "do_not_truncate" or limit is None:
+        return [(a, b)]
+    if overflow or fast:
+        if limit < special or (overflow and limit == special):
+            raise ValueError(f"max_length {limit} leaves no room for text beside {special} special tokens")
+        n0, n1 = window_lengths(n0, n1, limit - special, strategies.truncation)
+    else:
+        remove = n0 + (n1 or 0) + special - limit
+        if limit and remove > 0:  # a max_length of 0 means none here
+            n0, n1 = kept_lengths(n0, n1, remove, strategies.truncation)
+    if not overflow:
+        return [(keep_side(a, n0, side), None if b is None or n1 is None else keep_side(b, n1, side))]
+    firsts = [a[slice(*span)] for span in windows(len(a), n0, stride, side)]
+    if b is None or n1 is None:
+        return [(x, None) for x in firsts]
+    seconds = [b[slice(*span)] for span in windows(len(b), n1, stride, side)]
+    # in the order of tokenizers' Encoding::merge_with
+    later = [(x, y) for x in firsts[1:] for y in seconds]
+    return [(firsts[0], seconds[0]), *later, *((firsts[0], y) for y in seconds[1:])]
+
+
+# ---------------------------------------------------------------------------------------------------------------- padding
+
+
+def padded_length(longest: int, strategies: Strategies, multiple: int | None) -> int:
+    """Length every row is padded to; 0 where nothing is padded. Source: PreTrainedTokenizerBase.pad and _pad."""
+    if strategies.padding == "do_not_pad":
+        return 0
+    length = longest if strategies.padding == "longest" else strategies.max_length or 0
+    return -(-length // multiple) * multiple if multiple else length
+
+
+def pad_encoding(
+    data: Mapping[str, Any],
+    strategies: Strategies,
+    *,
+    multiple: int | None,
+    side: str,
+    fill: Mapping[str, int],
+    mask: bool,
+) -> dict[str, Any]:
+    """An encoding (of one text or a batch) with the lists named in `fill` brought to one length; others untouched.
+
+    Source: PreTrainedTokenizerBase.pad of transformers 4.57.6. Raises ValueError where lists are not parallel.
+    """
+    ids = data["input_ids"]
+    batched = bool(len(ids)) and isinstance(ids[0], (list, tuple))
+    rows = [check_ids(row) for row in ids] if batched else [check_ids(ids)]
+    length = padded_length(max(map(len, rows)), strategies, multiple)
+    out = dict(data)
+    if mask and "attention_mask" not in out:
+        out["attention_mask"] = [[1] * len(row) for row in rows] if batched else [1] * len(rows[0])
+    for name, value in fill.items():
+        if name not in out or (name == "attention_mask" and not mask):
+            continue
+        lists = out[name] if batched else [out[name]]
+        if len(lists) != len(rows) or any(len(x) != len(y) for x, y in zip(lists, rows, strict=True)):
+            raise ValueError(f"{name} and input_ids have different shapes; they must be parallel")
+        padded = []
+        for item in lists:
+            extra = [value] * max(0, length - len(item))
+            padded.append([*item, *extra] if side == "right" else [*extra, *item])
+        out[name] = padded if batched else padded[0]
+    return out

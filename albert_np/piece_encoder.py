@@ -1,0 +1,217 @@
+"""Text to pieces through SentencePiece, in the two ways ALBERT has known: transformers' slow tokenizer and Google's.
+
+hf_slow  transformers 4.57.6: AlbertTokenizer (tokenization_albert.py) over PreTrainedTokenizer.tokenize
+google   google-research/albert tokenization.py: preprocess_text and encode_pieces, what the checkpoints were trained on
+"""
+
+from __future__ import annotations
+
+import re
+from array import array
+
+import numpy as np
+
+from albert_np.added_tokens import Cutter, Part, split_on_added_tokens
+from albert_np.alignment import (
+    Preprocessing,
+    code_points,
+    lower_each,
+    preprocess,
+    preprocess_aligned,
+    source_of_expanded,
+)
+from albert_np.batch import Encoded, Span
+from albert_np.spiece import Spiece
+from albert_np.vocabulary import Vocabulary
+
+SPACE = "▁"  # how SentencePiece writes a space inside a piece
+
+
+class PieceEncoder:
+    """Encodes texts one at a time; holds the SentencePiece processor, which is not pickled but made anew."""
+
+    def __init__(self, spiece: Spiece, vocab: Vocabulary, steps: Preprocessing, *, google: bool):
+        self.spiece, self.vocab, self.steps, self.google = spiece, vocab, steps, google
+        self._processor = _processor(spiece)
+        # lowered text is searched for these; special tokens stay as they are written
+        kept = vocab.special_tokens + [t.content for t in vocab.added.values() if not t.special and t.normalized]
+        self._keep_case = re.compile("|".join(map(re.escape, kept)))
+        self._cutter = Cutter(token.content for token in vocab.added.values())
+        self._by_content = {content: vocab.added[index] for content, index in vocab.added_ids.items()}
+
+    def __getstate__(self):
+        return {**self.__dict__, "_processor": None}
+
+    def __setstate__(self, state):
+        self.__dict__.update(state)
+        self._processor = _processor(self.spiece)
+
+    def encode(self, text: str, *, spans: bool, split_special_tokens: bool = False) -> Encoded:
+        """Pieces of one text, with the characters each one covers if asked. ValueError for a lone surrogate."""
+        check_text(text)
+        if self.google:
+            tokens, found = self._pieces(text, np.arange(len(text)) if spans else None)
+        else:
+            tokens, found = self._with_added_tokens(text, spans, split_special_tokens)
+        id_of = self.vocab.id_of
+        return Encoded([id_of(token) for token in tokens], tokens, found)
+
+    def encode_words(self, words: list[str], *, spans: bool, split_special_tokens: bool = False) -> Encoded:
+        """Pieces of words, each encoded by itself; spans count from the start of each word."""
+        numbers: list[int | None] = []
+        out = Encoded([], [], [] if spans else None, numbers)
+        for number, word in enumerate(words):
+            part = self.encode(word, spans=spans, split_special_tokens=split_special_tokens)
+            out.ids += part.ids
+            out.tokens += part.tokens
+            numbers += [number] * len(part)
+            if out.spans is not None and part.spans is not None:
+                out.spans += part.spans
+        return out
+
+    def decode(self, pieces: list[str]) -> str:
+        return self._processor.decode(pieces)
+
+    def _with_added_tokens(self, text: str, spans: bool, split: bool) -> tuple[list[str], list[Span] | None]:
+        source = np.arange(len(text)) if spans else None
+        if self.steps.lower:
+            text, source = self._lower(text, source)
+        if split:
+            parts = [Part(text, [(0, len(text))], None)] if text else []
+        else:
+            parts = split_on_added_tokens(text, self._cutter, self._by_content)
+        tokens: list[str] = []
+        found: list[Span] | None = None if source is None else []
+        for part in parts:
+            if part.token is not None:
+                tokens.append(part.text)
+                if found is not None and source is not None:
+                    start, end = part.claimed
+                    found.append((int(source[start]), int(source[end - 1]) + 1))
+                continue
+            part_source = None
+            if source is not None:
+                part_source = np.concatenate([source[a:b] for a, b in part.spans])
+            more, more_spans = self._pieces(part.text, part_source)
+            tokens += more
+            if found is not None and more_spans is not None:
+                found += more_spans
+        return tokens, found
+
+    def _lower(self, text: str, source: np.ndarray | None) -> tuple[str, np.ndarray | None]:
+        """Lower everything but special tokens, before they are looked for: <PAD> in a text so becomes the token <pad>."""
+        out, sources, at = [], [], 0
+        for match in [*self._keep_case.finditer(text), None]:
+            start, end = match.span() if match else (len(text), len(text))
+            out += [lower_each(text[at:start]), text[start:end]]
+            if source is not None:
+                sources += [source_of_expanded(text[at:start], source[at:start], str.lower), source[start:end]]
+            at = end
+        return "".join(out), None if source is None else np.concatenate(sources)
+
+    def _pieces(self, text: str, source: np.ndarray | None) -> tuple[list[str], list[Span] | None]:
+        """Pieces of a text without added tokens; `source` says where its characters came from."""
+        if source is None:
+            pieces, sources = self._processor.encode(preprocess(text, self.steps), out_type=str), None
+        else:
+            text, source = preprocess_aligned(text, source, self.steps)
+            pieces, sources = self._aligned(text, source)
+        if any(_digit_comma(piece) for piece in pieces):
+            return self._split_digit_commas(pieces, sources)
+        return pieces, None if sources is None else _spans(pieces, sources)
+
+    def _aligned(self, text: str, source: np.ndarray) -> tuple[list[str], np.ndarray]:
+        """Pieces, and for every character of all of them together the character it came from."""
+        pieces = self._processor.encode(text, out_type=str)
+        _, offsets = self._processor.normalize(text, with_offsets=True)
+        # The pieces are the normalised text, cut; the last offset is the end of the text. A space that a vocabulary adds
+        # after the text belongs to the last character.
+        places = np.asarray(offsets[:-1], dtype=np.int64)
+        return pieces, source[np.minimum(places, len(source) - 1)]
+
+    def _split_digit_commas(self, pieces: list[str], sources: np.ndarray | None):
+        """The rule that takes "9," apart: `▁1999,` becomes what "1999" is, and a comma.
+
+        Without it a year before a comma would be a piece of its own (the vocabulary has 141 of them), which the models
+        never saw in training. Source: AlbertTokenizer._tokenize of transformers 4.57.6 and encode_pieces of Google's.
+        """
+        out: list[str] = []
+        index = array("q")  # for each character of the pieces made, its place in the pieces given
+        known: dict[str, tuple[list[str], list[int]]] = {}
+        at = 0
+        for piece in pieces:
+            if _digit_comma(piece):
+                if piece not in known:
+                    known[piece] = self._digit_comma_parts(piece)
+                parts, places = known[piece]
+                out += parts
+                index.extend([at + place for place in places])
+            else:
+                out.append(piece)
+                index.extend(range(at, at + len(piece)))
+            at += len(piece)
+        return out, None if sources is None else _spans(out, sources[np.asarray(index)])
+
+    def _digit_comma_parts(self, piece: str) -> tuple[list[str], list[int]]:
+        """Pieces that stand for one like `▁1999,`, and for each of their characters its place in it."""
+        places = [i for i, char in enumerate(piece[:-1]) if char != SPACE]
+        parts, origin = self._aligned("".join(piece[i] for i in places), np.array(places, dtype=np.int64))
+        # A number inside a word begins without ▁. Google's code compares text with bytes here, so that in Python 3 its
+        # own branch for this never runs and the ▁ stays.
+        if not self.google and piece[0] != SPACE and parts and parts[0][0] == SPACE:
+            parts = parts[1:] if parts[0] == SPACE else [parts[0][1:], *parts[1:]]
+            origin = origin[1:]
+        return [*parts, ","], [*origin.tolist(), len(piece) - 1]
+
+
+def _digit_comma(piece: str) -> bool:
+    return piece[-1] == "," and len(piece) > 1 and piece[-2].isdigit()
+
+
+def _spans(pieces: list[str], sources: np.ndarray) -> list[Span]:
+    """Spans of consecutive pieces: from their first character that is no space to their last.
+
+    A piece that is nothing but ▁ gets the character that follows, as in the `tokenizers` library, where the ▁ is put
+    before a word and shares its first letter.
+    """
+    if not pieces:
+        return []
+    text = "".join(pieces)
+    n = len(text)
+    codes = code_points(text)
+    letters = (codes != ord(" ")) & (codes != ord(SPACE))
+    where = np.arange(n)
+    # index of the first letter at or after each character (n: none), and of the last one at or before it (-1: none)
+    following = np.minimum.accumulate(np.where(letters, where, n)[::-1])[::-1]
+    preceding = np.maximum.accumulate(np.where(letters, where, -1))
+    ends = np.cumsum([len(piece) for piece in pieces])
+    starts = np.concatenate([[0], ends[:-1]])
+    first, last = following[starts], preceding[ends - 1]
+    only_space = first >= ends
+    first = np.where(only_space & (first == n), starts, first)
+    last = np.where(only_space, first, last)
+    return list(zip(sources[first].tolist(), (sources[last] + 1).tolist(), strict=True))
+
+
+def check_text(text) -> None:
+    """ValueError unless text is a str that can be written as UTF-8."""
+    if not isinstance(text, str):
+        raise ValueError(f"text must be a str; got {type(text).__name__}")
+    if not text.isascii():
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise ValueError(
+                f"text holds a lone surrogate, U+{ord(text[error.start]):04X}, at position {error.start}; it is half of a "
+                "character and cannot be encoded (was it cut, or decoded with errors='surrogateescape'?)"
+            ) from error
+
+
+def _processor(spiece: Spiece):
+    """SentencePiece over the checked copy of the vocabulary."""
+    import sentencepiece
+
+    try:
+        return sentencepiece.SentencePieceProcessor(model_proto=spiece.proto)
+    except (RuntimeError, OSError) as error:
+        raise ValueError(f"SentencePiece refuses the vocabulary: {' '.join(str(error).split())[:300]}") from error

@@ -1,0 +1,204 @@
+"""The small JSON files beside spiece.model: read with every value checked, and written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from albert_np.added_tokens import AddedToken, parse_added_token
+from albert_np.files import explain_impostor, write_atomically
+from albert_np.vocabulary import ATTRIBUTES, Vocabulary
+
+logger = logging.getLogger("albert_np")
+
+VOCAB = "spiece.model"
+CONFIG = "tokenizer_config.json"
+SPECIAL_TOKENS_MAP = "special_tokens_map.json"
+ADDED_TOKENS = "added_tokens.json"
+FAST = "tokenizer.json"
+
+FLAGS = ("do_lower_case", "remove_space", "keep_accents", "clean_up_tokenization_spaces", "split_special_tokens")
+SIDES = ("padding_side", "truncation_side")
+SETTINGS = (*FLAGS, *SIDES, "model_max_length")
+MAX_JSON_BYTES = 64 << 20
+
+
+@dataclass
+class TokenizerFiles:
+    """What a folder says about its tokenizer: keyword arguments of AlbertTokenizer, and the paths found."""
+
+    vocab_file: Path | None
+    fast_file: Path | None
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """A JSON object. Raises OSError (cannot be read) or ValueError (not that), each in one line.
+
+    Numbers may be of any size here: transformers writes 10**30 for "no maximum length".
+    """
+    size = path.stat().st_size
+    if size > MAX_JSON_BYTES:
+        raise ValueError(f"{path} has {size:,} bytes; at most {MAX_JSON_BYTES:,} are read")
+    data = path.read_bytes()
+    explain_impostor(str(path), data[:512])
+    try:
+        value = json.loads(data.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 text: {error.reason} at byte {error.start}") from error
+    except RecursionError as error:
+        raise ValueError(f"{path} is nested too deeply to be a tokenizer's file") from error
+    except ValueError as error:  # also a number of thousands of digits
+        raise ValueError(f"{path} is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"{path} must hold a JSON object; it holds {type(value).__name__}")
+    return value
+
+
+def read_files(find: Callable[[str], Path | None], overrides: dict[str, Any]) -> TokenizerFiles:
+    """Read a model's tokenizer files; `find` gives the path of a file by its name, or None.
+
+    Precedence as in transformers 4.57.6 PreTrainedTokenizerBase._from_pretrained: overrides, then (where
+    tokenizer_config.json has no added_tokens_decoder) special_tokens_map.json, then tokenizer_config.json; added tokens
+    from the config, else from added_tokens.json and tokenizer.json. One thing is not as there: a path inside the config
+    (vocab_file, tokenizer_file) is never followed. The vocabulary is the folder's own spiece.model.
+    """
+    files = TokenizerFiles(find(VOCAB), find(FAST))
+    config_path = find(CONFIG)
+    config = read_json_object(config_path) if config_path else {}
+    where = str(config_path or "the arguments")
+    decoder = overrides.get("added_tokens_decoder", config.get("added_tokens_decoder"))
+
+    settings = {name: config[name] for name in (*ATTRIBUTES, *FLAGS, *SIDES) if config.get(name) is not None}
+    # a null takes a special token away; for a flag it means the default
+    settings |= {name: None for name in ATTRIBUTES if name in config and config[name] is None}
+    for name in ("additional_special_tokens", "extra_special_tokens", "sp_model_kwargs"):
+        if config.get(name):
+            settings[name] = config[name]
+    limit = config.get("model_max_length", config.get("max_len"))
+    if limit is not None:
+        settings["model_max_length"] = limit
+    _check_class(config.get("tokenizer_class"), where)
+
+    tokens: dict[int, AddedToken] = {}
+    if decoder is not None:
+        tokens = parse_decoder(decoder, where)
+    else:
+        special_path, added_path = find(SPECIAL_TOKENS_MAP), find(ADDED_TOKENS)
+        if special_path:
+            settings |= _special_tokens_map(read_json_object(special_path), settings, str(special_path))
+        if added_path:
+            named = {str(settings[name]) for name in ATTRIBUTES if isinstance(settings.get(name), (str, AddedToken))}
+            named |= {str(token) for token in settings.get("additional_special_tokens", [])}
+            tokens = _added_tokens(read_json_object(added_path), named, str(added_path))
+        if files.fast_file:
+            tokens |= _fast_added_tokens(read_json_object(files.fast_file), str(files.fast_file))
+    settings |= {name: value for name, value in overrides.items() if name != "added_tokens_decoder"}
+
+    by_content = {token.content: token for token in tokens.values()}
+    for name in ATTRIBUTES:
+        if settings.get(name) is not None:
+            value = parse_added_token(settings[name], f"{name} of {where}")
+            settings[name] = by_content.get(str(value), value) if decoder is not None or files.fast_file else value
+    settings["added_tokens_decoder"] = tokens
+    files.settings = settings
+    return files
+
+
+def parse_decoder(value, where: str) -> dict[int, AddedToken]:
+    """added_tokens_decoder, {"4": {"content": "[MASK]", …}}, to tokens by id."""
+    if not isinstance(value, dict):
+        raise ValueError(f"added_tokens_decoder of {where} must map ids to tokens; got {type(value).__name__}")
+    tokens = {}
+    for key, item in value.items():
+        index = _index(key, f"added_tokens_decoder of {where}")
+        token = parse_added_token(item, f"added token {index} of {where}")
+        if isinstance(token, str):
+            raise ValueError(f"added token {index} of {where} must be an object with content, lstrip, …; got {token!r}")
+        tokens[index] = token
+    return tokens
+
+
+def _index(value, what: str) -> int:
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 31:
+        raise ValueError(f"{what}: a token id is a whole number, 0 or more; got {value!r:.40}")
+    return value
+
+
+def _special_tokens_map(values: dict[str, Any], settings: dict[str, Any], where: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        if name == "additional_special_tokens":
+            if not isinstance(value, list):
+                raise ValueError(f"additional_special_tokens of {where} must be a list; got {type(value).__name__}")
+            tokens = list(settings.get(name) or [])
+            for item in value:
+                token = _as_special(item, f"additional_special_tokens of {where}")
+                if token not in tokens:
+                    tokens.append(token)
+            found[name] = tokens
+        elif name in ATTRIBUTES:
+            found[name] = None if value is None else _as_special(value, f"{name} of {where}")
+    return found
+
+
+def _as_special(value, what: str) -> AddedToken | str:
+    return parse_added_token({**value, "special": True} if isinstance(value, dict) else value, what)
+
+
+def _added_tokens(values: dict[str, Any], special: set[str], where: str) -> dict[int, AddedToken]:
+    tokens = {}
+    for content, index in values.items():
+        token = parse_added_token({"content": content, "special": content in special}, f"a token of {where}")
+        assert isinstance(token, AddedToken)
+        tokens[_index(index, where)] = token
+    return tokens
+
+
+def _fast_added_tokens(values: dict[str, Any], where: str) -> dict[int, AddedToken]:
+    listed = values.get("added_tokens")
+    if not isinstance(listed, list) or not all(isinstance(item, dict) for item in listed):
+        raise ValueError(f"added_tokens of {where} must be a list of objects")
+    return parse_decoder({i.get("id"): {k: v for k, v in i.items() if k != "id"} for i in listed}, where)
+
+
+def _check_class(name, where: str) -> None:
+    if name is not None and str(name).removesuffix("Fast") != "AlbertTokenizer":
+        logger.warning("%s names the tokenizer class %s; reading its spiece.model as ALBERT's", where, name)
+
+
+def config_json(vocab: Vocabulary, settings: dict[str, Any]) -> dict[str, Any]:
+    """tokenizer_config.json of a tokenizer, as transformers' AlbertTokenizer writes and reads it."""
+    return {
+        **settings,
+        "added_tokens_decoder": {str(i): token.to_json() for i, token in sorted(vocab.added.items())},
+        "additional_special_tokens": [str(token) for token in vocab.additional],
+        "extra_special_tokens": {name: str(token) for name, token in vocab.extra.items()},
+        "sp_model_kwargs": {},
+        "tokenizer_class": "AlbertTokenizer",
+        **{name: None if token is None else str(token) for name, token in vocab.named.items()},
+    }
+
+
+def special_tokens_json(vocab: Vocabulary) -> dict[str, Any]:
+    """special_tokens_map.json of a tokenizer; without the `special` flag, which the name of the file implies."""
+
+    def plain(token: AddedToken | str) -> Any:
+        if isinstance(token, str):
+            return token
+        return {name: value for name, value in token.to_json().items() if name != "special"}
+
+    saved = {name: plain(token) for name, token in vocab.named.items() if token is not None}
+    if vocab.additional:
+        saved["additional_special_tokens"] = [plain(token) for token in vocab.additional]
+    return saved
+
+
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    write_atomically(path, (json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode())

@@ -1,0 +1,121 @@
+"""Tokens and ids: the V pieces of the file, the added tokens on top, and which of them are special under what name.
+
+Source: transformers 4.57.6 tokenization_utils_base.py SpecialTokensMixin, tokenization_utils.py PreTrainedTokenizer
+(_add_tokens, get_vocab, convert_*); which token replaces which, and in what order ids are given out, follow it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from albert_np.added_tokens import AddedToken, parse_added_token
+
+ATTRIBUTES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+
+
+class Vocabulary:
+    """Two-way table of tokens and ids, fixed once made."""
+
+    def __init__(
+        self,
+        pieces: Sequence[str],
+        unk_id: int,
+        *,
+        named: Mapping[str, AddedToken | str | None],
+        additional: Sequence[AddedToken | str] = (),
+        extra: Mapping[str, AddedToken | str] | None = None,
+        added: Mapping[int, AddedToken] | None = None,
+    ):
+        self.pieces = pieces
+        self.piece_ids = {piece: i for i, piece in enumerate(pieces)}
+        self.unk_id = unk_id
+        self.named: dict[str, AddedToken | str | None] = dict(named)
+        self.additional: list[AddedToken | str] = list(additional)
+        self.extra: dict[str, AddedToken | str] = dict(extra or {})  # special tokens under names of the model's own
+        self.added: dict[int, AddedToken] = dict(added or {})
+        self.added_ids: dict[str, int] = {token.content: i for i, token in self.added.items()}
+        if self.added and max(self.added) > len(pieces) + len(self.added) + 10_000:
+            raise ValueError(f"an added token has the id {max(self.added)}, far beyond the {len(pieces)} pieces")
+        self._add_named_tokens()
+        self.special_tokens = list(dict.fromkeys(map(str, self._all_special())))
+        self.special_set = frozenset(self.special_tokens)
+        self.special_ids = [self.id_of(token) for token in self.special_tokens]
+        # a vocabulary with a hole in its ids has fewer tokens than its largest id says, as in transformers
+        self.size = len(self.as_dict())
+
+    def _all_special(self) -> Iterable[AddedToken | str]:
+        yield from (token for token in self.named.values() if token is not None)
+        yield from self.additional
+        yield from self.extra.values()
+
+    def _add_named_tokens(self) -> None:
+        """Every special token becomes an added token: under its piece's id, or under a new one after the last."""
+        current = self.as_dict()
+        first_new, n_new = len(current), 0
+        seen: set[str] = set()
+        for token in self._all_special():
+            content = str(token)
+            if content in seen or (isinstance(token, str) and content in self.added_ids):
+                continue
+            seen.add(content)
+            if isinstance(token, str):
+                token = AddedToken(content, special=True)
+            else:
+                token = AddedToken(
+                    content, token.single_word, token.lstrip, token.rstrip, token.normalized, special=True
+                )  # fmt: skip
+            if content not in current:
+                current[content] = first_new + n_new
+                n_new += 1
+            self.added[current[content]] = token
+            self.added_ids[content] = current[content]
+
+    def as_dict(self) -> dict[str, int]:
+        """Token to id, added tokens last (one added over a piece takes its place)."""
+        vocab = {(self.added[i].content if i in self.added else piece): i for i, piece in enumerate(self.pieces)}
+        return vocab | {token.content: i for i, token in sorted(self.added.items())}
+
+    def id_of(self, token: str) -> int:
+        """Id of a token, that of the unknown piece where there is none."""
+        index = self.added_ids.get(token)
+        return self.piece_ids.get(token, self.unk_id) if index is None else index
+
+    def token_of(self, index: int) -> str:
+        """Token of an id. ValueError where there is none."""
+        if index in self.added:
+            return self.added[index].content
+        if not 0 <= index < len(self.pieces):
+            raise ValueError(f"token id {index} is outside the vocabulary (V = {self.size}); another tokenizer's ids?")
+        return self.pieces[index]
+
+
+def check_ids(value, what: str = "token ids") -> list[int]:
+    """A flat list of ints from a list, a tuple or an array of integers. ValueError for everything else."""
+    if isinstance(value, np.ndarray):
+        if value.ndim > 1 or not np.issubdtype(value.dtype, np.integer):
+            raise ValueError(f"{what} must be one row of integers; got an array of {value.dtype} {value.shape}")
+        value = np.atleast_1d(value).tolist()
+    if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
+        return [int(value)]
+    if not isinstance(value, (list, tuple)):
+        raise ValueError(f"{what} must be an int or a list of ints; got {type(value).__name__}")
+    for item in value:
+        if not isinstance(item, (int, np.integer)) or isinstance(item, bool):
+            raise ValueError(f"{what} must be ints; got {item!r:.60} among them")
+    return [int(item) for item in value]
+
+
+def named_tokens(settings: Mapping[str, object]) -> dict[str, AddedToken | str | None]:
+    """The seven special tokens of a tokenizer, checked. A mask token given as a str takes the space on its left."""
+    named: dict[str, AddedToken | str | None] = {}
+    for name in ATTRIBUTES:
+        value = settings[name]
+        token = None if value is None else parse_added_token(value, name)
+        if name == "mask_token" and isinstance(token, str):
+            token = AddedToken(token, lstrip=True, normalized=False)
+        if token is None and name in ("cls_token", "sep_token", "unk_token"):
+            raise ValueError(f"{name} must be set: every sequence ALBERT reads is [CLS] … [SEP]")
+        named[name] = token
+    return named
