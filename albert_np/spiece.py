@@ -377,7 +377,13 @@ def _serialize(spiece: Spiece, unk_piece: str) -> bytes:
     scores = np.array(spiece.scores, "<f4").tobytes()
     for i, (piece, kind) in enumerate(zip(spiece.pieces, spiece.types, strict=True)):
         raw = piece.encode()
-        body = b"\x0a" + (bytes((len(raw),)) if len(raw) < 0x80 else _number(len(raw))) + raw + b"\x15" + scores[4 * i : 4 * i + 4]
+        body = (
+            b"\x0a"
+            + (bytes((len(raw),)) if len(raw) < 0x80 else _number(len(raw)))
+            + raw
+            + b"\x15"
+            + scores[4 * i : 4 * i + 4]
+        )
         if kind != NORMAL:
             body += _field(3, kind)
         out.append(_field(1, body) if len(body) >= 0x80 else b"\x0a" + bytes((len(body),)) + body)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -25,6 +26,7 @@ from albert_np.lengths import (
 from albert_np.piece_encoder import PieceEncoder
 from albert_np.spiece import load_spiece
 from albert_np.text_inputs import text_pairs
+from albert_np.token_lookup import TokenLookup
 from albert_np.tokenizer_files import (
     ADDED_TOKENS,
     CONFIG,
@@ -43,15 +45,7 @@ from albert_np.vocabulary import Vocabulary, check_ids, named_tokens
 STYLES = ("hf_slow", "hf_fast", "google")
 
 
-def _token(name: str) -> Any:
-    return property(lambda self: self._named(name), doc=f"{name} as text, or None")
-
-
-def _token_id(name: str) -> Any:
-    return property(lambda self: self._named_id(name), doc=f"id of {name}, or None")
-
-
-class AlbertTokenizer:
+class AlbertTokenizer(TokenLookup):
     """ALBERT's tokenizer over a SentencePiece vocabulary.
 
     vocab_file is a spiece.model; a folder or hub id goes to from_pretrained. Special tokens are str or AddedToken.
@@ -69,14 +63,6 @@ class AlbertTokenizer:
 
     model_input_names = ("input_ids", "token_type_ids", "attention_mask")
     pad_token_type_id = 0
-
-    bos_token, bos_token_id = _token("bos_token"), _token_id("bos_token")
-    eos_token, eos_token_id = _token("eos_token"), _token_id("eos_token")
-    unk_token, unk_token_id = _token("unk_token"), _token_id("unk_token")
-    sep_token, sep_token_id = _token("sep_token"), _token_id("sep_token")
-    pad_token, pad_token_id = _token("pad_token"), _token_id("pad_token")
-    cls_token, cls_token_id = _token("cls_token"), _token_id("cls_token")
-    mask_token, mask_token_id = _token("mask_token"), _token_id("mask_token")
 
     def __init__(
         self,
@@ -141,7 +127,7 @@ class AlbertTokenizer:
         if extra_special_tokens is not None and not isinstance(extra_special_tokens, Mapping):
             raise ValueError(f"extra_special_tokens must map names to tokens; got {extra_special_tokens!r:.80}")
         extra = {str(key): parse_added_token(value, str(key)) for key, value in (extra_special_tokens or {}).items()}
-        added = parse_decoder(dict(added_tokens_decoder or {}), "the arguments")
+        added = parse_decoder(added_tokens_decoder or {}, "the arguments")
 
         self._encoder: Any
         if style == "hf_fast":
@@ -192,6 +178,11 @@ class AlbertTokenizer:
         """
         from albert_np.hub import resolve
 
+        fixed = {"vocab_file", "tokenizer_file", "name_or_path"}
+        for name in overrides:
+            if name in fixed or name not in inspect.signature(AlbertTokenizer).parameters:
+                raise ValueError(f"from_pretrained of a tokenizer knows no argument {name!r}")
+
         def find(filename: str, required: bool = False) -> Path | None:
             return resolve(
                 name_or_path, filename, revision=revision, cache_dir=cache_dir, local_files_only=local_files_only,
@@ -208,106 +199,19 @@ class AlbertTokenizer:
                 )
             find(VOCAB, required=True)
         fast_file = files.fast_file if style == "hf_fast" else None
-        try:
-            return cls(
-                files.vocab_file,
-                style=style,
-                tokenizer_file=fast_file,
-                name_or_path=str(name_or_path),
-                **files.settings,
-            )
-        except TypeError as error:
-            raise ValueError(
-                f"from_pretrained of a tokenizer: {error}".replace("AlbertTokenizer.__init__() ", "")
-            ) from None
-
-    # ------------------------------------------------------------------------------------------------ vocabulary
-
-    def _named(self, name: str) -> str | None:
-        token = self._vocab.named[name]
-        return None if token is None else str(token)
-
-    def _named_id(self, name: str) -> int | None:
-        token = self._vocab.named[name]
-        return None if token is None else self._vocab.id_of(str(token))
-
-    @property
-    def additional_special_tokens(self) -> list[str]:
-        return [str(token) for token in self._vocab.additional]
-
-    @property
-    def additional_special_tokens_ids(self) -> list[int]:
-        return [self._vocab.id_of(token) for token in self.additional_special_tokens]
-
-    @property
-    def special_tokens_map(self) -> dict[str, Any]:
-        """Special tokens by name, as text."""
-        named = {name: str(token) for name, token in self._vocab.named.items() if token is not None}
-        if self._vocab.additional:
-            named["additional_special_tokens"] = self.additional_special_tokens  # type: ignore[assignment]
-        return named | {name: str(token) for name, token in self._vocab.extra.items()}
-
-    @property
-    def all_special_tokens(self) -> list[str]:
-        """Special tokens, each once, in the order of their names: [CLS], [SEP], <unk>, <pad>, [MASK], then others."""
-        return list(self._vocab.special_tokens)
-
-    @property
-    def all_special_ids(self) -> list[int]:
-        return list(self._vocab.special_ids)
-
-    @property
-    def added_tokens_decoder(self) -> dict[int, AddedToken]:
-        """Added tokens by id, the special ones among them."""
-        return dict(sorted(self._vocab.added.items()))
-
-    @property
-    def added_tokens_encoder(self) -> dict[str, int]:
-        return {token.content: index for index, token in self.added_tokens_decoder.items()}
-
-    def get_added_vocab(self) -> dict[str, int]:
-        return self.added_tokens_encoder
-
-    @property
-    def vocab_size(self) -> int:
-        """V, the pieces of the file, without tokens added after them; len(tokenizer) counts those too."""
-        return len(self._vocab.pieces)
-
-    def __len__(self) -> int:
-        return self._vocab.size
+        return cls(
+            files.vocab_file, style=style, tokenizer_file=fast_file, name_or_path=str(name_or_path), **files.settings
+        )
 
     @property
     def is_fast(self) -> bool:
         return self.style == "hf_fast"
-
-    def get_vocab(self) -> dict[str, int]:
-        """Every token and its id."""
-        return self._vocab.as_dict()
 
     def __repr__(self) -> str:
         return (
             f"{type(self).__name__}(name_or_path={self.name_or_path!r}, style={self.style!r}, V={len(self)}, "
             f"model_max_length={self.model_max_length}, do_lower_case={self.do_lower_case})"
         )
-
-    def convert_tokens_to_ids(self, tokens: str | Iterable[str] | None) -> int | list[int] | None:
-        """Id of a token, or ids of a list; a token that is none has the unknown token's id. None gives None."""
-        if tokens is None:
-            return None
-        if isinstance(tokens, str):
-            return self._vocab.id_of(tokens)
-        tokens = list(tokens) if isinstance(tokens, Iterable) else [tokens]
-        if not all(isinstance(token, str) for token in tokens):
-            raise ValueError(f"convert_tokens_to_ids takes a str or a list of them; got {tokens!r:.80}")
-        return [self._vocab.id_of(token) for token in tokens]
-
-    def convert_ids_to_tokens(self, ids, skip_special_tokens: bool = False):
-        """Token of an id (str), or tokens of a list of ids (list of str). ValueError outside the vocabulary."""
-        flat = check_ids(ids)
-        if not isinstance(ids, (list, tuple)) and getattr(ids, "ndim", 0) == 0:
-            return self._vocab.token_of(flat[0])
-        skipped = frozenset(self._vocab.special_ids) if skip_special_tokens else frozenset()
-        return [self._vocab.token_of(index) for index in flat if index not in skipped]
 
     def to_json(self) -> dict[str, Any]:
         """The tokenizer.json of style "hf_fast", as a dict: what the `tokenizers` library reads."""
@@ -339,9 +243,13 @@ class AlbertTokenizer:
         return_length, split_special_tokens, verbose.
 
         Returns a BatchEncoding of flat lists for one text, of lists of lists for a batch, of int64 arrays (B,T) with
-        return_tensors="np". return_overflowing_tokens gives one row a window, and overflow_to_sample_mapping.
-        return_offsets_mapping gives the (start, end) of each token in its text, in its word if it came in words.
-        Raises ValueError.
+        return_tensors="np".
+        return_overflowing_tokens gives one row a window (neighbours share `stride` tokens) and overflow_to_sample_mapping,
+        in the form and by the rules of transformers' fast tokenizers, in every style.
+        return_offsets_mapping gives the (start, end) of each token in its text, in its word if it came in words, (0, 0)
+        for special tokens: the numbers of the `tokenizers` library wherever that makes the same pieces, but for texts that
+        begin with a control character, where it miscounts.
+        One thing differs from 4.57.6 on purpose: split_special_tokens counts in a batch too. Raises ValueError.
         """
         pairs, batched = text_pairs(text, text_pair, options.get("is_split_into_words", False))
         return self._encode_rows(pairs, batched, add_special_tokens=add_special_tokens, **options)

@@ -1,0 +1,107 @@
+"""The half of a tokenizer that only looks things up: tokens, ids, and which of them are special under what name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from albert_np.added_tokens import AddedToken
+from albert_np.vocabulary import Vocabulary, check_ids
+
+
+def _token(name: str) -> Any:
+    return property(lambda self: self._named(name), doc=f"{name} as text, or None")
+
+
+def _token_id(name: str) -> Any:
+    return property(lambda self: self._named_id(name), doc=f"id of {name}, or None")
+
+
+class TokenLookup:
+    """Names as in transformers' SpecialTokensMixin and PreTrainedTokenizer; all of it read off one Vocabulary."""
+
+    _vocab: Vocabulary
+
+    bos_token, bos_token_id = _token("bos_token"), _token_id("bos_token")
+    eos_token, eos_token_id = _token("eos_token"), _token_id("eos_token")
+    unk_token, unk_token_id = _token("unk_token"), _token_id("unk_token")
+    sep_token, sep_token_id = _token("sep_token"), _token_id("sep_token")
+    pad_token, pad_token_id = _token("pad_token"), _token_id("pad_token")
+    cls_token, cls_token_id = _token("cls_token"), _token_id("cls_token")
+    mask_token, mask_token_id = _token("mask_token"), _token_id("mask_token")
+
+    def _named(self, name: str) -> str | None:
+        token = self._vocab.named[name]
+        return None if token is None else str(token)
+
+    def _named_id(self, name: str) -> int | None:
+        token = self._vocab.named[name]
+        return None if token is None else self._vocab.id_of(str(token))
+
+    @property
+    def additional_special_tokens(self) -> list[str]:
+        return [str(token) for token in self._vocab.additional]
+
+    @property
+    def additional_special_tokens_ids(self) -> list[int]:
+        return [self._vocab.id_of(token) for token in self.additional_special_tokens]
+
+    @property
+    def special_tokens_map(self) -> dict[str, Any]:
+        """Special tokens by name, as text."""
+        named = {name: str(token) for name, token in self._vocab.named.items() if token is not None}
+        if self._vocab.additional:
+            named["additional_special_tokens"] = self.additional_special_tokens  # type: ignore[assignment]
+        return named | {name: str(token) for name, token in self._vocab.extra.items()}
+
+    @property
+    def all_special_tokens(self) -> list[str]:
+        """Special tokens, each once, in the order of their names: [CLS], [SEP], <unk>, <pad>, [MASK], then others."""
+        return list(self._vocab.special_tokens)
+
+    @property
+    def all_special_ids(self) -> list[int]:
+        return list(self._vocab.special_ids)
+
+    @property
+    def added_tokens_decoder(self) -> dict[int, AddedToken]:
+        """Added tokens by id, the special ones among them."""
+        return dict(sorted(self._vocab.added.items()))
+
+    @property
+    def added_tokens_encoder(self) -> dict[str, int]:
+        return {token.content: index for index, token in self.added_tokens_decoder.items()}
+
+    def get_added_vocab(self) -> dict[str, int]:
+        return self.added_tokens_encoder
+
+    @property
+    def vocab_size(self) -> int:
+        """V, the pieces of the file, without tokens added after them; len(tokenizer) counts those too."""
+        return len(self._vocab.pieces)
+
+    def __len__(self) -> int:
+        return self._vocab.size
+
+    def get_vocab(self) -> dict[str, int]:
+        """Every token and its id."""
+        return self._vocab.as_dict()
+
+    def convert_tokens_to_ids(self, tokens: str | Iterable[str] | None) -> int | list[int] | None:
+        """Id of a token, or ids of a list; a token that is none has the unknown token's id. None gives None."""
+        if tokens is None:
+            return None
+        if isinstance(tokens, str):
+            return self._vocab.id_of(tokens)
+        tokens = list(tokens) if isinstance(tokens, Iterable) else [tokens]
+        if not all(isinstance(token, str) for token in tokens):
+            raise ValueError(f"convert_tokens_to_ids takes a str or a list of them; got {tokens!r:.80}")
+        return [self._vocab.id_of(token) for token in tokens]
+
+    def convert_ids_to_tokens(self, ids, skip_special_tokens: bool = False):
+        """Token of an id (str), or tokens of a list of ids (list of str). ValueError outside the vocabulary."""
+        flat = check_ids(ids)
+        if not isinstance(ids, (list, tuple)) and getattr(ids, "ndim", 0) == 0:
+            return self._vocab.token_of(flat[0])
+        skipped = frozenset(self._vocab.special_ids) if skip_special_tokens else frozenset()
+        return [self._vocab.token_of(index) for index in flat if index not in skipped]
