@@ -1,10 +1,10 @@
 """AlbertConfig, and the legend of shape letters that every def line, kernel, test and document uses.
 
-    B  batch          T  tokens of one sequence     R  rows: the tokens of all sequences together
-    E  embedding_size H  hidden_size                I  intermediate_size    V  vocab_size
-    N  num_attention_heads                          D  head size, H = N·D
-    L  num_hidden_layers                            G  num_hidden_groups
-    P  max_position_embeddings                      S  type_vocab_size      K  num_labels
+B  batch          T  tokens of one sequence     R  rows: the tokens of all sequences together
+E  embedding_size H  hidden_size                I  intermediate_size    V  vocab_size
+N  num_attention_heads                          D  head size, H = N·D
+L  num_hidden_layers                            G  num_hidden_groups
+P  max_position_embeddings                      S  type_vocab_size      K  num_labels
 """
 
 from __future__ import annotations
@@ -176,8 +176,9 @@ class AlbertConfig:
         where = {name: options.pop(name) for name in hub.OPTIONS if name in options}
         path = hub.resolve(name_or_path, CONFIG_NAME, **where)
         assert path is not None
+        values = read_json(path, MAX_CONFIG_BYTES)
         try:
-            return cls.from_dict(read_json(path, MAX_CONFIG_BYTES), **options)
+            return cls.from_dict(values, **options)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
 
@@ -219,7 +220,9 @@ def _check(config: AlbertConfig, max_layers: int) -> None:
         require(name, isinstance(getattr(config, name), bool), "true or false")
     require("hidden_act", config.hidden_act in ACTIVATIONS, f"one of {', '.join(ACTIVATIONS)}")
     require(
-        "position_embedding_type", config.position_embedding_type in POSITION_TYPES, f"one of {', '.join(POSITION_TYPES)}"
+        "position_embedding_type",
+        config.position_embedding_type in POSITION_TYPES,
+        f"one of {', '.join(POSITION_TYPES)}",
     )
     require("problem_type", config.problem_type in (None, *PROBLEM_TYPES), f"null or one of {', '.join(PROBLEM_TYPES)}")
     chunk = config.chunk_size_feed_forward

@@ -13,6 +13,7 @@ from typing import Any
 # a real file has a few hundred lists and objects, three deep; millions would take a gigabyte, depth would end in a crash
 MAX_BRACKETS = 1_000_000
 MAX_DEPTH = 64
+MAX_DIGITS = 40  # transformers writes 10³⁰ for "no maximum length"
 
 
 @contextlib.contextmanager
@@ -45,10 +46,10 @@ def read_json(path: Path, max_bytes: int) -> Any:
     """A JSON file's value. Raises ValueError (too large, not JSON, a key given twice, not UTF-8) or OSError."""
     size = path.stat().st_size
     if size > max_bytes:
-        raise ValueError(f"{path.name} is {size:,} bytes; at most {max_bytes:,} are read")
+        raise ValueError(f"{path} is {size:,} bytes; at most {max_bytes:,} are read")
     data = path.read_bytes()
-    explain_impostor(path.name, data[:512])
-    return parse_json(data, path.name)
+    explain_impostor(str(path), data[:512])
+    return parse_json(data, str(path))
 
 
 def parse_json(data: bytes, what: str) -> Any:
@@ -61,12 +62,12 @@ def parse_json(data: bytes, what: str) -> Any:
         if len(table) != len(pairs):
             seen: set[str] = set()
             twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-            raise ValueError(f"the key '{shown(twice)}' stands twice in {what}")
+            raise ValueError(f"{what} holds the key '{shown(twice)}' twice")
         return table
 
     def whole_number(text: str) -> float:
-        if len(text) > 20:  # the digits of 2⁶⁴
-            raise ValueError(f"{what} has the number {text[:20]}…, which is beyond 64 bits")
+        if len(text) > MAX_DIGITS:
+            raise ValueError(f"{what} has the number {text[:20]}…, of {len(text)} digits, more than any real file")
         return -0.0 if text == "-0" else int(text)  # as other readers of JSON take it: no whole number
 
     try:

@@ -172,9 +172,13 @@ def _finite(name: str, x: Array, dtype: np.dtype) -> Array:
 def _embeds(value: Any, E: int, dtype: np.dtype) -> Array:  # -> (B,T,E)
     x = array("inputs_embeds", value)
     if x.ndim != 3 or x.shape[2] != E or x.dtype.kind != "f":
-        raise ValueError(f"inputs_embeds must be floats of shape (B, T, {E}), the embedding_size; got {x.dtype} {x.shape}")
+        raise ValueError(
+            f"inputs_embeds must be floats of shape (B, T, {E}), the embedding_size; got {x.dtype} {x.shape}"
+        )
     if x.size == 0:
-        raise ValueError(f"inputs_embeds is empty, of shape {x.shape}: a batch holds at least one sequence of one token")
+        raise ValueError(
+            f"inputs_embeds is empty, of shape {x.shape}: a batch holds at least one sequence of one token"
+        )
     return _finite("inputs_embeds", x, dtype)
 
 

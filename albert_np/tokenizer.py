@@ -8,26 +8,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from albert_np.added_tokens import AddedToken, parse_added_token
-from albert_np.alignment import Preprocessing
-from albert_np.batch import BatchEncoding, Encoded, Row, check_return_tensors, to_arrays
-from albert_np.decoding import clean_up_tokenization, ids_to_text, pieces_to_text
 from albert_np.files import write_atomically
-from albert_np.lengths import (
-    NO_LIMIT,
-    Strategies,
-    check_side,
-    cut,
-    logger,
-    pad_encoding,
-    padded_length,
-    resolve_strategies,
-)
-from albert_np.piece_encoder import PieceEncoder
-from albert_np.spiece import load_spiece
-from albert_np.text_inputs import text_pairs
-from albert_np.token_lookup import TokenLookup
-from albert_np.tokenizer_files import (
+from albert_np.tokenization.added_tokens import AddedToken, parse_added_token
+from albert_np.tokenization.alignment import Preprocessing
+from albert_np.tokenization.batch import BatchEncoding, Encoded, Row, check_return_tensors, to_arrays
+from albert_np.tokenization.decoding import clean_up_tokenization, ids_to_text, pieces_to_text
+from albert_np.tokenization.files import (
     ADDED_TOKENS,
     CONFIG,
     FAST,
@@ -40,7 +26,21 @@ from albert_np.tokenizer_files import (
     special_tokens_json,
     write_json,
 )
-from albert_np.vocabulary import Vocabulary, check_ids, named_tokens
+from albert_np.tokenization.lengths import (
+    NO_LIMIT,
+    Strategies,
+    check_side,
+    cut,
+    logger,
+    pad_encoding,
+    padded_length,
+    resolve_strategies,
+)
+from albert_np.tokenization.piece_encoder import PieceEncoder
+from albert_np.tokenization.spiece import load_spiece
+from albert_np.tokenization.text_inputs import text_pairs
+from albert_np.tokenization.token_lookup import TokenLookup
+from albert_np.tokenization.vocabulary import Vocabulary, check_ids, named_tokens
 
 STYLES = ("hf_slow", "hf_fast", "google")
 
@@ -131,7 +131,7 @@ class AlbertTokenizer(TokenLookup):
 
         self._encoder: Any
         if style == "hf_fast":
-            from albert_np.fast import FastEncoder, build_tokenizer_json, read_tokenizer_json
+            from albert_np.tokenization.fast import FastEncoder, build_tokenizer_json, read_tokenizer_json
 
             if tokenizer_file is not None:
                 content = read_tokenizer_json(Path(tokenizer_file))

@@ -131,7 +131,7 @@ def test_float64_beyond_float32_is_refused_as_infinity_and_loads_as_float64(tmp_
         (pack(b"{" + b" " * 17 * 2**20 + b"}"), "a header of 17,825,794 bytes"),
         (pack({}, b"\0"), "the tensors end at byte 0 and the file's data at 1"),
         (pack({"__metadata__": {"a": 1}}), "__metadata__"),
-        (pack(b'{"a": 1, "a": 1}'), "the key 'a' stands twice"),
+        (pack(b'{"a": 1, "a": 1}'), "holds the key 'a' twice"),
         (pack(b'{"a": ' + b"[" * 10**5), "nested too deeply"),
         (pack(b'{"a": ' + b"[" * 70 + b"]" * 70 + b"}"), "nested too deeply"),
         (pack(b'{"a": [' + b"[]," * 10**6 + b"[]]}"), "1,000,000 lists"),

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from test_spiece_damaged import piece
 
 from albert_np import AlbertTokenizer
-from albert_np.alignment import _SPACES
-from albert_np.batch import BatchEncoding
-from albert_np.lengths import kept_lengths, window_lengths, windows
+from albert_np.tokenization.alignment import _SPACES
+from albert_np.tokenization.batch import BatchEncoding
+from albert_np.tokenization.lengths import kept_lengths, window_lengths, windows
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from test_tokenizer_parity import TEXT
 
 from albert_np import AlbertTokenizer, AlbertTokenizerFast
-from albert_np.fast import build_tokenizer_json, read_tokenizer_json
-from albert_np.spiece import load_spiece
+from albert_np.tokenization.fast import build_tokenizer_json, read_tokenizer_json
+from albert_np.tokenization.spiece import load_spiece
 
 tokenizers = pytest.importorskip("tokenizers", reason='the extra "fast" is not installed')
 MANY = settings(max_examples=250, deadline=None, derandomize=True)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from test_tokenizer_parity import TEXT
 
 from albert_np import AlbertTokenizer
-from albert_np.alignment import Preprocessing, preprocess, preprocess_aligned
+from albert_np.tokenization.alignment import Preprocessing, preprocess, preprocess_aligned
 
 tokenizers = pytest.importorskip("tokenizers", reason='the extra "fast" is not installed')
 MANY = settings(max_examples=400, deadline=None, derandomize=True)

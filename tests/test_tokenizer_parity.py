@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from albert_np import AlbertTokenizer
-from albert_np.added_tokens import AddedToken, Cutter
+from albert_np.tokenization.added_tokens import AddedToken, Cutter
 
 pytestmark = pytest.mark.parity
 

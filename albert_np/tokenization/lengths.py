@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from albert_np.batch import Encoded, Span
-from albert_np.vocabulary import check_ids
+from albert_np.tokenization.batch import Encoded, Span
+from albert_np.tokenization.vocabulary import check_ids
 
 logger = logging.getLogger("albert_np")
 

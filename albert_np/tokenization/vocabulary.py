@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from albert_np.added_tokens import AddedToken, parse_added_token
+from albert_np.tokenization.added_tokens import AddedToken, parse_added_token
 
 ATTRIBUTES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 

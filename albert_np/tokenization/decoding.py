@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from albert_np.vocabulary import Vocabulary
+from albert_np.tokenization.vocabulary import Vocabulary
 
 Join = Callable[[list[str]], str]  # SentencePiece's own decoding of pieces without special tokens among them
 

@@ -13,12 +13,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from albert_np.added_tokens import AddedToken
-from albert_np.batch import Encoded
-from albert_np.piece_encoder import SPACE, check_text
-from albert_np.spiece import Spiece, charsmap_problem
-from albert_np.tokenizer_files import read_json_object
-from albert_np.vocabulary import Vocabulary
+from albert_np.tokenization.added_tokens import AddedToken
+from albert_np.tokenization.batch import Encoded
+from albert_np.tokenization.files import read_json_object
+from albert_np.tokenization.piece_encoder import SPACE, check_text
+from albert_np.tokenization.spiece import Spiece, charsmap_problem
+from albert_np.tokenization.vocabulary import Vocabulary
 
 
 def library():

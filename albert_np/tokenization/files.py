@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from albert_np.added_tokens import AddedToken, parse_added_token
-from albert_np.files import explain_impostor, write_atomically
-from albert_np.vocabulary import ATTRIBUTES, Vocabulary
+from albert_np.files import read_json, write_atomically
+from albert_np.tokenization.added_tokens import AddedToken, parse_added_token
+from albert_np.tokenization.vocabulary import ATTRIBUTES, Vocabulary
 
 logger = logging.getLogger("albert_np")
 
@@ -37,23 +37,8 @@ class TokenizerFiles:
 
 
 def read_json_object(path: Path) -> dict[str, Any]:
-    """A JSON object. Raises OSError (cannot be read) or ValueError (not that), each in one line.
-
-    Numbers may be of any size here: transformers writes 10**30 for "no maximum length".
-    """
-    size = path.stat().st_size
-    if size > MAX_JSON_BYTES:
-        raise ValueError(f"{path} has {size:,} bytes; at most {MAX_JSON_BYTES:,} are read")
-    data = path.read_bytes()
-    explain_impostor(str(path), data[:512])
-    try:
-        value = json.loads(data.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 text: {error.reason} at byte {error.start}") from error
-    except RecursionError as error:
-        raise ValueError(f"{path} is nested too deeply to be a tokenizer's file") from error
-    except ValueError as error:  # also a number of thousands of digits
-        raise ValueError(f"{path} is not JSON: {error}") from error
+    """A JSON object. Raises OSError (cannot be read) or ValueError (not that), each in one line."""
+    value = read_json(path, MAX_JSON_BYTES)
     if not isinstance(value, dict):
         raise ValueError(f"{path} must hold a JSON object; it holds {type(value).__name__}")
     return value

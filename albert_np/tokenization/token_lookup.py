@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from albert_np.added_tokens import AddedToken
-from albert_np.vocabulary import Vocabulary, check_ids
+from albert_np.tokenization.added_tokens import AddedToken
+from albert_np.tokenization.vocabulary import Vocabulary, check_ids
 
 
 def _token(name: str) -> Any:

@@ -11,8 +11,8 @@ from array import array
 
 import numpy as np
 
-from albert_np.added_tokens import Cutter, Part, split_on_added_tokens
-from albert_np.alignment import (
+from albert_np.tokenization.added_tokens import Cutter, Part, split_on_added_tokens
+from albert_np.tokenization.alignment import (
     Preprocessing,
     code_points,
     lower_each,
@@ -20,9 +20,9 @@ from albert_np.alignment import (
     preprocess_aligned,
     source_of_expanded,
 )
-from albert_np.batch import Encoded, Span
-from albert_np.spiece import Spiece
-from albert_np.vocabulary import Vocabulary
+from albert_np.tokenization.batch import Encoded, Span
+from albert_np.tokenization.spiece import Spiece
+from albert_np.tokenization.vocabulary import Vocabulary
 
 SPACE = "▁"  # how SentencePiece writes a space inside a piece
 
