@@ -17,7 +17,7 @@ def test_json_that_is_fine_is_read(text, value):
     [
         (b"1" * 5000, "it has the number 11111111111111111111…, of 5000 digits, more than any real file"),
         (b'"\\ud800"', "it is not UTF-8"),
-        (b'{"a\\n": 1, "a\\n": 2}', "it holds the key 'a?' twice"),
+        (b'{"a\\n": 1, "a\\n": 2}', r"it holds the key 'a\?' twice"),
         (b"[1", "it is not JSON: .* at line 1 column 3"),
     ],
 )
