@@ -1,4 +1,4 @@
-"""ALBERT (A Lite BERT) from scratch in NumPy and Numba, with no deep-learning framework.
+"""ALBERT (A Lite BERT) from scratch in NumPy, with no deep-learning framework.
 
     from albert_np import AlbertTokenizer, AlbertForMaskedLM, pipeline
 
@@ -22,7 +22,15 @@ if TYPE_CHECKING:
     from albert_np.model import AlbertForTokenClassification as AlbertForTokenClassification
     from albert_np.model import AlbertModel as AlbertModel
     from albert_np.outputs import AlbertForPreTrainingOutput as AlbertForPreTrainingOutput
+    from albert_np.outputs import BaseModelOutputWithPooling as BaseModelOutputWithPooling
+    from albert_np.outputs import MaskedLMOutput as MaskedLMOutput
+    from albert_np.outputs import MultipleChoiceModelOutput as MultipleChoiceModelOutput
+    from albert_np.outputs import QuestionAnsweringModelOutput as QuestionAnsweringModelOutput
+    from albert_np.outputs import SequenceClassifierOutput as SequenceClassifierOutput
+    from albert_np.outputs import TokenClassifierOutput as TokenClassifierOutput
     from albert_np.pipelines import pipeline as pipeline
+    from albert_np.pretrained import AlbertPreTrainedModel as AlbertPreTrainedModel
+    from albert_np.tokenization.batch import BatchEncoding as BatchEncoding
     from albert_np.tokenizer import AlbertTokenizer as AlbertTokenizer
     from albert_np.tokenizer import AlbertTokenizerFast as AlbertTokenizerFast
 
@@ -36,8 +44,16 @@ _HOME = {
     "AlbertForSequenceClassification": "model",
     "AlbertForTokenClassification": "model",
     "AlbertModel": "model",
+    "AlbertPreTrainedModel": "pretrained",
     "AlbertTokenizer": "tokenizer",
     "AlbertTokenizerFast": "tokenizer",
+    "BaseModelOutputWithPooling": "outputs",
+    "BatchEncoding": "tokenization.batch",
+    "MaskedLMOutput": "outputs",
+    "MultipleChoiceModelOutput": "outputs",
+    "QuestionAnsweringModelOutput": "outputs",
+    "SequenceClassifierOutput": "outputs",
+    "TokenClassifierOutput": "outputs",
     "pipeline": "pipelines",
 }
 
@@ -45,6 +61,10 @@ __all__ = ["__version__", *_HOME]
 
 
 def __getattr__(name: str) -> Any:
+    if name.startswith("Auto"):
+        head = name.removeprefix("AutoModel").removeprefix("Auto") or "Model"
+        known = f"Albert{head}" if f"Albert{head}" in _HOME else "the Albert class of that job"
+        raise AttributeError(f"albert_np knows one architecture and has no {name}: use {known}")
     if name not in _HOME:
         raise AttributeError(f"module 'albert_np' has no attribute {name!r}")
     return getattr(importlib.import_module(f"albert_np.{_HOME[name]}"), name)

@@ -15,7 +15,8 @@ DTYPES: dict[str, np.dtype[Any]] = {"float32": np.dtype(np.float32), "float64": 
 
 def resolve_dtype(dtype: Any) -> np.dtype:
     """A NumPy dtype from "float32", np.float64, "torch.float32" … Raises ValueError where no backend computes in it."""
-    name = str(dtype).removeprefix("torch.") if not isinstance(dtype, type) else np.dtype(dtype).name
+    is_scalar_type = isinstance(dtype, type) and issubclass(dtype, np.generic)
+    name = dtype.__name__ if is_scalar_type else str(dtype).removeprefix("torch.")
     if name not in DTYPES:
         raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, the types models compute in; got {dtype!r}")
     return DTYPES[name]
@@ -26,7 +27,7 @@ def resolve_backend(name: str, dtype: np.dtype) -> str:
     if name not in BACKENDS:
         raise ValueError(f"backend must be one of {', '.join(BACKENDS)}; got {name!r}")
     if name in ("numba", "cuda"):
-        raise ValueError(f"backend {name!r} is not in this version of albert_np: use backend='numpy'")
+        raise ValueError(f"backend {name!r} is not in this version of albert_np, which has 'numpy'")
     return "numpy"
 
 
@@ -43,5 +44,5 @@ def available() -> dict[str, str]:
             resolve_backend(name, DTYPES["float32"])
             answers[name] = "yes"
         except ValueError as error:
-            answers[name] = f"no: {error}"
+            answers[name] = f"no ({error})"
     return answers

@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 refused (one line on stderr says why), 2 wrong usage.
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import sys
@@ -18,6 +19,7 @@ from albert_np.version import __version__
 EXAMPLES = """examples:
   albert-np fill-mask "The capital of [MASK] is Paris."
   albert-np fill-mask "The capital of [MASK] is Paris." --model albert/albert-base-v2 --top-k 3 --json
+  albert-np fill-mask "The capital of [MASK] is Paris." --targets france italy
   cat sentences.txt | albert-np fill-mask - --model ./my-albert --json
   albert-np info ./my-albert
 """
@@ -25,12 +27,18 @@ EXAMPLES = """examples:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
-    parser = _parser()
-    args = parser.parse_args(argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal without ▁ or → still shows the rest
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="strict")
+    args = _parser().parse_args(argv)
     with warnings.catch_warnings():
         warnings.simplefilter("default")
         warnings.showwarning = _print_warning
         try:
+            if sys.stdout is None:
+                raise OSError("there is no standard output to print to")
             args.run(args)
             sys.stdout.flush()
         except (ValueError, OSError) as error:
@@ -48,7 +56,7 @@ def main(argv: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="albert-np",
-        description="ALBERT in NumPy and Numba: language-model answers on a CPU, with no deep-learning framework.",
+        description="ALBERT in NumPy: language-model answers on a CPU, with no deep-learning framework.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -70,7 +78,11 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    fill.add_argument("text", nargs="+", help="a sentence with [MASK] in it, or - for one sentence a line on stdin")
+    fill.add_argument(
+        "text",
+        nargs="+",
+        help="a sentence in quotes, with [MASK] in it; several are filled in turn; - reads one a line from stdin",
+    )
     fill.add_argument("--model", default="demo", metavar="NAME", help="folder, hub id or demo (default: %(default)s)")
     fill.add_argument(
         "--top-k", type=int, default=5, metavar="K", help="how many answers a mask (default: %(default)s)"
@@ -78,7 +90,10 @@ def _parser() -> argparse.ArgumentParser:
     fill.add_argument("--targets", nargs="+", metavar="WORD", help="choose among these words only")
     fill.add_argument("--truncate", action="store_true", help="cut texts that are too long instead of refusing them")
     fill.add_argument(
-        "--backend", default="auto", metavar="NAME", help="auto, numpy, numba or cuda (default: %(default)s)"
+        "--backend",
+        default="auto",
+        metavar="NAME",
+        help="auto or numpy, the one there is so far (default: %(default)s)",
     )
     fill.add_argument("--dtype", default="float32", metavar="TYPE", help="float32 or float64 (default: %(default)s)")
     fill.set_defaults(run=_fill_mask)
@@ -89,7 +104,12 @@ def _parser() -> argparse.ArgumentParser:
         help="config, parameters, files and backends of a model",
         description="Shows a model's config, its parameters (stored, and if nothing were shared), files and backends.",
     )
-    info.add_argument("model", nargs="?", default="demo", help="folder, hub id or demo (default: %(default)s)")
+    info.add_argument(
+        "model",
+        nargs="?",
+        default="demo",
+        help="folder, demo, or hub id, whose files are downloaded (default: %(default)s)",
+    )
     info.set_defaults(run=_info)
     return parser
 
@@ -112,9 +132,14 @@ def _fill_mask(args: argparse.Namespace) -> None:
             file=sys.stderr,
         )
     options = {"truncation": True} if args.truncate else {}
-    for text in _texts(args.text):
-        answers = fill(text, top_k=args.top_k, targets=args.targets, tokenizer_kwargs=options)
-        print(json.dumps(answers, ensure_ascii=False) if args.json else _table(text, answers))
+    for number, text in enumerate(_texts(args.text), start=1):
+        try:
+            answers = fill(text, top_k=args.top_k, targets=args.targets, tokenizer_kwargs=options)
+        except ValueError as error:
+            raise ValueError(
+                f"sentence {number}: {error}" if number > 1 or args.text == ["-"] else str(error)
+            ) from error
+        print(_json(answers) if args.json else _table(text, answers))
 
 
 def _texts(given: list[str]) -> Iterator[str]:
@@ -122,11 +147,24 @@ def _texts(given: list[str]) -> Iterator[str]:
     from tqdm import tqdm
 
     if given == ["-"]:
+        if sys.stdin is None:
+            raise OSError("there is no standard input to read sentences from")
         # a bar shows on a terminal only, and not where the answers scroll by on the same one
-        lines = (line.rstrip("\r\n") for line in sys.stdin if line.strip())
+        lines = (line.rstrip("\r\n") for line in _lines() if line.strip())
         yield from tqdm(lines, unit=" sentences", disable=True if sys.stdout.isatty() else None)
     else:
         yield from given
+
+
+def _lines() -> Iterator[str]:
+    number = 0
+    try:
+        for line in sys.stdin:
+            number += 1
+            yield line
+    except UnicodeDecodeError as error:
+        encoding = error.encoding.upper()
+        raise ValueError(f"what comes on stdin after line {number} is not {encoding} text: {error.reason}") from error
 
 
 def _table(text: str, answers: list) -> str:
@@ -137,7 +175,9 @@ def _table(text: str, answers: list) -> str:
             lines.append(f"mask {i + 1} of {len(answers)}")
         width = max(5, *(len(row["token_str"]) for row in rows))
         lines.append(f"  {'score':>7}  {'token':{width}}  sentence")
-        lines += [f"  {row['score']:7.4f}  {row['token_str']:{width}}  {row['sequence']}" for row in rows]
+        for row in rows:
+            sentence = row["sequence"].removeprefix("[CLS] ").removesuffix("[SEP]")
+            lines.append(f"  {row['score']:7.4f}  {row['token_str']:{width}}  {sentence}")
     return "\n".join(lines) + "\n"
 
 
@@ -145,7 +185,12 @@ def _info(args: argparse.Namespace) -> None:
     from albert_np.info import as_text, describe
 
     info = describe(args.model, **_where(args))
-    print(json.dumps(info, indent=2, ensure_ascii=False) if args.json else as_text(info))
+    print(_json(info, indent=2) if args.json else as_text(info))
+
+
+def _json(value: Any, indent: int | None = None) -> str:
+    encoding = (getattr(sys.stdout, "encoding", None) or "ascii").lower().replace("-", "")
+    return json.dumps(value, indent=indent, ensure_ascii=encoding != "utf8")
 
 
 def _print_warning(message: Any, category: Any, filename: Any, lineno: Any, file: Any = None, line: Any = None) -> None:

@@ -5,21 +5,23 @@ E  embedding_size H  hidden_size                I  intermediate_size    V  vocab
 N  num_attention_heads                          D  head size, H = N·D
 L  num_hidden_layers                            G  num_hidden_groups
 P  max_position_embeddings                      S  type_vocab_size      K  num_labels
+M  columns asked for (logits_positions)         1|T  an axis of one, which broadcasts, or of T
 """
 
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 import os
 import sys
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from typing import Any
 
 from albert_np import hub
-from albert_np.files import read_json, write_atomically
+from albert_np.files import folder_to_write, read_json, write_atomically
 
 CONFIG_NAME = "config.json"
 MAX_CONFIG_BYTES = 10 * 1024 * 1024  # a thousand times a real one; ids of labels are what makes them long
@@ -61,7 +63,7 @@ PASSIVE_DEFAULTS: dict[str, Any] = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, init=False)
+@dataclass(init=False)
 class AlbertConfig:
     """The shape of a model and the few numbers its arithmetic depends on (transformers 4.57.6 and 5.x, AlbertConfig).
 
@@ -106,7 +108,13 @@ class AlbertConfig:
     model_type = "albert"
 
     def __init__(self, *, max_layers: int = MAX_LAYERS, **values: Any) -> None:
+        if not _is_int(max_layers) or max_layers < 1:
+            raise ValueError(f"max_layers must be a positive int; got {_shown(max_layers)}")
         known = {f.name: f.default for f in fields(self) if f.name != "extra"}
+        extra = values.pop("extra", {})  # dataclasses.replace and copies hand it back under its own name
+        if not isinstance(extra, Mapping):
+            raise ValueError(f"extra must be a table of further values; got {_shown(extra)}")
+        values = dict(extra) | values
         if "torch_dtype" in values:  # the older name; transformers lets `dtype` win
             values.setdefault("dtype", values.pop("torch_dtype"))
             values.pop("torch_dtype", None)
@@ -122,6 +130,14 @@ class AlbertConfig:
         for name, value in settings.items():
             object.__setattr__(self, name, value)
         _check(self, max_layers)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise dataclasses.FrozenInstanceError(
+            f"a config does not change: config.replace({name}={value!r:.60}) is a new one"
+        )
+
+    def __delattr__(self, name: str) -> None:
+        raise dataclasses.FrozenInstanceError(f"a config does not change: {name} stays")
 
     def __getattr__(self, name: str) -> Any:  # only called for what is no field
         extra = self.__dict__.get("extra", {})
@@ -152,18 +168,24 @@ class AlbertConfig:
         return copy.deepcopy(values | {"model_type": self.model_type} | self.extra)
 
     def to_json_string(self) -> str:
+        """config.json's text. Raises ValueError where an unknown field holds what JSON cannot."""
         # str: a dtype object given in Python is written as its name
-        return json.dumps(self.to_dict(), indent=2, sort_keys=True, default=str) + "\n"
+        try:
+            return json.dumps(self.to_dict(), indent=2, sort_keys=True, default=str) + "\n"
+        except TypeError as error:
+            raise ValueError(f"config.json cannot hold a value of this config: {error}") from error
 
     def save_pretrained(self, folder: str | os.PathLike) -> None:
         """Writes folder/config.json, making the folder where there is none."""
-        write_atomically(Path(folder) / CONFIG_NAME, self.to_json_string().encode())
+        write_atomically(folder_to_write(folder) / CONFIG_NAME, self.to_json_string().encode())
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], **overrides: Any) -> AlbertConfig:
         """The config of a parsed config.json. Raises ValueError where it is another model's."""
         if not isinstance(values, Mapping):
             raise ValueError(f"config.json must hold one JSON object; got {type(values).__name__}")
+        if not all(isinstance(name, str) for name in values):
+            raise ValueError(f"the fields of a config are named by str; got {_shown(list(values))}")
         return cls(**_merged(values, overrides))
 
     @classmethod
@@ -191,7 +213,7 @@ def preset(size: str, **changes: Any) -> AlbertConfig:
         "xlarge": {"hidden_size": 2048, "num_attention_heads": 16, "intermediate_size": 8192, "num_hidden_layers": 24},
         "xxlarge": {"hidden_size": 4096, "num_attention_heads": 64, "intermediate_size": 16384},
     }
-    if size not in shapes:
+    if not isinstance(size, str) or size not in shapes:
         raise ValueError(f"size must be one of {', '.join(shapes)}; got {size!r}")
     return AlbertConfig(**(shapes[size] | changes))
 
@@ -234,7 +256,8 @@ def _check(config: AlbertConfig, max_layers: int) -> None:
     for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
         value = getattr(config, name)
         several = name == "eos_token_id" and isinstance(value, list) and all(_is_int(v) for v in value)
-        require(name, value is None or several or _is_int(value), "null or an int")
+        allowed = "null, an int or a list of ints" if name == "eos_token_id" else "null or an int"
+        require(name, value is None or several or _is_int(value), allowed)
     pad = config.pad_token_id  # torch.nn.Embedding's padding_idx: negative counts from the end of the table
     in_table = pad is None or -config.vocab_size <= pad < config.vocab_size
     require("pad_token_id", in_table, f"null or inside the vocabulary (V = {config.vocab_size})")
@@ -260,21 +283,28 @@ def _labels(num_labels: Any, id2label: Any, label2id: Any) -> tuple[int, dict[in
     if id2label is not None:
         if not isinstance(id2label, Mapping) or not id2label:
             raise ValueError(f"id2label must be a table from label number to name; got {_shown(id2label)}")
-        try:
-            names = {int(key): name for key, name in id2label.items()}
-        except (TypeError, ValueError, OverflowError):
-            raise ValueError(f"the keys of id2label must be label numbers; got {_shown(list(id2label))}") from None
+        if not all(_is_int(key) or (isinstance(key, str) and key.isdecimal() and len(key) < 10) for key in id2label):
+            raise ValueError(f"the keys of id2label must be label numbers; got {_shown(list(id2label))}")
+        names = {int(key): name for key, name in id2label.items()}
         if sorted(names) != list(range(len(id2label))) or not all(isinstance(name, str) for name in names.values()):
             raise ValueError(f"id2label must name the labels 0, 1, 2 …, each with a str; got {_shown(id2label)}")
         if num_labels is not None and num_labels != len(names):
-            raise ValueError(f"num_labels must equal the length of id2label ({len(names)}); got {num_labels}")
+            # as transformers, which takes the names; files with both, and different, exist
+            warnings.warn(
+                f"num_labels={num_labels} is not the length of id2label, {len(names)}, which counts", stacklevel=5
+            )
     else:
         names = {i: f"LABEL_{i}" for i in range(num_labels or 2)}
         label2id = None if num_labels is not None else label2id
     if label2id is None:
         label2id = {name: i for i, name in names.items()}
-    elif not isinstance(label2id, Mapping) or not all(isinstance(k, str) and _is_int(v) for k, v in label2id.items()):
-        raise ValueError(f"label2id must be a table from name to label number; got {_shown(label2id)}")
+    else:
+        if isinstance(label2id, Mapping):  # "0" for 0, as older tools wrote it
+            label2id = {
+                k: int(v) if isinstance(v, str) and v.isdecimal() and len(v) < 10 else v for k, v in label2id.items()
+            }
+        if not isinstance(label2id, Mapping) or not all(isinstance(k, str) and _is_int(v) for k, v in label2id.items()):
+            raise ValueError(f"label2id must be a table from name to label number; got {_shown(label2id)}")
     return len(names), names, dict(label2id)
 
 

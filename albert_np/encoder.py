@@ -85,7 +85,9 @@ def attention(
     scores = ops.attention_scores(query, key, table, attending.positions, position_type)
     run.record(f"{at}.scores", scores)
     probs = ops.masked_softmax(scores, attending.allowed, attending.mask_mode)
-    probs = ops.dropout(probs, config.attention_probs_dropout_prob, run.rng)  # whole tokens drop out of view
+    probs = ops.dropout(
+        probs, config.attention_probs_dropout_prob, run.rng
+    )  # each query loses sight of some keys, in some heads
     if attending.head_mask is not None:
         probs = probs * attending.head_mask[application][:, None, None]
     run.record(f"{at}.probs", probs)

@@ -37,6 +37,16 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def folder_to_write(folder: str | os.PathLike) -> Path:
+    """The folder a save goes to, which need not exist yet. Raises ValueError (no path) or OSError (a file is there)."""
+    if not isinstance(folder, (str, os.PathLike)) or not isinstance(os.fspath(folder), str) or not os.fspath(folder):
+        raise ValueError(f"save_pretrained takes the path of a folder; got {folder!r:.80}")
+    path = Path(folder)
+    if path.exists() and not path.is_dir():
+        raise OSError(f"{path} is a file; save_pretrained takes a folder")
+    return path
+
+
 def write_atomically(path: str | os.PathLike, data: bytes) -> None:
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)

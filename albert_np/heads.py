@@ -13,7 +13,7 @@ def pooler(run: Run, w: Weights, hidden: Array) -> Array:  # (B,T,H) -> (B,H)
 
 
 def predictions(run: Run, w: Weights, decoder_weight: Array, hidden: Array) -> Array:  # (B,T,H), (V,E) -> (B,T,V)
-    """Masked-language-model logits: H -> E, activation, LayerNorm, then against every row of the word table.
+    """Masked-language-model logits: LayerNorm(act(h·W + b))·Eᵀ + b_V, H -> E and then against every row of the word table E.
 
     decoder_weight is that table itself where weights are tied; predictions.bias is added once. AlbertMLMHead.forward.
     """
@@ -28,7 +28,7 @@ def predictions(run: Run, w: Weights, decoder_weight: Array, hidden: Array) -> A
 def sop_classifier(run: Run, w: Weights, pooled: Array) -> Array:  # (B,H) -> (B,2)
     """Sentence order: were the two segments swapped? (Lan et al. 2019, section 3.1.) AlbertSOPHead.forward.
 
-    Two logits whatever config.num_labels says, of which transformers makes the row count.
+    Logit 0: in order, 1: swapped. Always two, where transformers has config.num_labels of them.
     """
     x = run.ops.dropout(pooled, run.config.classifier_dropout_prob, run.rng)
     return run.record("sop_classifier.classifier", run.ops.linear(x, w.classifier.weight, w.classifier.bias))

@@ -82,7 +82,7 @@ def resolve(
 
 
 def _download(repo: str, filename: str, required: bool, *, revision, **options) -> Path | None:
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import _CACHED_NO_EXIST, constants, hf_hub_download, try_to_load_from_cache
     from huggingface_hub.errors import (
         EntryNotFoundError,
         GatedRepoError,
@@ -96,10 +96,17 @@ def _download(repo: str, filename: str, required: bool, *, revision, **options) 
     try:
         return Path(hf_hub_download(repo, filename, revision=revision, **options))
     except LocalEntryNotFoundError as error:
-        if not required:
+        # Offline on purpose, what was never downloaded counts as absent. A network that fails proves nothing, unless an
+        # earlier answer of the hub is on record: a tokenizer without its settings would differ in silence.
+        cached = try_to_load_from_cache(repo, filename, cache_dir=options["cache_dir"], revision=revision)
+        offline = options["local_files_only"] or constants.HF_HUB_OFFLINE
+        if not required and (offline or cached is _CACHED_NO_EXIST):
             return None
         reason = "local_files_only=True" if options["local_files_only"] else _reason(error)
-        raise OSError(f"{filename} of {where} is not in the local cache, and cannot be fetched: {reason}") from error
+        raise OSError(
+            f"there is no folder {repo} here, and {filename} of the hub model {where} is neither in the local cache nor "
+            f"to be fetched: {reason}"
+        ) from error
     except EntryNotFoundError as error:
         if not required:
             return None

@@ -2,35 +2,27 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import Any
 
-from albert_np import backend, hub, weights
-from albert_np.config import AlbertConfig
+from albert_np import backend, hub, model, weights
+from albert_np.config import CONFIG_NAME, AlbertConfig
 from albert_np.formats import safetensors as safetensors_format
 
-HEADS_OF = {  # architecture -> the parts of weights.py
-    "AlbertModel": ("pooler",),
-    "AlbertForPreTraining": ("pooler", "predictions", "sop_classifier"),
-    "AlbertForMaskedLM": ("predictions",),
-    "AlbertForSequenceClassification": ("pooler", "classifier"),
-    "AlbertForTokenClassification": ("classifier",),
-    "AlbertForQuestionAnswering": ("qa_outputs",),
-    "AlbertForMultipleChoice": ("pooler", "choice"),
-}
-# row of the table -> what its tensors' names contain, first match counts
+# what a tensor's name contains -> its row in the table; the first that fits counts, and the rest is a head
 ROWS = {
-    "word embeddings": "embeddings.word_embeddings",
-    "position embeddings": "embeddings.position_embeddings",
-    "token type embeddings": "embeddings.token_type_embeddings",
-    "embedding LayerNorm": "embeddings.LayerNorm",
-    "projection E → H": "encoder.embedding_hidden_mapping_in",
-    "shared layer: attention": ".attention.",
-    "shared layer: feed-forward": ".ffn",
-    "shared layer: LayerNorm": ".full_layer_layer_norm",
-    "pooler": "pooler.",
-    "head": "",
+    "embeddings.word_embeddings": "word embeddings",
+    "embeddings.position_embeddings": "position embeddings",
+    "embeddings.token_type_embeddings": "token type embeddings",
+    "embeddings.LayerNorm": "embedding LayerNorm",
+    "encoder.embedding_hidden_mapping_in": "projection E → H",
+    ".attention.": "shared layer: attention",
+    ".ffn": "shared layer: feed-forward",
+    ".full_layer_layer_norm": "shared layer: LayerNorm",
+    "pooler.": "pooler",
+    "": "head",
 }
 
 
@@ -40,20 +32,23 @@ def describe(name_or_path: str | os.PathLike, **where: Any) -> dict[str, Any]:
     Reads the headers of weight files, never their values. `where`: hub.OPTIONS. Raises OSError or ValueError.
     """
     config = AlbertConfig.from_pretrained(name_or_path, **where)
-    shapes = _shapes(name_or_path, where, config)
+    paths = _weight_paths(name_or_path, where)
+    shapes = _stored_shapes(paths, config) if paths else _expected_shapes(config)
     applications = config.num_hidden_layers * config.inner_group_num
     stored_layers = config.num_hidden_groups * config.inner_group_num
-    rows = []
-    for row, part in ROWS.items():
-        names = [name for name in shapes if part in name and not any(p in name for p in _before(row))]
-        stored = sum(_product(shapes[name]) for name in names)
-        if stored:
-            unshared = stored * applications // stored_layers if row.startswith("shared layer") else stored
-            rows.append({"part": row, "stored": stored, "unshared": unshared})
+    table: dict[str, dict[str, Any]] = {row: {"part": row, "stored": 0, "unshared": 0} for row in ROWS.values()}
+    for name, shape in shapes.items():
+        row = next(row for part, row in ROWS.items() if part in name)
+        copies = applications / stored_layers if row.startswith("shared layer") else 1
+        table[row]["stored"] += math.prod(shape)
+        table[row]["unshared"] += int(math.prod(shape) * copies)
+    rows = [row for row in table.values() if row["stored"]]
     return {
         "model": str(name_or_path),
         "config": config.to_dict(),
+        "stored_layers": stored_layers,
         "applications": applications,
+        "counted_from": ", ".join(path.name for path in paths) or "the config: there is no safetensors file",
         "parameters": rows,
         "stored": sum(row["stored"] for row in rows),
         "unshared": sum(row["unshared"] for row in rows),
@@ -76,25 +71,21 @@ def as_text(info: dict[str, Any]) -> str:
     lines += ["", f"  {'parameters':28} {'stored':>14} {'if not shared':>14}"]
     for row in [*info["parameters"], {"part": "all", "stored": info["stored"], "unshared": info["unshared"]}]:
         lines.append(f"  {row['part']:28} {row['stored']:14,} {row['unshared']:14,}")
-    lines += [
-        f"  one stored layer is applied {info['applications']} times: time goes with the right column, memory with the left"
-    ]
+    lines.append(f"  counted from {info['counted_from']}")
+    lines.append(f"  stored layers: {info['stored_layers']}, applications: {info['applications']}")
+    lines.append("  time goes with the right column, memory with the left")
     lines += ["", "  files"] + [f"  {file['name']:32} {file['bytes']:14,} bytes" for file in info["files"]]
     lines += ["", "  backends"] + [f"  {name:8} {answer}" for name, answer in info["backends"].items()]
     return "\n".join(lines)
 
 
-def _before(row: str) -> list[str]:
-    rows = list(ROWS)
-    return [ROWS[earlier] for earlier in rows[: rows.index(row)]]
+def _expected_shapes(config: AlbertConfig) -> dict[str, tuple[int, ...]]:
+    architecture = (config.architectures or ["AlbertModel"])[0]
+    kind = getattr(model, architecture, model.AlbertModel)
+    return weights.expected_shapes(config, getattr(kind, "parts", model.AlbertModel.parts))
 
 
-def _shapes(name_or_path: str | os.PathLike, where: dict[str, Any], config: AlbertConfig) -> dict[str, tuple[int, ...]]:
-    """Shapes by name from the weight files, or from the config where there are none yet (the seeded demo)."""
-    paths = _weight_paths(name_or_path, where)
-    if not paths:
-        architecture = (config.architectures or ["AlbertModel"])[0]
-        return weights.expected_shapes(config, HEADS_OF.get(architecture, ("pooler",)))
+def _stored_shapes(paths: list[Path], config: AlbertConfig) -> dict[str, tuple[int, ...]]:
     found = {}
     for path in paths:
         for tensor in safetensors_format.read(path):
@@ -116,14 +107,7 @@ def _weight_paths(name_or_path: str | os.PathLike, where: dict[str, Any]) -> lis
 
 
 def _files(name_or_path: str | os.PathLike, where: dict[str, Any]) -> list[dict[str, Any]]:
-    config_path = hub.resolve(name_or_path, "config.json", **where)
+    config_path = hub.resolve(name_or_path, CONFIG_NAME, **where)
     assert config_path is not None
     paths = [path for path in config_path.parent.iterdir() if path.is_file() and path.suffix not in (".py", ".pyc")]
     return [{"name": path.name, "bytes": path.stat().st_size} for path in sorted(paths)]
-
-
-def _product(shape: tuple[int, ...]) -> int:
-    n = 1
-    for size in shape:
-        n *= size
-    return n

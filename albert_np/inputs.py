@@ -6,6 +6,7 @@ Each refusal is a ValueError that says the invariant, what arrived and what to d
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 
 from albert_np.config import AlbertConfig
 from albert_np.encoder import group_of_layer
+from albert_np.files import shown
 from albert_np.ops import Array
 
 
@@ -50,6 +52,8 @@ def prepare(
     inputs_embeds: Any,
 ) -> Inputs:
     """The checked batch. Lists and arrays both work; 1-D ids, types and masks are a batch of one."""
+    if isinstance(input_ids, Mapping):
+        raise ValueError("input_ids is a mapping: hand a tokenizer's result on by name, model(**encoding)")
     if (input_ids is None) == (inputs_embeds is None):
         given = "neither" if input_ids is None else "both"
         raise ValueError(f"a call takes input_ids or inputs_embeds; got {given}")
@@ -71,14 +75,14 @@ def prepare(
     types = np.zeros((B, T), np.int64)
     if token_type_ids is not None:
         types = integers("token_type_ids", token_type_ids, batch_of_one=True)
-        same_shape("token_type_ids", types, (B, T))
+        same_shape("token_type_ids", types, (B, T), (1, T))
+        types = np.broadcast_to(types, (B, T))
         in_range("token_type_ids", types, config.type_vocab_size, "segments are counted from 0", "token type")
     mask = np.ones((B, T), bool) if attention_mask is None else _mask(attention_mask, B, T)
     absolute = config.position_embedding_type == "absolute"
     if position_ids is not None:
         positions = integers("position_ids", position_ids, batch_of_one=True)
-        if positions.shape not in ((B, T), (1, T)):
-            raise ValueError(f"position_ids must have the shape {(B, T)} or {(1, T)}; got {positions.shape}")
+        same_shape("position_ids", positions, (B, T), (1, T))
         in_range("position_ids", positions, config.max_position_embeddings, "positions are counted from 0", "position")
     else:
         positions = np.arange(T)[None]
@@ -89,7 +93,7 @@ def prepare(
                 stacklevel=4,
             )
     if head_mask_mode not in ("shared", "per_application"):
-        raise ValueError(f"head_mask_mode must be 'shared' or 'per_application'; got {head_mask_mode!r}")
+        raise ValueError(f"head_mask_mode must be 'shared' or 'per_application'; got {shown(repr(head_mask_mode), 80)}")
     factors = None if head_mask is None else _head_mask(config, head_mask, head_mask_mode, dtype)
     return Inputs(ids, embeds, types, positions, mask, factors)
 
@@ -120,9 +124,10 @@ def integers(name: str, value: Any, *, batch_of_one: bool = False) -> Array:
     return x[None] if batch_of_one and x.ndim == 1 else x
 
 
-def same_shape(name: str, x: Array, shape: tuple[int, ...]) -> None:
-    if x.shape != shape:
-        raise ValueError(f"{name} must have the shape {shape} of the batch; got {x.shape}")
+def same_shape(name: str, x: Array, *shapes: tuple[int, ...]) -> None:
+    if x.shape not in shapes:
+        allowed = " or ".join(map(str, dict.fromkeys(shapes)))
+        raise ValueError(f"{name} must have the shape {allowed} of the batch; got {x.shape}")
 
 
 def in_range(name: str, x: Array, size: int, hint: str, what: str) -> None:
@@ -184,8 +189,8 @@ def _embeds(value: Any, E: int, dtype: np.dtype) -> Array:  # -> (B,T,E)
 
 def _mask(value: Any, B: int, T: int) -> Array:  # -> (B,T) or (B,T,T) bool
     x = array("attention_mask", value)
-    if x.ndim == 1 and B == 1:
-        x = x[None]
+    if x.shape in ((T,), (1, T)):
+        x = np.broadcast_to(x, (B, T)) if x.ndim == 2 or B == 1 else x
     if x.ndim == 4 and x.shape[1] == 1:
         x = x[:, 0]
     if x.shape not in ((B, T), (B, T, T)):

@@ -75,11 +75,13 @@ def masked_softmax(
 
 
 def split_heads(x: Array, num_heads: int) -> Array:  # (B,T,H) -> (B,N,T,D)
+    """Cuts the last axis into N heads of D; head n holds entries n·D … n·D + D − 1."""
     B, T, H = x.shape
     return x.reshape(B, T, num_heads, H // num_heads).transpose(0, 2, 1, 3)
 
 
 def merge_heads(x: Array) -> Array:  # (B,N,T,D) -> (B,T,H)
+    """Puts the heads side by side again: the inverse of split_heads."""
     B, N, T, D = x.shape
     return x.transpose(0, 2, 1, 3).reshape(B, T, N * D)
 
@@ -111,7 +113,7 @@ def attention_scores(
 
 
 def attention_context(probs: Array, value: Array) -> Array:  # (B,N,T,T), (B,N,T,D) -> (B,N,T,D)
-    """Each query's mixture of the values."""
+    """Each query's mixture of the values: probs·v."""
     return probs @ value
 
 
@@ -127,7 +129,7 @@ def sigmoid(x: Array) -> Array:  # (...,) -> (...,)
 def gelu_new(x: Array) -> Array:  # (...,) -> (...,)
     """x·½(1 + tanh u), u = √(2/π)(x + 0.044715 x³): the tanh form of GELU, ALBERT's activation.
 
-    Written as x·sigmoid(2u), the same function: in float64, 1 + tanh u is 0.7 % off at x = −7 and 0 below −8.
+    Written as x·sigmoid(2u), the same function: in float64, 1 + tanh u is 0.7 % off at x = −7 and 0 below −7.2.
     """
     dtype = x.dtype.type
     z = np.clip(x, -40, 40)  # beyond, the sigmoid is 0 or 1 in every dtype, and the cube would overflow
@@ -195,6 +197,7 @@ def dropout(x: Array, p: float | None, rng: np.random.Generator | None) -> Array
 
 
 def log_softmax(x: Array) -> Array:  # (..., K) -> (..., K)
+    """log of softmax(x), without the zeros that softmax would round to."""
     shifted = x - np.max(x, axis=-1, keepdims=True)
     return shifted - np.log(np.sum(np.exp(shifted), axis=-1, keepdims=True))
 

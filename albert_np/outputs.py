@@ -9,12 +9,16 @@ from typing import Any, overload
 from albert_np.ops import Array
 
 
-@dataclass
 class ModelOutput:
     """Fields in order; `out.logits`, `out["logits"]`, `out[0]`, `out[:2]`, `out.to_tuple()`, `dict(out)`."""
 
+    # each output names these again, in their place after its own; here no field, only a promise to the type checker
+    hidden_states: tuple[Array, ...] | None
+    attentions: tuple[Array, ...] | None
+    trace: dict[str, Array] | None
+
     def keys(self) -> list[str]:
-        return [f.name for f in fields(self) if getattr(self, f.name) is not None]
+        return [f.name for f in fields(self) if getattr(self, f.name) is not None]  # type: ignore[arg-type]
 
     def values(self) -> list[Any]:
         return [getattr(self, name) for name in self.keys()]

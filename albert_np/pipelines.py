@@ -14,6 +14,8 @@ from albert_np.model import AlbertForMaskedLM, AlbertForPreTraining
 from albert_np.tokenizer import AlbertTokenizer
 
 TASKS = ("fill-mask",)
+# what a caller may tell the tokenizer: how long a text may be, and how it is filled up
+TOKENIZER_OPTIONS = ("max_length", "pad_to_multiple_of", "padding", "truncation")
 
 
 def pipeline(
@@ -21,8 +23,9 @@ def pipeline(
     model: Any = None,
     tokenizer: Any = None,
     *,
-    backend: str = "auto",
+    backend: str | None = None,
     dtype: Any = None,
+    torch_dtype: Any = None,
     device: Any = None,
     top_k: int | None = None,
     **options: Any,
@@ -42,12 +45,19 @@ def pipeline(
         raise ValueError(f"pipeline knows no {', '.join(unknown)}; it takes {', '.join(hub.OPTIONS)} beside its own")
     model = hub.DEMO if model is None else model
     is_name = isinstance(model, (str, os.PathLike))
-    if tokenizer is None and not is_name:
-        raise ValueError("a loaded model does not know its tokenizer: pass tokenizer= too")
+    if not is_name:
+        if tokenizer is None:
+            raise ValueError("a loaded model does not know its tokenizer: pass tokenizer= too")
+        late = {"backend": backend, "dtype": dtype, "torch_dtype": torch_dtype} | options
+        unused = sorted(name for name, value in late.items() if value is not None)
+        if unused and isinstance(tokenizer, AlbertTokenizer):
+            raise ValueError(f"{', '.join(unused)}: the model is loaded already; pass this to its from_pretrained")
     if tokenizer is None or isinstance(tokenizer, (str, os.PathLike)):
         tokenizer = AlbertTokenizer.from_pretrained(model if tokenizer is None else tokenizer, **options)
     if is_name:
-        model = AlbertForMaskedLM.from_pretrained(model, backend=backend, dtype=dtype, **options)
+        model = AlbertForMaskedLM.from_pretrained(
+            model, backend=backend or "auto", dtype=dtype, torch_dtype=torch_dtype, **options
+        )
     return FillMaskPipeline(model, tokenizer, top_k=top_k)
 
 
@@ -59,6 +69,8 @@ class FillMaskPipeline:
     def __init__(self, model: Any, tokenizer: Any, *, top_k: int | None = None) -> None:
         if not isinstance(model, (AlbertForMaskedLM, AlbertForPreTraining)):
             raise ValueError(f"fill-mask needs a masked-language model; got {type(model).__name__}")
+        if not isinstance(tokenizer, AlbertTokenizer):
+            raise ValueError(f"tokenizer must be a name or an AlbertTokenizer; got {type(tokenizer).__name__}")
         if len(tokenizer) > model.config.vocab_size:
             raise ValueError(
                 f"the tokenizer has {len(tokenizer)} tokens and the model {model.config.vocab_size}: do they belong together?"
@@ -83,7 +95,9 @@ class FillMaskPipeline:
         """
         ids = None if targets is None else self._target_ids(targets)
         count = self._checked_top_k(self.top_k if top_k is None else top_k)
-        options = tokenizer_kwargs or {}
+        options = {} if tokenizer_kwargs is None else tokenizer_kwargs
+        if not isinstance(options, dict) or not set(options) <= set(TOKENIZER_OPTIONS):
+            raise ValueError(f"tokenizer_kwargs may set {', '.join(TOKENIZER_OPTIONS)}; got {options!r:.200}")
         if isinstance(inputs, str):
             return self._fill(inputs, count, ids, options)
         if isinstance(inputs, (list, tuple)):
@@ -92,6 +106,9 @@ class FillMaskPipeline:
         if isinstance(inputs, Iterable):
             return self._lazily(inputs, count, ids, options)
         raise ValueError(f"fill-mask takes a text or several; got {type(inputs).__name__}")
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.model!r}, {self.tokenizer!r}, top_k={self.top_k})"
 
     def save_pretrained(self, folder: str | os.PathLike) -> None:
         """Model and tokenizer, side by side."""
@@ -105,14 +122,15 @@ class FillMaskPipeline:
     def _fill(self, text: Any, top_k: int, targets: np.ndarray | None, tokenizer_kwargs: dict[str, Any]) -> list:
         if not isinstance(text, str):
             raise ValueError(f"fill-mask takes texts; got {type(text).__name__}")
-        encoding = self.tokenizer(text, **(tokenizer_kwargs | {"return_tensors": "np"}))
+        encoding = self.tokenizer(text, **tokenizer_kwargs, return_tensors="np", verbose=False)
         ids = encoding["input_ids"][0]
         masks = np.flatnonzero(ids == self.tokenizer.mask_token_id)
         if len(masks) == 0:
             raise ValueError(f"there is no {self.tokenizer.mask_token} in {_shortened(text)!r}, so nothing to fill")
         out = self.model(
-            encoding["input_ids"], encoding.get("attention_mask"), encoding.get("token_type_ids"),
-            logits_positions=masks[None],
+            encoding["input_ids"], encoding["attention_mask"], encoding["token_type_ids"],
+            logits_positions=masks[None], skip_padding=True,
+            return_dict=True, output_attentions=False, output_hidden_states=False,  # whatever the config prefers
         )  # fmt: skip
         logits = out.logits if "logits" in out else out.prediction_logits
         probs = ops.softmax(logits[0])  # (M,V)
@@ -153,12 +171,14 @@ class FillMaskPipeline:
             if target in vocab:
                 ids.append(vocab[target])
                 continue
-            pieces = self.tokenizer(target, add_special_tokens=False, max_length=1, truncation=True)["input_ids"]
+            pieces = self.tokenizer(target, add_special_tokens=False)["input_ids"]
             if not pieces:
                 warnings.warn(f"the target {target!r} has no piece in the vocabulary and is left out", stacklevel=4)
                 continue
-            piece = self.tokenizer.convert_ids_to_tokens(pieces[0])
-            warnings.warn(f"the target {target!r} is no piece of the vocabulary: {piece!r} stands for it", stacklevel=4)
+            if len(pieces) > 1:
+                first = self.tokenizer.convert_ids_to_tokens(pieces[0])
+                message = f"the target {target!r} is {len(pieces)} pieces of the vocabulary: only {first!r}, the first, counts"
+                warnings.warn(message, stacklevel=4)
             ids.append(pieces[0])
         if not ids:
             raise ValueError("no target is left to choose among: name at least one that the vocabulary knows")

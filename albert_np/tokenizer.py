@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from albert_np.files import write_atomically
+from albert_np.files import folder_to_write, write_atomically
 from albert_np.tokenization.added_tokens import AddedToken, parse_added_token
 from albert_np.tokenization.alignment import Preprocessing
 from albert_np.tokenization.batch import BatchEncoding, Encoded, Row, check_return_tensors, to_arrays
@@ -45,6 +45,20 @@ from albert_np.tokenization.vocabulary import Vocabulary, check_ids, named_token
 STYLES = ("hf_slow", "hf_fast", "google")
 
 
+def _checked(name: str, check: Callable[[Any], Any]) -> Any:
+    def change(self, value):
+        setattr(self, f"_{name}", check(value))
+
+    return property(lambda self: getattr(self, f"_{name}"), change, doc=f"{name}; checked when it is set")
+
+
+def _fixed(name: str) -> Any:
+    def refuse(self, value):
+        raise AttributeError(f"{name} is built into the tokenizer: load it again with {name}={value!r:.80}")
+
+    return property(lambda self: getattr(self, f"_{name}"), refuse, doc=f"{name}, as the tokenizer was made")
+
+
 class AlbertTokenizer(TokenLookup):
     """ALBERT's tokenizer over a SentencePiece vocabulary.
 
@@ -63,6 +77,13 @@ class AlbertTokenizer(TokenLookup):
 
     model_input_names = ("input_ids", "token_type_ids", "attention_mask")
     pad_token_type_id = 0
+
+    # settings that may change between calls are checked when they do; the others are built into the encoder
+    padding_side = _checked("padding_side", lambda value: check_side(value, "padding_side"))
+    truncation_side = _checked("truncation_side", lambda value: check_side(value, "truncation_side"))
+    model_max_length = _checked("model_max_length", lambda value: _max_length(value))
+    do_lower_case, remove_space = _fixed("do_lower_case"), _fixed("remove_space")
+    keep_accents, style = _fixed("keep_accents"), _fixed("style")
 
     def __init__(
         self,
@@ -105,14 +126,12 @@ class AlbertTokenizer(TokenLookup):
                 raise ValueError(f"{name} must be True or False; got {value!r:.80}")
         if sp_model_kwargs:
             raise ValueError(f"sp_model_kwargs {dict(sp_model_kwargs)}: sampling is not supported; ids must repeat")
-        self.style = style
+        self._style = style
         self.name_or_path = str(name_or_path)
-        self.do_lower_case, self.remove_space, self.keep_accents = do_lower_case, remove_space, keep_accents
+        self._do_lower_case, self._remove_space, self._keep_accents = do_lower_case, remove_space, keep_accents
         self.clean_up_tokenization_spaces = clean_up_tokenization_spaces
         self.split_special_tokens = split_special_tokens
-        self.padding_side = check_side(padding_side, "padding_side")
-        self.truncation_side = check_side(truncation_side, "truncation_side")
-        self.model_max_length = _max_length(model_max_length)
+        self.padding_side, self.truncation_side, self.model_max_length = padding_side, truncation_side, model_max_length
         self._warned_too_long = False
         self.vocab_file = None if vocab_file is None else os.fspath(vocab_file)
         self._spiece = None if vocab_file is None else load_spiece(vocab_file)
@@ -251,6 +270,9 @@ class AlbertTokenizer(TokenLookup):
         begin with a control character, where it miscounts.
         One thing differs from 4.57.6 on purpose: split_special_tokens counts in a batch too. Raises ValueError.
         """
+        unknown = sorted(set(options) - _OPTIONS)
+        if unknown:
+            raise ValueError(f"the tokenizer knows no {', '.join(unknown)}; it takes {', '.join(sorted(_OPTIONS))}")
         pairs, batched = text_pairs(text, text_pair, options.get("is_split_into_words", False))
         return self._encode_rows(pairs, batched, add_special_tokens=add_special_tokens, **options)
 
@@ -482,9 +504,7 @@ class AlbertTokenizer(TokenLookup):
         tokenizer_config.json, special_tokens_map.json, added_tokens.json where tokens were added after the pieces,
         spiece.model, and tokenizer.json for style "hf_fast". Returns their paths. Raises OSError.
         """
-        folder = Path(save_directory)
-        if folder.is_file():
-            raise OSError(f"{folder} is a file; save_pretrained writes into a folder")
+        folder = folder_to_write(save_directory)
         folder.mkdir(parents=True, exist_ok=True)
         prefix = f"{filename_prefix}-" if filename_prefix else ""
         contents: dict[str, dict[str, Any]] = {
@@ -515,6 +535,12 @@ def _token_list(tokens, name: str) -> list[AddedToken | str]:
     if isinstance(tokens, str) or not isinstance(tokens, Iterable):
         raise ValueError(f"{name} must be a list of tokens; got {tokens!r:.80}")
     return [parse_added_token(token, f"{name}[{i}]") for i, token in enumerate(tokens)]
+
+
+# the keywords of a call, beside the texts
+_OPTIONS = set(inspect.signature(AlbertTokenizer._encode_rows).parameters) - {
+    "self", "pairs", "batched", "add_special_tokens",
+}  # fmt: skip
 
 
 def _max_length(value) -> int:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import warnings
-import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +12,10 @@ import numpy as np
 
 from albert_np import hub
 from albert_np.config import PASSIVE_DEFAULTS, AlbertConfig
-from albert_np.files import atomic_path, listed, read_json, shown
+from albert_np.files import atomic_path, folder_to_write, listed, read_json, shown
 from albert_np.formats import Tensor
 from albert_np.formats import safetensors as safetensors_format
+from albert_np.initialise import initialise, within_memory
 from albert_np.ops import Array
 
 WEIGHTS_NAME = "model.safetensors"
@@ -119,62 +118,6 @@ def with_aliases(tensors: dict[str, Array]) -> dict[str, Array]:
     return tensors
 
 
-# --- fresh weights -------------------------------------------------------------------------------------------------------
-
-
-def initialise(
-    expected: Mapping[str, tuple[int, ...]], config: AlbertConfig, dtype: np.dtype, seed: int
-) -> dict[str, Array]:
-    """Truncated normal matrices and tables (the paper's initialiser), zero biases and pad row, unit LayerNorm weights.
-
-    A tensor depends on the seed and its own name alone, so a head can be added without moving the rest.
-    Raises ValueError where the sizes cannot fit this machine.
-    """
-    check_seed(seed)
-    with _within_memory(expected, dtype):
-        tensors = {name: _fresh(name, shape, config.initializer_range, dtype, seed) for name, shape in expected.items()}
-    if "embeddings.word_embeddings.weight" in tensors and config.pad_token_id is not None:
-        tensors["embeddings.word_embeddings.weight"][config.pad_token_id] = 0
-    return tensors
-
-
-def _fresh(name: str, shape: tuple[int, ...], deviation: float, dtype: np.dtype, seed: int) -> Array:
-    if name.endswith("bias"):
-        return np.zeros(shape, dtype)
-    if "LayerNorm" in name or "layer_norm" in name:
-        return np.ones(shape, dtype)
-    return _truncated_normal(shape, deviation, [int(seed), zlib.crc32(name.encode())], dtype)
-
-
-def check_seed(seed: Any) -> None:
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
-        raise ValueError(f"seed must be a whole number, 0 or more; got {seed!r:.80}")
-
-
-def _truncated_normal(shape: tuple[int, ...], deviation: float, seed: list[int], dtype: np.dtype) -> Array:
-    """Normal values, those beyond two deviations drawn again (TensorFlow's truncated_normal_initializer)."""
-    rng = np.random.default_rng(seed)
-    x = rng.standard_normal(shape)
-    while (outside := np.abs(x) > 2).any():
-        x[outside] = rng.standard_normal(int(outside.sum()))
-    return (x * deviation).astype(dtype)
-
-
-@contextlib.contextmanager
-def _within_memory(expected: Mapping[str, tuple[int, ...]], dtype: np.dtype) -> Iterator[None]:
-    """Refuses sizes beyond this machine's memory: at once, or where the process may have less, when that runs out."""
-    needed = sum(int(np.prod(shape, dtype=object)) for shape in expected.values()) * dtype.itemsize
-    present = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if needed > present // 2:
-        raise ValueError(f"these sizes make {needed:,} bytes of weights; this machine has {present:,} bytes of memory")
-    try:
-        yield
-    except MemoryError as error:
-        raise ValueError(
-            f"these sizes make {needed:,} bytes of weights, more memory than this process may have"
-        ) from error
-
-
 # --- loading -------------------------------------------------------------------------------------------------------------
 
 # transformers' arguments that only mean something with torch, and what to do instead
@@ -244,13 +187,17 @@ def load(
             raise ValueError(
                 f"{source}: tensor {name} is {found[name].dtype}; weights are read from {', '.join(DTYPES)}"
             )
+    _check_biases(found, parts, source)
     drawn = {name: expected[name] for name in [*absent, *(name for name, _, _ in mismatched)]}
-    with _within_memory(expected, dtype):
+    with within_memory(expected, dtype):
         tensors = initialise(drawn, config, dtype, seed)
         for name in expected:
             if name not in drawn:
                 tensors[name] = _values(found[name], dtype, check_finite, source)
-        _check_biases(found, parts, source)
+    if drawn:
+        warnings.warn(
+            f"{source}: {listed(list(drawn))} drawn from seed {seed}; answers mean nothing until trained", stacklevel=3
+        )
     if unexpected:
         warnings.warn(f"{source} also holds {listed(unexpected)}, which this class does not use", stacklevel=3)
     info = _info(absent, unexpected, mismatched, parts)
@@ -391,9 +338,7 @@ def save(folder: str | os.PathLike, config: AlbertConfig, tensors: Mapping[str, 
     from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
-    folder = Path(folder)
-    if folder.exists() and not folder.is_dir():
-        raise OSError(f"{folder} is a file; save_pretrained takes a folder")
+    folder = folder_to_write(folder)
     arrays = {name: np.ascontiguousarray(x) for name, x in tensors.items()}
     with atomic_path(folder / WEIGHTS_NAME) as temporary:
         try:

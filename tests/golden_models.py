@@ -156,6 +156,7 @@ def random_config(seed: int, kind: str) -> AlbertConfig:
                                    "swish", "tanh"])),
         max_position_embeddings=int(rng.integers(12, 30)),
         type_vocab_size=int(rng.integers(2, 4)),
+        tie_word_embeddings=bool(rng.random() < 0.8),
         layer_norm_eps=float(rng.choice([1e-12, 1e-5])),
         position_embedding_type=str(rng.choice(["absolute", "absolute", "relative_key", "relative_key_query"])),
         num_labels=int(rng.integers(2, 6)) if multi or rng.random() < 0.7 else 1,

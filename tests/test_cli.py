@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import subprocess
 import sys
 
@@ -56,7 +57,7 @@ def test_fill_mask_reads_lines_from_stdin(capsys, monkeypatch):
 def test_warnings_are_one_line(capsys):
     code, _, err = run(capsys, "fill-mask", ONE, "--targets", "incomprehensible")
     assert code == 0
-    assert "albert-np: warning: the target 'incomprehensible' is no piece" in err
+    assert "albert-np: warning: the target 'incomprehensible' is " in err
 
 
 @pytest.mark.parametrize(
@@ -77,6 +78,47 @@ def test_refusals_are_one_line_and_exit_code_1(capsys, argv, message):
     assert message in err
     assert len([line for line in err.splitlines() if "not trained yet" not in line]) == 1
     assert "Traceback" not in err
+
+
+def test_a_line_of_stdin_is_named_where_it_is_refused(capsys, monkeypatch):
+    code, out, err = run(capsys, "fill-mask", "-", stdin=f"{ONE}\nnothing\n", monkeypatch=monkeypatch)
+    assert code == 1
+    assert ONE in out
+    assert "sentence 2: there is no [MASK] in 'nothing'" in err
+
+
+def test_a_terminal_that_cannot_show_a_letter_still_gets_the_rest():
+    for argv in (["info"], ["info", "--json"], ["fill-mask", ONE, "--json"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "albert_np", *argv],
+            capture_output=True,
+            env=os.environ | {"PYTHONIOENCODING": "ascii"},
+        )
+        assert done.returncode == 0, done.stderr
+        if "--json" in argv:
+            json.loads(done.stdout.decode("ascii"))
+
+
+def test_streams_that_are_closed_or_not_text_are_refused_in_one_line():
+    command = f"{sys.executable} -m albert_np fill-mask - --json"
+    for shell, message in (
+        (f"{command} <&-", "no standard input"),
+        (f"printf 'A [MASK].\\ncaf\\351 [MASK]\\n' | PYTHONUTF8=1 {command}", "is not UTF-8 text"),
+        (f"{sys.executable} -m albert_np info >&-", "no standard output"),
+    ):
+        done = subprocess.run(shell, shell=True, capture_output=True, text=True)
+        assert done.returncode == 1, shell
+        assert message in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_interrupted_is_exit_code_1(capsys, monkeypatch):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("albert_np.info.describe", interrupt)
+    code, _, err = run(capsys, "info")
+    assert (code, err) == (1, "albert-np: interrupted\n")
 
 
 def test_truncate_cuts_long_texts(capsys):
@@ -129,6 +171,12 @@ def test_info_of_a_saved_model_counts_what_its_file_holds(capsys, tmp_path):
     model.save_pretrained(tmp_path)
     info = json.loads(run(capsys, "info", str(tmp_path), "--json")[1])
     assert info["stored"] == model.num_parameters()
+    rows = {row["part"]: row for row in info["parameters"]}
+    feed_forward = rows[
+        "shared layer: feed-forward"
+    ]  # 2 · 2 stored layers, each applied as often as it is stored twice
+    assert feed_forward["unshared"] == feed_forward["stored"] * (4 * 2) // (2 * 2)
+    assert info["counted_from"] == "model.safetensors"
     assert info["config"]["architectures"] == ["AlbertForPreTraining"]
     assert {"config.json", "model.safetensors"} == {file["name"] for file in info["files"]}
 

@@ -243,6 +243,6 @@ def test_memory_that_runs_out_is_a_plain_refusal(monkeypatch):
     def exhausted(*_):
         raise MemoryError
 
-    monkeypatch.setattr("albert_np.weights._truncated_normal", exhausted)
+    monkeypatch.setattr("albert_np.initialise._truncated_normal", exhausted)
     with pytest.raises(ValueError, match="more memory than this process may have"):
         AlbertForSequenceClassification(AlbertConfig(**CONFIG))

@@ -48,8 +48,8 @@ def test_kernels_is_installed_under_our_name_only():
 
     assert albert_np.kernels.__doc__
     assert importlib.metadata.version("albert-np") == importlib.import_module("albert_np").__version__
-    names = python("import importlib.util as u; print(u.find_spec('kernels'))", "-P").strip()
-    assert names == "None" or "albert_np" not in names
+    found = python("import importlib.util as u; print(u.find_spec('kernels'))").strip()
+    assert str(ROOT) not in found  # nothing there, or Hugging Face's package of that name
 
 
 def test_public_names_are_importable_and_listed():
@@ -74,8 +74,8 @@ def wheel(tmp_path_factory):
         if (ROOT / name).is_file() and not name.startswith(("tests/", "notebooks/", "benchmarks/")):
             (tree / name).parent.mkdir(parents=True, exist_ok=True)
             (tree / name).write_bytes((ROOT / name).read_bytes())
-    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(out), str(tree)]
-    subprocess.run(build, check=True, capture_output=True)
+    options = ["--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", str(out)]
+    subprocess.run([sys.executable, "-m", "pip", "wheel", *options, str(tree)], check=True, capture_output=True)
     (path,) = out.glob("*.whl")
     return path
 

@@ -19,6 +19,10 @@ UNIT = {np.dtype(dtype): float(np.finfo(dtype).eps) / 2 for dtype in FLOAT_DTYPE
 # about 10⁴ times between input and output (u = 1.1e-16), and trained weights amplify that by 10² at most.
 PARITY_FLOAT64 = 1e-10
 
+# The same float64 numbers, added or multiplied in another order: sums of up to a few thousand terms of one size, off by
+# γₙ with n = 4096, which is 4.5e-13 (math.fsum against a dot product, one sequence against a padded batch).
+REORDERED_FLOAT64 = 1e-12
+
 # float32 against float64 truth, inputs rounded to float32 first: at most FLOAT32_FACTOR times the error of plain NumPy in
 # float32 (another order of summation, or one rounding more or fewer), plus the floor: results are off by u each when
 # stored, and plain NumPy may hit the truth by luck.

@@ -111,8 +111,16 @@ class BatchEncoding(UserDict):
         return list(self._row(index).sequence)
 
     def word_ids(self, index: int = 0) -> list[int | None]:
-        """For each token of row `index` the number of its word where words were given, else None."""
-        return list(self._row(index).words)
+        """For each token of row `index` the number of its word, None for special tokens and padding.
+
+        Raises ValueError where words are not known, which would otherwise look like a row of nothing but padding.
+        """
+        words = list(self._row(index).words)
+        if all(word is None for word in words):
+            raise ValueError(
+                "words are known where they were given (is_split_into_words=True), or to AlbertTokenizerFast"
+            )
+        return words
 
 
 def to_arrays(data: dict[str, Any]) -> dict[str, np.ndarray]:

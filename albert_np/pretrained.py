@@ -1,0 +1,318 @@
+"""What the seven model classes share: making, loading, saving, listing, and the way of a call up to the head.
+
+Input is checked first, all of it, labels included; then the encoder runs, on everything or on real tokens only.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from albert_np import backend as backends
+from albert_np import heads, inputs, ops, weights
+from albert_np.config import AlbertConfig
+from albert_np.embeddings import embeddings
+from albert_np.encoder import Attending, encoder
+from albert_np.files import listed, shown
+from albert_np.initialise import check_seed, initialise
+from albert_np.inputs import Inputs
+from albert_np.ops import Array
+from albert_np.outputs import ModelOutput
+from albert_np.run import Run, weight_tree
+
+MASK_MODES = ("uniform", "zeros", "nan")
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What a head starts from."""
+
+    hidden: Array  # (B,T,H)
+    pooled: Array | None  # (B,H)
+    hidden_states: tuple[Array, ...] | None
+    attentions: tuple[Array, ...] | None
+    real: Array | None  # (B,T) bool with skip_padding: where something was computed; None is everywhere
+
+
+def zero_skipped(x: Array, real: Array | None) -> Array:  # (B,T,…), (B,T) bool -> (B,T,…)
+    """Zero where nothing was computed."""
+    if real is None:
+        return x
+    return np.where(real.reshape(real.shape + (1,) * (x.ndim - real.ndim)), x, x.dtype.type(0))
+
+
+def ignore_skipped(labels: Array, real: Array | None) -> Array:  # (B,T) int, (B,T) bool -> (B,T) int
+    return labels if real is None else np.where(real, labels, ops.IGNORE_INDEX)
+
+
+class AlbertPreTrainedModel:
+    """What the seven classes share: making, loading, saving, listing and calling. Subclasses add a head."""
+
+    parts: ClassVar[tuple[str, ...]] = ()  # the heads of weights.py whose tensors this class has
+    head_inputs: ClassVar[tuple[str, ...]] = ("labels",)
+
+    def __init__(
+        self,
+        config: AlbertConfig,
+        *,
+        seed: int = 0,
+        backend: str = "auto",
+        dtype: Any = "float32",
+        tensors: Mapping[str, Array] | None = None,
+    ) -> None:
+        """A freshly initialised model: weights from a truncated normal of deviation config.initializer_range.
+
+        tensors: the stored arrays instead, under the names of weights.py (what from_pretrained passes).
+        """
+        if not isinstance(config, AlbertConfig):
+            raise ValueError(f"config must be an AlbertConfig; got {type(config).__name__}")
+        self.config = config
+        self.dtype = backends.resolve_dtype(dtype)
+        self.backend = backends.resolve_backend(backend, self.dtype)
+        expected = weights.expected_shapes(config, self.parts)
+        if tensors is None:
+            tensors = initialise(expected, config, self.dtype, seed)
+        elif not isinstance(tensors, Mapping) or {
+            name: (np.shape(x), getattr(x, "dtype", None)) for name, x in tensors.items()
+        } != {name: (shape, self.dtype) for name, shape in expected.items()}:
+            raise ValueError(f"tensors must be the {len(expected)} arrays of this config, in {self.dtype}")
+        self._tensors = dict(tensors)
+        self._weights = weight_tree(self._tensors)
+        self._ops = backends.ops_table(self.backend)
+
+    def __repr__(self) -> str:
+        c = self.config
+        sizes = f"V={c.vocab_size}, E={c.embedding_size}, H={c.hidden_size}, L={c.num_hidden_layers}"
+        name, count = type(self).__name__, self.num_parameters()
+        return f"{name}({sizes}, backend={self.backend!r}, dtype={self.dtype.name!r}, {count:,} parameters)"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_ops"}  # a table of ops may be a module
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._ops = backends.ops_table(self.backend)
+
+    # --- making, saving, listing ---------------------------------------------------------------------------------------
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_path: str | os.PathLike,
+        *,
+        backend: str = "auto",
+        dtype: Any = None,
+        config: AlbertConfig | None = None,
+        missing: str = "error",
+        seed: int = 0,
+        ignore_mismatched_sizes: bool = False,
+        check_finite: str = "error",
+        output_loading_info: bool = False,
+        **options: Any,
+    ) -> Any:
+        """A model from a folder, "demo" or a hub id, of safetensors in float32, float16, bfloat16 or float64.
+
+        dtype: "float32" (default, whatever the file holds) or "float64"; torch_dtype is an alias.
+        missing: "error", or "init" to start a fine-tune with tensors drawn from `seed` where the file has none.
+        ignore_mismatched_sizes: draw tensors of another shape from `seed` too (a new head over an old one).
+        check_finite: "error", "warn" or "off" for NaN and infinity among the weights.
+        output_loading_info: return (model, {"missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs"}).
+        options: revision, cache_dir, local_files_only, token, subfolder, force_download say where files come from;
+        every other keyword replaces a value of the config.
+        Raises OSError (files, network) or ValueError (content, arguments), in one line, before any arithmetic.
+        """
+        torch_dtype = options.pop("torch_dtype", None)
+        dtype = "float32" if dtype is None and torch_dtype is None else (torch_dtype if dtype is None else dtype)
+        parts = cls._parts(options)
+        where, config = weights.resolve_options(name_or_path, config, options)
+        dtype = backends.resolve_dtype(dtype)
+        backends.resolve_backend(backend, dtype)  # a backend that cannot run says so before gigabytes are read
+        tensors, info = weights.load(
+            name_or_path, where, config, parts, dtype,
+            missing=missing, seed=seed, ignore_mismatched_sizes=ignore_mismatched_sizes, check_finite=check_finite,
+        )  # fmt: skip
+        model = cls._with_parts(config, parts, backend=backend, dtype=dtype, tensors=tensors)
+        return (model, info) if output_loading_info else model
+
+    @classmethod
+    def _parts(cls, options: dict[str, Any]) -> tuple[str, ...]:
+        if "add_pooling_layer" in options:
+            raise ValueError(f"add_pooling_layer is an argument of AlbertModel; {cls.__name__} has its own layout")
+        return cls.parts
+
+    @classmethod
+    def _with_parts(cls, config: AlbertConfig, parts: tuple[str, ...], **made: Any) -> Self:
+        return cls(config, **made)
+
+    def save_pretrained(self, folder: str | os.PathLike) -> None:
+        """Writes config.json and model.safetensors, which transformers loads; tied tensors once, no file half written."""
+        config = self.config.replace(architectures=[type(self).__name__], dtype=self.dtype.name)
+        weights.save(folder, config, dict(self.named_parameters()))
+
+    def named_parameters(self) -> Iterator[tuple[str, Array]]:
+        """Each stored array once, under its Hugging Face name."""
+        for name, array in self._tensors.items():
+            yield weights.hub_name(name, self.parts), array
+
+    def state_dict(self) -> dict[str, Array]:
+        """The parameters and, for tied ones, their second names: the same arrays."""
+        return weights.with_aliases(dict(self.named_parameters()))
+
+    def num_parameters(self) -> int:
+        return sum(array.size for _, array in self.named_parameters())
+
+    # --- calling -------------------------------------------------------------------------------------------------------
+
+    def __call__(
+        self,
+        input_ids: Any = None,
+        attention_mask: Any = None,
+        token_type_ids: Any = None,
+        position_ids: Any = None,
+        head_mask: Any = None,
+        inputs_embeds: Any = None,
+        *,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+        skip_padding: bool = False,
+        trace: bool = False,
+        training: bool = False,
+        seed: int | None = None,
+        mask_mode: str = "uniform",
+        head_mask_mode: str = "shared",
+        **head_inputs: Any,
+    ) -> Any:
+        """Runs the model on a batch. B, T and the other letters are those of config.py.
+
+        input_ids: (B,T) or (T,) ints, or inputs_embeds: (B,T,E) floats in their place.
+        attention_mask: (B,T), (B,T,T) or (B,1,T,T) [query, key] of 1 and 0; None is all ones.
+        token_type_ids: (B,T) ints; None is all zeros. position_ids: (B,T) or (1,T); None is 0 … T−1.
+        head_mask: (N,) or (L,N) factors on the attention probabilities; head_mask_mode "shared" reads the rows as
+        transformers does, "per_application" gives each application of the layer its own.
+        output_attentions, output_hidden_states, return_dict: None takes the config's value.
+        skip_padding: compute real tokens only; what is skipped is zero in every output and ignored by losses.
+        trace: keep every intermediate, in `out.trace`, by name.
+        training: apply dropout, drawn from `seed`, which must then be given.
+        mask_mode: what a query with no key to attend to gets: "uniform" (as transformers), "zeros" or "nan".
+        head_inputs, by class: labels (with AlbertForPreTraining sentence_order_label too, with AlbertForQuestionAnswering
+        start_positions and end_positions instead) give a loss; logits_positions (B,M) of the vocabulary heads asks for the
+        logits of those columns only. See each class.
+        Raises ValueError for anything it cannot honour.
+        """
+        config = self.config
+        output_attentions = config.output_attentions if output_attentions is None else output_attentions
+        output_hidden_states = config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        # torchscript has always meant tuples in transformers
+        return_dict = config.return_dict and not config.torchscript if return_dict is None else return_dict
+        unknown = set(head_inputs) - set(self.head_inputs)
+        if unknown:
+            takes = ", ".join(self.head_inputs) or "no labels"
+            raise ValueError(f"{type(self).__name__} takes {takes} beside its inputs; got {listed(sorted(unknown))}")
+        if not isinstance(mask_mode, str) or mask_mode not in MASK_MODES:
+            raise ValueError(f"mask_mode must be one of {', '.join(MASK_MODES)}; got {shown(repr(mask_mode), 80)}")
+        if training:
+            if seed is None:
+                raise ValueError("training=True draws dropout and needs a seed=… to draw the same again")
+            check_seed(seed)
+        if skip_padding and (output_attentions or trace):
+            raise ValueError("skip_padding=True has no rectangular attentions or trace: ask for them without it")
+        given, choices = self._flatten(
+            {
+                "input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids,
+                "position_ids": position_ids, "inputs_embeds": inputs_embeds,
+            }
+        )  # fmt: skip
+        batch = inputs.prepare(config, self.dtype, **given, head_mask=head_mask, head_mask_mode=head_mask_mode)
+        checked = self._checked(batch, choices, **head_inputs)
+        run = Run(self._ops, config, np.random.default_rng(seed) if training else None, {} if trace else None)
+        encode = self._encode_real_tokens if skip_padding else self._encode
+        try:
+            encoded = encode(run, batch, mask_mode, output_attentions, output_hidden_states)
+            out = self._head(run, encoded, **checked)
+        except MemoryError as error:
+            B, T = batch.shape
+            raise ValueError(
+                f"{B} sequences of {T} tokens do not fit this machine's memory: run fewer at a time, or ask for fewer "
+                "outputs (logits_positions, no attentions, no trace)"
+            ) from error
+        out.hidden_states, out.attentions, out.trace = encoded.hidden_states, encoded.attentions, run.trace
+        return out if return_dict else self._as_tuple(out)
+
+    def _flatten(self, given: dict[str, Any]) -> tuple[dict[str, Any], int | None]:
+        """The inputs with one axis of sequences, and the number of choices where there was a second."""
+        return given, None
+
+    def _checked(self, batch: Inputs, choices: int | None, *args: Any, **head_inputs: Any) -> dict[str, Any]:
+        """Labels and whatever else the head takes, as checked arrays: the keywords of `_head`."""
+        return head_inputs
+
+    def _as_tuple(self, out: ModelOutput) -> tuple[Any, ...]:
+        return out.to_tuple()
+
+    def _encode(
+        self, run: Run, batch: Inputs, mask_mode: Any, keep_attentions: bool, keep_hidden_states: bool,
+        positions: Array | None = None,
+    ) -> Encoded:  # fmt: skip
+        w = self._weights
+        x = embeddings(
+            run, w.embeddings, batch.input_ids, batch.inputs_embeds, batch.token_type_ids, batch.position_ids
+        )
+        attending = Attending(batch.allowed, positions, batch.head_mask, mask_mode)
+        x, hidden_states, attentions = encoder(
+            run, w.encoder, x, attending, keep_hidden_states=keep_hidden_states, keep_attentions=keep_attentions
+        )
+        pooled = heads.pooler(run, w.pooler, x) if "pooler" in self.parts else None
+        return Encoded(
+            x, pooled, hidden_states if keep_hidden_states else None, attentions if keep_attentions else None, None
+        )
+
+    def _encode_real_tokens(
+        self, run: Run, batch: Inputs, mask_mode: Any, keep_attentions: bool, keep_hidden_states: bool
+    ) -> Encoded:
+        """One sequence after the other without its padding, put back between zeros. Real tokens keep their positions."""
+        B, T = batch.shape
+        if batch.mask.ndim != 2:
+            raise ValueError("skip_padding=True takes a (B, T) attention_mask: one of pairs leaves no token out")
+        if not batch.mask.any(axis=1).all():
+            empty = int(np.flatnonzero(~batch.mask.any(axis=1))[0])
+            raise ValueError(f"skip_padding=True needs a real token in each sequence; sequence {empty} has none")
+        if "pooler" in self.parts and not batch.mask[:, 0].all():
+            first = int(np.flatnonzero(~batch.mask[:, 0])[0])
+            raise ValueError(
+                f"the pooler reads column 0, which skip_padding=True would skip in sequence {first}: pad on the right"
+            )
+        rows = []
+        for b in range(B):
+            columns = np.flatnonzero(batch.mask[b])
+            position_row = batch.position_ids[b if len(batch.position_ids) == B else 0]
+            one = Inputs(
+                None if batch.input_ids is None else batch.input_ids[b : b + 1, columns],
+                None if batch.inputs_embeds is None else batch.inputs_embeds[b : b + 1, columns],
+                batch.token_type_ids[b : b + 1, columns],
+                position_row[None, columns],
+                np.ones((1, len(columns)), bool),
+                batch.head_mask,
+            )
+            rows.append((columns, self._encode(run, one, mask_mode, False, keep_hidden_states, positions=columns)))
+
+        def scattered(states: list[Array]) -> Array:  # B × (1,t,H) -> (B,T,H)
+            full = np.zeros((B, T, self.config.hidden_size), self.dtype)
+            for b, state in enumerate(states):
+                full[b, rows[b][0]] = state[0]
+            return full
+
+        hidden_states = None
+        if keep_hidden_states:
+            hidden_states = tuple(
+                scattered(list(layer)) for layer in zip(*(e.hidden_states for _, e in rows), strict=True)
+            )
+        pooled = np.concatenate([e.pooled for _, e in rows]) if "pooler" in self.parts else None
+        return Encoded(scattered([e.hidden for _, e in rows]), pooled, hidden_states, None, batch.mask)
+
+    def _head(self, run: Run, encoded: Encoded, *args: Any, **head_inputs: Any) -> ModelOutput:
+        raise NotImplementedError
