@@ -35,7 +35,7 @@ class Handler(BaseHTTPRequestHandler):
         revision, _, file = rest.partition("/")
         authorised = self.headers.get("Authorization") == f"Bearer {TOKEN}"
         kind = hub.kinds.get(repo)
-        if kind == "broken":
+        if kind == "broken" or file in hub.broken_files:
             self.send(500, {}, b"Internal\nServer Error")
         elif kind == "cut" and self.command == "GET":  # hangs up in the middle of the file
             self.send(200, {"ETag": '"cut"', "X-Repo-Commit": "c" * 40}, b"{" * 100, claimed=10_000)
@@ -75,7 +75,7 @@ class Hub(ThreadingHTTPServer):
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.files, self.kinds, self.requests = {}, {}, []
+        self.files, self.kinds, self.requests, self.broken_files = {}, {}, [], set()
         self.url = f"http://127.0.0.1:{self.server_port}"
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
@@ -100,6 +100,9 @@ def client():
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # huggingface_hub's own
                 model = getattr(albert_np, kind).from_pretrained(name, **options)
+            if kind == "AlbertTokenizer":
+                print(json.dumps(model("The Capital")["input_ids"]))
+                continue
             answer = float(sum(x.sum(dtype="f8") for _, x in model.named_parameters()))
         except Exception as error:
             is_ours = type(error) in (ValueError, OSError)

@@ -117,9 +117,12 @@ def test_missing_init_draws_the_head_from_the_seed(tmp_path):
     folder = write(tmp_path, base)
     models = []
     for seed in (7, 7, 8):
-        model, info = AlbertForSequenceClassification.from_pretrained(
-            folder, missing="init", seed=seed, output_loading_info=True
-        )
+        with pytest.warns(
+            UserWarning, match=f"classifier.weight, classifier.bias drawn from seed {seed}; answers mean"
+        ):
+            model, info = AlbertForSequenceClassification.from_pretrained(
+                folder, missing="init", seed=seed, output_loading_info=True
+            )
         assert info["missing_keys"] == ["classifier.weight", "classifier.bias"]
         assert_holds(model, {"albert." + name: x for name, x in base.items()})
         models.append(model.state_dict())
@@ -210,9 +213,10 @@ def test_a_head_of_another_size_is_refused_or_drawn_anew(tmp_path):
     message = r"model.safetensors: tensor classifier.weight has the shape \(3, 24\), and the config makes it \(5, 24\)"
     with pytest.raises(ValueError, match=message + r"; 1 more differ: classifier.bias; .*ignore_mismatched_sizes=True"):
         AlbertForTokenClassification.from_pretrained(folder, num_labels=5)
-    model, info = AlbertForTokenClassification.from_pretrained(
-        folder, num_labels=5, ignore_mismatched_sizes=True, output_loading_info=True
-    )
+    with pytest.warns(UserWarning, match="classifier.weight, classifier.bias drawn from seed 0"):
+        model, info = AlbertForTokenClassification.from_pretrained(
+            folder, num_labels=5, ignore_mismatched_sizes=True, output_loading_info=True
+        )
     assert info["mismatched_keys"] == [("classifier.weight", (3, 24), (5, 24)), ("classifier.bias", (3,), (5,))]
     assert model([[1, 2]]).logits.shape == (1, 2, 5)
 

@@ -11,7 +11,7 @@ from hub_server import TOKEN, Hub
 from test_checkpoints import shards, tensors, write
 from tolerances import REORDERED_FLOAT64
 
-from albert_np import AlbertModel, hub
+from albert_np import AlbertModel, AlbertTokenizer, hub
 
 BOTH = ["config.json", "model.safetensors"]
 
@@ -50,7 +50,7 @@ def server(folders):
     served.server_close()
 
 
-def run(server, home, cases, **environment):
+def run(server, home, cases, kind="AlbertModel", **environment):
     """The client's answers, one a case; and whether it ever imported huggingface_hub."""
     clean = {
         name: value for name, value in os.environ.items() if not name.lower().startswith(("hf_", "http", "all_proxy"))
@@ -59,7 +59,7 @@ def run(server, home, cases, **environment):
                 "HF_HUB_ETAG_TIMEOUT": "2", "NO_PROXY": "*"}  # fmt: skip
     done = subprocess.run(
         [sys.executable, ROOT / "tests" / "hub_server.py"],
-        input=json.dumps([["AlbertModel", name, options] for name, options in cases]),
+        input=json.dumps([[kind, name, options] for name, options in cases]),
         env=clean | settings | environment,
         cwd=home,
         capture_output=True,
@@ -71,6 +71,13 @@ def run(server, home, cases, **environment):
     *answers, imported = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(answers) == len(cases)
     return answers, imported
+
+
+def nowhere(name):
+    return (
+        f"there is no folder {name} here, and config.json of the hub model {name} is neither in the local cache nor to be "
+        "fetched: "
+    )
 
 
 def test_a_hub_id_loads_and_then_needs_no_network(server, tmp_path, sums):
@@ -91,18 +98,38 @@ def test_a_hub_id_loads_and_then_needs_no_network(server, tmp_path, sums):
     missing = [("me/bare", local), ("me/bare", {}), ("me/tiny", {"force_download": True})]
     answers, _ = run(server, tmp_path, cases + missing)
     assert answers[:4] == pytest.approx([sums[1], sums[1], sums[1], sums[2]], rel=REORDERED_FLOAT64)
-    assert (
-        answers[4]
-        == "OSError: config.json of me/bare is not in the local cache, and cannot be fetched: local_files_only=True"
-    )
-    assert answers[5].startswith("OSError: config.json of me/bare is not in the local cache, and cannot be fetched: ")
+    assert answers[4] == f"OSError: {nowhere('me/bare')}local_files_only=True"
+    assert answers[5].startswith(f"OSError: {nowhere('me/bare')}")
     assert "refused" in answers[5]
     assert answers[6].startswith("OSError: cannot fetch config.json of me/tiny: ")
     assert "refused" in answers[6]
     answers, _ = run(server, tmp_path, [("me/tiny", {}), ("me/bare", {})], HF_HUB_OFFLINE="1")
     assert answers[0] == pytest.approx(sums[1], rel=REORDERED_FLOAT64)
-    assert answers[1].startswith("OSError: config.json of me/bare is not in the local cache, and cannot be fetched: ")
+    assert answers[1].startswith(f"OSError: {nowhere('me/bare')}")
     assert "offline mode is enabled" in answers[1]
+
+
+def test_an_optional_file_that_cannot_be_fetched_is_not_an_absent_one(server, tmp_path, demo_dir):
+    """A tokenizer without its tokenizer_config.json would cut text another way, and nobody would know."""
+    words = tmp_path / "words"
+    words.mkdir()
+    settings = json.loads((demo_dir / "tokenizer_config.json").read_text()) | {"do_lower_case": False}
+    (words / "tokenizer_config.json").write_text(json.dumps(settings))
+    (words / "spiece.model").write_bytes((demo_dir / "spiece.model").read_bytes())
+    expected = AlbertTokenizer.from_pretrained(words)("The Capital")["input_ids"]
+    assert expected != AlbertTokenizer.from_pretrained("demo")("The Capital")["input_ids"]
+    server.add("me/words", words)
+    server.broken_files.add("tokenizer_config.json")
+    (answer,), _ = run(server, tmp_path, [("me/words", {})], kind="AlbertTokenizer")
+    assert answer.startswith("OSError: there is no folder me/words here, and tokenizer_config.json of the hub model")
+    assert "500" in answer
+    server.broken_files.clear()
+    (answer,), _ = run(server, tmp_path, [("me/words", {})], kind="AlbertTokenizer")
+    assert answer == expected
+    server.shutdown()
+    server.server_close()  # which files the model lacks was answered once, and is remembered
+    (answer,), _ = run(server, tmp_path, [("me/words", {})], kind="AlbertTokenizer")
+    assert answer == expected
 
 
 def test_where_files_come_from_and_go_to(server, tmp_path, sums):
@@ -137,7 +164,7 @@ def test_every_failure_is_one_line_in_words(server, tmp_path, folders):
         ("me/tiny", (("subfolder", "x"),)): "OSError: me/tiny has no file config.json",
         ("me/bare", ()): "OSError: me/bare has neither model.safetensors nor model.safetensors.index.json that could be "
                          "fetched; other formats are not read (me/bare has no file model.safetensors)",
-        ("me/broken", ()): "OSError: config.json of me/broken is not in the local cache, and cannot be fetched: ",
+        ("me/broken", ()): f"OSError: {nowhere('me/broken')}",
         ("me/broken", (("force_download", True),)): "OSError: cannot fetch config.json of me/broken: ",
         ("me/cut", ()): "OSError: cannot fetch config.json of me/cut: ",
         ("me/tiny", (("force_download", True), ("local_files_only", True))):

@@ -45,6 +45,7 @@ class Row:
     sequence: list[int | None] = field(default_factory=list)  # 0 first text, 1 second, None special or padding
     spans: list[Span] = field(default_factory=list)
     words: list[int | None] = field(default_factory=list)
+    words_known: bool = True
 
     def add_special(self, token: str, token_id: int, kind: int) -> None:
         self._add(1, [token_id], [kind], [1], [token], [None], [(0, 0)], [None])
@@ -53,6 +54,7 @@ class Row:
         n = len(text)
         spans = text.spans if text.spans is not None else [(0, 0)] * n
         words = text.words if text.words is not None else [None] * n
+        self.words_known &= text.words is not None or n == 0
         self._add(n, text.ids, [kind] * n, [0] * n, text.tokens, [number] * n, spans, words)
 
     def _add(self, n, ids, types, special, tokens, sequence, spans, words) -> None:
@@ -74,6 +76,8 @@ class Row:
         filler._add(n, [token_id] * n, [kind] * n, [1] * n, [token] * n, [None] * n, [(0, 0)] * n, [None] * n)
         filler.mask = [0] * n
         for name, value in vars(filler).items():
+            if name == "words_known":
+                continue
             setattr(self, name, getattr(self, name) + value if side == "right" else value + getattr(self, name))
 
 
@@ -115,12 +119,12 @@ class BatchEncoding(UserDict):
 
         Raises ValueError where words are not known, which would otherwise look like a row of nothing but padding.
         """
-        words = list(self._row(index).words)
-        if all(word is None for word in words):
+        row = self._row(index)
+        if not row.words_known:
             raise ValueError(
-                "words are known where they were given (is_split_into_words=True), or to AlbertTokenizerFast"
+                "words are known where they came split (is_split_into_words=True), or to AlbertTokenizerFast"
             )
-        return words
+        return list(row.words)
 
 
 def to_arrays(data: dict[str, Any]) -> dict[str, np.ndarray]:
