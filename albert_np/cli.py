@@ -34,7 +34,8 @@ def main(argv: list[str] | None = None) -> int:
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(errors="strict")
     args = _parser().parse_args(argv)
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it tells of each retry; the error that follows says why
+    # the client tells of each retry; the error that follows says why
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("default")
         warnings.showwarning = _print_warning

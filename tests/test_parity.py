@@ -27,6 +27,13 @@ def compare(reference, kind, seed):
     features = {name: bool(rng.random() < 0.5) for name in ("padding", "head_mask", "embeds", "positions")}
     features["embeds"] &= kind != "AlbertForMultipleChoice"
     call = batch(config, kind, seed, **features)
+    shape = call["token_type_ids"].shape
+    call["token_type_ids"] = rng.integers(0, config.type_vocab_size, shape)
+    if rng.random() < 0.2:
+        call["attention_mask"][0] = 0  # a sequence with nothing to attend to
+    if kind == "AlbertForSequenceClassification" and config.num_labels > 1 and rng.random() < 0.2:
+        config = config.replace(problem_type="regression")
+        call["labels"] = rng.standard_normal((shape[0], config.num_labels)).astype(np.float32)
     expected = reference["run"](reference["hugging_face_model"](kind, config, tensors, "float64"), call)
     wide = {key: x.astype(np.float64) for key, x in tensors.items()}
     model = getattr(albert_np.model, kind)(config, dtype="float64", tensors=wide)

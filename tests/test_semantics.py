@@ -320,6 +320,13 @@ def test_dropout_places_are_those_of_transformers():
     assert calls == [((2, 7, 12), 0.1), *layer, *layer, ((2, 24), 0.3)]
 
 
+def test_dropout_reaches_the_sentence_order_head():
+    model = make("AlbertForPreTraining", classifier_dropout_prob=0.9)
+    training, still = model(ids(model), training=True, seed=0), model(ids(model))
+    assert not np.array_equal(training.sop_logits, still.sop_logits)
+    assert np.array_equal(training.prediction_logits, still.prediction_logits)  # that head has none
+
+
 def test_dropout_of_the_token_head_falls_back_to_the_hidden_one():
     seen = {}
     for kind in ("AlbertForTokenClassification", "AlbertForSequenceClassification"):
@@ -340,6 +347,13 @@ def test_padding_on_the_left_warns_and_counts_from_the_first_column():
     assert not np.allclose(padded[0, 2:], alone[0])
     given = np.array([[0, 0, 0, 1, 2, 3, 4]])
     assert_close("given positions", model(left, mask, position_ids=given)[0][0, 2:], alone[0], limit=PARITY_FLOAT64)
+
+
+def test_padding_on_the_left_needs_no_warning_with_relative_positions():
+    model = make(position_embedding_type="relative_key")
+    tokens, mask = ids(model, B=1), np.array([[0, 0, 1, 1, 1, 1, 1]])
+    alone = model(tokens[:, 2:])[0]
+    assert_close("distances alone count", model(tokens, mask)[0][:, 2:], alone, limit=PARITY_FLOAT64)
 
 
 def test_padding_does_not_change_real_tokens():
