@@ -41,6 +41,8 @@ def folder_to_write(folder: str | os.PathLike) -> Path:
     """The folder a save goes to, which need not exist yet. Raises ValueError (no path) or OSError (a file is there)."""
     if not isinstance(folder, (str, os.PathLike)) or not isinstance(os.fspath(folder), str) or not os.fspath(folder):
         raise ValueError(f"save_pretrained takes the path of a folder; got {folder!r:.80}")
+    if "\0" in os.fspath(folder):
+        raise ValueError("a path holds no NUL character")
     path = Path(folder)
     if path.exists() and not path.is_dir():
         raise OSError(f"{path} is a file; save_pretrained takes a folder")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable, Iterable, Mapping
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
-from albert_np.files import folder_to_write, write_atomically
+from albert_np.files import folder_to_write, shown, write_atomically
 from albert_np.tokenization.added_tokens import AddedToken, parse_added_token
 from albert_np.tokenization.alignment import Preprocessing
 from albert_np.tokenization.batch import BatchEncoding, Encoded, Row, check_return_tensors, to_arrays
@@ -36,7 +37,7 @@ from albert_np.tokenization.lengths import (
     padded_length,
     resolve_strategies,
 )
-from albert_np.tokenization.piece_encoder import PieceEncoder
+from albert_np.tokenization.piece_encoder import PieceEncoder, check_text
 from albert_np.tokenization.spiece import load_spiece
 from albert_np.tokenization.text_inputs import text_pairs
 from albert_np.tokenization.token_lookup import TokenLookup
@@ -45,14 +46,18 @@ from albert_np.tokenization.vocabulary import Vocabulary, check_ids, named_token
 STYLES = ("hf_slow", "hf_fast", "google")
 
 
-def _checked(name: str, check: Callable[[Any], Any]) -> Any:
+def _checked(name: str, check: Callable[[Any, str], Any]) -> Any:
+    """An attribute whose new values go through `check`."""
+
     def change(self, value):
-        setattr(self, f"_{name}", check(value))
+        setattr(self, f"_{name}", check(value, name))
 
     return property(lambda self: getattr(self, f"_{name}"), change, doc=f"{name}; checked when it is set")
 
 
 def _fixed(name: str) -> Any:
+    """An attribute that can be read and not set."""
+
     def refuse(self, value):
         raise AttributeError(f"{name} is built into the tokenizer: load it again with {name}={value!r:.80}")
 
@@ -79,9 +84,11 @@ class AlbertTokenizer(TokenLookup):
     pad_token_type_id = 0
 
     # settings that may change between calls are checked when they do; the others are built into the encoder
-    padding_side = _checked("padding_side", lambda value: check_side(value, "padding_side"))
-    truncation_side = _checked("truncation_side", lambda value: check_side(value, "truncation_side"))
-    model_max_length = _checked("model_max_length", lambda value: _max_length(value))
+    padding_side = _checked("padding_side", lambda value, name: check_side(value, name))
+    truncation_side = _checked("truncation_side", lambda value, name: check_side(value, name))
+    model_max_length = _checked("model_max_length", lambda value, name: _max_length(value))
+    clean_up_tokenization_spaces = _checked("clean_up_tokenization_spaces", lambda value, name: _flag(value, name))
+    split_special_tokens = _checked("split_special_tokens", lambda value, name: _flag(value, name))
     do_lower_case, remove_space = _fixed("do_lower_case"), _fixed("remove_space")
     keep_accents, style = _fixed("keep_accents"), _fixed("style")
 
@@ -122,10 +129,9 @@ class AlbertTokenizer(TokenLookup):
             "split_special_tokens": split_special_tokens,
         }
         for name, value in flags.items():
-            if not isinstance(value, bool):
-                raise ValueError(f"{name} must be True or False; got {value!r:.80}")
+            _flag(value, name)
         if sp_model_kwargs:
-            raise ValueError(f"sp_model_kwargs {dict(sp_model_kwargs)}: sampling is not supported; ids must repeat")
+            raise ValueError(f"sp_model_kwargs {sp_model_kwargs!r:.80}: sampling is not supported; ids must repeat")
         self._style = style
         self.name_or_path = str(name_or_path)
         self._do_lower_case, self._remove_space, self._keep_accents = do_lower_case, remove_space, keep_accents
@@ -133,8 +139,8 @@ class AlbertTokenizer(TokenLookup):
         self.split_special_tokens = split_special_tokens
         self.padding_side, self.truncation_side, self.model_max_length = padding_side, truncation_side, model_max_length
         self._warned_too_long = False
-        self.vocab_file = None if vocab_file is None else os.fspath(vocab_file)
         self._spiece = None if vocab_file is None else load_spiece(vocab_file)
+        self.vocab_file = None if vocab_file is None else os.fspath(vocab_file)
 
         named = named_tokens(
             {
@@ -245,11 +251,12 @@ class AlbertTokenizer(TokenLookup):
         return self._encoder.encode(text, spans=False, split_special_tokens=self._split(split_special_tokens)).tokens
 
     def _split(self, value: bool | None) -> bool:
-        return self.split_special_tokens if value is None else value
+        return self.split_special_tokens if value is None else _flag(value, "split_special_tokens")
 
     def encode(self, text, text_pair=None, add_special_tokens: bool = True, **options):
         """input_ids of one text (str, list of tokens or list of ids) or pair; options as in calling the tokenizer."""
         pair = (text, text_pair)
+        _check_options(options)
         return self._encode_rows([pair], False, add_special_tokens=add_special_tokens, **options)["input_ids"]
 
     def __call__(self, text, text_pair=None, add_special_tokens: bool = True, **options) -> BatchEncoding:
@@ -266,13 +273,11 @@ class AlbertTokenizer(TokenLookup):
         return_overflowing_tokens gives one row a window (neighbours share `stride` tokens) and overflow_to_sample_mapping,
         in the form and by the rules of transformers' fast tokenizers, in every style.
         return_offsets_mapping gives the (start, end) of each token in its text, in its word if it came in words, (0, 0)
-        for special tokens: the numbers of the `tokenizers` library wherever that makes the same pieces, but for texts that
-        begin with a control character, where it miscounts.
+        for special tokens: the numbers of the `tokenizers` library wherever that makes the same pieces, but for texts whose
+        first visible character follows a control character, where it miscounts.
         One thing differs from 4.57.6 on purpose: split_special_tokens counts in a batch too. Raises ValueError.
         """
-        unknown = sorted(set(options) - _OPTIONS)
-        if unknown:
-            raise ValueError(f"the tokenizer knows no {', '.join(unknown)}; it takes {', '.join(sorted(_OPTIONS))}")
+        _check_options(options)
         pairs, batched = text_pairs(text, text_pair, options.get("is_split_into_words", False))
         return self._encode_rows(pairs, batched, add_special_tokens=add_special_tokens, **options)
 
@@ -402,13 +407,13 @@ class AlbertTokenizer(TokenLookup):
 
     def build_inputs_with_special_tokens(self, token_ids_0: list[int], token_ids_1: list[int] | None = None):
         """[CLS] A [SEP], or [CLS] A [SEP] B [SEP], as ids."""
-        ids = [self.cls_token_id, *token_ids_0, self.sep_token_id]
-        return ids if token_ids_1 is None else [*ids, *token_ids_1, self.sep_token_id]
+        ids = [self.cls_token_id, *check_ids(token_ids_0), self.sep_token_id]
+        return ids if token_ids_1 is None else [*ids, *check_ids(token_ids_1), self.sep_token_id]
 
     def create_token_type_ids_from_sequences(self, token_ids_0: list[int], token_ids_1: list[int] | None = None):
         """0 for [CLS] A [SEP], 1 for B [SEP]."""
-        types = [0] * (len(token_ids_0) + 2)
-        return types if token_ids_1 is None else types + [1] * (len(token_ids_1) + 1)
+        types = [0] * (len(check_ids(token_ids_0)) + 2)
+        return types if token_ids_1 is None else types + [1] * (len(check_ids(token_ids_1)) + 1)
 
     def get_special_tokens_mask(
         self, token_ids_0: list[int], token_ids_1: list[int] | None = None, already_has_special_tokens: bool = False
@@ -419,8 +424,8 @@ class AlbertTokenizer(TokenLookup):
                 raise ValueError("ids that already have their special tokens are one sequence; leave token_ids_1 out")
             special = frozenset(self._vocab.special_ids)
             return [int(index in special) for index in check_ids(token_ids_0)]
-        mask = [1, *[0] * len(token_ids_0), 1]
-        return mask if token_ids_1 is None else [*mask, *[0] * len(token_ids_1), 1]
+        mask = [1, *[0] * len(check_ids(token_ids_0)), 1]
+        return mask if token_ids_1 is None else [*mask, *[0] * len(check_ids(token_ids_1)), 1]
 
     def pad(
         self,
@@ -432,21 +437,27 @@ class AlbertTokenizer(TokenLookup):
         return_attention_mask: bool | None = None,
         return_tensors: str | None = None,
     ) -> BatchEncoding:
-        """Pad what the tokenizer returned: one encoding, a dict of lists, or a list of encodings. ValueError if ragged
-        in anything but input_ids. Source: PreTrainedTokenizerBase.pad of transformers 4.57.6.
+        """Pad what the tokenizer returned: one encoding, a dict of lists, or a list of encodings; arrays will do for lists.
+
+        ValueError if ragged in anything but input_ids. Source: PreTrainedTokenizerBase.pad of transformers 4.57.6.
         """
         as_arrays = check_return_tensors(return_tensors)
-        if isinstance(encoded_inputs, (list, tuple)) and encoded_inputs and isinstance(encoded_inputs[0], Mapping):
+        if isinstance(encoded_inputs, (list, tuple)) and encoded_inputs:
+            if not all(isinstance(item, Mapping) for item in encoded_inputs):
+                raise ValueError("pad takes an encoding with input_ids, or a list of them")
             names = encoded_inputs[0].keys()
             if any(item.keys() != names for item in encoded_inputs):
                 raise ValueError("the encodings to pad have different keys; encode them with the same options")
             encoded_inputs = {name: [item[name] for item in encoded_inputs] for name in names}
         if not isinstance(encoded_inputs, Mapping) or "input_ids" not in encoded_inputs:
             raise ValueError("pad takes an encoding with input_ids, or a list of them")
-        data = {k: v.tolist() if hasattr(v, "tolist") else v for k, v in encoded_inputs.items()}
+        data = {name: _plain(value) for name, value in encoded_inputs.items()}
+        if isinstance(data["input_ids"], list) and not data["input_ids"]:
+            return BatchEncoding(data)  # as transformers, whatever length was asked for
         strategies = self._strategies(padding, False, max_length, pad_to_multiple_of)
         side = self.padding_side if padding_side is None else check_side(padding_side, "padding_side")
-        fill = {"input_ids": self.pad_token_id, "token_type_ids": 0, "attention_mask": 0, "special_tokens_mask": 1}
+        fill = {"input_ids": self.pad_token_id, "token_type_ids": self.pad_token_type_id}
+        fill |= {"attention_mask": 0, "special_tokens_mask": 1}
         mask = return_attention_mask is not False
         data = pad_encoding(data, strategies, multiple=pad_to_multiple_of, side=side, fill=fill, mask=mask)
         if as_arrays:
@@ -475,12 +486,25 @@ class AlbertTokenizer(TokenLookup):
         )
         return clean_up_tokenization(text) if clean else text
 
-    def batch_decode(self, sequences, skip_special_tokens: bool = False, **options) -> list[str]:
+    def batch_decode(
+        self,
+        sequences,
+        skip_special_tokens: bool = False,
+        clean_up_tokenization_spaces: bool | None = None,
+        spaces_between_special_tokens: bool = True,
+    ) -> list[str]:
         """Texts of a list of id lists, or of a 2-D array."""
-        return [self.decode(ids, skip_special_tokens=skip_special_tokens, **options) for ids in sequences]
+        if not isinstance(sequences, Iterable) or isinstance(sequences, (str, Mapping)):
+            raise ValueError(f"batch_decode takes a list of id lists; got {type(sequences).__name__}")
+        options = skip_special_tokens, clean_up_tokenization_spaces, spaces_between_special_tokens
+        return [self.decode(ids, *options) for ids in sequences]
 
     def convert_tokens_to_string(self, tokens: list[str]) -> str:
         """Text of pieces; special tokens are written as they are, the first of a run of them after a space."""
+        if not isinstance(tokens, (list, tuple)) or not all(isinstance(token, str) for token in tokens):
+            raise ValueError(f"convert_tokens_to_string takes a list of str; got {shown(repr(tokens), 80)}")
+        for token in tokens:
+            check_text(token)
         return (
             self._encoder.decode(tokens) if self.is_fast else pieces_to_text(tokens, self._vocab, self._encoder.decode)
         )
@@ -489,7 +513,8 @@ class AlbertTokenizer(TokenLookup):
 
     def save_vocabulary(self, save_directory: str | os.PathLike, filename_prefix: str | None = None) -> tuple[str, ...]:
         """Write spiece.model, byte for byte as it was read, into an existing folder. Returns its path in a tuple."""
-        folder = Path(save_directory)
+        folder = folder_to_write(save_directory)
+        _check_prefix(filename_prefix)
         if not folder.is_dir():
             raise OSError(f"{folder} is not a folder; save_pretrained makes one")
         if self._spiece is None:
@@ -505,6 +530,7 @@ class AlbertTokenizer(TokenLookup):
         spiece.model, and tokenizer.json for style "hf_fast". Returns their paths. Raises OSError.
         """
         folder = folder_to_write(save_directory)
+        _check_prefix(filename_prefix)
         folder.mkdir(parents=True, exist_ok=True)
         prefix = f"{filename_prefix}-" if filename_prefix else ""
         contents: dict[str, dict[str, Any]] = {
@@ -541,6 +567,33 @@ def _token_list(tokens, name: str) -> list[AddedToken | str]:
 _OPTIONS = set(inspect.signature(AlbertTokenizer._encode_rows).parameters) - {
     "self", "pairs", "batched", "add_special_tokens",
 }  # fmt: skip
+
+
+def _check_options(options: Mapping[str, Any]) -> None:
+    unknown = sorted(set(options) - _OPTIONS)
+    if unknown:
+        raise ValueError(f"the tokenizer knows no {', '.join(unknown)}; it takes {', '.join(sorted(_OPTIONS))}")
+    stride = options.get("stride", 0)
+    if not isinstance(stride, Integral) or isinstance(stride, bool) or stride < 0:
+        raise ValueError(f"stride must be a whole number, 0 or more; got {stride!r:.80}")
+
+
+def _check_prefix(prefix: str | None) -> None:
+    if prefix is not None and (not isinstance(prefix, str) or any(c in prefix for c in "/\\\0")):
+        raise ValueError(f"filename_prefix is the start of a file name, not a path; got {prefix!r:.80}")
+
+
+def _flag(value, name: str) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} must be True or False; got {value!r:.80}")
+    return value
+
+
+def _plain(value):
+    """Arrays, and arrays in a list, as lists."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def _max_length(value) -> int:

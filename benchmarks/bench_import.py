@@ -7,16 +7,13 @@ benchmarks/results/import.json:  python benchmarks/bench_import.py [--rounds N]
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import statistics
 import subprocess
 import sys
 import time
-from importlib.metadata import version
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from machine import write
+
 COMMANDS = {
     "python": "pass",
     "import numpy": "import numpy",
@@ -26,25 +23,9 @@ COMMANDS = {
 }
 
 
-def machine() -> dict[str, str]:
-    """CPU, versions and commit: what a figure means nothing without."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    head = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
-    return {
-        "cpu": f"{len(names)} × {names[0]}" if names else platform.processor(),
-        "python": platform.python_version(),
-        "numpy": version("numpy"),
-        "sentencepiece": version("sentencepiece"),
-        "commit": head.stdout.strip() or "unknown",
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=20, help="processes a figure (default: %(default)s)")
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "import.json")
     args = parser.parse_args()
     seconds: dict[str, list[float]] = {name: [] for name in COMMANDS}
     for _ in range(args.rounds):
@@ -57,9 +38,7 @@ def main() -> None:
         for name, times in seconds.items()
     }
     extra = table["import albert_np"]["best_s"] - table["import numpy"]["best_s"]
-    result = {"machine": machine(), "rounds": args.rounds, "seconds": table, "albert_np_over_numpy_s": round(extra, 4)}
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+    write("import", {"rounds": args.rounds, "seconds": table, "albert_np_over_numpy_s": round(extra, 4)})
     for name, row in table.items():
         print(f"{name:42} best {row['best_s']:.3f} s   median {row['median_s']:.3f} s")
     print(f"import albert_np costs {extra:.3f} s more than import numpy (best of {args.rounds})")

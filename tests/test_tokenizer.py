@@ -127,6 +127,20 @@ def test_split_special_tokens_counts_in_a_batch_too(tok):
     assert tok(["a [MASK]"], split_special_tokens=True)["input_ids"] == [alone]
 
 
+@pytest.mark.parametrize("offsets", [False, True])
+def test_a_long_text_is_cut_as_a_short_one(tok, offsets):
+    """Long texts are worked on in chunks: no seam may show. How long they take, benchmarks/bench_tokenizer.py says."""
+    short, long = "the capital of a country, 9,000 [MASK] ", 20_000
+    once = tok(short)["input_ids"][1:-1]
+    encoding = tok(short * long, return_offsets_mapping=offsets, verbose=False)
+    assert encoding["input_ids"][1:-1] == once * long
+    if offsets:
+        spans = encoding["offset_mapping"][1:-1]
+        first = spans[: len(once)]
+        assert spans[-len(once) :] == [(a + len(short) * (long - 1), b + len(short) * (long - 1)) for a, b in first]
+
+
+@pytest.mark.slow  # compares times, which a busy machine may upset
 @pytest.mark.parametrize(
     "text", ["word " * 20_000, "x" * 100_000, " " * 100_000, "\n" * 100_000, "a\n" * 50_000, "9," * 50_000]
 )

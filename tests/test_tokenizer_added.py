@@ -1,5 +1,6 @@
 """Added tokens and settings that change: literals, each checked once against transformers 4.57.6."""
 
+import numpy as np
 import pytest
 from refusals import refusal
 
@@ -77,3 +78,61 @@ def test_settings_that_change_are_checked_and_the_others_are_refused(tok):
 def test_unknown_options_are_refused_by_name(tok):
     message = refusal(tok, "x", return_offset_mapping=True)
     assert message.startswith("the tokenizer knows no return_offset_mapping; it takes is_split_into_words, max_length")
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda tok: tok.encode("a", bogus=1), "knows no bogus"),
+        (lambda tok: tok("a", stride="x"), "stride must be"),
+        (lambda tok: tok("a", split_special_tokens="maybe"), "split_special_tokens must be True or False"),
+        (lambda tok: tok("a", padding="max_length", max_length=10**12), "would fill memory"),
+        (lambda tok: tok("a", padding="max_length", max_length=10**30), "would fill memory"),
+        (lambda tok: tok("a", padding=True, pad_to_multiple_of=10**13), "would fill memory"),
+        (lambda tok: tok.pad({"input_ids": [[1], 2]}), "input_ids"),
+        (lambda tok: tok.pad({"input_ids": None}), "must be a list of ids"),
+        (lambda tok: tok.pad({"input_ids": np.array(4)}), "must be a list of ids"),
+        (lambda tok: tok.pad({"input_ids": [1], "attention_mask": 1}), "attention_mask must be a list"),
+        (lambda tok: tok.pad([{"input_ids": [1]}, 5]), "or a list of them"),
+        (lambda tok: AlbertTokenizer(5), "path of a spiece.model; got 5"),
+        (lambda tok: AlbertTokenizer(b"x"), "path of a spiece.model"),
+        (lambda tok: AlbertTokenizer("a\0b"), "path of a spiece.model"),
+        (lambda tok: AlbertTokenizer.from_pretrained("demo", sp_model_kwargs=5), "sampling is not supported"),
+        (lambda tok: tok.convert_tokens_to_string([30000]), "a list of str"),
+        (lambda tok: tok.convert_tokens_to_string(["\udc80"]), "lone surrogate"),
+        (lambda tok: tok.batch_decode(5), "a list of id lists"),
+        (lambda tok: tok.build_inputs_with_special_tokens("5"), "token ids must be"),
+        (lambda tok: tok.get_special_tokens_mask("5"), "token ids must be"),
+        (lambda tok: tok.create_token_type_ids_from_sequences(None), "token ids must be"),
+        (lambda tok: tok.save_vocabulary(5), "path of a folder"),
+        (lambda tok: tok.save_pretrained("a\0b"), "NUL"),
+        (lambda tok: tok.save_pretrained("a", filename_prefix="../x"), "not a path"),
+        (lambda tok: tok("a").tokens("a"), "rows are counted"),
+        (lambda tok: setattr(tok, "clean_up_tokenization_spaces", "x"), "True or False"),
+    ],
+)
+def test_misuse_of_every_method_is_a_value_error(tok, call, message):
+    assert message in refusal(call, tok)
+
+
+def test_pad_takes_what_a_collator_holds(tok):
+    rows = [{"input_ids": np.array([2, 5, 3])}, {"input_ids": np.array([2, 3])}]
+    assert dict(tok.pad(rows)) == {"input_ids": [[2, 5, 3], [2, 3, 0]], "attention_mask": [[1, 1, 1], [1, 1, 0]]}
+    assert dict(tok.pad({"input_ids": []}, padding="max_length", max_length=5)) == {"input_ids": []}
+
+
+def test_the_type_of_padding_is_one_setting(tok):
+    tok.pad_token_type_id = 1
+    called = tok(["a", "the house"], padding=True)
+    padded = tok.pad({name: list(map(list, x)) for name, x in tok(["a", "the house"]).items()})
+    assert called["token_type_ids"] == padded["token_type_ids"]
+    assert called["token_type_ids"][0][-1] == 1
+
+
+def test_thousands_of_added_tokens_and_no_more(demo_dir):
+    """One of 4,000 tokens contains another, which is found without comparing all pairs."""
+    added = {1000 + i: AddedToken(f"<{i}>") for i in range(4000)} | {5000: AddedToken("x<7>x")}
+    tokenizer = AlbertTokenizer(demo_dir / "spiece.model", added_tokens_decoder=added)
+    assert tokenizer.tokenize("a <7> b x<7>x") == ["▁a", "<7>", "▁b", "x<7>x"]
+    many = {1000 + i: AddedToken(f"<{i}>") for i in range(10_001)}
+    assert "at most 10,000" in refusal(AlbertTokenizer, demo_dir / "spiece.model", added_tokens_decoder=many)

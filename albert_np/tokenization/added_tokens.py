@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+MAX_ADDED_TOKENS = 10_000  # a few are usual; each one is compared with every text
+
 # str.strip() takes these four controls for whitespace, the `tokenizers` library does not; only spans can tell
 _PYTHON_ONLY_SPACE = "\x1c\x1d\x1e\x1f"
 
@@ -69,16 +71,30 @@ class Cutter:
 
     def __init__(self, tokens: Iterable[str]):
         self.tokens = sorted(set(tokens))
-        contained = any(a != b and a in b for a in self.tokens for b in self.tokens)
-        # Where no token is part of another, the first token to match is the only one that can, and a regular expression
-        # gives the same cuts as the walk below, in C.
-        self._pattern = None if contained or not self.tokens else re.compile("|".join(map(re.escape, self.tokens)))
+        if len(self.tokens) > MAX_ADDED_TOKENS:
+            raise ValueError(f"{len(self.tokens):,} added tokens; at most {MAX_ADDED_TOKENS:,} are taken")
         self._trie: dict[str, Any] = {}
         for token in self.tokens:
             node = self._trie
             for char in token:
                 node = node.setdefault(char, {})
             node[""] = True  # a token ends here
+        # Where no token is part of another, the first token to match is the only one that can, and a regular expression
+        # gives the same cuts as the walk below, in C; but it tries one token after the other, which pays for a few only.
+        few = 0 < len(self.tokens) <= 100
+        contained = any(self._holds_another(token) for token in self.tokens)
+        self._pattern = re.compile("|".join(map(re.escape, self.tokens))) if few and not contained else None
+
+    def _holds_another(self, token: str) -> bool:
+        for start in range(len(token)):
+            node = self._trie
+            for at in range(start, len(token)):
+                if token[at] not in node:
+                    break
+                node = node[token[at]]
+                if "" in node and at + 1 - start < len(token):
+                    return True
+        return False
 
     def cut(self, text: str) -> list[tuple[int, int]]:
         """Spans (start, end) of the parts of text, none of them empty; each token found is a part of its own."""

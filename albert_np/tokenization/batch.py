@@ -102,6 +102,8 @@ class BatchEncoding(UserDict):
     def _row(self, index: int) -> Row:
         if self._rows is None:
             raise ValueError("this encoding was not made from text by a tokenizer, so it knows no tokens")
+        if not isinstance(index, int):
+            raise ValueError(f"rows are counted from 0; got {index!r:.80}")
         if not -len(self._rows) <= index < len(self._rows):
             raise ValueError(f"row {index} of an encoding that has {len(self._rows)}")
         return self._rows[index]

@@ -34,6 +34,9 @@ class Strategies:
     max_length: int | None
 
 
+MAX_PADDED = 1 << 24  # tokens a row is filled up to; a row this long is a gigabyte of Python ints
+
+
 def resolve_strategies(padding, truncation, max_length, pad_to_multiple_of, model_max_length) -> Strategies:
     """Arguments as people give them to one meaning. Source: PreTrainedTokenizerBase._get_padding_truncation_strategies.
 
@@ -62,6 +65,12 @@ def resolve_strategies(padding, truncation, max_length, pad_to_multiple_of, mode
             if limit is None:
                 logger.warning("truncation without a max_length, and the model states none: not truncating")
                 truncation = "do_not_truncate"
+    if padding != "do_not_pad":
+        for name, value in (("max_length", max_length), ("pad_to_multiple_of", pad_to_multiple_of)):
+            if value is not None and value > MAX_PADDED:
+                raise ValueError(
+                    f"padding to {name} = {value} would fill memory; at most {MAX_PADDED:,} tokens are padded to"
+                )
     both = truncation != "do_not_truncate" and padding != "do_not_pad"
     if both and pad_to_multiple_of and max_length is not None and max_length % pad_to_multiple_of:
         raise ValueError(
@@ -245,6 +254,8 @@ def pad_encoding(
     Source: PreTrainedTokenizerBase.pad of transformers 4.57.6. Raises ValueError where lists are not parallel.
     """
     ids = data["input_ids"]
+    if not isinstance(ids, (list, tuple)):
+        raise ValueError(f"input_ids to pad must be a list of ids, or a list of such lists; got {type(ids).__name__}")
     batched = bool(len(ids)) and isinstance(ids[0], (list, tuple))
     rows = [check_ids(row) for row in ids] if batched else [check_ids(ids)]
     length = padded_length(max(map(len, rows)), strategies, multiple)
@@ -255,6 +266,8 @@ def pad_encoding(
         if name not in out or (name == "attention_mask" and not mask):
             continue
         lists = out[name] if batched else [out[name]]
+        if not isinstance(lists, (list, tuple)) or not all(isinstance(x, (list, tuple)) for x in lists):
+            raise ValueError(f"{name} must be a list as input_ids is")
         if len(lists) != len(rows) or any(len(x) != len(y) for x, y in zip(lists, rows, strict=True)):
             raise ValueError(f"{name} and input_ids have different shapes; they must be parallel")
         padded = []

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from albert_np.files import explain_impostor
+from albert_np.files import explain_impostor, shown
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED = 1, 2, 3, 4, 5
 BYTE = 6
@@ -62,6 +62,8 @@ class Spiece:
 
 def load_spiece(path: str | os.PathLike) -> Spiece:
     """Read and check a vocabulary file. Raises OSError (cannot be read) or ValueError (content), each in one line."""
+    if not isinstance(path, (str, os.PathLike)) or not isinstance(os.fspath(path), str) or "\0" in os.fspath(path):
+        raise ValueError(f"vocab_file must be the path of a spiece.model; got {shown(repr(path), 80)}")
     path = Path(path)
     try:
         size = path.stat().st_size
@@ -71,7 +73,7 @@ def load_spiece(path: str | os.PathLike) -> Spiece:
             raise ValueError(f"{path} has {size:,} bytes; a SentencePiece vocabulary has at most {MAX_FILE_BYTES:,}")
         data = path.read_bytes()
     except FileNotFoundError as error:
-        raise OSError(f"there is no vocabulary file {path}") from error
+        raise OSError(f"there is no vocabulary file {shown(path, 300)}") from error
     except PermissionError as error:
         raise OSError(f"the vocabulary file {path} cannot be read: permission denied") from error
     return parse_spiece(data, str(path))
