@@ -63,7 +63,10 @@ def main() -> None:
                 f"{name:30} {'with offsets' if offsets else '':12} {whole['seconds']:6.2f} s ({tenth['seconds']:.2f} s for a "
                 f"tenth), {whole['peak_MB']:5} MB, {whole['tokens']:,} tokens"
             )
-    return write("tokenizer", {"characters": LENGTH, "vocabulary": args.model, "rows": rows})
+    from albert_np import AlbertTokenizer
+
+    pieces = AlbertTokenizer.from_pretrained(args.model).vocab_size
+    return write("tokenizer", {"characters": LENGTH, "pieces": pieces, "rows": rows})
 
 
 if __name__ == "__main__":
