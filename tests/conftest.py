@@ -8,6 +8,11 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 
+def unmeasured():
+    """This environment for a child process, without the coverage that would make its thousands of cases crawl."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
+
+
 def require(name):
     """Import a module of the `parity` extra, or skip; with ALBERT_NP_REQUIRE_PARITY=1 a missing module fails."""
     try:

@@ -10,7 +10,7 @@ import tracemalloc
 import damaged_checkpoints as damaged
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, unmeasured
 from damaged_weights import CONFIG, entries, pack, tensors
 
 from albert_np import AlbertConfig, AlbertForSequenceClassification
@@ -42,7 +42,7 @@ def refusal(folder, content, error=ValueError):
 
 def test_every_damaged_checkpoint_is_refused_plainly_or_loads(tmp_path):
     program = [sys.executable, ROOT / "tests" / "damaged_checkpoints.py", tmp_path / "model"]
-    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
+    environment = unmeasured() | {"OPENBLAS_NUM_THREADS": "1"}
     run = subprocess.run(program, env=environment, capture_output=True, text=True, timeout=300, check=False)
     lines = [json.loads(line) for line in run.stdout.splitlines()]
     assert run.returncode == 0, f"the process ended in {lines[-1]!r}: {run.stderr[-2000:]}"

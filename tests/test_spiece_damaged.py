@@ -150,8 +150,12 @@ def child(demo, cases, seed):
 
 
 def test_damaged_vocabularies_are_refused_or_work_and_never_crash(demo_dir):
+    from conftest import unmeasured  # here, because this file is the program of the child too
+
     arguments = [sys.executable, __file__, str(demo_dir / "spiece.model"), str(CASES), "1"]
-    done = subprocess.run(arguments, capture_output=True, text=True, timeout=CASES * SECONDS_EACH, check=False)
+    done = subprocess.run(
+        arguments, env=unmeasured(), capture_output=True, text=True, timeout=CASES * SECONDS_EACH, check=False
+    )
     last = done.stdout.splitlines()[-1] if done.stdout else "nothing"
     assert done.returncode == 0, f"ended with {done.returncode} at {last}: {done.stderr[-2000:]}"
     refused, loaded = map(int, last.removeprefix("outcomes ").split())

@@ -15,7 +15,7 @@ from albert_np import AlbertTokenizer
 from albert_np.tokenization.alignment import Preprocessing, preprocess, preprocess_aligned
 
 tokenizers = pytest.importorskip("tokenizers", reason='the extra "fast" is not installed')
-MANY = settings(max_examples=400, deadline=None, derandomize=True)
+MANY = settings(max_examples=200, deadline=None, derandomize=True)
 
 
 @pytest.fixture(scope="module")
