@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from mpmath import mpf
-from tolerances import FLOAT_DTYPES, LIBM, assert_close, gamma
+from tolerances import FLOAT_DTYPES, LAYER_NORM_EPS, LIBM, assert_close, gamma
 
 from albert_np import ops
 
@@ -97,7 +97,7 @@ def test_layer_norm(shape, dtype, eps):
 def test_layer_norm_literals():
     one, zero = np.ones(2), np.zeros(2)
     x = np.array([[-1.0, 1.0]])  # biased variance 1, unbiased 2
-    assert_close("biased", ops.layer_norm(x, one, zero, 1e-12), x, limit=1e-12)
+    assert_close("biased", ops.layer_norm(x, one, zero, 1e-12), x, limit=LAYER_NORM_EPS)
     x = np.array([[-1e-6, 1e-6]])  # variance 1e-12 = ε: 1/√2, where ε outside the root would give 1
     assert_close("ε inside", ops.layer_norm(x, one, zero, 1e-12), x * 1e6 / math.sqrt(2), limit=gamma(8, np.float64))
     x = np.array([[-1e-3, 1e-3]])  # variance 1e-6 beside 1e-5: 1/√11

@@ -23,6 +23,12 @@ PARITY_FLOAT64 = 1e-10
 # γₙ with n = 4096, which is 4.5e-13 (math.fsum against a dot product, one sequence against a padded batch).
 REORDERED_FLOAT64 = 1e-12
 
+# The deviation of 24,000 drawn values (2,000 pieces by 12): its standard error is 1/√(2n) = 0.46 %, four of which are this.
+SAMPLE_DEVIATION = 0.02
+
+# (x − mean)/√(variance + ε) with ε = 1e-12 in place of 0: 1/√(1 + 1e-12) is 5e-13 short of 1, so twice that.
+LAYER_NORM_EPS = 1e-12
+
 # float32 against float64 truth, inputs rounded to float32 first: at most FLOAT32_FACTOR times the error of plain NumPy in
 # float32 (another order of summation, or one rounding more or fewer), plus the floor: results are off by u each when
 # stored, and plain NumPy may hit the truth by luck.
