@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from typing import Any
 
 import numpy as np
@@ -26,14 +27,34 @@ def resolve_backend(name: str, dtype: np.dtype) -> str:
     """The backend that a name means for a dtype. "auto" chooses among those that run here and is never cuda."""
     if name not in BACKENDS:
         raise ValueError(f"backend must be one of {', '.join(BACKENDS)}; got {name!r}")
-    if name in ("numba", "cuda"):
-        raise ValueError(f"backend {name!r} is not in this version of albert_np, which has 'numpy'")
-    return "numpy"
+    if name == "cuda":
+        raise ValueError("backend 'cuda' is not in this version of albert_np, which has 'numpy' and 'numba'")
+    if name == "numba":
+        if dtype != np.float32:
+            raise ValueError(f"backend 'numba' computes in float32; got {dtype}: choose backend='numpy', or dtype='float32'")
+        missing = _numba_is_missing()
+        if missing:
+            raise ValueError(f"backend 'numba' needs numba: {missing}; pip install numba, or choose backend='numpy'")
+    if name == "auto":
+        return "numba" if dtype == np.float32 and not _numba_is_missing() else "numpy"
+    return name
+
+
+def _numba_is_missing() -> str:
+    """Why the numba backend cannot run, or nothing. Looked up, not imported: a warm start needs llvmlite alone."""
+    for module in ("numba", "llvmlite"):
+        if importlib.util.find_spec(module) is None:
+            return f"no module named {module}"
+    return ""
 
 
 def ops_table(backend: str) -> Ops:
-    """The functions of ops.py, as that backend computes them."""
-    return {"numpy": ops}[backend]
+    """The functions that models call of ops.py, as that backend computes them; for one model."""
+    if backend == "numba":
+        from albert_np.cpu_ops import CpuOps
+
+        return CpuOps()
+    return ops
 
 
 def available() -> dict[str, str]:

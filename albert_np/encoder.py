@@ -80,18 +80,17 @@ def attention(
     key = run.record(f"{at}.key", ops.linear(x, w.key.weight, w.key.bias))
     value = run.record(f"{at}.value", ops.linear(x, w.value.weight, w.value.bias))
 
-    query, key, value = (ops.split_heads(y, N) for y in (query, key, value))  # (B,T,H) -> (B,N,T,D)
     table = w.distance_embedding.weight if position_type != "absolute" else None
-    scores = ops.attention_scores(query, key, table, attending.positions, position_type)
+    head_mask = None if attending.head_mask is None else attending.head_mask[application]
+    context, scores, probs = ops.attention(
+        query, key, value, attending.allowed, N,
+        mask_mode=attending.mask_mode, head_mask=head_mask,
+        position_type=position_type, distance_table=table, positions=attending.positions,
+        dropout_probability=config.attention_probs_dropout_prob, rng=run.rng,
+    )  # fmt: skip
     run.record(f"{at}.scores", scores)
-    probs = ops.masked_softmax(scores, attending.allowed, attending.mask_mode)
-    probs = ops.dropout(
-        probs, config.attention_probs_dropout_prob, run.rng
-    )  # each query loses sight of some keys, in some heads
-    if attending.head_mask is not None:
-        probs = probs * attending.head_mask[application][:, None, None]
     run.record(f"{at}.probs", probs)
-    context = run.record(f"{at}.context", ops.merge_heads(ops.attention_context(probs, value)))  # (B,T,H)
+    run.record(f"{at}.context", context)
 
     y = run.record(f"{at}.dense", ops.linear(context, w.dense.weight, w.dense.bias))
     y = ops.dropout(y, config.hidden_dropout_prob, run.rng)

@@ -117,6 +117,34 @@ def attention_context(probs: Array, value: Array) -> Array:  # (B,N,T,T), (B,N,T
     return probs @ value
 
 
+def attention(
+    query: Array,
+    key: Array,
+    value: Array,
+    allowed: Array,
+    num_heads: int,
+    *,
+    mask_mode: MaskMode = "uniform",
+    head_mask: Array | None = None,
+    position_type: str = "absolute",
+    distance_table: Array | None = None,
+    positions: Array | None = None,
+    dropout_probability: float | None = None,
+    rng: np.random.Generator | None = None,
+) -> tuple[Array, Array, Array]:  # 3 × (B,T,H), (B,1,1|T,T) bool, (N,) -> (B,T,H), 2 × (B,N,T,T)
+    """concat(softmax(qₙ·kₙᵀ/√D + mask)·vₙ) (Vaswani et al. 2017, section 3.2); also the scores, unmasked, and the probs.
+
+    With a generator, dropout makes each query lose sight of some keys, in some heads. head_mask: one factor a head.
+    """
+    q, k, v = (split_heads(x, num_heads) for x in (query, key, value))  # (B,T,H) -> (B,N,T,D)
+    scores = attention_scores(q, k, distance_table, positions, position_type)
+    probs = masked_softmax(scores, allowed, mask_mode)
+    probs = dropout(probs, dropout_probability, rng)
+    if head_mask is not None:
+        probs = probs * head_mask[:, None, None]
+    return merge_heads(attention_context(probs, v)), scores, probs
+
+
 # --- activations ------------------------------------------------------------------------------------------------------
 
 

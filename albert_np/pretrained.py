@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -230,7 +231,11 @@ class AlbertPreTrainedModel:
         batch = inputs.prepare(config, self.dtype, **given, head_mask=head_mask, head_mask_mode=head_mask_mode)
         checked = self._checked(batch, choices, **head_inputs)
         run = Run(self._ops, config, np.random.default_rng(seed) if training else None, {} if trace else None)
+        if skip_padding:
+            self._check_real_tokens(batch)
         encode = self._encode_real_tokens if skip_padding else self._encode
+        if self.backend == "numba" and not (trace or training):
+            encode = partial(self._encode_fused, skip_padding=skip_padding)
         try:
             encoded = encode(run, batch, mask_mode, output_attentions, output_hidden_states)
             out = self._head(run, encoded, **checked)
@@ -271,11 +276,8 @@ class AlbertPreTrainedModel:
             x, pooled, hidden_states if keep_hidden_states else None, attentions if keep_attentions else None, None
         )
 
-    def _encode_real_tokens(
-        self, run: Run, batch: Inputs, mask_mode: Any, keep_attentions: bool, keep_hidden_states: bool
-    ) -> Encoded:
-        """One sequence after the other without its padding, put back between zeros. Real tokens keep their positions."""
-        B, T = batch.shape
+    def _check_real_tokens(self, batch: Inputs) -> None:
+        """What skip_padding asks of a mask."""
         if batch.mask.ndim != 2:
             raise ValueError("skip_padding=True takes a (B, T) attention_mask: one of pairs leaves no token out")
         if not batch.mask.any(axis=1).all():
@@ -286,6 +288,12 @@ class AlbertPreTrainedModel:
             raise ValueError(
                 f"the pooler reads column 0, which skip_padding=True would skip in sequence {first}: pad on the right"
             )
+
+    def _encode_real_tokens(
+        self, run: Run, batch: Inputs, mask_mode: Any, keep_attentions: bool, keep_hidden_states: bool
+    ) -> Encoded:
+        """One sequence after the other without its padding, put back between zeros. Real tokens keep their positions."""
+        B, T = batch.shape
         rows = []
         for b in range(B):
             columns = np.flatnonzero(batch.mask[b])
@@ -313,6 +321,20 @@ class AlbertPreTrainedModel:
             )
         pooled = np.concatenate([e.pooled for _, e in rows]) if "pooler" in self.parts else None
         return Encoded(scattered([e.hidden for _, e in rows]), pooled, hidden_states, None, batch.mask)
+
+    def _encode_fused(
+        self, run: Run, batch: Inputs, mask_mode: Any, keep_attentions: bool, keep_hidden_states: bool, skip_padding: bool
+    ) -> Encoded:  # fmt: skip
+        """The CPU engine: the same maths, whole layers at a time, with padding or without."""
+        from albert_np import cpu_engine
+
+        states = cpu_engine.encode(
+            run.ops, self._weights, self.config, batch, mask_mode=mask_mode, skip_padding=skip_padding,
+            keep_hidden_states=keep_hidden_states, keep_attentions=keep_attentions,
+        )  # fmt: skip
+        pooled = heads.pooler(run, self._weights.pooler, states.hidden) if "pooler" in self.parts else None
+        real = batch.mask if skip_padding else None
+        return Encoded(states.hidden, pooled, states.hidden_states, states.attentions, real)
 
     def _head(self, run: Run, encoded: Encoded, *args: Any, **head_inputs: Any) -> ModelOutput:
         raise NotImplementedError

@@ -1,0 +1,180 @@
+"""The table of ops of backend "numba": the functions that models call of ops.py, on the kernels of kernels/cpu, in float32.
+
+Each is a program of a step or two. A plain forward does not come this way but through cpu_engine.py, which writes a whole
+layer down before it runs; traces, dropout and heads do. Both use the same kernels and give the same bits.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from typing import Any
+
+import numpy as np
+
+from albert_np import ops
+from albert_np.kernels.cpu import operands
+from albert_np.kernels.cpu.arena import Arena
+from albert_np.kernels.cpu.layout import MASK_MODES, ROWS_A_TILE
+from albert_np.kernels.cpu.names import ACTIVATION_CODES
+from albert_np.kernels.cpu.operands import Distances, Packed, Sequences, add_gemm
+from albert_np.kernels.cpu.program import Program
+from albert_np.kernels.cpu.threads import get_num_threads
+from albert_np.ops import Array, MaskMode
+
+
+def whole_rows(x: Array) -> Array:  # (..., K) -> (R,K), contiguous
+    return np.ascontiguousarray(x, np.float32).reshape(-1, x.shape[-1])
+
+
+def tiles_of(rows: int) -> int:
+    return -(-rows // ROWS_A_TILE)
+
+
+class CpuOps:
+    """A table for one model: it keeps the model's weights in the GEMM's panels, packed when first used."""
+
+    embedding = staticmethod(ops.embedding)
+    dropout = staticmethod(ops.dropout)
+
+    def __init__(self) -> None:
+        self.arena = Arena()
+        self._lock = threading.Lock()
+        self._packed: dict[tuple[int, ...], tuple[Packed, Array | None, tuple[Array, ...]]] = {}
+
+    def packed(self, weights: tuple[Array, ...], biases: tuple[Array, ...] = ()) -> tuple[Packed, Array | None]:
+        """The panels of (out, in) weights, side by side, and their padded bias. Packed weights become read-only:
+        a change in place would not be seen."""
+        key = tuple(id(x) for x in (*weights, *biases))
+        if key not in self._packed:
+            with self._lock:
+                if key not in self._packed:
+                    whole = weights[0] if len(weights) == 1 else np.concatenate(weights)
+                    bias = operands.padded_vector(np.concatenate(biases)) if biases else None
+                    for x in (*weights, *biases):
+                        x.flags.writeable = False
+                    # the arrays stay here, so that no other array can come by their id
+                    self._packed[key] = operands.pack(whole.T), bias, (*weights, *biases)
+        packed, bias, _ = self._packed[key]
+        return packed, bias
+
+    def linear(self, x: Array, weight: Array, bias: Array) -> Array:  # (..., in), (out, in), (out,) -> (..., out)
+        packed, padded_bias = self.packed((weight,), (bias,))
+        rows = whole_rows(x)
+        out = operands.aligned(len(rows) * packed.columns).reshape(len(rows), packed.columns)
+        program = Program()
+        add_gemm(program, rows, packed, out, len(rows), bias=padded_bias)
+        program.run()
+        out = out if packed.columns == packed.N else np.ascontiguousarray(out[:, : packed.N])
+        return out.reshape(*x.shape[:-1], packed.N)
+
+    def layer_norm(self, x: Array, weight: Array, bias: Array, eps: float) -> Array:  # (..., H), (H,), (H,) -> (..., H)
+        rows = whole_rows(x)
+        out = np.empty_like(rows)
+        program = Program()
+        add_layer_norm(program, rows, weight, bias, eps, out, len(rows))
+        program.run()
+        return out.reshape(x.shape)
+
+    def activation(self, x: Array, name: str) -> Array:  # (...,) -> (...,)
+        rows = whole_rows(x)
+        out = np.empty_like(rows)
+        program = Program()
+        program.add(
+            "activate", tiles_of(len(rows)), x=rows, x_row=rows.shape[1], out=out, out_row=rows.shape[1],
+            rows=len(rows), columns=rows.shape[1], which=ACTIVATION_CODES[name],
+        )  # fmt: skip
+        program.run()
+        return out.reshape(x.shape)
+
+    def tanh(self, x: Array) -> Array:  # (...,) -> (...,)
+        return self.activation(x, "tanh")
+
+    def attention(
+        self,
+        query: Array,
+        key: Array,
+        value: Array,
+        allowed: Array,
+        num_heads: int,
+        *,
+        mask_mode: MaskMode = "uniform",
+        head_mask: Array | None = None,
+        position_type: str = "absolute",
+        distance_table: Array | None = None,
+        positions: Array | None = None,
+        dropout_probability: float | None = None,
+        rng: np.random.Generator | None = None,
+    ) -> tuple[Array, Array, Array]:  # 3 × (B,T,H), (B,1,1|T,T) bool, (N,) -> (B,T,H), 2 × (B,N,T,T)
+        """As ops.attention: context, scores without the mask, and probs."""
+        B, T, H = query.shape
+        q, k, v = (whole_rows(x) for x in (query, key, value))
+        context = np.empty_like(q)
+        scores, probs = (np.zeros((B, num_heads, T, T), np.float32) for _ in range(2))
+        factors = None
+        if rng is not None and dropout_probability:
+            factors = ops.dropout(np.ones_like(probs), dropout_probability, rng)
+        masked = operands.sequences(allowed[:, 0, 0] if allowed.shape[2] == 1 else allowed[:, 0])
+        every = operands.sequences(np.ones((B, T), bool))
+        shared = {
+            "D": H // num_heads,
+            "distances": self.distances(distance_table, position_type),
+            "columns": None if positions is None else np.tile(np.ascontiguousarray(positions, np.int64), B),
+        }
+        program = Program()
+        with self.arena.buffers() as buffers:
+            add_attention(program, buffers, (q, k, v), np.empty_like(q), every, num_heads, T, scores=scores, **shared)
+            add_attention(
+                program, buffers, (q, k, v), context, masked, num_heads, T, mask_mode=mask_mode, head_mask=head_mask,
+                dropout=factors, probs=probs, **shared,
+            )  # fmt: skip
+            program.run()
+        return context.reshape(B, T, H), scores, probs
+
+    def distances(self, table: Array | None, position_type: str) -> Distances | None:
+        if position_type == "absolute":
+            return None
+        assert table is not None
+        return Distances(self.packed((table,))[0], position_type == "relative_key_query")
+
+
+def add_layer_norm(
+    program: Program, x: Array, weight: Array, bias: Array, eps: float, out: Array, rows: int, places: Array | None = None
+) -> None:  # (R,H), (H,), (H,) -> (R,H)
+    program.add(
+        "layer_norm", tiles_of(rows), x=x, x_row=x.strides[0] // 4, weight=weight, bias=bias,
+        out=out, out_row=out.strides[0] // 4, places=places, rows=rows, H=len(weight), eps=float(eps),
+    )  # fmt: skip
+
+
+def add_attention(
+    program: Program,
+    buffers: Any,
+    qkv: tuple[Array, Array, Array],
+    context: Array,
+    who: Sequences,
+    N: int,
+    T: int,
+    *,
+    D: int,
+    mask_mode: str = "uniform",
+    head_mask: Array | None = None,
+    dropout: Array | None = None,
+    scores: Array | None = None,
+    probs: Array | None = None,
+    distances: Distances | None = None,
+    columns: Array | None = None,
+) -> None:  # 3 × (R,H) of one row stride -> (R,H)
+    """Attention of every sequence and head as one step. columns (R,): other places than `who` has, for relative positions."""
+    q, k, v = qkv
+    relative = {} if distances is None else distances.operands(T)
+    threads = get_num_threads()
+    tasks = operands.attention_tasks(who.lengths, N, threads)
+    size = operands.attention_scratch(who.most_keys, D, relative.get("width", 0))
+    program.add(
+        "attention", len(tasks), q=q, k=k, v=v, row=q.strides[0] // 4, context=context, context_row=context.strides[0] // 4,
+        tasks=tasks, starts=who.starts, keys=who.keys, key_starts=who.key_starts, blanks=who.blanks, pairs=who.pairs,
+        N=N, T=T, D=D, scale=1 / math.sqrt(D), mode=MASK_MODES[mask_mode], head_mask=head_mask, dropout=dropout,
+        scores_out=scores, probs_out=probs, columns=who.columns if columns is None else columns,
+        scratch=buffers.numbers("scratch", size * threads), scratch_size=size, **relative,
+    )  # fmt: skip

@@ -1,0 +1,180 @@
+"""What bench_cpu.py measured, as a table and as a plot:  python benchmarks/cpu_report.py   makes both again from the JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from machine import RESULTS
+
+COLORS = {  # Okabe and Ito's, told apart by everybody; ours alone is strong
+    "albert_np": "#D55E00", "albert_np_padded": "#F2B58A", "pytorch": "#0072B2", "torch_compile": "#56B4E9",
+    "onnxruntime": "#009E73", "onnxruntime_fused": "#8FD3BC", "openvino": "#7F6BB0",
+}  # fmt: skip
+OTHER = "#999999"
+
+
+def ours(result: dict[str, Any], row: dict[str, Any]) -> str | None:
+    """Our engine in this row: the first of ours, which computes real tokens only."""
+    return next((name for name in row["engines"] if result["engines"][name]["ours"]), None)
+
+
+def fastest_peer(result: dict[str, Any], row: dict[str, Any]) -> str | None:
+    peers = [name for name in row["engines"] if not result["engines"][name]["ours"]]
+    return min(peers, key=lambda name: row["engines"][name]["best_ms"], default=None)
+
+
+def peak(result: dict[str, Any], row: dict[str, Any]) -> float:
+    return result["threads"][str(row["threads"])]["fma_gflops"]
+
+
+def shown_shape(row: dict[str, Any]) -> str:
+    return "ragged" if row["shape"] == "ragged" else row["shape"].replace("x", "×")
+
+
+def markdown(machine: dict[str, str], result: dict[str, Any]) -> str:
+    names = list(result["engines"])
+    versions = ", ".join(
+        f"{key} {machine[key]}"
+        for key in ("python", "numpy", "numba", "torch", "transformers", "onnxruntime", "openvino")
+        if key in machine
+    )
+    lines = [
+        "# ALBERT-base forward on the CPU, float32",
+        "",
+        "Milliseconds a call, best of all rounds; made by `python benchmarks/bench_cpu.py`. "
+        "*ours ÷ x* is a ratio of times: below 1, albert_np is faster. The share of the peak counts the multiplications "
+        "and additions of the matrix products that real tokens need, against fused multiply-adds in registers in the same run.",
+        "",
+        f"{machine['cpu']} ({machine['cpu_flags']}); {versions}; commit {machine['commit']}; {result['rounds']} rounds.",
+        "",
+    ]
+    for threads, facts in result["threads"].items():
+        rows = [row for row in result["rows"] if str(row["threads"]) == threads]
+        lines += [
+            f"## {threads} thread{'s' if threads != '1' else ''}: peak {facts['fma_gflops']:.0f} Gflop/s "
+            f"(median {facts['fma_gflops_median']:.0f}), copy {facts['copy_gb_per_s']:.0f} GB/s",
+            "",
+            "| batch | " + " | ".join(result["engines"][name]["label"] for name in names)
+            + " | ours ÷ fastest peer | ours ÷ PyTorch | peak, ours | peak, best peer |",
+            "|---|" + "---:|" * (len(names) + 4),
+        ]  # fmt: skip
+        lines += [table_row(result, row, names) for row in rows]
+        lines.append("")
+    lines += remarks(result)
+    return "\n".join(lines) + "\n"
+
+
+def table_row(result: dict[str, Any], row: dict[str, Any], names: list[str]) -> str:
+    engines, best, mine = row["engines"], fastest_peer(result, row), ours(result, row)
+
+    def ratio(other: str | None) -> str:
+        if mine is None or other not in engines:
+            return "–"
+        return f"{engines[mine]['best_ms'] / engines[other]['best_ms']:.2f}"
+
+    def share(name: str | None) -> str:
+        return "–" if name is None else f"{100 * engines[name]['gflops'] / peak(result, row):.0f} %"
+
+    def milliseconds(name: str) -> str:
+        if name not in engines:
+            return "–"
+        text = f"{engines[name]['best_ms']:.1f}"
+        return f"**{text}**" if name in (best, mine) else text
+
+    cells = [shown_shape(row), *map(milliseconds, names), ratio(best), ratio("pytorch"), share(mine), share(best)]
+    return "| " + " | ".join(cells) + " |"
+
+
+def remarks(result: dict[str, Any]) -> list[str]:
+    lines = []
+    ragged = next((row for row in result["rows"] if row["shape"] == "ragged"), None)
+    if ragged:
+        B, T, real = ragged["sequences"], ragged["width"], ragged["real_tokens"]
+        lines += [
+            f"- ragged: {B} sequences padded to {B}×{T}, of which {real} tokens are real ({100 * real / (B * T):.0f} %). "
+            "albert_np runs it with `skip_padding=True`; the others get the padded batch and its mask, as does "
+            "*albert_np, padded*. The share of the peak counts real tokens for everybody."
+        ]
+    first = next(iter(result["threads"].values()))
+    lines += [f"- {result['engines'][name]['label']}: {note}." for name, note in first["settings"].items()]
+    for name, reason in result.get("not_installed", {}).items():
+        lines.append(f"- {name} left out: {reason}.")
+    for threads, facts in result["threads"].items():
+        lines += [f"- {name}, {threads} threads, left out: {why}." for name, why in facts["left_out"].items()]
+    errors = [engine["error"] for row in result["rows"] for engine in row["engines"].values()]
+    idle = [share for facts in result["threads"].values() for share in facts["idle_cpu_percent"].values()]
+    if errors and idle:
+        lines += [
+            f"- Every result is within a relative RMS error of {max(errors):.1g} of the float64 reference. "
+            f"Between its turns no engine took more than {max(idle):.1f} % of a core."
+        ]
+    return lines
+
+
+def plot(result: dict[str, Any], path: Path) -> None:
+    """A row of panels for each number of threads: time relative to the fastest peer, and share of the peak."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    names = [name for name in result["engines"] if any(name in row["engines"] for row in result["rows"])]
+    counts = list(result["threads"])
+    figure, panels = plt.subplots(
+        len(counts), 2, figsize=(15, 4.6 * len(counts) + 0.8), squeeze=False, layout="constrained"
+    )
+    for threads, (left, right) in zip(counts, panels, strict=True):
+        rows = [row for row in result["rows"] if str(row["threads"]) == threads]
+        ticks = [f"{shown_shape(row)}\n{row['real_tokens']} tokens" for row in rows]
+        relative, shares = [], []
+        for row in rows:
+            best = fastest_peer(result, row)
+            base = row["engines"][best]["best_ms"] if best else None
+            relative.append({n: e["best_ms"] / base if base else None for n, e in row["engines"].items()})
+            shares.append({n: 100 * e["gflops"] / peak(result, row) for n, e in row["engines"].items()})
+        word = "thread" if threads == "1" else "threads"
+        bars(left, result, names, relative, ticks, "{:.2f}")
+        left.axhline(1, color="black", linewidth=1)
+        left.set_ylabel("time ÷ fastest peer")
+        left.set_ylim(0, 2.6)
+        left.set_title(f"{threads} {word}: time relative to the fastest peer (lower is faster)")
+        bars(right, result, names, shares, ticks, "{:.0f}")
+        right.set_ylabel("% of FMA peak")
+        right.set_ylim(0, 105)
+        right.set_title(f"{threads} {word}: share of {result['threads'][threads]['fma_gflops']:.0f} Gflop/s, real tokens")
+    handles, labels = panels[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(names), frameon=False, fontsize=11)
+    figure.suptitle("ALBERT-base forward, float32, best call of all rounds", fontsize=14)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def bars(axes: Any, result: dict[str, Any], names: list[str], values: list[dict], ticks: list[str], form: str) -> None:
+    """Groups of bars, one group a shape; a bar that leaves the panel is cut, and its number stands at the edge."""
+    width = 0.86 / len(names)
+    for k, name in enumerate(names):
+        places = [group + (k - (len(names) - 1) / 2) * width for group in range(len(values))]
+        drawn = [(x, value[name]) for x, value in zip(places, values, strict=True) if value.get(name) is not None]
+        label = result["engines"][name]["label"]
+        axes.bar([x for x, _ in drawn], [y for _, y in drawn], width, label=label, color=COLORS.get(name, OTHER))
+        for x, y in drawn:
+            axes.annotate(
+                form.format(y), (x, min(y, 2.2) if form == "{:.2f}" else y), xytext=(0, 2), textcoords="offset points",
+                ha="center", va="bottom", rotation=90, fontsize=7.5, color="black",
+            )  # fmt: skip
+    axes.set_xticks(range(len(ticks)), ticks)
+    axes.grid(axis="y", color="0.9")
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def main() -> None:
+    result = json.loads((RESULTS / "cpu_forward.json").read_text())
+    (RESULTS / "cpu_forward.md").write_text(markdown(result.pop("machine"), result))
+    plot(result, RESULTS / "cpu_forward.png")
+
+
+if __name__ == "__main__":
+    main()

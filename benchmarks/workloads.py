@@ -1,0 +1,118 @@
+"""What the benchmarks of whole forwards compute: ALBERT-base checkpoints from a seed, batches by name, and their cost.
+
+Checkpoints are made once and kept in a folder of the user's cache, never in the repository.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from machine import ROOT, installed
+
+from albert_np import AlbertConfig, AlbertForMaskedLM, AlbertModel
+
+CONFIG = AlbertConfig(
+    vocab_size=30000, embedding_size=128, hidden_size=768, num_hidden_layers=12, num_attention_heads=12,
+    intermediate_size=3072, hidden_act="gelu_new", max_position_embeddings=512,
+)  # fmt: skip
+RAGGED = "ragged"
+SHAPES = ("1x8", "1x32", "1x128", "1x512", "8x128", RAGGED)
+SEQUENCES, MEDIAN, SPREAD, SHORTEST, LONGEST = 32, 30, 0.8, 3, 256  # of the ragged batch
+
+
+def cache_folder() -> Path:
+    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(root) / "albert_np_benchmarks"
+
+
+def ragged_lengths(seed: int = 0) -> np.ndarray:  # -> (B,)
+    """Log-normal, as lengths of real sentences are: most are short, and a few decide the width of the batch."""
+    z = np.random.default_rng(seed).standard_normal(SEQUENCES)
+    return np.clip(np.rint(MEDIAN * np.exp(SPREAD * z)), SHORTEST, LONGEST).astype(int)
+
+
+def shape_name(text: str) -> str:
+    if text != RAGGED and not re.fullmatch(r"[1-9]\d*x[1-9]\d*", text):
+        raise ValueError(f"a shape is BxT, such as 8x128, or {RAGGED!r}; got {text!r}")
+    return text
+
+
+def batch(shape: str) -> tuple[np.ndarray, np.ndarray]:  # -> (B,T), (B,T)
+    """ids and attention mask, int64 as tokenizers give them; padding on the right."""
+    lengths = ragged_lengths() if shape == RAGGED else np.full(int(shape.split("x")[0]), int(shape.split("x")[1]))
+    T = int(lengths.max())
+    mask = (np.arange(T) < lengths[:, None]).astype(np.int64)
+    ids = np.random.default_rng(T).integers(5, CONFIG.vocab_size, mask.shape) * mask
+    return ids, mask
+
+
+def useful_flops(mask: np.ndarray) -> float:  # (B,T) ->
+    """Multiplications and additions of the matrix products that real tokens need; padding counts as nothing.
+
+    Softmax, GELU and LayerNorm are left out, so 100 % of a peak counted in these is out of anybody's reach.
+    """
+    E, H, inner, L = CONFIG.embedding_size, CONFIG.hidden_size, CONFIG.intermediate_size, CONFIG.num_hidden_layers
+    tokens = mask.sum(axis=1).astype(float)
+    a_token = E * H + L * (4 * H * H + 2 * H * inner)
+    pairs = L * 2 * H  # scores and context
+    return float(2 * (a_token * tokens.sum() + pairs * (tokens**2).sum()))
+
+
+def made_once(name: str, make: Callable[[Path], None]) -> Path:
+    """A folder of the cache that `make` fills; it appears whole or not at all."""
+    folder = cache_folder() / name
+    if not folder.exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+            make(Path(temporary) / "new")
+            (Path(temporary) / "new").rename(folder)
+    return folder
+
+
+def trained_tensors(parts: tuple[str, ...], seed: int) -> dict[str, np.ndarray]:
+    """The statistics of trained weights: nothing zero or one, so an engine that drops a bias is found out."""
+    sys.path.insert(0, str(ROOT / "tests"))
+    from golden_models import trained_like
+
+    return trained_like(CONFIG, parts, seed)
+
+
+def encoder_checkpoint(seed: int = 0) -> Path:
+    """ALBERT-base without pooler and heads."""
+
+    def make(folder: Path) -> None:
+        AlbertModel(CONFIG, add_pooling_layer=False, tensors=trained_tensors((), seed)).save_pretrained(folder)
+
+    return made_once(f"encoder-{seed}", make)
+
+
+def masked_lm_checkpoint(seed: int = 0) -> Path:
+    """ALBERT-base with its masked-language-model head and the demo's tokenizer, which has fewer pieces than the model."""
+
+    def make(folder: Path) -> None:
+        AlbertForMaskedLM(CONFIG, tensors=trained_tensors(("predictions",), seed)).save_pretrained(folder)
+        for name in ("spiece.model", "tokenizer_config.json"):
+            shutil.copy(ROOT / "albert_np" / "demo" / name, folder / name)
+
+    return made_once(f"masked-lm-{seed}", make)
+
+
+def fresh_masked_lm_checkpoint(seed: int = 0) -> Path:
+    """The same model as transformers initialises it: normal weights of deviation 0.02, no biases."""
+
+    def make(folder: Path) -> None:
+        import torch
+        import transformers
+
+        torch.manual_seed(seed)
+        config = transformers.AlbertConfig(**CONFIG.to_dict())
+        transformers.AlbertForMaskedLM(config).save_pretrained(folder)
+
+    return made_once(f"masked-lm-fresh-{seed}-transformers-{installed('transformers')}", make)

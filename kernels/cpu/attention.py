@@ -1,0 +1,198 @@
+"""softmax(q·kᵀ/√D + mask)·v for one head of one sequence at a time, without ever holding all its scores.
+
+The naive version, kept for teaching:
+
+    for i in range(T):
+        scores = [dot(q[i], k[j]) / sqrt(D) for j in keys]
+        e = exp(scores - max(scores))
+        context[i] = sum(e[j] * v[j] for j in keys) / sum(e)
+
+The ladder. Both products are the GEMM's blocks (gemm.py): the keys of a head are packed transposed, its values as they are,
+and QUERIES queries are scored, exponentiated and multiplied while their scores are in the second cache. Padded keys are left
+out when the keys are packed, and so cost nothing and, adding nothing, change no bit. The division by the sum comes after the
+second product, once for D numbers instead of once for each key.
+Tried, and left: the running maximum of FlashAttention. With T ≤ 512 the scores of a few queries fit into cache, and one exact
+maximum needs no rescaling.
+"""
+
+from __future__ import annotations
+
+import math
+
+from numba import float32
+
+from albert_np.kernels.cpu.activations import exp
+from albert_np.kernels.cpu.gemm import COLUMNS, multiply
+from albert_np.kernels.cpu.layout import KC, QUERIES
+from albert_np.kernels.cpu.vector import (
+    get, get_byte, get_int, helper, largest_of, load, load_some, put, select, splat, store, store_some, sum_of,
+)  # fmt: skip
+
+
+@helper
+def _padded(n):
+    return (n + 15) // 16 * 16
+
+
+@helper
+def _pack_keys(k, row, keys, count, D, out):  # (rows,D) -> panels of (D, count)
+    """B[d, j] = k[keys[j], d]: kᵀ in the GEMM's panels, zeros up to whole vectors. D is cut into blocks of KC too."""
+    columns = _padded(count)
+    for d0 in range(0, D, KC):
+        depth = min(KC, D - d0)
+        for j0 in range(0, columns, COLUMNS):
+            wide = min(COLUMNS, columns - j0)
+            panel = out + 4 * (d0 * columns + j0 * depth)
+            for j in range(j0, j0 + wide):
+                if j < count:
+                    key = k + 4 * (row * get_int(keys, j) + d0)
+                    for d in range(depth):
+                        put(panel, d * wide + j - j0, get(key, d))
+                else:
+                    for d in range(depth):
+                        put(panel, d * wide + j - j0, 0.0)
+
+
+@helper
+def _pack_values(v, row, keys, count, D, out):  # (rows,D) -> panels of (count, D)
+    """B[j, d] = v[keys[j], d]."""
+    columns = _padded(D)
+    for j0 in range(0, count, KC):
+        depth = min(KC, count - j0)
+        for d0 in range(0, columns, COLUMNS):
+            wide = min(COLUMNS, columns - d0)
+            panel = out + 4 * (j0 * columns + d0 * depth)
+            for j in range(depth):
+                value = v + 4 * (row * get_int(keys, j0 + j) + d0)
+                for d in range(wide):
+                    put(panel, j * wide + d, get(value, d) if d0 + d < D else 0.0)
+
+
+@helper
+def _add_distances(scores, count, from_query, from_keys, width, i, keys, columns, shift):
+    """Relative positions: + q_i·a[i−j], and + k_j·a[i−j] where from_keys is there. Both products were taken for all a."""
+    for j in range(count):
+        distance = get_int(columns, i) - get_int(columns, get_int(keys, j)) + shift
+        x = get(scores, j) + get(from_query, distance)
+        if from_keys != 0:
+            x += get(from_keys, j * width + distance)
+        put(scores, j, x)
+
+
+@helper
+def _apply_mask(scores, count, keys, allowed):  # (count,), (T,) bool -> is nothing allowed?
+    """−∞ where the query may not look."""
+    nothing = True
+    for j in range(count):
+        if get_byte(allowed, get_int(keys, j)) != 0:
+            nothing = False
+        else:
+            put(scores, j, -math.inf)
+    return nothing
+
+
+@helper
+def _exponentials(scores, count):  # (count,) -> their sum
+    """e^(score − largest) in place, with zeros up to whole vectors."""
+    low = float32(-math.inf)
+    largest = splat(low)
+    for j in range(0, count, 16):
+        x = load_some(scores, j, count - j, low)
+        largest = select(x > largest, x, largest)
+    top = largest_of(largest)
+    total = splat(0.0)
+    for j in range(0, count, 16):
+        e = exp(load_some(scores, j, count - j, low) - top)
+        store(scores, j, e)
+        total = total + e
+    return sum_of(total)
+
+
+@helper
+def _scatter(x, count, keys, factor, out):
+    """out[keys[j]] = x[j]·factor"""
+    for j in range(count):
+        put(out, get_int(keys, j), get(x, j) * factor)
+
+
+def attention(
+    q, k, v, row, context, context_row, tasks, starts, keys, key_starts, blanks, pairs, N, T, D, scale: float, mode,
+    head_mask, dropout, scores_out, probs_out, distances, distance_columns, first, width, shift, both, columns,
+    scratch, scratch_size, tile, worker,
+):  # (R,N·D) × 3 -> (R,N·D)  # fmt: skip
+    """One tile is one task: sequence b, head n, first and last query; four int64 numbers.
+
+    Sequence b has the rows of q, k and v from starts[b] on, and attends to those in keys[key_starts[b]:key_starts[b + 1]],
+    counted from its first row. blanks[b]: the mask leaves it nothing, and `mode` says what then. What may be 0, for none:
+    pairs (B,T,T) bool, who may see whom; head_mask (N,); dropout (B,N,T,T), factors; scores_out, probs_out (B,N,T,T);
+    distances, the packed table of relative positions, of which the columns first … first + width are needed; `both` adds
+    the keys' term; `shift` is the column of distance 0; columns (R,) is where each row stands.
+    """
+    b, n = get_int(tasks, 4 * tile), get_int(tasks, 4 * tile + 1)
+    q0, q1 = get_int(tasks, 4 * tile + 2), get_int(tasks, 4 * tile + 3)
+    start, count = get_int(starts, b), get_int(key_starts, b + 1) - get_int(key_starts, b)
+    keys += 8 * get_int(key_starts, b)
+    head, here = 4 * (start * row + n * D), columns + 8 * start
+    stride, deep = _padded(count), _padded(D)
+    factor = get(head_mask, n) if head_mask != 0 else float32(1.0)
+
+    transposed = scratch + 4 * scratch_size * worker  # this worker's part, cut up
+    values = transposed + 4 * D * stride
+    scores = values + 4 * count * deep
+    sums = scores + 4 * QUERIES * stride
+    inverses = sums + 4 * QUERIES * deep
+    from_query = inverses + 4 * QUERIES
+    from_keys = from_query + 4 * QUERIES * width
+    gathered = from_keys + 4 * count * width
+
+    _pack_keys(k + head, row, keys, count, D, transposed)
+    _pack_values(v + head, row, keys, count, D, values)
+    if both != 0:
+        for j in range(count):
+            for d in range(D):
+                put(gathered, j * D + d, get(k + head, row * get_int(keys, j) + d))
+        to = from_keys - 4 * first
+        multiply(gathered, D, 1, distances, distance_columns, to, width, count, D, first, first + width, False)
+
+    for i0 in range(q0, q1, QUERIES):
+        some = min(QUERIES, q1 - i0)
+        queries = q + head + 4 * i0 * row
+        multiply(queries, row, 1, transposed, stride, scores, stride, some, D, 0, stride, False)
+        if distances != 0:
+            to = from_query - 4 * first
+            multiply(queries, row, 1, distances, distance_columns, to, width, some, D, first, first + width, False)
+        for i in range(some):
+            line, place = scores + 4 * i * stride, 4 * T * ((b * N + n) * T + i0 + i)
+            for j in range(0, stride, 16):
+                store(line, j, load(line, j) * scale)
+            if distances != 0:
+                term = from_keys if both != 0 else 0
+                _add_distances(line, count, from_query + 4 * i * width, term, width, i0 + i, keys, here, shift)
+            if scores_out != 0:
+                _scatter(line, count, keys, float32(1.0), scores_out + place)
+            blank = get_int(blanks, b) != 0
+            if pairs != 0:
+                blank = _apply_mask(line, count, keys, pairs + T * (b * T + i0 + i))
+            if blank:
+                for j in range(count):
+                    put(line, j, 0.0)  # equal scores: the mask has swallowed them
+            inverse = float32(1.0) / _exponentials(line, count)
+            if blank and mode == 1:
+                inverse = float32(0.0)
+            if blank and mode == 2:
+                inverse = float32(math.nan)
+            if dropout != 0:
+                for j in range(count):
+                    put(line, j, get(line, j) * get(dropout + place, get_int(keys, j)))
+            inverse *= factor
+            put(inverses, i, inverse)
+            if probs_out != 0:
+                _scatter(line, count, keys, inverse, probs_out + place)
+        multiply(scores, stride, 1, values, deep, sums, deep, some, count, 0, deep, False)
+        for i in range(some):
+            to = context + 4 * ((start + i0 + i) * context_row + n * D)
+            for d in range(0, D, 16):
+                store_some(to, d, D - d, load(sums, i * deep + d) * get(inverses, i))
+
+
+KERNELS = (attention,)

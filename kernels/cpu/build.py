@@ -1,0 +1,114 @@
+"""Kernels as Python functions -> one object file of machine code. This is where Numba is imported; a warm start never is.
+
+Numba compiles each kernel to LLVM's intermediate language; the modules are linked, and LLVM writes one object for the chosen
+registers. Beside the kernel `name` stands a function that a program can call: it unpacks a row of int64 arguments.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import binding, ir
+from numba import njit, types
+
+from albert_np.kernels.cpu import walk as walking
+from albert_np.kernels.cpu.simd import is_checked, target
+from albert_np.kernels.cpu.vector import FLAGS
+
+I64 = ir.IntType(64)
+
+
+def kernels() -> list[Callable]:
+    """Every kernel that programs call."""
+    from albert_np.kernels.cpu import activations, attention, embeddings, gemm, layer_norm
+
+    modules = (gemm, attention, layer_norm, embeddings, activations)
+    return [kernel for module in modules for kernel in module.KERNELS]
+
+
+def _entries() -> list[Callable]:
+    """What Python calls."""
+    if not is_checked():
+        return [*walking.ENTRIES]
+    from albert_np.kernels.cpu import checked
+
+    # Numba wants every name resolved when it has compiled a kernel, which nobody runs before all are linked
+    binding.add_symbol("albert_np_check", 1)
+    return [*walking.ENTRIES, *checked.ENTRIES]
+
+
+def compile_kernels(progress: Callable[[str], None] = lambda name: None) -> tuple[bytes, dict[str, list[str]]]:
+    """The object file, and the names of each kernel's arguments."""
+    linked, arguments = None, {}
+    for function in [*kernels(), *_entries()]:
+        progress(function.__name__)
+        text, names = _llvm(function)
+        arguments[function.__name__] = names
+        module = binding.parse_assembly(text)
+        if linked is None:
+            linked = module
+        else:
+            linked.link_in(module)
+    cpu, features = target()
+    machine = binding.Target.from_default_triple().create_target_machine(
+        cpu=cpu, features=features, opt=3, reloc="default", codemodel="jitdefault", jit=True
+    )
+    return machine.emit_object(linked), arguments
+
+
+def _llvm(function: Callable) -> tuple[str, list[str]]:
+    """Optimised LLVM text of a kernel and of its entry."""
+    parameters = inspect.signature(function).parameters
+    kinds = [types.float32 if p.annotation in (float, "float") else types.int64 for p in parameters.values()]
+    signature = types.void(*kinds)
+    dispatcher = njit(signature, **FLAGS)(function)
+    text = dispatcher.inspect_llvm(dispatcher.signatures[0])
+    symbol = dispatcher.overloads[dispatcher.signatures[0]].fndesc.llvm_func_name
+    entry = _program_entry if "tile" in parameters else _plain_entry
+    module = binding.parse_assembly(text)
+    module.link_in(binding.parse_assembly(str(entry(function.__name__, symbol, kinds))))
+    return str(module), list(parameters)
+
+
+def _declared(module: ir.Module, symbol: str, kinds: list[Any]) -> ir.Function:
+    """A compiled function as Numba lays it out: where the result goes, where an exception would go, the arguments."""
+    pointer = ir.IntType(8).as_pointer().as_pointer()
+    llvm_kinds = [ir.FloatType() if kind == types.float32 else I64 for kind in kinds]
+    return ir.Function(module, ir.FunctionType(ir.IntType(32), [pointer, pointer, *llvm_kinds]), symbol)
+
+
+def _call(builder: ir.IRBuilder, function: ir.Function, values: list[Any]) -> None:
+    pointer = ir.IntType(8).as_pointer()
+    nowhere = [builder.alloca(pointer), builder.alloca(pointer)]
+    builder.call(function, [*nowhere, *values])
+    builder.ret_void()
+
+
+def _plain_entry(name: str, symbol: str, kinds: list[Any]) -> ir.Module:
+    """void name(int64, …), to be called from Python."""
+    module = ir.Module(name)
+    compiled = _declared(module, symbol, kinds)
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [I64] * len(kinds)), name)
+    builder = ir.IRBuilder(function.append_basic_block())
+    _call(builder, compiled, list(function.args))
+    return module
+
+
+def _program_entry(name: str, symbol: str, kinds: list[Any]) -> ir.Module:
+    """void name(row of arguments, tile, worker), to be called by walk."""
+    module = ir.Module(name)
+    compiled = _declared(module, symbol, kinds)
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [I64] * 3), name)
+    builder = ir.IRBuilder(function.append_basic_block())
+    row, tile, worker = function.args
+    row = builder.inttoptr(row, I64.as_pointer())
+    values = []
+    for i, kind in enumerate(kinds[:-2]):
+        value = builder.load(builder.gep(row, [I64(i)]))
+        if kind == types.float32:
+            value = builder.bitcast(builder.trunc(value, ir.IntType(32)), ir.FloatType())
+        values.append(value)
+    _call(builder, compiled, [*values, tile, worker])
+    return module

@@ -1,0 +1,29 @@
+"""Numbers that the compiled side and the Python side agree on. Importing this imports nothing."""
+
+# --- a step of a program (program.py, walk.py) ----------------------------------------------------------------------------
+ARGUMENTS = 2  # where a step's arguments begin, behind the kernel's address and the number of tiles
+STEP = 40  # int64 numbers a step
+COUNTERS = 16  # int64 numbers a step has for counting: claimed and done, each in a cache line of its own
+
+# --- the GEMM (gemm.py) ---------------------------------------------------------------------------------------------------
+# k is summed in blocks of KC: one register sum a block, and the blocks added in order. It bounds the part of B that lives in
+# the first cache (KC × 24 numbers are 24 KB with AVX2), and it makes the sum more accurate than one long chain.
+KC = 256
+MC = 128  # rows of A a tile: MC × KC numbers are 128 KB, a part of the second cache
+TILE_COLUMNS = 96  # columns of C a tile: whole panels at every level, and whole vectors of 16
+
+# --- other tiles ----------------------------------------------------------------------------------------------------------
+ROWS_A_TILE = 8  # rows that LayerNorm, the embedding, an activation and a copy take at a time
+QUERIES = 32  # queries whose scores are held at once: with 512 keys 64 KB
+
+MASK_MODES = {"uniform": 0, "zeros": 1, "nan": 2}
+
+
+def padded(n: int) -> int:
+    """n columns rounded up to whole vectors."""
+    return -(-n // 16) * 16
+
+
+def row_stride(n: int) -> int:
+    """Elements from row to row of a buffer: whole vectors, and never a multiple of 4 KB, at which rows evict each other."""
+    return padded(n) + 16 if padded(n) % 1024 == 0 else padded(n)

@@ -1,0 +1,169 @@
+"""What programs are given: weights in the GEMM's panels, aligned buffers, and attention's lists of sequences and keys."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from albert_np.kernels.cpu.layout import KC, MC, QUERIES, TILE_COLUMNS, padded, row_stride
+from albert_np.kernels.cpu.program import Program
+from albert_np.kernels.cpu.simd import chosen_level
+
+Array = np.ndarray[Any, np.dtype[Any]]
+LINE = 64  # bytes of a cache line
+
+
+def aligned(count: int) -> Array:  # -> (count,) float32
+    """Uninitialised numbers that begin at a cache line, so that no vector of a panel lies across two."""
+    memory = np.empty(count + LINE // 4, np.float32)
+    first = -memory.__array_interface__["data"][0] % LINE // 4
+    return memory[first : first + count]
+
+
+def rows_of(count: int, columns: int) -> Array:  # -> (count, columns), with a good stride between rows
+    """A buffer of rows, with room behind each for whole vectors. The room belongs to the buffer, and holds anything."""
+    stride = row_stride(columns)
+    return aligned(count * stride).reshape(count, stride)
+
+
+@dataclass(frozen=True)
+class Packed:
+    """B (K,N) of a product A·B, in panels; N padded with zeros to whole vectors."""
+
+    panels: Array
+    K: int
+    N: int
+
+    @property
+    def columns(self) -> int:
+        return padded(self.N)
+
+
+def pack(b: Array) -> Packed:  # (K,N), any strides
+    """A weight that is stored (out, in) is packed as weight.T."""
+    program, packed = Program(), reserve(*b.shape)
+    add_pack(program, b, packed)
+    program.run()
+    return packed
+
+
+def reserve(K: int, N: int) -> Packed:
+    return Packed(aligned(K * padded(N)), K, N)
+
+
+def add_pack(program: Program, b: Array, packed: Packed) -> None:  # (K,N), any strides
+    program.add(
+        "pack", -(-packed.K // KC), x=b, x_row=b.strides[0] // 4, x_column=b.strides[1] // 4, K=packed.K, N=packed.N,
+        out=packed.panels, columns=packed.columns,
+    )  # fmt: skip
+
+
+def padded_vector(x: Array) -> Array:  # (N,) -> (padded N,)
+    out = aligned(padded(len(x)))
+    out[: len(x)], out[len(x) :] = x, 0
+    return out
+
+
+def add_gemm(
+    program: Program, a: Array, b: Packed, c: Array, rows: int, *, bias: Array | None = None, residual: Array | None = None,
+    activation: int = 0, add: bool = False,
+) -> None:  # (M,K), (M,N) with room for padded columns, (padded N,), (M,N)  # fmt: skip
+    """C = activation(A·B + bias) + residual, or C += A·B. A may be a transposed view."""
+    program.add(
+        "gemm", -(-rows // MC) * -(-b.columns // TILE_COLUMNS),
+        a=a, a_row=a.strides[0] // 4, a_column=a.strides[1] // 4, b=b.panels, columns=b.columns,
+        c=c, c_row=c.strides[0] // 4, M=rows, K=b.K, bias=bias, residual=residual,
+        residual_row=0 if residual is None else residual.strides[0] // 4, activation=activation, add=int(add),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """Which rows are a sequence, and what each attends to: the lists that the attention kernel reads (attention.py)."""
+
+    lengths: Array  # (B,) int64
+    starts: Array  # (B,) int64: the first row of each
+    columns: Array  # (R,) int64: where each row stands in its sequence
+    keys: Array  # (all keys,) int64: rows, counted from the first of the sequence
+    key_starts: Array  # (B+1,) int64
+    blanks: Array  # (B,) int64: 1 where the mask leaves nothing, and the keys are all
+    pairs: Array | None  # (B,T,T) bool, where queries differ
+
+    @property
+    def most_keys(self) -> int:
+        return int(np.diff(self.key_starts).max())
+
+
+def sequences(mask: Array) -> Sequences:  # (B,T) or (B,T,T) bool
+    """Every column is a row, padded ones too, as Hugging Face computes them."""
+    B, T = mask.shape[:2]
+    lengths = np.full(B, T)
+    return _sequences(mask, lengths, np.tile(np.arange(T), B))
+
+
+def real_sequences(mask: Array) -> Sequences:  # (B,T) bool
+    """Only what the mask allows is a row."""
+    lengths, columns = mask.sum(axis=1), np.nonzero(mask)[1]
+    T = int(lengths.max())
+    return _sequences(np.arange(T) < lengths[:, None], lengths, columns)
+
+
+def _sequences(mask: Array, lengths: Array, columns: Array) -> Sequences:
+    T = mask.shape[1]
+    if mask.ndim == 2:
+        seen, pairs = mask, None
+        blank = ~mask.any(axis=1)
+    else:
+        # a query with nothing to see attends to all keys, so then none may be left out
+        all_see = mask.any(axis=2).all(axis=1)
+        seen, pairs, blank = mask.any(axis=1) | ~all_see[:, None], np.ascontiguousarray(mask), np.zeros(len(mask), bool)
+    seen = seen | blank[:, None]
+    key_starts = np.concatenate([[0], np.cumsum(seen.sum(axis=1))])
+    starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+    keys = np.broadcast_to(np.arange(T), seen.shape)[seen]
+    whole = (np.ascontiguousarray(x, np.int64) for x in (lengths, starts, columns, keys, key_starts, blank))
+    return Sequences(*whole, pairs)
+
+
+def attention_tasks(lengths: Array, N: int, threads: int) -> Array:  # (B,) -> (tasks, 4) int64
+    """(sequence, head, first query, last query), the long ones first. A sequence is cut where its heads are too few to share.
+
+    Each cut packs the head's keys again; which task a query falls in changes no bit of it.
+    """
+    B = len(lengths)
+    cuts = 1 if B * N >= 4 * threads else -(-4 * threads // (B * N))
+    size = -(-int(lengths.max()) // cuts)
+    size = max(QUERIES, -(-size // QUERIES) * QUERIES)
+    tasks = [
+        (b, n, first, min(first + size, int(lengths[b])))
+        for b in np.argsort(-lengths, kind="stable").tolist()
+        for first in range(0, int(lengths[b]), size)
+        for n in range(N)
+    ]
+    return np.array(tasks, np.int64)
+
+
+def attention_scratch(keys: int, D: int, width: int) -> int:
+    """Numbers that one worker needs."""
+    deep, stride = padded(D), padded(keys)
+    relative = (QUERIES + keys) * width + keys * D if width else 0
+    return padded(D * stride + keys * deep + QUERIES * (stride + deep + 1) + relative)
+
+
+@dataclass(frozen=True)
+class Distances:
+    """The packed table of relative positions, and which of its columns T tokens can need."""
+
+    packed: Packed  # of the table (2P−1, D), transposed
+    both: bool  # relative_key_query: keys have a term of their own
+
+    def operands(self, T: int) -> dict[str, Any]:
+        P, panel = (self.packed.N + 1) // 2, chosen_level().columns
+        first = (P - T) // panel * panel
+        last = min(self.packed.columns, -(-(P + T - 1) // panel) * panel)
+        return {
+            "distances": self.packed.panels, "distance_columns": self.packed.columns, "first": first,
+            "width": last - first, "shift": P - 1 - first, "both": int(self.both),
+        }  # fmt: skip

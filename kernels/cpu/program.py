@@ -1,0 +1,62 @@
+"""A program: the steps of a computation, written down first and then worked through by all threads together.
+
+ALBERT's layer is written down once and its rows are repeated L times; Python's part of a forward is a fraction of a
+millisecond, whatever the depth, and the threads meet between steps without it.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import numpy as np
+
+from albert_np.kernels.cpu import checks, native, threads
+from albert_np.kernels.cpu.layout import ARGUMENTS, STEP
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+def address(x: Array) -> int:
+    """Where the first element lies."""
+    return x.__array_interface__["data"][0]
+
+
+class Program:
+    """Steps in order. Operands are kept alive with it: a step holds only their addresses."""
+
+    def __init__(self) -> None:
+        self._library = native.library()
+        self._rows: list[list[int]] = []
+        self._alive: list[Array] = []
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def add(self, kernel: str, tiles: int, **operands: Any) -> None:
+        """One step: `tiles` calls of a kernel. Operands by name: arrays (their first element's address), int, float, None (0).
+
+        What is left out is 0. A float is passed as float32.
+        """
+        entry, names = self._library.kernels[kernel]
+        row = [0] * STEP
+        row[0], row[1] = entry, tiles
+        for name, value in operands.items():
+            if isinstance(value, np.ndarray):
+                self._alive.append(value)
+                value = address(value)
+            elif isinstance(value, float):
+                value = struct.unpack("i", struct.pack("f", value))[0]
+            row[ARGUMENTS + names[name]] = value or 0
+        self._rows.append(row)
+
+    def repeat(self, first: int, times: int) -> None:
+        """The steps from `first` on, `times` times instead of once."""
+        self._rows.extend(self._rows[first:] * (times - 1))
+
+    def run(self) -> None:
+        table = np.array(self._rows, np.int64)
+        if checks.is_on():
+            checks.run(self._library, table, self._alive)
+        else:
+            threads.run(self._library, table)
