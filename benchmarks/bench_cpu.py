@@ -77,8 +77,9 @@ class Session:
                 except (EngineError, ValueError) as error:
                     self._drop(name, child, f"{shape}: {error}")
             self.bar.update()
+        peaks: list[float] = []
         for _ in range(rounds):
-            self.peaks += self.peak.ask("turn")
+            peaks += self.peak.ask("turn")
             for name in order.sample(sorted(self.children), len(self.children)):
                 if name in samples:
                     self.bar.set_description(f"{self.threads} threads, {shape}: {ENGINES[name].label}")
@@ -96,10 +97,12 @@ class Session:
                 "calls": len(samples[name]),
                 "gflops": round(flops / best / 1e9, 2),
             }
+        self.peaks += peaks
         B, T = mask.shape
         return {
             "threads": self.threads, "shape": shape, "sequences": B, "width": T, "real_tokens": int(mask.sum()),
-            "gflop": round(flops / 1e9, 3), "engines": {name: row[name] for name in ENGINES if "best_ms" in row.get(name, {})},
+            "gflop": round(flops / 1e9, 3), "fma_gflops_median": round(statistics.median(peaks), 1),
+            "engines": {name: row[name] for name in ENGINES if "best_ms" in row.get(name, {})},
         }  # fmt: skip
 
     def close(self) -> dict[str, Any]:
@@ -146,7 +149,7 @@ def measure_all(args: argparse.Namespace, names: list[str]) -> dict[str, Any]:
     steps = len(args.shapes) + len(args.threads) * len(names) * (1 + len(args.shapes) * (1 + rounds))
     rows, at_threads = [], {}
     order = random.Random(0)
-    with tqdm(total=steps, file=sys.stderr, smoothing=0.05) as bar:
+    with tqdm(total=steps, file=sys.stderr, smoothing=0.05, disable=None) as bar:
         checkpoint = encoder_checkpoint()
         known = truths(checkpoint, args.shapes, bar)
         for threads in args.threads:
@@ -165,17 +168,30 @@ def arguments() -> argparse.Namespace:
         "--shapes", type=shape_name, nargs="+", metavar="BxT", help=f"or ragged (default: {' '.join(SHAPES)})"
     )
     parser.add_argument("--threads", type=int, nargs="+", metavar="N", help="default: 1 2, as far as there are cores")
-    parser.add_argument("--rounds", type=int, default=7, metavar="N", help="turns of each engine (default: %(default)s)")
     parser.add_argument(
-        "--budget", type=float, default=0.5, metavar="S", help="seconds of calls a turn, one at least (default: %(default)s)"
+        "--rounds", type=int, default=7, metavar="N", help="turns of each engine (default: %(default)s)"
     )
     parser.add_argument(
-        "--engines", nargs="+", choices=ENGINES, metavar="NAME", help=f"of {', '.join(ENGINES)} (default: the first seven)"
+        "--budget",
+        type=float,
+        default=0.5,
+        metavar="S",
+        help="seconds of calls a turn, one at least (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--engines",
+        nargs="+",
+        choices=ENGINES,
+        metavar="NAME",
+        help=f"of {', '.join(ENGINES)} (default: the first seven)",
     )
     parser.add_argument("--quick", action="store_true", help="1x8, 1x32 and 1x128, two short rounds: does it work?")
     parser.add_argument("--json", action="store_true", help="print the result as JSON instead of the table")
     parser.add_argument(
-        "--output", type=Path, metavar="FOLDER", help="where files go (default: benchmarks/results; a partial run writes none)"
+        "--output",
+        type=Path,
+        metavar="FOLDER",
+        help="where files go (default: benchmarks/results; a partial run writes none)",
     )
     parser.add_argument("--verbose", action="store_true", help="show what the engines print")
     args = parser.parse_args()

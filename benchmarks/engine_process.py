@@ -141,8 +141,9 @@ def serve_peak(pipe: Any, threads: int) -> None:
 
 def serve_truth(pipe: Any, checkpoint: Path) -> None:
     """Answers a shape's name with the float64 reference's last_hidden_state, zero at padding."""
-    from albert_np import AlbertModel
     from workloads import batch
+
+    from albert_np import AlbertModel
 
     model = AlbertModel.from_pretrained(checkpoint, add_pooling_layer=False, backend="numpy", dtype="float64")
     pipe.send((True, ""))

@@ -83,7 +83,7 @@ def torch_compile(checkpoint: Path, threads: int) -> tuple[Prepare, str]:
 
     def prepare(ids: np.ndarray, mask: np.ndarray) -> Callable[[], Any]:
         torch._dynamo.reset()  # the last shape's graph and weights go; only so many are kept
-        compiled = torch.compile(model, dynamic=False)
+        compiled = torch.compile(model, dynamic=False, mode="max-autotune")
         given = torch.from_numpy(ids), torch.from_numpy(mask)
 
         @torch.no_grad()  # freezing knows this one only
@@ -92,7 +92,7 @@ def torch_compile(checkpoint: Path, threads: int) -> tuple[Prepare, str]:
 
         return forward
 
-    return prepare, "inductor, a graph for each shape, frozen weights, sdpa attention, no_grad"
+    return prepare, "max-autotune, a graph for each shape, frozen weights, sdpa attention, no_grad"
 
 
 def onnxruntime_engine(name: str) -> Callable[[Path, int], tuple[Prepare, str]]:

@@ -5,6 +5,7 @@ Checkpoints are made once and kept in a folder of the user's cache, never in the
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import shutil
@@ -39,8 +40,11 @@ def ragged_lengths(seed: int = 0) -> np.ndarray:  # -> (B,)
 
 
 def shape_name(text: str) -> str:
-    if text != RAGGED and not re.fullmatch(r"[1-9]\d*x[1-9]\d*", text):
-        raise ValueError(f"a shape is BxT, such as 8x128, or {RAGGED!r}; got {text!r}")
+    """The name of a shape, checked: for argparse, which shows the reason."""
+    if text != RAGGED and not re.fullmatch(r"[1-9]\d{0,3}x[1-9]\d{0,2}", text):
+        raise argparse.ArgumentTypeError(f"a shape is BxT, such as 8x128, or {RAGGED!r}; got {text!r}")
+    if text != RAGGED and int(text.split("x")[1]) > CONFIG.max_position_embeddings:
+        raise argparse.ArgumentTypeError(f"the model has {CONFIG.max_position_embeddings} positions; got {text!r}")
     return text
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from llvmlite import binding, ir
 from numba import njit, types
 
+from albert_np.kernels.cpu import activations, attention, embeddings, gemm, layer_norm
 from albert_np.kernels.cpu import walk as walking
 from albert_np.kernels.cpu.simd import is_checked, target
 from albert_np.kernels.cpu.vector import FLAGS
@@ -22,8 +23,6 @@ I64 = ir.IntType(64)
 
 def kernels() -> list[Callable]:
     """Every kernel that programs call."""
-    from albert_np.kernels.cpu import activations, attention, embeddings, gemm, layer_norm
-
     modules = (gemm, attention, layer_norm, embeddings, activations)
     return [kernel for module in modules for kernel in module.KERNELS]
 
@@ -34,23 +33,21 @@ def _entries() -> list[Callable]:
         return [*walking.ENTRIES]
     from albert_np.kernels.cpu import checked
 
-    # Numba wants every name resolved when it has compiled a kernel, which nobody runs before all are linked
-    binding.add_symbol("albert_np_check", 1)
     return [*walking.ENTRIES, *checked.ENTRIES]
 
 
 def compile_kernels(progress: Callable[[str], None] = lambda name: None) -> tuple[bytes, dict[str, list[str]]]:
     """The object file, and the names of each kernel's arguments."""
-    linked, arguments = None, {}
+    blocks = gemm.blocks()
+    # Numba wants every name resolved when it has compiled a kernel; nobody runs that before all is linked
+    for name in ["albert_np_check", *(function.name for function in blocks.functions)]:
+        binding.add_symbol(name, 1)
+    linked, arguments = binding.parse_assembly(str(blocks)), {}
     for function in [*kernels(), *_entries()]:
         progress(function.__name__)
         text, names = _llvm(function)
         arguments[function.__name__] = names
-        module = binding.parse_assembly(text)
-        if linked is None:
-            linked = module
-        else:
-            linked.link_in(module)
+        linked.link_in(binding.parse_assembly(text))
     cpu, features = target()
     machine = binding.Target.from_default_triple().create_target_machine(
         cpu=cpu, features=features, opt=3, reloc="default", codemodel="jitdefault", jit=True

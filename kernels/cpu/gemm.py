@@ -45,16 +45,25 @@ UNROLL = 4
 # --- the block: rows × vectors accumulators in registers ------------------------------------------------------------------
 
 
-def _block(module, rows, vectors):
-    """The function for one size of block, emitted once a module."""
-    name = f"albert_np_block_{rows}x{vectors}"
-    if name in module.globals:
-        return module.globals[name]
-    pointer = F32.as_pointer()
+def _declared(module, rows, vectors):
+    """void block(a, a_row, a_column, b, c, c_row, K, add), in a module that calls it or defines it."""
+    name, pointer = f"albert_np_block_{rows}x{vectors}", F32.as_pointer()
     kind = ir.FunctionType(ir.VoidType(), [pointer, I64, I64, pointer, pointer, I64, I64, ir.IntType(1)])
-    function = ir.Function(module, kind, name)
-    function.linkage = "linkonce_odr"
-    function.attributes.add("noinline")
+    return module.globals.get(name) or ir.Function(module, kind, name)
+
+
+def blocks():
+    """The module of all sizes of block: emitted here once, and only declared where Numba compiles a kernel that calls them."""
+    module = ir.Module("blocks")
+    for rows in range(1, ROWS + 1):
+        for vectors in range(1, VECTORS + 1):
+            _define(module, rows, vectors)
+    return module
+
+
+def _define(module, rows, vectors):
+    """The loops over k of one size of block, and what is done with the sums."""
+    function, pointer = _declared(module, rows, vectors), F32.as_pointer()
     function.attributes.add("nounwind")
     a, a_row, a_column, b, c, c_row, K, add = function.args
     entry, wide, between, narrow, done, added, plain = (
@@ -132,7 +141,6 @@ def _block(module, rows, vectors):
                     value = builder.fadd(old, value)
                 builder.store(value, place).align = 4
         builder.ret_void()
-    return function
 
 
 @intrinsic
@@ -148,7 +156,7 @@ def block(typing_context, rows, vectors, a, a_row, a_column, b, c, c_row, K, add
                 case = builder.append_basic_block(f"block{i}x{j}")
                 switch.add_case(I64(i * (VECTORS + 1) + j), case)
                 builder.position_at_end(case)
-                builder.call(_block(builder.module, i, j), [a, a_row, a_column, b, c, c_row, K, add])
+                builder.call(_declared(builder.module, i, j), [a, a_row, a_column, b, c, c_row, K, add])
                 builder.branch(end)
         builder.position_at_end(end)
         return context.get_dummy_value()
