@@ -7,7 +7,6 @@ layer down before it runs; traces, dropout and heads do. Both use the same kerne
 from __future__ import annotations
 
 import math
-import threading
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,6 @@ from albert_np.kernels.cpu.layout import MASK_MODES, ROWS_A_TILE
 from albert_np.kernels.cpu.names import ACTIVATION_CODES
 from albert_np.kernels.cpu.operands import Distances, Packed, Sequences, add_gemm
 from albert_np.kernels.cpu.program import Program
-from albert_np.kernels.cpu.threads import get_num_threads
 from albert_np.ops import Array, MaskMode
 
 
@@ -39,7 +37,6 @@ class CpuOps:
 
     def __init__(self) -> None:
         self.arena = Arena()
-        self._lock = threading.Lock()
         self._packed: dict[tuple[int, ...], tuple[Packed, Array | None, tuple[Array, ...]]] = {}
 
     def packed(self, weights: tuple[Array, ...], biases: tuple[Array, ...] = ()) -> tuple[Packed, Array | None]:
@@ -47,14 +44,12 @@ class CpuOps:
         a change in place would not be seen."""
         key = tuple(id(x) for x in (*weights, *biases))
         if key not in self._packed:
-            with self._lock:
-                if key not in self._packed:
-                    whole = weights[0] if len(weights) == 1 else np.concatenate(weights)
-                    bias = operands.padded_vector(np.concatenate(biases)) if biases else None
-                    for x in (*weights, *biases):
-                        x.flags.writeable = False
-                    # the arrays stay here, so that no other array can come by their id
-                    self._packed[key] = operands.pack(whole.T), bias, (*weights, *biases)
+            for x in (*weights, *biases):
+                x.flags.writeable = False
+            bias = operands.padded_vector(np.concatenate(biases)) if biases else None
+            whole = weights[0] if len(weights) == 1 else np.concatenate(weights)
+            # the arrays are kept too, so that no other array can come by their id; of two threads that pack, one is kept
+            self._packed.setdefault(key, (operands.pack(whole.T), bias, (*weights, *biases)))
         packed, bias, _ = self._packed[key]
         return packed, bias
 
@@ -81,7 +76,7 @@ class CpuOps:
         out = np.empty_like(rows)
         program = Program()
         program.add(
-            "activate", tiles_of(len(rows)), x=rows, x_row=rows.shape[1], out=out, out_row=rows.shape[1],
+            "activate", len(rows), x=rows, x_row=rows.shape[1], out=out, out_row=rows.shape[1],
             rows=len(rows), columns=rows.shape[1], which=ACTIVATION_CODES[name],
         )  # fmt: skip
         program.run()
@@ -168,13 +163,12 @@ def add_attention(
     """Attention of every sequence and head as one step. columns (R,): other places than `who` has, for relative positions."""
     q, k, v = qkv
     relative = {} if distances is None else distances.operands(T)
-    threads = get_num_threads()
-    tasks = operands.attention_tasks(who.lengths, N, threads)
+    tasks = operands.attention_tasks(who.lengths, N, program.threads)
     size = operands.attention_scratch(who.most_keys, D, relative.get("width", 0))
     program.add(
         "attention", len(tasks), q=q, k=k, v=v, row=q.strides[0] // 4, context=context, context_row=context.strides[0] // 4,
         tasks=tasks, starts=who.starts, keys=who.keys, key_starts=who.key_starts, blanks=who.blanks, pairs=who.pairs,
         N=N, T=T, D=D, scale=1 / math.sqrt(D), mode=MASK_MODES[mask_mode], head_mask=head_mask, dropout=dropout,
         scores_out=scores, probs_out=probs, columns=who.columns if columns is None else columns,
-        scratch=buffers.numbers("scratch", size * threads), scratch_size=size, **relative,
+        scratch=buffers.numbers("scratch", size * program.threads), scratch_size=size, **relative,
     )  # fmt: skip

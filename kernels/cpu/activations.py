@@ -1,4 +1,17 @@
-"""draft"""
+"""The functions that are applied to every number: the softmax's exp, and the activations that a config may name.
+
+The naive versions, kept for teaching, one number at a time:
+
+    def gelu_new(x):
+        return 0.5 * x * (1 + math.tanh(0.7978845608 * (x + 0.044715 * x**3)))
+
+    def gelu(x):
+        return 0.5 * x * (1 + math.erf(x / math.sqrt(2)))
+
+LADDER
+
+BOUNDS
+"""
 
 from __future__ import annotations
 
@@ -9,30 +22,35 @@ from numba.extending import intrinsic
 from albert_np.kernels.cpu.names import FUNCTION_CODES
 from albert_np.kernels.cpu.simd import LANES
 from albert_np.kernels.cpu.vector import (
-    VI,
-    V,
-    absolute,
-    copysign,
-    f32x16,
-    fma,
-    helper,
-    load,
-    load_some,
-    select,
-    splat,
-    store,
-    store_some,
-)
+    VI, V, absolute, copysign, f32x16, fma, helper, load, load_some, select, splat, store, store_some,
+)  # fmt: skip
 
-ROUND = 12582912.0  # 1.5·2²³
-LOG2_E = 1.442695
-LOG2_E_LOW = 1.925963e-08
-LN2_HIGH = 0.693145751953125
-LN2_LOW = 1.42860677e-06
+ROUND = 12582912.0  # 1.5·2²³: a sum with it has no room for a fraction, and its last bits are a whole number
+EXPONENT_0 = 127.0  # float32's biased exponent of 2⁰
+
+LOG2_E, LOG2_E_LOW = 1.442695, 1.925963e-08  # log₂ e, in two float32 numbers
+LN2_HIGH, LN2_LOW = 0.693145751953125, 1.42860677e-06  # ln 2; the high part has 15 bits, so n·LN2_HIGH is exact
+SQRT_2 = 1.4142135
+LINEAR, CUBIC = 2.3022082, 0.10294324  # gelu_new's exponent in base 2: 2√(2/π)·log₂ e, and 0.044715 times that
+
+# Polynomials, the highest power first: minimax by Remez' exchange, then a search among the float32 numbers nearby. The error
+# named is that of the polynomial alone; a test measures it anew.
+EXP = (0.0013838934, 0.008369193, 0.041668102, 0.16666517, 0.49999994, 1.0, 1.0)  # eʳ, |r| ≤ ½ ln 2: relative 2⁻²⁸·²
+EXP2 = (0.00015354145, 0.001339263, 0.009618457, 0.055503566, 0.24022648, 0.6931472, 1.0)  # 2ʳ, |r| ≤ ½: 2⁻²⁸·¹
+TANH = (-0.0062742396, 0.021071687, -0.053852074, 0.13332576, -0.33333316, 0.0)  # tanh(x)/x − 1 in x², |x| ≤ 0.55: 2⁻²⁹·⁶
+ERF = (-0.00065352366, 0.00508522, -0.0268208, 0.1128311, -0.37612602, 0.12837917)  # erf(x)/x − 1 in x², |x| ≤ 0.8: 2⁻²⁷·⁶
+# e^(y²/2)·Φ(−y) for 0 ≤ y ≤ 13, as a quotient: 2⁻²⁶·⁶. All coefficients are positive, so nothing cancels.
+TAIL_OVER = (0.003994567, 0.039810415, 0.18078914, 0.43498352, 0.5)
+TAIL_UNDER = (0.010012744, 0.09979756, 0.46301425, 1.1923276, 1.6678519, 1.0)
+
+
+# --- pieces ---------------------------------------------------------------------------------------------------------------
 
 
 @intrinsic
-def exponent_bits(typing_context, z):
+def _as_power(typing_context, z):
+    """2^(b − 127), for the last eight bits b of z as an integer: 0 for b = 0 and ∞ for b = 255."""
+
     def codegen(context, builder, sig, args):
         bits = builder.bitcast(args[0], VI)
         return builder.bitcast(builder.shl(bits, ir.Constant(VI, [23] * LANES)), V)
@@ -41,142 +59,139 @@ def exponent_bits(typing_context, z):
 
 
 @intrinsic
-def halved_exponent_bits(typing_context, z):
+def _as_two_powers(typing_context, z):
+    """As _as_power for nine bits: 2^(b − 254) as a product, because float32 has no 2⁻¹⁵⁰ and no 2¹²⁸. 0 for b = 0."""
+
     def codegen(context, builder, sig, args):
         bits = builder.bitcast(args[0], VI)
-        low = builder.lshr(bits, ir.Constant(VI, [1] * LANES))
-        both = (low, builder.sub(bits, low))
-        powers = [builder.bitcast(builder.shl(half, ir.Constant(VI, [23] * LANES)), V) for half in both]
+        half = builder.lshr(bits, ir.Constant(VI, [1] * LANES))
+        other = builder.sub(bits, half)
+        powers = [builder.bitcast(builder.shl(part, ir.Constant(VI, [23] * LANES)), V) for part in (half, other)]
         return context.make_tuple(builder, sig.return_type, powers)
 
     return types.UniTuple(f32x16, 2)(f32x16), codegen
 
 
 @helper
-def _exp_remainder(r):
-    q = fma(splat(0.0013838934), r, 0.008369193)
-    q = fma(q, r, 0.041668102)
-    q = fma(q, r, 0.16666517)
-    return fma(q, r, 0.49999994)
-
-
-@helper
-def _two_to_the(r):
-    p = fma(splat(0.00015354145), r, 0.001339263)
-    p = fma(p, r, 0.009618457)
-    p = fma(p, r, 0.055503566)
-    p = fma(p, r, 0.24022648)
-    p = fma(p, r, 0.6931472)
-    return fma(p, r, 1.0)
-
-
-@helper
-def exp(x):
-    x = select(x > 89.0, 89.0, x)
-    x = select(x < -176.0, -176.0, x)
-    z = fma(x, LOG2_E, ROUND + 254.0)
-    n = z - (ROUND + 254.0)
-    r = fma(n, -LN2_LOW, fma(n, -LN2_HIGH, x))
-    p = fma(fma(_exp_remainder(r), r, 1.0), r, 1.0)
-    half, other_half = halved_exponent_bits(z)
-    return p * half * other_half
-
-
-@helper
-def _gate(numerator, a, v, e):
-    z = fma(a, v, ROUND + 127.0)
-    n = z - (ROUND + 127.0)
-    r = fma(a, e, fma(a, v, -n))
-    return numerator / fma(_two_to_the(r), exponent_bits(z), 1.0)
-
-
-@helper
-def sigmoid(x):
-    return _gate(splat(1.0), _between(x, -88.7, 80.0), -LOG2_E, -LOG2_E_LOW)
-
-
-@helper
-def silu(x):
-    return _gate(x, _between(x, -88.7, 80.0), -LOG2_E, -LOG2_E_LOW)
-
-
-@helper
-def gelu_new(x):
-    a = _between(x, -10.07, 9.0)
-    square = a * a
-    rest = fma(a, a, -square)
-    v = fma(square, -0.10294324, -2.3022082)
-    e = fma(rest, -0.10294324, fma(square, -0.10294324, -2.3022082 - v))
-    return _gate(x, a, v, e)
+def _polynomial(x, coefficients):
+    value = splat(coefficients[0])
+    for c in coefficients[1:]:
+        value = fma(value, x, c)
+    return value
 
 
 @helper
 def _between(x, low, high):
+    """x, but no less than low and no more than high. NaN stays: it compares false."""
     x = select(x > high, high, x)
     return select(x < low, low, x)
 
 
 @helper
+def _power(a, b, b_low):
+    """p and s, of which p·s is 2^(a·(b + b_low)); s is 0 where the exponent rounds to −127, ∞ where it rounds to 128.
+
+    The exponent a·b is never rounded: the FMA that subtracts its nearest integer n sees all 48 bits of it.
+    """
+    z = fma(a, b, ROUND + EXPONENT_0)
+    n = z - (ROUND + EXPONENT_0)
+    r = fma(a, b_low, fma(a, b, -n))
+    return _polynomial(r, EXP2), _as_power(z)
+
+
+@helper
+def _gate(numerator, a, b, b_low):
+    """numerator / (1 + 2^(a·(b + b_low))): with −log₂ e for b, numerator·sigmoid(a)."""
+    p, power = _power(a, b, b_low)
+    return numerator / fma(p, power, 1.0)
+
+
+@helper
 def _normal_tail(y, factor):
-    y = select(y > 13.27, 13.27, y)
-    v = y * -0.7213475
-    e = fma(y, -9.629815e-09, fma(y, -0.7213475, -v))
-    z = fma(y, v, ROUND + 127.0)
-    n = z - (ROUND + 127.0)
-    r = fma(y, e, fma(y, v, -n))
-    p = fma(splat(0.003994567), y, 0.039810415)
-    p = fma(p, y, 0.18078914)
-    p = fma(p, y, 0.43498352)
-    p = fma(p, y, 0.5)
-    q = fma(splat(0.010012744), y, 0.09979756)
-    q = fma(q, y, 0.46301425)
-    q = fma(q, y, 1.1923276)
-    q = fma(q, y, 1.6678519)
-    q = fma(q, y, 1.0)
-    return _two_to_the(r) * p * factor / q, exponent_bits(z)
+    """g and s, of which g·s is factor·Φ(−y), for 0 ≤ y ≤ 13.27: Φ is the normal distribution, Φ(−y) = ½ erfc(y/√2)."""
+    square = y * (-0.5 * LOG2_E)
+    square_low = fma(y, -0.5 * LOG2_E_LOW, fma(y, -0.5 * LOG2_E, -square))
+    p, power = _power(y, square, square_low)  # e^(−y²/2)
+    return p * factor * _polynomial(y, TAIL_OVER) / _polynomial(y, TAIL_UNDER), power
+
+
+# --- the functions --------------------------------------------------------------------------------------------------------
+
+
+@helper
+def exp(x):
+    """eˣ, into the subnormals and to ∞. 0.88 ulp; without FMA … ulp.
+
+    Where x < −176 one of the two powers is exactly 0, as is the product, and no subnormal number slows it down: most of what
+    a mask leaves over.
+    """
+    x = _between(x, -176.0, 89.0)
+    z = fma(x, LOG2_E, ROUND + 2 * EXPONENT_0)
+    n = z - (ROUND + 2 * EXPONENT_0)
+    r = fma(n, -LN2_LOW, fma(n, -LN2_HIGH, x))
+    power, other_power = _as_two_powers(z)
+    return _polynomial(r, EXP) * power * other_power  # only the last product can round, once
+
+
+@helper
+def sigmoid(x):
+    """1/(1 + e⁻ˣ)."""
+    return _gate(splat(1.0), _between(x, -88.7, 80.0), -LOG2_E, -LOG2_E_LOW)
+
+
+@helper
+def silu(x):
+    """x·sigmoid(x)."""
+    return _gate(x, _between(x, -88.7, 80.0), -LOG2_E, -LOG2_E_LOW)
+
+
+@helper
+def gelu_new(x):
+    """x·sigmoid(2u), u = √(2/π)·(x + 0.044715 x³)."""
+    a = _between(x, -10.07, 9.0)
+    square = a * a
+    square_low = fma(a, a, -square)
+    b = fma(square, -CUBIC, -LINEAR)
+    b_low = fma(square_low, -CUBIC, fma(square, -CUBIC, -LINEAR - b))
+    return _gate(x, a, b, b_low)
 
 
 @helper
 def gelu(x):
-    y = absolute(x)
-    y = select(y > 13.27, 13.27, y)
+    """x·Φ(x) = max(x, 0) − |x|·Φ(−|x|)."""
+    y = _between(absolute(x), 0.0, 13.27)
     tail, power = _normal_tail(y, y)
-    return fma(-tail, power, x * select(x > 0.0, 1.0, 0.0))
+    positive_part = x * select(x > 0.0, 1.0, 0.0)  # a product, for −∞ to give NaN
+    return fma(-tail, power, positive_part)
 
 
 @helper
 def erf(x):
-    tail, power = _normal_tail(absolute(x) * 1.41421356, 2.0)
-    far = copysign(fma(-tail, power, 1.0), x)
-    s = x * x
-    p = fma(splat(-0.00065352366), s, 0.00508522)
-    p = fma(p, s, -0.0268208)
-    p = fma(p, s, 0.1128311)
-    p = fma(p, s, -0.37612602)
-    p = fma(p, s, 0.12837917)
-    return select(absolute(x) < 0.8, fma(p, x, x), far)
+    """2·Φ(√2·x) − 1."""
+    near = fma(_polynomial(x * x, ERF), x, x)
+    tail, power = _normal_tail(_between(absolute(x) * SQRT_2, 0.0, 13.27), 2.0)
+    return select(absolute(x) < 0.8, near, copysign(fma(-tail, power, 1.0), x))
 
 
 @helper
 def tanh(x):
-    a = absolute(x)
-    a = select(a > 10.0, 10.0, a)
-    a = a + a
-    z = fma(a, LOG2_E, ROUND + 127.0)
-    n = z - (ROUND + 127.0)
-    r = fma(n, -LN2_LOW, fma(n, -LN2_HIGH, a))
-    power = exponent_bits(z)
-    e = fma(fma(_exp_remainder(r), r * r, r), power, power - 1.0)
-    return copysign(e / (e + 2.0), x)
+    """1 − 2/(1 + e²ˣ), and a polynomial around 0."""
+    near = fma(_polynomial(x * x, TANH), x, x)
+    size = _between(absolute(x), 0.0, 10.0)
+    far = 1.0 - _gate(splat(2.0), size, 2 * LOG2_E, 2 * LOG2_E_LOW)
+    return select(absolute(x) < 0.55, near, copysign(far, x))
 
 
 @helper
 def relu(x):
+    """max(x, 0), and NaN stays NaN."""
     return select(x < 0.0, 0.0, x)
 
 
+# --- by number ------------------------------------------------------------------------------------------------------------
+
 GELU_NEW, GELU, RELU, SILU = (FUNCTION_CODES[name] for name in ("gelu_new", "gelu", "relu", "silu"))
-TANH, SIGMOID, ERF, EXP = (FUNCTION_CODES[name] for name in ("tanh", "sigmoid", "erf", "exp"))
+TANH_CODE, SIGMOID, ERF_CODE, EXP_CODE = (FUNCTION_CODES[name] for name in ("tanh", "sigmoid", "erf", "exp"))
 
 
 @helper
@@ -189,18 +204,19 @@ def apply(which, x):
         return relu(x)
     if which == SILU:
         return silu(x)
-    if which == TANH:
+    if which == TANH_CODE:
         return tanh(x)
     if which == SIGMOID:
         return sigmoid(x)
-    if which == ERF:
+    if which == ERF_CODE:
         return erf(x)
-    if which == EXP:
+    if which == EXP_CODE:
         return exp(x)
     return x
 
 
-def activate(x, x_row, out, out_row, rows, columns, which, tile, worker):
+def activate(x, x_row, out, out_row, rows, columns, which, tile, worker):  # (R,C) -> (R,C)
+    """out[r, j] = f(x[r, j]) for the function of that code in names.py. One tile is one of the rows. x and out may be the same."""
     x, out = x + 4 * x_row * tile, out + 4 * out_row * tile
     whole = columns // LANES * LANES
     for j in range(0, whole, LANES):

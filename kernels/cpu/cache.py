@@ -1,7 +1,7 @@
 """Compiled kernels on disk: one file for each combination of kernel sources, CPU, registers and library versions.
 
 The file lies in ALBERT_NP_CACHE_DIR, or in the user's cache folder. It appears whole or not at all, and carries a checksum: a
-damaged one is as good as none. Where nothing can be written, kernels live in memory, and a warning says so once.
+damaged one is as good as none, and so is one that another user could have written, since what it holds is run.
 """
 
 from __future__ import annotations
@@ -12,89 +12,137 @@ import hashlib
 import json
 import os
 import platform
+import stat
 import sys
 import tempfile
-import warnings
+import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from albert_np.kernels.cpu import simd
 
-MAGIC = b"albert_np kernels 1\n"
+MAGIC = b"albert_np kernels 2\n"
 KEPT = 8  # files of other versions and CPUs; the oldest go
 SECONDS = 10  # what compiling takes, about, for the line that says so
+# what makes Numba write other code, beside the CPU and NUMBA_BOUNDSCHECK, which simd.py asks for
+SETTINGS = ("OPT", "CPU_NAME", "CPU_FEATURES", "ENABLE_AVX", "LOOP_VECTORIZE", "SLP_VECTORIZE", "DEBUGINFO")
 
 
 def folder() -> Path:
-    """Where the files lie. Raises RuntimeError where there is no home folder."""
+    """Where the files lie. Raises OSError where there is no home folder."""
     if os.environ.get("ALBERT_NP_CACHE_DIR"):
-        return Path(os.environ["ALBERT_NP_CACHE_DIR"])
+        return Path(os.environ["ALBERT_NP_CACHE_DIR"]).expanduser()
     if sys.platform == "win32" and os.environ.get("LOCALAPPDATA"):
         return Path(os.environ["LOCALAPPDATA"]) / "albert_np"
     if os.environ.get("XDG_CACHE_HOME"):
         return Path(os.environ["XDG_CACHE_HOME"]) / "albert_np"
-    return Path.home() / ".cache" / "albert_np"
+    try:
+        return Path.home() / ".cache" / "albert_np"
+    except RuntimeError as error:
+        raise OSError("there is no home folder") from error
+
+
+def place() -> str:
+    """The folder in words, wherever it is."""
+    try:
+        return str(folder())
+    except OSError as error:
+        return str(error)
+
+
+def _sources() -> bytes:
+    digest = hashlib.sha256()
+    for file in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(f"{file.name} {file.stat().st_size}\n".encode() + file.read_bytes())
+    return digest.digest()
+
+
+# the sources as this process has them: who edits one later must not find old code under the new key
+_SOURCES = _sources()
 
 
 @functools.cache
 def key() -> str:
     """A hash of all that decides the machine code. Numba's own cache misses a helper that changed in another file."""
     parts = [sys.platform, platform.machine(), *simd.target(), simd.chosen_level().name, str(simd.is_checked())]
+    parts += [f"{name}={os.environ.get(f'NUMBA_{name}', '')}" for name in SETTINGS]
     for library in ("numba", "llvmlite"):
         try:
             parts.append(f"{library} {version(library)}")
         except PackageNotFoundError:
             parts.append(f"{library} unknown")
-    digest = hashlib.sha256("\n".join(parts).encode())
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.name.encode() + path.read_bytes())
-    return digest.hexdigest()
+    return hashlib.sha256("\n".join(parts).encode() + _SOURCES).hexdigest()
 
 
 def path() -> Path:
+    """The file of this process."""
     return folder() / f"kernels-{simd.chosen_level().name}-{key()[:32]}.bin"
 
 
 def read() -> tuple[bytes, dict[str, list[str]]] | None:
     """Machine code and arguments' names, or None where there is no sound file."""
     try:
-        content = path().read_bytes()
-    except (OSError, RuntimeError):
+        with open(path(), "rb") as file:
+            if not _is_ours(file.fileno()):
+                return None
+            content = file.read()
+    except OSError:
         return None
-    magic, checksum, rest = content[: len(MAGIC)], content[len(MAGIC) : len(MAGIC) + 32], content[len(MAGIC) + 32 :]
-    if magic != MAGIC or hashlib.sha256(rest).digest() != checksum:
+    start = len(MAGIC) + hashlib.sha256().digest_size
+    if content[:start] != _opening(content[start:]):
         return None
-    header, _, machine_code = rest.partition(b"\n")
+    header, _, machine_code = content[start:].partition(b"\n")
     return machine_code, json.loads(header)
 
 
+def _opening(rest: bytes) -> bytes:
+    """What the file begins with. The checksum covers the key, so that a renamed file is none."""
+    return MAGIC + hashlib.sha256(key().encode() + rest).digest()
+
+
+def _is_ours(file: int) -> bool:
+    """Could nobody but this user and the administrator have written it?"""
+    if not hasattr(os, "geteuid"):
+        return True
+    status = os.fstat(file)
+    return status.st_uid in (0, os.geteuid()) and not status.st_mode & stat.S_IWOTH
+
+
+def check_writable() -> None:
+    """Raises OSError where no file can be kept."""
+    folder().mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder()):
+        pass
+
+
 def write(machine_code: bytes, arguments: dict[str, list[str]]) -> None:
-    """Keeps the kernels for the next start. Two processes that write at once write the same."""
-    rest = json.dumps(arguments).encode() + b"\n" + machine_code
-    try:
-        target = path()
-        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".kernels-")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(MAGIC + hashlib.sha256(rest).digest() + rest)
-            os.replace(temporary, target)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-            raise
-    except (OSError, RuntimeError) as error:
-        warnings.warn(
-            f"compiled kernels cannot be kept ({error}); the next start compiles again: point ALBERT_NP_CACHE_DIR at a "
-            "folder that can be written",
-            stacklevel=2,
-        )
+    """Keeps the kernels for the next start. Two processes that write at once write the same. Raises OSError."""
+    if _sources() != _SOURCES:
         return
+    rest = json.dumps(arguments).encode() + b"\n" + machine_code
+    target = path()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".kernels-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(_opening(rest) + rest)
+        # an administrator may fill the cache of everybody; no secret is in it
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
     _prune(target)
 
 
 def _prune(newest: Path) -> None:
+    """Leaves the newest files, and no piece of a process that was killed while it wrote."""
+
+    def age(file: Path) -> float:
+        return time.time() - file.stat().st_mtime
+
     with contextlib.suppress(OSError):
-        files = sorted(newest.parent.glob("kernels-*.bin"), key=lambda file: file.stat().st_mtime, reverse=True)
-        for file in files[KEPT:]:
+        pieces = [file for file in newest.parent.glob(".kernels-*") if age(file) > 3600]
+        for file in [*sorted(newest.parent.glob("kernels-*.bin"), key=age)[KEPT:], *pieces]:
             file.unlink()

@@ -7,6 +7,7 @@ It is slow, and for tests.
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import Any
 
@@ -18,6 +19,17 @@ from albert_np.kernels.cpu.simd import is_checked as is_on
 MOST = 4096  # arrays of one program
 
 _lock = threading.Lock()
+
+
+def _forget_lock() -> None:
+    """In a forked child: the thread that holds it may not be here."""
+    global _lock
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_lock)
+
 # [0] how many spans; [1] address, [2] bytes and [3] write? of the first fault; then low, high of each span
 _spans = np.zeros(4 + 2 * MOST, np.int64)
 

@@ -31,7 +31,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from albert_np.kernels.cpu.activations import apply
-from albert_np.kernels.cpu.layout import KC, MC, TILE_COLUMNS
+from albert_np.kernels.cpu.layout import CHUNK, KC, MC, TILE_COLUMNS
 from albert_np.kernels.cpu.simd import chosen_level
 from albert_np.kernels.cpu.vector import (
     F32, I32, I64, element_pointer, get, helper, load, load_some, multiply_add, put, splatted, store, vector_function,
@@ -62,85 +62,104 @@ def blocks():
 
 
 def _define(module, rows, vectors):
-    """The loops over k of one size of block, and what is done with the sums."""
+    """One size of block: k in chunks, each a sum in registers that is added to C."""
     function, pointer = _declared(module, rows, vectors), F32.as_pointer()
     function.attributes.add("nounwind")
     a, a_row, a_column, b, c, c_row, K, add = function.args
-    entry, wide, between, narrow, done, added, plain = (
-        function.append_basic_block(name) for name in ("entry", "wide", "between", "narrow", "done", "added", "plain")
+    entry, chunk, wide, between, narrow, done, plain, added, next_chunk, end = (
+        function.append_basic_block(name)
+        for name in ("entry", "chunk", "wide", "between", "narrow", "done", "plain", "added", "next_chunk", "end")
     )
     vector = ir.VectorType(F32, WIDTH)
     zeros = [ir.Constant(vector, [0.0] * WIDTH)] * (rows * vectors)
 
     builder = ir.IRBuilder(entry)
     starts = [builder.gep(a, [builder.mul(a_row, I64(i))]) for i in range(rows)]
-    prefetch = vector_function(module, "llvm.prefetch.p0", ir.VoidType(), [pointer, I32, I32, I32])
-    for i in range(rows):
-        place = builder.gep(c, [builder.mul(c_row, I64(i))])
-        builder.call(prefetch, [place, I32(1), I32(3), I32(1)])
-        if vectors * WIDTH > 16:
-            builder.call(prefetch, [builder.gep(place, [I64(vectors * WIDTH - 1)]), I32(1), I32(3), I32(1)])
+    lines = [builder.gep(c, [builder.mul(c_row, I64(i))]) for i in range(rows)]
+    _prefetch(builder, lines, vectors * WIDTH)
     contiguous = builder.icmp_signed("==", a_column, I64(1))
-    whole = builder.select(contiguous, builder.and_(K, I64(-UNROLL)), I64(0))
-    builder.cbranch(builder.icmp_signed("<", I64(0), whole), wide, between)
+    builder.branch(chunk)
 
-    def steps(block, first, from_b, sums, stop, count, stride, before):
-        """A loop over k, `count` at a time, in `block`; gives the values after it."""
+    builder.position_at_end(chunk)
+    k_first, b_first, adds = builder.phi(I64), builder.phi(pointer), builder.phi(ir.IntType(1))
+    left = builder.sub(K, k_first)
+    count = builder.select(builder.icmp_signed("<", left, I64(CHUNK)), left, I64(CHUNK))
+    stop = builder.add(k_first, count)
+    whole = builder.add(k_first, builder.select(contiguous, builder.and_(count, I64(-UNROLL)), I64(0)))
+    builder.cbranch(builder.icmp_signed("<", k_first, whole), wide, between)
+
+    def steps(block, first, stop, count, stride, before):
+        """A loop over k in `block`, `count` at a time; is there more, and the values after it."""
         builder.position_at_end(block)
-        k, b_at = builder.phi(I64), builder.phi(pointer)
-        phis = [builder.phi(vector) for _ in sums]
-        now = list(phis)
+        k, from_b, *sums = phis = [builder.phi(value.type) for value in first]
         for u in range(count):
             panel = []
             for j in range(vectors):
-                at = builder.gep(b_at, [I64((u * vectors + j) * WIDTH)])
+                at = builder.gep(from_b, [I64((u * vectors + j) * WIDTH)])
                 panel.append(builder.load(builder.bitcast(at, vector.as_pointer())))
                 panel[-1].align = 4
             for i in range(rows):
                 at = builder.gep(starts[i], [builder.mul(builder.add(k, I64(u)), stride)])
                 one = splatted(builder, builder.load(at), WIDTH)
                 for j in range(vectors):
-                    now[i * vectors + j] = multiply_add(builder, one, panel[j], now[i * vectors + j])
-        k_next, b_next = builder.add(k, I64(count)), builder.gep(b_at, [I64(count * vectors * WIDTH)])
-        for phi, at_first, following in zip([k, b_at, *phis], [first, from_b, *sums], [k_next, b_next, *now], strict=True):
+                    sums[i * vectors + j] = multiply_add(builder, one, panel[j], sums[i * vectors + j])
+        after = [builder.add(k, I64(count)), builder.gep(from_b, [I64(count * vectors * WIDTH)]), *sums]
+        for phi, at_first, following in zip(phis, first, after, strict=True):
             phi.add_incoming(at_first, before)
             phi.add_incoming(following, block)
-        return builder.icmp_signed("<", k_next, stop), [k_next, b_next, *now]
+        return builder.icmp_signed("<", after[0], stop), after
 
-    more, after_wide = steps(wide, I64(0), b, zeros, whole, UNROLL, I64(1), entry)
+    def joined(first, before, second, block):
+        """What the values are, whether or not the loop in `block` was run."""
+        phis = [builder.phi(value.type) for value in first]
+        for phi, x, y in zip(phis, first, second, strict=True):
+            phi.add_incoming(x, before)
+            phi.add_incoming(y, block)
+        return phis
+
+    start = [k_first, b_first, *zeros]
+    more, after = steps(wide, start, whole, UNROLL, I64(1), chunk)
     builder.cbranch(more, wide, between)
 
     builder.position_at_end(between)
-    joined = []
-    for at_entry, following in zip([I64(0), b, *zeros], after_wide, strict=True):
-        joined.append(builder.phi(following.type))
-        joined[-1].add_incoming(at_entry, entry)
-        joined[-1].add_incoming(following, wide)
-    builder.cbranch(builder.icmp_signed("<", joined[0], K), narrow, done)
+    middle = joined(start, chunk, after, wide)
+    builder.cbranch(builder.icmp_signed("<", middle[0], stop), narrow, done)
 
-    more, after_narrow = steps(narrow, joined[0], joined[1], joined[2:], K, 1, a_column, between)
+    more, after = steps(narrow, middle, stop, 1, a_column, between)
     builder.cbranch(more, narrow, done)
 
     builder.position_at_end(done)
-    sums = []
-    for x, y in zip(joined[2:], after_narrow[2:], strict=True):
-        sums.append(builder.phi(vector))
-        sums[-1].add_incoming(x, between)
-        sums[-1].add_incoming(y, narrow)
-    builder.cbranch(add, added, plain)
-    for block in (added, plain):
+    _, b_next, *sums = joined(middle, between, after, narrow)
+    builder.cbranch(adds, added, plain)
+    for block in (plain, added):
         builder.position_at_end(block)
         for i in range(rows):
-            row = builder.gep(c, [builder.mul(c_row, I64(i))])
             for j in range(vectors):
-                place = builder.bitcast(builder.gep(row, [I64(j * WIDTH)]), vector.as_pointer())
+                place = builder.bitcast(builder.gep(lines[i], [I64(j * WIDTH)]), vector.as_pointer())
                 value = sums[i * vectors + j]
                 if block is added:
                     old = builder.load(place)
                     old.align = 4
                     value = builder.fadd(old, value)
                 builder.store(value, place).align = 4
-        builder.ret_void()
+        builder.branch(next_chunk)
+
+    builder.position_at_end(next_chunk)
+    for phi, at_first, following in ((k_first, I64(0), stop), (b_first, b, b_next), (adds, add, ir.IntType(1)(1))):
+        phi.add_incoming(at_first, entry)
+        phi.add_incoming(following, next_chunk)
+    builder.cbranch(builder.icmp_signed("<", stop, K), chunk, end)
+
+    builder.position_at_end(end)
+    builder.ret_void()
+
+
+def _prefetch(builder, lines, columns):
+    """Asks for the block's part of C, which is not needed until the first chunk has been summed."""
+    prefetch = vector_function(builder.module, "llvm.prefetch.p0", ir.VoidType(), [F32.as_pointer(), I32, I32, I32])
+    for line in lines:
+        for j in {*range(0, columns, 16), columns - 1}:
+            builder.call(prefetch, [builder.gep(line, [I64(j)]), I32(1), I32(3), I32(1)])
 
 
 @intrinsic

@@ -6,8 +6,10 @@ STEP = 40  # int64 numbers a step
 COUNTERS = 16  # int64 numbers a step has for counting: claimed and done, each in a cache line of its own
 
 # --- the GEMM (gemm.py) ---------------------------------------------------------------------------------------------------
-# k is summed in blocks of KC: one register sum a block, and the blocks added in order. It bounds the part of B that lives in
-# the first cache (KC × 24 numbers are 24 KB with AVX2), and it makes the sum more accurate than one long chain.
+# k is summed in chunks, each in a register, and the chunks are added in order: a chain of 128 roundings and one of K/128 lose
+# half as much as one of K. This alone decides the bits.
+CHUNK = 128
+# k is walked in blocks of KC, whole chunks, so that a panel of B stays in the first cache: KC × 24 numbers are 24 KB with AVX2
 KC = 256
 MC = 128  # rows of A a tile: MC × KC numbers are 128 KB, a part of the second cache
 TILE_COLUMNS = 96  # columns of C a tile: whole panels at every level, and whole vectors of 16

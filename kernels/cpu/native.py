@@ -6,85 +6,172 @@ A warm start loads one object file of machine code through LLVM and imports no N
 from __future__ import annotations
 
 import ctypes
+import logging  # noqa: F401  Numba logs, and locks that are taken before a fork are taken in the reverse order of imports
 import os
 import sys
 import threading
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-from albert_np.kernels.cpu import cache
+from albert_np.kernels.cpu import cache, simd
 
-ENTRIES = {"walk": 4, "help_out": 6, "open_gate": 2, "close_gate": 2, "set_spans": 1}  # what Python calls, and how many int64 each takes
+# what programs call (build.py compiles them), and what Python calls, with how many int64 each takes
+KERNELS = ("gemm", "pack", "attention", "layer_norm", "embed", "copy_rows", "activate")
+ENTRIES = {"walk": 4, "help_out": 6, "open_gate": 2, "close_gate": 2}
+CHECKED_ENTRIES = {"set_spans": 1, "albert_np_check": 3}  # in a checked build (checks.py)
+
+Arguments = dict[str, list[str]]  # name of a function -> names of its arguments
+Progress = Callable[[str], None]  # called with the name of each function when its turn comes
 
 
 @dataclass(frozen=True)
 class Library:
-    """Machine code, loaded. The engine that owns it is kept, or the code would go."""
+    """Machine code, loaded for as long as the process lives: at its end a thread may still be on its way out of it."""
 
-    engine: Any
     kernels: dict[str, tuple[int, dict[str, int]]]  # name -> where it begins, and the place of each argument
     walk: Callable[..., None]
     help_out: Callable[..., None]
     open_gate: Callable[..., None]
     close_gate: Callable[..., None]
-    set_spans: Callable[..., None] | None = None  # in a checked build (checks.py)
+    set_spans: Callable[..., None] | None = None
+    albert_np_check: Callable[..., None] | None = None
 
 
-_lock = threading.Lock()
+_lock = threading.RLock()
 _library: Library | None = None
 
 
-def library(progress: Callable[[str], None] | None = None) -> Library:
-    """The kernels, loaded; compiled first where the cache has none. Raises ImportError where Numba must compile and is absent."""
+def library() -> Library:
+    """The kernels, loaded; compiled first where the cache has none.
+
+    Raises ValueError or OSError where they can be neither loaded nor compiled.
+    """
     global _library
     if _library is None:
         with _lock:
             if _library is None:
-                _library = _load(*(cache.read() or _compiled(progress)))
+                _library = _from_cache()
+            if _library is None:
+                if sys.stderr is not None:
+                    seconds = f"compiling the CPU kernels once, about {cache.SECONDS} seconds"
+                    print(f"albert_np: {seconds}", file=sys.stderr, flush=True)
+                machine_code, arguments = _compiled(lambda name: None)
+                _library = _load(machine_code, arguments)
+                _keep(machine_code, arguments)
     return _library
 
 
-def _compiled(progress: Callable[[str], None] | None) -> tuple[bytes, dict[str, list[str]]]:
-    if progress is None:
-        print(f"albert_np: compiling the CPU kernels, once, some {cache.SECONDS} seconds", file=sys.stderr, flush=True)
-        progress = _silent
-    from albert_np.kernels.cpu import build
-
-    machine_code, arguments = build.compile_kernels(progress)
-    cache.write(machine_code, arguments)
-    return machine_code, arguments
-
-
-def _silent(name: str) -> None:
-    pass
+def warm_up(progress: Progress = lambda name: None, force: bool = False) -> bool:
+    """Fills the cache; False where it was full and nothing had to be done. Raises OSError where nothing can be kept."""
+    with _lock:
+        if not force and _from_cache() is not None:
+            return False
+        cache.check_writable()  # or it would be said when all the work is done
+        machine_code, arguments = _compiled(progress)
+        _load(machine_code, arguments)
+        cache.write(machine_code, arguments)
+    return True
 
 
-def _load(machine_code: bytes, arguments: dict[str, list[str]]) -> Library:
+def names() -> list[str]:
+    """All that is compiled, in that order."""
+    return [*KERNELS, *_entries()]
+
+
+def _entries() -> dict[str, int]:
+    return ENTRIES | CHECKED_ENTRIES if simd.is_checked() else ENTRIES
+
+
+def _from_cache() -> Library | None:
+    kept = _llvm_is_there() and cache.read()
+    if not kept:
+        return None
+    try:
+        return _load(*kept)
+    except ValueError:  # whole, and yet not what this version needs
+        return None
+
+
+def _llvm_is_there() -> bool:
+    try:
+        import llvmlite.binding  # noqa: F401
+    except ImportError as error:
+        raise ValueError(
+            f"backend 'numba' runs through llvmlite, which cannot be imported ({error}): install numba, or choose "
+            "backend='numpy'"
+        ) from error
+    return True
+
+
+def _compiled(progress: Progress) -> tuple[bytes, Arguments]:
+    try:
+        from numba.core import config
+
+        from albert_np.kernels.cpu import build
+    except ImportError as error:
+        raise ValueError(
+            f"backend 'numba' has no compiled kernels in {cache.place()}, and Numba, which compiles them, cannot be "
+            f"imported ({error}): install numba, or choose backend='numpy'"
+        ) from error
+    if config.DISABLE_JIT:
+        raise ValueError("backend 'numba' cannot compile its kernels with NUMBA_DISABLE_JIT=1: choose backend='numpy'")
+    return build.compile_kernels(progress)
+
+
+def _keep(machine_code: bytes, arguments: Arguments) -> None:
+    try:
+        cache.write(machine_code, arguments)
+    except OSError as error:
+        warnings.warn(
+            f"compiled kernels cannot be kept ({error}); the next start compiles again: point ALBERT_NP_CACHE_DIR at a "
+            "folder that can be written",
+            stacklevel=3,
+        )
+
+
+def _load(machine_code: bytes, arguments: Arguments) -> Library:
+    """Raises ValueError where the machine code is none, or lacks a function."""
     from llvmlite import binding
 
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
+    binding.check_jit_execution()  # OSError where the system forbids it
     machine = binding.Target.from_default_triple().create_target_machine(jit=True)
     engine = binding.create_mcjit_compiler(binding.parse_assembly(""), machine)
-    engine.add_object_file(binding.ObjectFileRef.from_data(machine_code))
+    object_file = binding.ObjectFileRef.from_data(machine_code)
+    if not object_file:
+        raise ValueError("not an object file")
+    engine.add_object_file(object_file)
     engine.finalize_object()
-    kernels = {
-        name: (engine.get_function_address(name), {argument: i for i, argument in enumerate(names)})
-        for name, names in arguments.items()
-    }
+    wanted = {name: engine.get_function_address(name) for name in names()}
+    missing = [name for name in wanted if not wanted[name] or name not in arguments]
+    if missing:
+        raise ValueError(f"the compiled kernels lack {', '.join(missing)}")
+    engine.detach()  # never unloaded
+    kernels = {name: (wanted[name], {argument: i for i, argument in enumerate(arguments[name])}) for name in KERNELS}
     entries = {
-        name: ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * count)(engine.get_function_address(name))
-        for name, count in ENTRIES.items()
-        if name in arguments
+        name: ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * count)(wanted[name]) for name, count in _entries().items()
     }
-    return Library(engine, kernels, **entries)
+    return Library(kernels, **entries)
 
 
-def _after_fork() -> None:
+# A fork waits until other threads have compiled or loaded: the child would have the locks of LLVM, Numba and the import system
+# as they were, and nobody to open them.
+
+
+def _before_fork() -> None:
+    _lock.acquire()
+
+
+def _after_fork_in_parent() -> None:
+    _lock.release()
+
+
+def _after_fork_in_child() -> None:
     global _lock
-    _lock = threading.Lock()
+    _lock = threading.RLock()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

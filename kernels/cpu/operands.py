@@ -54,6 +54,7 @@ def reserve(K: int, N: int) -> Packed:
 
 
 def add_pack(program: Program, b: Array, packed: Packed) -> None:  # (K,N), any strides
+    program.work += b.size
     program.add(
         "pack", -(-packed.K // KC), x=b, x_row=b.strides[0] // 4, x_column=b.strides[1] // 4, K=packed.K, N=packed.N,
         out=packed.panels, columns=packed.columns,
@@ -71,6 +72,7 @@ def add_gemm(
     activation: int = 0, add: bool = False,
 ) -> None:  # (M,K), (M,N) with room for padded columns, (padded N,), (M,N)  # fmt: skip
     """C = activation(A·B + bias) + residual, or C += A·B. A may be a transposed view."""
+    program.work += rows * b.K * b.N
     program.add(
         "gemm", -(-rows // MC) * -(-b.columns // TILE_COLUMNS),
         a=a, a_row=a.strides[0] // 4, a_column=a.strides[1] // 4, b=b.panels, columns=b.columns,

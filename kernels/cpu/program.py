@@ -15,6 +15,7 @@ from albert_np.kernels.cpu import checks, native, threads
 from albert_np.kernels.cpu.layout import ARGUMENTS, STEP
 
 Array = np.ndarray[Any, np.dtype[Any]]
+WORTH_SHARING = 2e6  # multiplications: some 50 µs, as long as a thread takes to wake
 
 
 def address(x: Array) -> int:
@@ -27,6 +28,8 @@ class Program:
 
     def __init__(self) -> None:
         self._library = native.library()
+        self.threads = threads.get_num_threads()  # once: scratch memory is for as many
+        self.work = 0.0  # multiplications, about; little work is not worth waking a thread
         self._rows: list[list[int]] = []
         self._alive: list[Array] = []
 
@@ -59,4 +62,4 @@ class Program:
         if checks.is_on():
             checks.run(self._library, table, self._alive)
         else:
-            threads.run(self._library, table)
+            threads.run(self._library, table, self.threads if self.work > WORTH_SHARING else 1)

@@ -117,7 +117,8 @@ def open_gate(gate, number):
 def close_gate(gate, number):
     """Lets nobody in any more, and waits until the last one is out: then the program's memory may go."""
     spins = 0
-    _fetch_add(gate, -65536 * number)
+    if _read(gate) // 65536 == number:
+        _fetch_add(gate, -65536 * number)
     while _read(gate) != 0:
         spins += 1
         if spins > SPINS:
