@@ -14,6 +14,9 @@ from albert_np.version import __version__
 
 if TYPE_CHECKING:
     from albert_np.config import AlbertConfig as AlbertConfig
+    from albert_np.kernels.cpu.threads import get_num_threads as get_num_threads
+    from albert_np.kernels.cpu.threads import num_threads as num_threads
+    from albert_np.kernels.cpu.threads import set_num_threads as set_num_threads
     from albert_np.model import AlbertForMaskedLM as AlbertForMaskedLM
     from albert_np.model import AlbertForMultipleChoice as AlbertForMultipleChoice
     from albert_np.model import AlbertForPreTraining as AlbertForPreTraining
@@ -54,7 +57,10 @@ _HOME = {
     "QuestionAnsweringModelOutput": "outputs",
     "SequenceClassifierOutput": "outputs",
     "TokenClassifierOutput": "outputs",
+    "get_num_threads": "kernels.cpu.threads",
+    "num_threads": "kernels.cpu.threads",
     "pipeline": "pipelines",
+    "set_num_threads": "kernels.cpu.threads",
 }
 
 __all__ = ["__version__", *_HOME]

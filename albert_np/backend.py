@@ -31,7 +31,9 @@ def resolve_backend(name: str, dtype: np.dtype) -> str:
         raise ValueError("backend 'cuda' is not in this version of albert_np, which has 'numpy' and 'numba'")
     if name == "numba":
         if dtype != np.float32:
-            raise ValueError(f"backend 'numba' computes in float32; got {dtype}: choose backend='numpy', or dtype='float32'")
+            raise ValueError(
+                f"backend 'numba' computes in float32; got {dtype}: choose backend='numpy', or dtype='float32'"
+            )
         missing = _numba_is_missing()
         if missing:
             raise ValueError(f"backend 'numba' needs numba: {missing}; pip install numba, or choose backend='numpy'")

@@ -6,11 +6,13 @@ Exit codes: 0 done, 1 refused (one line on stderr says why), 2 wrong usage.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import json
 import logging
 import os
 import sys
+import time
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -23,6 +25,7 @@ EXAMPLES = """examples:
   albert-np fill-mask "The capital of [MASK] is Paris." --targets france italy
   cat sentences.txt | albert-np fill-mask - --model ./my-albert --json
   albert-np info ./my-albert
+  albert-np warmup
 """
 
 
@@ -42,7 +45,8 @@ def main(argv: list[str] | None = None) -> int:
         try:
             if sys.stdout is None:
                 raise OSError("there is no standard output to print to")
-            args.run(args)
+            with _threads(args):
+                args.run(args)
             sys.stdout.flush()
         except (ValueError, OSError) as error:
             if isinstance(error, BrokenPipeError):  # the reader has seen enough, as in `… | head`
@@ -96,16 +100,24 @@ def _parser() -> argparse.ArgumentParser:
         "--backend",
         default="auto",
         metavar="NAME",
-        help="auto or numpy, the one there is so far (default: %(default)s)",
+        help="numba, the compiled engine; numpy, the reference; or auto: numba where it runs, with float32 "
+        "(default: %(default)s)",
     )
     fill.add_argument("--dtype", default="float32", metavar="TYPE", help="float32 or float64 (default: %(default)s)")
+    fill.add_argument(
+        "--threads",
+        type=int,
+        metavar="N",
+        help="threads of the numba backend; answers do not depend on it (default: NUMBA_NUM_THREADS, or every core)",
+    )
     fill.set_defaults(run=_fill_mask)
 
     info = commands.add_parser(
         "info",
         parents=[model],
-        help="config, parameters, files and backends of a model",
-        description="Shows a model's config, its parameters (stored, and if nothing were shared), files and backends.",
+        help="config, parameters and files of a model, and what runs it here",
+        description="Shows a model's config, its parameters (stored, and if nothing were shared) and files; which "
+        "backends run here, with which registers and threads, and whether the kernels are compiled.",
     )
     info.add_argument(
         "model",
@@ -114,7 +126,25 @@ def _parser() -> argparse.ArgumentParser:
         help="folder, demo, or hub id, whose files are downloaded (default: %(default)s)",
     )
     info.set_defaults(run=_info)
+
+    warm = commands.add_parser(
+        "warmup",
+        help="compile the numba backend's kernels now, instead of at the first call",
+        description="Compiles the numba backend's kernels into the cache, where every process of this user finds them "
+        "(ALBERT_NP_CACHE_DIR says where). Does nothing where they are there.",
+    )
+    warm.add_argument("--force", action="store_true", help="compile, whether or not they are there")
+    warm.add_argument("--json", action="store_true", help="print JSON instead of text")
+    warm.set_defaults(run=_warm_up)
     return parser
+
+
+def _threads(args: argparse.Namespace) -> contextlib.AbstractContextManager:
+    if getattr(args, "threads", None) is None:
+        return contextlib.nullcontext()
+    from albert_np.kernels.cpu.threads import checked, num_threads
+
+    return num_threads(checked(args.threads, "--threads"))
 
 
 def _where(args: argparse.Namespace) -> dict[str, Any]:
@@ -189,6 +219,33 @@ def _info(args: argparse.Namespace) -> None:
 
     info = describe(args.model, **_where(args))
     print(_json(info, indent=2) if args.json else as_text(info))
+
+
+def _warm_up(args: argparse.Namespace) -> None:
+    from tqdm import tqdm
+
+    from albert_np.backend import DTYPES, resolve_backend
+    from albert_np.kernels.cpu import cache, native, simd
+
+    resolve_backend("numba", DTYPES["float32"])  # where it cannot run, this says why
+    start = time.perf_counter()
+    with tqdm(total=len(native.names()), unit=" kernels", disable=None) as bar:
+
+        def show(name: str) -> None:
+            bar.set_description(name)
+            bar.update()
+
+        compiled = native.warm_up(show, args.force)
+    seconds = time.perf_counter() - start
+    size, path = cache.path().stat().st_size, str(cache.path())
+    registers = simd.chosen_level().name
+    if args.json:
+        answer = {"compiled": compiled, "registers": registers, "path": path, "bytes": size, "seconds": seconds}
+        print(_json(answer))
+    elif compiled:
+        print(f"compiled {len(native.KERNELS)} kernels for {registers} in {seconds:.1f} s: {path} ({size:,} bytes)")
+    else:
+        print(f"nothing to do: compiled for {registers} already: {path} ({size:,} bytes)")
 
 
 def _json(value: Any, indent: int | None = None) -> str:

@@ -101,7 +101,7 @@ def _program(
     hidden: Array, hidden_states: list[Array], attentions: list[Array],
 ) -> Program:  # fmt: skip
     """Every step from ids to hidden states."""
-    B, T = batch.shape
+    T = batch.shape[1]
     H, L, N, G = config.hidden_size, config.num_hidden_layers, config.num_attention_heads, config.num_hidden_groups
     who = operands.real_sequences(batch.mask) if skip_padding else operands.sequences(batch.mask)
     R = len(who.columns)
@@ -122,7 +122,9 @@ def _program(
         )
 
     _add_embeddings(program, w.embeddings, config, batch, places, embedded, R)
-    packed, bias = ops.packed((w.encoder.embedding_hidden_mapping_in.weight,), (w.encoder.embedding_hidden_mapping_in.bias,))
+    packed, bias = ops.packed(
+        (w.encoder.embedding_hidden_mapping_in.weight,), (w.encoder.embedding_hidden_mapping_in.bias,)
+    )
     add_gemm(program, embedded, packed, x, R, bias=bias)
     if hidden_states:
         keep(hidden_states[0])
@@ -150,7 +152,9 @@ def _program(
             add_gemm(program, wide, packed, y, R, bias=bias, residual=attended)
             add_layer_norm(program, y, norm.weight, norm.bias, config.layer_norm_eps, x, R)
             application += 1
-        one_for_all = G == config.inner_group_num == 1 and batch.head_mask is None and not attentions and not hidden_states
+        one_for_all = (
+            G == config.inner_group_num == 1 and batch.head_mask is None and not attentions and not hidden_states
+        )
         if one_for_all:
             program.repeat(first, L)
             break

@@ -134,7 +134,14 @@ class CpuOps:
 
 
 def add_layer_norm(
-    program: Program, x: Array, weight: Array, bias: Array, eps: float, out: Array, rows: int, places: Array | None = None
+    program: Program,
+    x: Array,
+    weight: Array,
+    bias: Array,
+    eps: float,
+    out: Array,
+    rows: int,
+    places: Array | None = None,
 ) -> None:  # (R,H), (H,), (H,) -> (R,H)
     program.add(
         "layer_norm", tiles_of(rows), x=x, x_row=x.strides[0] // 4, weight=weight, bias=bias,

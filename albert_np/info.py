@@ -1,9 +1,10 @@
-"""What a checkpoint is, from its config and headers alone: sizes, parameters, files, and which backends run here."""
+"""What a checkpoint is, from its config and headers alone: sizes, parameters, files; and what can run it here, and how."""
 
 from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,28 @@ def describe(name_or_path: str | os.PathLike, **where: Any) -> dict[str, Any]:
         "unshared": sum(row["unshared"] for row in rows),
         "files": _files(name_or_path, where),
         "backends": backend.available(),
+        "numba": numba_settings(),
+    }
+
+
+def numba_settings() -> dict[str, Any]:
+    """What the numba backend computes with: registers, threads, and where its compiled kernels are. A value may be why not."""
+    try:
+        from albert_np.kernels.cpu import cache, native, simd, threads
+    except ImportError as error:
+        return {"registers": f"none ({error})", "threads": None, "cache": None, "compiled": False}
+
+    def answer(ask: Callable[[], Any]) -> Any:
+        try:
+            return ask()
+        except (ValueError, OSError, ImportError) as error:
+            return f"none ({error})"
+
+    return {
+        "registers": answer(lambda: simd.chosen_level().name),
+        "threads": answer(threads.get_num_threads),
+        "cache": answer(lambda: str(cache.folder())),
+        "compiled": answer(native.is_compiled) is True,
     }
 
 
@@ -76,7 +99,13 @@ def as_text(info: dict[str, Any]) -> str:
     lines.append("  time goes with the right column, memory with the left")
     lines += ["", "  files"] + [f"  {file['name']:32} {file['bytes']:14,} bytes" for file in info["files"]]
     lines += ["", "  backends"] + [f"  {name:8} {answer}" for name, answer in info["backends"].items()]
+    lines += ["", "  the numba backend's"] + [f"  {name:10} {value}" for name, value in _said(info["numba"])]
     return "\n".join(lines)
+
+
+def _said(numba: dict[str, Any]) -> list[tuple[str, Any]]:
+    compiled = "yes" if numba["compiled"] else "no: the first call does it, or albert-np warmup"
+    return [*((name, numba[name]) for name in ("registers", "threads", "cache")), ("compiled", compiled)]
 
 
 def _expected_shapes(config: AlbertConfig) -> dict[str, tuple[int, ...]]:

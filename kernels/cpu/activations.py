@@ -81,10 +81,16 @@ def _polynomial(x, coefficients):
 
 
 @helper
-def _between(x, low, high):
-    """x, but no less than low and no more than high. NaN stays: it compares false."""
-    x = select(x > high, high, x)
-    return select(x < low, low, x)
+def _size(x, most):
+    """|x|, but no more than that. NaN stays: it compares false."""
+    x = absolute(x)
+    return select(x > most, most, x)
+
+
+@helper
+def _step(x):
+    """1 for x > 0, else 0. A product with it is max(x, 0), but NaN for NaN and for −∞, as x·σ(x) is in the reference."""
+    return select(x > 0.0, 1.0, 0.0)
 
 
 @helper
@@ -100,10 +106,10 @@ def _power(a, b, b_low):
 
 
 @helper
-def _gate(numerator, a, b, b_low):
-    """numerator / (1 + 2^(a·(b + b_low))): with −log₂ e for b, numerator·sigmoid(a)."""
+def _over_one_plus_power(x, a, b, b_low):
+    """x / (1 + 2^(a·(b + b_low))): with log₂ e for b, x·sigmoid(−a)."""
     p, power = _power(a, b, b_low)
-    return numerator / fma(p, power, 1.0)
+    return x / fma(p, power, 1.0)
 
 
 @helper
@@ -120,56 +126,52 @@ def _normal_tail(y, factor):
 
 @helper
 def exp(x):
-    """eˣ, into the subnormals and to ∞. 0.88 ulp; without FMA … ulp.
-
-    Where x < −176 one of the two powers is exactly 0, as is the product, and no subnormal number slows it down: most of what
-    a mask leaves over.
-    """
-    x = _between(x, -176.0, 89.0)
+    """eˣ"""
+    x = select(x > 89.0, 89.0, x)
+    x = select(x < -176.0, -176.0, x)
     z = fma(x, LOG2_E, ROUND + 2 * EXPONENT_0)
     n = z - (ROUND + 2 * EXPONENT_0)
     r = fma(n, -LN2_LOW, fma(n, -LN2_HIGH, x))
     power, other_power = _as_two_powers(z)
-    return _polynomial(r, EXP) * power * other_power  # only the last product can round, once
+    return _polynomial(r, EXP) * power * other_power  # only the last product can round
 
 
 @helper
 def sigmoid(x):
-    """1/(1 + e⁻ˣ)."""
-    return _gate(splat(1.0), _between(x, -88.7, 80.0), -LOG2_E, -LOG2_E_LOW)
+    """1/(1 + e⁻ˣ)"""
+    return absolute(_step(x) - _over_one_plus_power(splat(1.0), _size(x, 88.7), LOG2_E, LOG2_E_LOW))
 
 
 @helper
 def silu(x):
-    """x·sigmoid(x)."""
-    return _gate(x, _between(x, -88.7, 80.0), -LOG2_E, -LOG2_E_LOW)
+    """x·sigmoid(x)"""
+    size = _size(x, 88.7)
+    return fma(x, _step(x), -_over_one_plus_power(size, size, LOG2_E, LOG2_E_LOW))
 
 
 @helper
 def gelu_new(x):
-    """x·sigmoid(2u), u = √(2/π)·(x + 0.044715 x³)."""
-    a = _between(x, -10.07, 9.0)
-    square = a * a
-    square_low = fma(a, a, -square)
-    b = fma(square, -CUBIC, -LINEAR)
-    b_low = fma(square_low, -CUBIC, fma(square, -CUBIC, -LINEAR - b))
-    return _gate(x, a, b, b_low)
+    """x·sigmoid(2u), u = √(2/π)·(x + 0.044715 x³)"""
+    size = _size(x, 10.07)
+    square = size * size
+    b = fma(square, CUBIC, LINEAR)
+    b_low = fma(square, CUBIC, LINEAR - b)
+    return fma(x, _step(x), -_over_one_plus_power(size, size, b, b_low))
 
 
 @helper
 def gelu(x):
     """x·Φ(x) = max(x, 0) − |x|·Φ(−|x|)."""
-    y = _between(absolute(x), 0.0, 13.27)
-    tail, power = _normal_tail(y, y)
-    positive_part = x * select(x > 0.0, 1.0, 0.0)  # a product, for −∞ to give NaN
-    return fma(-tail, power, positive_part)
+    size = _size(x, 13.27)
+    tail, power = _normal_tail(size, size)
+    return fma(-tail, power, x * _step(x))
 
 
 @helper
 def erf(x):
     """2·Φ(√2·x) − 1."""
     near = fma(_polynomial(x * x, ERF), x, x)
-    tail, power = _normal_tail(_between(absolute(x) * SQRT_2, 0.0, 13.27), 2.0)
+    tail, power = _normal_tail(_size(x * SQRT_2, 13.27), 2.0)
     return select(absolute(x) < 0.8, near, copysign(fma(-tail, power, 1.0), x))
 
 
@@ -177,8 +179,7 @@ def erf(x):
 def tanh(x):
     """1 − 2/(1 + e²ˣ), and a polynomial around 0."""
     near = fma(_polynomial(x * x, TANH), x, x)
-    size = _between(absolute(x), 0.0, 10.0)
-    far = 1.0 - _gate(splat(2.0), size, 2 * LOG2_E, 2 * LOG2_E_LOW)
+    far = 1.0 - _over_one_plus_power(splat(2.0), _size(x, 10.0), 2 * LOG2_E, 2 * LOG2_E_LOW)
     return select(absolute(x) < 0.55, near, copysign(far, x))
 
 

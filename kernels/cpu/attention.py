@@ -25,7 +25,19 @@ from albert_np.kernels.cpu.activations import exp
 from albert_np.kernels.cpu.gemm import COLUMNS, multiply
 from albert_np.kernels.cpu.layout import KC, QUERIES
 from albert_np.kernels.cpu.vector import (
-    get, get_byte, get_int, helper, largest_of, load, load_some, put, select, splat, store, store_some, sum_of,
+    get,
+    get_byte,
+    get_int,
+    helper,
+    largest_of,
+    load,
+    load_some,
+    put,
+    select,
+    splat,
+    store,
+    store_some,
+    sum_of,
 )  # fmt: skip
 
 

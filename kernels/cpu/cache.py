@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import importlib.util
 import json
 import os
 import platform
@@ -16,7 +17,6 @@ import stat
 import sys
 import tempfile
 import time
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from albert_np.kernels.cpu import simd
@@ -63,41 +63,58 @@ _SOURCES = _sources()
 
 @functools.cache
 def key() -> str:
-    """A hash of all that decides the machine code. Numba's own cache misses a helper that changed in another file."""
+    """A hash of all that decides the machine code, but Numba's version. Numba's own key misses a helper in another file."""
+    import llvmlite
+
     parts = [sys.platform, platform.machine(), *simd.target(), simd.chosen_level().name, str(simd.is_checked())]
     parts += [f"{name}={os.environ.get(f'NUMBA_{name}', '')}" for name in SETTINGS]
-    for library in ("numba", "llvmlite"):
-        try:
-            parts.append(f"{library} {version(library)}")
-        except PackageNotFoundError:
-            parts.append(f"{library} unknown")
-    return hashlib.sha256("\n".join(parts).encode() + _SOURCES).hexdigest()
+    parts.append(llvmlite.__version__)
+    return hashlib.sha256("\n".join(parts).encode() + _SOURCES).hexdigest()[:32]
+
+
+@functools.cache
+def numba_version() -> str:
+    """Eight digits that stand for the installed Numba, or nothing without one. It is looked up, not imported."""
+    spec = importlib.util.find_spec("numba")
+    if spec is None or spec.origin is None:
+        return ""
+    try:
+        content = Path(spec.origin).with_name("_version.py").read_bytes()
+    except OSError:
+        from importlib.metadata import version  # 30 ms
+
+        content = version("numba").encode()
+    return hashlib.sha256(content).hexdigest()[:8]
 
 
 def path() -> Path:
-    """The file of this process."""
-    return folder() / f"kernels-{simd.chosen_level().name}-{key()[:32]}.bin"
+    """The file of this process. Without Numba it is what any version has compiled."""
+    name = f"kernels-{simd.chosen_level().name}-{key()}-"
+    if not numba_version():
+        return max(folder().glob(f"{name}*.bin"), key=lambda file: file.name, default=folder() / f"{name}.bin")
+    return folder() / f"{name}{numba_version()}.bin"
 
 
 def read() -> tuple[bytes, dict[str, list[str]]] | None:
     """Machine code and arguments' names, or None where there is no sound file."""
     try:
-        with open(path(), "rb") as file:
-            if not _is_ours(file.fileno()):
+        file = path()
+        with open(file, "rb") as stream:
+            if not _is_ours(stream.fileno()):
                 return None
-            content = file.read()
+            content = stream.read()
     except OSError:
         return None
     start = len(MAGIC) + hashlib.sha256().digest_size
-    if content[:start] != _opening(content[start:]):
+    if content[:start] != _opening(file, content[start:]):
         return None
     header, _, machine_code = content[start:].partition(b"\n")
     return machine_code, json.loads(header)
 
 
-def _opening(rest: bytes) -> bytes:
-    """What the file begins with. The checksum covers the key, so that a renamed file is none."""
-    return MAGIC + hashlib.sha256(key().encode() + rest).digest()
+def _opening(file: Path, rest: bytes) -> bytes:
+    """What a file begins with. The checksum covers the name, key and all, so that a renamed file is none."""
+    return MAGIC + hashlib.sha256(file.name.encode() + rest).digest()
 
 
 def _is_ours(file: int) -> bool:
@@ -125,7 +142,7 @@ def write(machine_code: bytes, arguments: dict[str, list[str]]) -> None:
     handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".kernels-")
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(_opening(rest) + rest)
+            file.write(_opening(target, rest) + rest)
         # an administrator may fill the cache of everybody; no secret is in it
         os.chmod(temporary, 0o644)
         os.replace(temporary, target)

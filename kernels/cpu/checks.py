@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from albert_np.kernels.cpu.layout import COUNTERS
-from albert_np.kernels.cpu.simd import is_checked as is_on
 
 MOST = 4096  # arrays of one program
 

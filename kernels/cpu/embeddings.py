@@ -22,7 +22,21 @@ def _row_of(table, ids, r, E):
 
 
 def embed(
-    ids, words, token_types, types, position_ids, positions, weight, bias, out, out_row, rows, E, eps: float, tile, worker
+    ids,
+    words,
+    token_types,
+    types,
+    position_ids,
+    positions,
+    weight,
+    bias,
+    out,
+    out_row,
+    rows,
+    E,
+    eps: float,
+    tile,
+    worker,
 ):  # (R,) int64, (V,E), (R,) int64, (2,E), (R,) int64, (P,E), (E,), (E,) -> (R,E)
     """ids = 0: words is (R,E), the embeddings themselves. positions = 0: nothing is added for the position."""
     for r in range(tile * ROWS_A_TILE, min(rows, (tile + 1) * ROWS_A_TILE)):

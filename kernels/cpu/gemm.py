@@ -34,7 +34,18 @@ from albert_np.kernels.cpu.activations import apply
 from albert_np.kernels.cpu.layout import CHUNK, KC, MC, TILE_COLUMNS
 from albert_np.kernels.cpu.simd import chosen_level
 from albert_np.kernels.cpu.vector import (
-    F32, I32, I64, element_pointer, get, helper, load, load_some, multiply_add, put, splatted, store, vector_function,
+    F32,
+    I32,
+    I64,
+    get,
+    helper,
+    load,
+    load_some,
+    multiply_add,
+    put,
+    splatted,
+    store,
+    vector_function,
 )  # fmt: skip
 
 LEVEL = chosen_level()
@@ -46,9 +57,9 @@ UNROLL = 4
 
 
 def _declared(module, rows, vectors):
-    """void block(a, a_row, a_column, b, c, c_row, K, add), in a module that calls it or defines it."""
+    """void block(a, a_row, a_column, b, c, c_row, K, add, times), in a module that calls it or defines it."""
     name, pointer = f"albert_np_block_{rows}x{vectors}", F32.as_pointer()
-    kind = ir.FunctionType(ir.VoidType(), [pointer, I64, I64, pointer, pointer, I64, I64, ir.IntType(1)])
+    kind = ir.FunctionType(ir.VoidType(), [pointer, I64, I64, pointer, pointer, I64, I64, ir.IntType(1), I64])
     return module.globals.get(name) or ir.Function(module, kind, name)
 
 
@@ -62,22 +73,26 @@ def blocks():
 
 
 def _define(module, rows, vectors):
-    """One size of block: k in chunks, each a sum in registers that is added to C."""
+    """One size of block, `times` of them below each other: k in chunks, each a sum in registers that is added to C."""
     function, pointer = _declared(module, rows, vectors), F32.as_pointer()
     function.attributes.add("nounwind")
-    a, a_row, a_column, b, c, c_row, K, add = function.args
-    entry, chunk, wide, between, narrow, done, plain, added, next_chunk, end = (
-        function.append_basic_block(name)
-        for name in ("entry", "chunk", "wide", "between", "narrow", "done", "plain", "added", "next_chunk", "end")
+    a, a_row, a_column, b, c, c_row, K, add, times = function.args
+    names = "entry next_rows chunk wide between narrow done plain added next_chunk after_rows end"
+    entry, next_rows, chunk, wide, between, narrow, done, plain, added, next_chunk, after_rows, end = (
+        function.append_basic_block(name) for name in names.split()
     )
     vector = ir.VectorType(F32, WIDTH)
     zeros = [ir.Constant(vector, [0.0] * WIDTH)] * (rows * vectors)
 
     builder = ir.IRBuilder(entry)
-    starts = [builder.gep(a, [builder.mul(a_row, I64(i))]) for i in range(rows)]
-    lines = [builder.gep(c, [builder.mul(c_row, I64(i))]) for i in range(rows)]
-    _prefetch(builder, lines, vectors * WIDTH)
     contiguous = builder.icmp_signed("==", a_column, I64(1))
+    builder.branch(next_rows)
+
+    builder.position_at_end(next_rows)
+    a_now, c_now, to_do = builder.phi(pointer), builder.phi(pointer), builder.phi(I64)
+    starts = [builder.gep(a_now, [builder.mul(a_row, I64(i))]) for i in range(rows)]
+    lines = [builder.gep(c_now, [builder.mul(c_row, I64(i))]) for i in range(rows)]
+    _prefetch(builder, lines, vectors * WIDTH)
     builder.branch(chunk)
 
     builder.position_at_end(chunk)
@@ -146,9 +161,20 @@ def _define(module, rows, vectors):
 
     builder.position_at_end(next_chunk)
     for phi, at_first, following in ((k_first, I64(0), stop), (b_first, b, b_next), (adds, add, ir.IntType(1)(1))):
-        phi.add_incoming(at_first, entry)
+        phi.add_incoming(at_first, next_rows)
         phi.add_incoming(following, next_chunk)
-    builder.cbranch(builder.icmp_signed("<", stop, K), chunk, end)
+    builder.cbranch(builder.icmp_signed("<", stop, K), chunk, after_rows)
+
+    builder.position_at_end(after_rows)
+    a_next, c_next = (builder.gep(x, [builder.mul(y, I64(rows))]) for x, y in ((a_now, a_row), (c_now, c_row)))
+    for phi, at_first, following in (
+        (a_now, a, a_next),
+        (c_now, c, c_next),
+        (to_do, times, builder.sub(to_do, I64(1))),
+    ):
+        phi.add_incoming(at_first, entry)
+        phi.add_incoming(following, after_rows)
+    builder.cbranch(builder.icmp_signed(">", to_do, I64(1)), next_rows, end)
 
     builder.position_at_end(end)
     builder.ret_void()
@@ -163,9 +189,9 @@ def _prefetch(builder, lines, columns):
 
 
 @intrinsic
-def block(typing_context, rows, vectors, a, a_row, a_column, b, c, c_row, K, add):
+def block(typing_context, rows, vectors, a, a_row, a_column, b, c, c_row, K, add, times):
     def codegen(context, builder, sig, args):
-        rows, vectors, a, a_row, a_column, b, c, c_row, K, add = args
+        rows, vectors, a, a_row, a_column, b, c, c_row, K, add, times = args
         a, b, c = (builder.inttoptr(x, F32.as_pointer()) for x in (a, b, c))
         end = builder.append_basic_block("end")
         which = builder.add(builder.mul(rows, I64(VECTORS + 1)), vectors)
@@ -175,13 +201,13 @@ def block(typing_context, rows, vectors, a, a_row, a_column, b, c, c_row, K, add
                 case = builder.append_basic_block(f"block{i}x{j}")
                 switch.add_case(I64(i * (VECTORS + 1) + j), case)
                 builder.position_at_end(case)
-                builder.call(_declared(builder.module, i, j), [a, a_row, a_column, b, c, c_row, K, add])
+                builder.call(_declared(builder.module, i, j), [a, a_row, a_column, b, c, c_row, K, add, times])
                 builder.branch(end)
         builder.position_at_end(end)
         return context.get_dummy_value()
 
     i = types.int64
-    return types.void(i, i, i, i, i, i, i, i, i, types.boolean), codegen
+    return types.void(i, i, i, i, i, i, i, i, i, types.boolean, i), codegen
 
 
 # --- the loops around it --------------------------------------------------------------------------------------------------
@@ -195,9 +221,13 @@ def multiply(a, a_row, a_column, b, columns, c, c_row, M, K, first_column, last_
         for n in range(first_column, last_column, COLUMNS):
             wide = min(COLUMNS, columns - n)
             panel = b + 4 * (k0 * columns + n * kc)
-            for m in range(0, M, ROWS):
-                at_a, at_c = a + 4 * (m * a_row + k0 * a_column), c + 4 * (m * c_row + n)
-                block(min(ROWS, M - m), wide // WIDTH, at_a, a_row, a_column, panel, at_c, c_row, kc, add or k0 > 0)
+            whole, rest = M // ROWS, M % ROWS
+            at_a, at_c, adds = a + 4 * k0 * a_column, c + 4 * n, add or k0 > 0
+            if whole > 0:
+                block(ROWS, wide // WIDTH, at_a, a_row, a_column, panel, at_c, c_row, kc, adds, whole)
+            if rest > 0:
+                at_a, at_c = at_a + 4 * ROWS * whole * a_row, at_c + 4 * ROWS * whole * c_row
+                block(rest, wide // WIDTH, at_a, a_row, a_column, panel, at_c, c_row, kc, adds, 1)
 
 
 @helper

@@ -12,7 +12,7 @@ CHUNK = 128
 # k is walked in blocks of KC, whole chunks, so that a panel of B stays in the first cache: KC × 24 numbers are 24 KB with AVX2
 KC = 256
 MC = 128  # rows of A a tile: MC × KC numbers are 128 KB, a part of the second cache
-TILE_COLUMNS = 96  # columns of C a tile: whole panels at every level, and whole vectors of 16
+TILE_COLUMNS = 48  # columns of C a tile: whole panels at every level, and whole vectors of 16
 
 # --- other tiles ----------------------------------------------------------------------------------------------------------
 ROWS_A_TILE = 8  # rows that LayerNorm, the embedding, an activation and a copy take at a time

@@ -6,7 +6,7 @@ A warm start loads one object file of machine code through LLVM and imports no N
 from __future__ import annotations
 
 import ctypes
-import logging  # noqa: F401  Numba logs, and locks that are taken before a fork are taken in the reverse order of imports
+import logging  # noqa: F401  see _before_fork
 import os
 import sys
 import threading
@@ -19,7 +19,7 @@ from albert_np.kernels.cpu import cache, simd
 # what programs call (build.py compiles them), and what Python calls, with how many int64 each takes
 KERNELS = ("gemm", "pack", "attention", "layer_norm", "embed", "copy_rows", "activate")
 ENTRIES = {"walk": 4, "help_out": 6, "open_gate": 2, "close_gate": 2}
-CHECKED_ENTRIES = {"set_spans": 1, "albert_np_check": 3}  # in a checked build (checks.py)
+CHECKED = ("set_spans", "albert_np_check")  # what a checked build has beside them (checks.py)
 
 Arguments = dict[str, list[str]]  # name of a function -> names of its arguments
 Progress = Callable[[str], None]  # called with the name of each function when its turn comes
@@ -35,7 +35,6 @@ class Library:
     open_gate: Callable[..., None]
     close_gate: Callable[..., None]
     set_spans: Callable[..., None] | None = None
-    albert_np_check: Callable[..., None] | None = None
 
 
 _lock = threading.RLock()
@@ -62,10 +61,16 @@ def library() -> Library:
     return _library
 
 
+def is_compiled() -> bool:
+    """Will the next process find the kernels in the cache?"""
+    with _lock:
+        return _from_cache() is not None
+
+
 def warm_up(progress: Progress = lambda name: None, force: bool = False) -> bool:
     """Fills the cache; False where it was full and nothing had to be done. Raises OSError where nothing can be kept."""
     with _lock:
-        if not force and _from_cache() is not None:
+        if not force and is_compiled():
             return False
         cache.check_writable()  # or it would be said when all the work is done
         machine_code, arguments = _compiled(progress)
@@ -76,11 +81,7 @@ def warm_up(progress: Progress = lambda name: None, force: bool = False) -> bool
 
 def names() -> list[str]:
     """All that is compiled, in that order."""
-    return [*KERNELS, *_entries()]
-
-
-def _entries() -> dict[str, int]:
-    return ENTRIES | CHECKED_ENTRIES if simd.is_checked() else ENTRIES
+    return [*KERNELS, *ENTRIES, *(CHECKED if simd.is_checked() else ())]
 
 
 def _from_cache() -> Library | None:
@@ -106,9 +107,8 @@ def _llvm_is_there() -> bool:
 
 def _compiled(progress: Progress) -> tuple[bytes, Arguments]:
     try:
-        from numba.core import config
-
         from albert_np.kernels.cpu import build
+        from numba.core import config
     except ImportError as error:
         raise ValueError(
             f"backend 'numba' has no compiled kernels in {cache.place()}, and Numba, which compiles them, cannot be "
@@ -144,23 +144,28 @@ def _load(machine_code: bytes, arguments: Arguments) -> Library:
         raise ValueError("not an object file")
     engine.add_object_file(object_file)
     engine.finalize_object()
-    wanted = {name: engine.get_function_address(name) for name in names()}
-    missing = [name for name in wanted if not wanted[name] or name not in arguments]
-    if missing:
-        raise ValueError(f"the compiled kernels lack {', '.join(missing)}")
+    addresses = {name: engine.get_function_address(name) for name in names()}
+    if set(arguments) != set(addresses) or not all(addresses.values()):
+        raise ValueError(f"compiled are {', '.join(arguments)}; wanted were {', '.join(addresses)}")
     engine.detach()  # never unloaded
-    kernels = {name: (wanted[name], {argument: i for i, argument in enumerate(arguments[name])}) for name in KERNELS}
-    entries = {
-        name: ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * count)(wanted[name]) for name, count in _entries().items()
-    }
-    return Library(kernels, **entries)
 
+    def entry(name: str, count: int) -> Callable[..., None]:
+        return ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * count)(addresses[name])
 
-# A fork waits until other threads have compiled or loaded: the child would have the locks of LLVM, Numba and the import system
-# as they were, and nobody to open them.
+    return Library(
+        {name: (addresses[name], {argument: i for i, argument in enumerate(arguments[name])}) for name in KERNELS},
+        **{name: entry(name, count) for name, count in ENTRIES.items()},
+        set_spans=entry("set_spans", 1) if simd.is_checked() else None,
+    )
 
 
 def _before_fork() -> None:
+    """Waits until other threads have compiled or loaded: the child would have the locks of LLVM, of Numba and of the import
+    system as they were, and nobody to open them.
+
+    What was registered last is taken first. Numba logs, so logging is imported above: were its lock taken before this one, the
+    thread that compiles would wait for that, and the thread that forks for this.
+    """
     _lock.acquire()
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from albert_np.kernels.cpu import checks, native, threads
 from albert_np.kernels.cpu.layout import ARGUMENTS, STEP
+from albert_np.kernels.cpu.simd import is_checked
 
 Array = np.ndarray[Any, np.dtype[Any]]
 WORTH_SHARING = 2e6  # multiplications: some 50 µs, as long as a thread takes to wake
@@ -59,7 +60,7 @@ class Program:
 
     def run(self) -> None:
         table = np.array(self._rows, np.int64)
-        if checks.is_on():
+        if is_checked():
             checks.run(self._library, table, self._alive)
         else:
             threads.run(self._library, table, self.threads if self.work > WORTH_SHARING else 1)

@@ -52,7 +52,9 @@ def splatted(builder, value, lanes=LANES, element=F32):
     """A scalar in every lane."""
     one = ir.VectorType(element, lanes)
     first = builder.insert_element(ir.Constant(one, ir.Undefined), value, I32(0))
-    return builder.shuffle_vector(first, ir.Constant(one, ir.Undefined), ir.Constant(ir.VectorType(I32, lanes), [0] * lanes))
+    return builder.shuffle_vector(
+        first, ir.Constant(one, ir.Undefined), ir.Constant(ir.VectorType(I32, lanes), [0] * lanes)
+    )
 
 
 def _as_vector(context, builder, value, kind):
@@ -66,7 +68,7 @@ def vector_function(module, name, result, arguments):
 
 
 def multiply_add(builder, a, b, c):
-    """a·b + c, rounded once where the CPU can; a CPU without FMA rounds twice (the libm call would be a hundred times slower)."""
+    """a·b + c, rounded once where the CPU can; without FMA twice (the libm call would be a hundred times slower)."""
     if not chosen_level().fma:
         return builder.fadd(builder.fmul(a, b), c)
     name = f"llvm.fma.v{a.type.count}f32" if isinstance(a.type, ir.VectorType) else "llvm.fma.f32"
@@ -118,7 +120,9 @@ def fma(typing_context, a, b, c):
     """a·b + c in each lane."""
 
     def codegen(context, builder, sig, args):
-        return multiply_add(builder, *(_as_vector(context, builder, *both) for both in zip(args, sig.args, strict=True)))
+        return multiply_add(
+            builder, *(_as_vector(context, builder, *both) for both in zip(args, sig.args, strict=True))
+        )
 
     return f32x16(a, b, c), codegen
 

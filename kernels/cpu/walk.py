@@ -16,7 +16,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from albert_np.kernels.cpu.layout import ARGUMENTS, COUNTERS, STEP
-from albert_np.kernels.cpu.vector import I8, I32, I64, get_int, helper
+from albert_np.kernels.cpu.vector import I32, I64, get_int, helper
 
 SPINS = 2000  # rounds of waiting (some 50 µs) before the thread offers its core to others
 
