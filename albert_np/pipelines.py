@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from albert_np.model import AlbertForMaskedLM, AlbertForPreTraining
 from albert_np.tokenizer import AlbertTokenizer
 
 TASKS = ("fill-mask",)
+LIST_BATCH = 16  # texts of a list that are computed together
 # what a caller may tell the tokenizer: how long a text may be, and how it is filled up
 TOKENIZER_OPTIONS = ("max_length", "pad_to_multiple_of", "padding", "truncation")
 
@@ -84,6 +86,7 @@ class FillMaskPipeline:
         top_k: int | None = None,
         targets: str | list[str] | None = None,
         tokenizer_kwargs: dict[str, Any] | None = None,
+        batch_size: int | None = None,
     ) -> Any:
         """Fills the masks of one text, of each text of a list, or of an iterable of texts, lazily.
 
@@ -91,6 +94,8 @@ class FillMaskPipeline:
         list of such lists, one a mask, each filled while the others stand. A list of texts gives a list of these (a list
         of one text gives its answer itself, as transformers). Scores are probabilities over the whole vocabulary.
         top_k: how many answers (5); targets: words to choose among; tokenizer_kwargs: for long texts {"truncation": True}.
+        batch_size: how many texts are computed together, without their padding; by default 16 of a list, and 1 of an
+        iterable, whose next text may be a while in coming.
         Raises ValueError where a text has no mask, or is longer than the model takes.
         """
         ids = None if targets is None else self._target_ids(targets)
@@ -98,13 +103,15 @@ class FillMaskPipeline:
         options = {} if tokenizer_kwargs is None else tokenizer_kwargs
         if not isinstance(options, dict) or not set(options) <= set(TOKENIZER_OPTIONS):
             raise ValueError(f"tokenizer_kwargs may set {', '.join(TOKENIZER_OPTIONS)}; got {options!r:.200}")
+        if batch_size is not None and (type(batch_size) is not int or batch_size < 1):
+            raise ValueError(f"batch_size must be a whole number of at least 1; got {batch_size!r}")
         if isinstance(inputs, str):
-            return self._fill(inputs, count, ids, options)
+            return self._fill([inputs], count, ids, options)[0]
         if isinstance(inputs, (list, tuple)):
-            answers = [self._fill(text, count, ids, options) for text in inputs]
+            answers = list(self._lazily(inputs, count, ids, options, batch_size or LIST_BATCH))
             return answers[0] if len(answers) == 1 else answers
         if isinstance(inputs, Iterable):
-            return self._lazily(inputs, count, ids, options)
+            return self._lazily(inputs, count, ids, options, batch_size or 1)
         raise ValueError(f"fill-mask takes a text or several; got {type(inputs).__name__}")
 
     def __repr__(self) -> str:
@@ -115,27 +122,44 @@ class FillMaskPipeline:
         self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
 
-    def _lazily(self, texts: Iterable[str], top_k: int, targets: Any, options: dict[str, Any]) -> Iterator[Any]:
-        for text in texts:
-            yield self._fill(text, top_k, targets, options)
+    def _lazily(
+        self, texts: Iterable[str], top_k: int, targets: Any, options: dict[str, Any], batch_size: int
+    ) -> Iterator[Any]:
+        texts = iter(texts)
+        while batch := list(islice(texts, batch_size)):
+            yield from self._fill(batch, top_k, targets, options)
 
-    def _fill(self, text: Any, top_k: int, targets: np.ndarray | None, tokenizer_kwargs: dict[str, Any]) -> list:
-        if not isinstance(text, str):
-            raise ValueError(f"fill-mask takes texts; got {type(text).__name__}")
-        encoding = self.tokenizer(text, **tokenizer_kwargs, return_tensors="np", verbose=False)
-        ids = encoding["input_ids"][0]
-        masks = np.flatnonzero(ids == self.tokenizer.mask_token_id)
-        if len(masks) == 0:
-            raise ValueError(f"there is no {self.tokenizer.mask_token} in {_shortened(text)!r}, so nothing to fill")
+    def _fill(
+        self, texts: list[Any], top_k: int, targets: np.ndarray | None, tokenizer_kwargs: dict[str, Any]
+    ) -> list[list]:  # fmt: skip
+        """The answers for each of some texts, which the model sees together."""
+        encodings, columns = [], []
+        for text in texts:
+            if not isinstance(text, str):
+                raise ValueError(f"fill-mask takes texts; got {type(text).__name__}")
+            encodings.append(self.tokenizer(text, **tokenizer_kwargs, verbose=False))
+            columns.append(np.flatnonzero(np.array(encodings[-1]["input_ids"]) == self.tokenizer.mask_token_id))
+            if len(columns[-1]) == 0:
+                raise ValueError(f"there is no {self.tokenizer.mask_token} in {_shortened(text)!r}, so nothing to fill")
+        # on the right, whatever the tokenizer prefers: positions are counted from the first column
+        batch = self.tokenizer.pad([dict(encoding) for encoding in encodings], padding_side="right", return_tensors="np")
+        most = max(map(len, columns))
+        # a text with fewer masks than another asks for its last one again
+        positions = np.stack([np.pad(x, (0, most - len(x)), mode="edge") for x in columns])
         out = self.model(
-            encoding["input_ids"], encoding["attention_mask"], encoding["token_type_ids"],
-            logits_positions=masks[None], skip_padding=True,
+            batch["input_ids"], batch["attention_mask"], batch["token_type_ids"],
+            logits_positions=positions, skip_padding=True,
             return_dict=True, output_attentions=False, output_hidden_states=False,  # whatever the config prefers
         )  # fmt: skip
-        logits = out.logits if "logits" in out else out.prediction_logits
-        probs = ops.softmax(logits[0])  # (M,V)
-        answers = [self._best(ids, column, row, top_k, targets, len(masks) == 1) for column, row in zip(masks, probs)]  # noqa: B905
-        return answers[0] if len(masks) == 1 else answers
+        logits = out.logits if "logits" in out else out.prediction_logits  # (B,M,V)
+        answers = []
+        for encoding, masks, rows in zip(encodings, columns, logits, strict=True):
+            # a row at a time: NumPy's exp may round a number another way in another place of an array
+            ids, probs = np.array(encoding["input_ids"]), [ops.softmax(row) for row in rows[: len(masks)]]  # M × (V,)
+            alone = len(masks) == 1
+            filled = [self._best(ids, mask, row, top_k, targets, alone) for mask, row in zip(masks, probs, strict=True)]
+            answers.append(filled[0] if alone else filled)
+        return answers
 
     def _best(
         self, ids: np.ndarray, column: Any, probs: np.ndarray, top_k: int, targets: np.ndarray | None, alone: bool

@@ -33,6 +33,13 @@ def fill(model, tokenizer):
     return albert_np.pipeline("fill-mask", model, tokenizer)
 
 
+@pytest.fixture(scope="module")
+def steady_fill(model, tokenizer):
+    """On the numba backend, where a text has the same bits alone and in any batch."""
+    tensors = {name: x.astype(np.float32) for name, x in model._tensors.items()}
+    return albert_np.pipeline("fill-mask", AlbertForMaskedLM(model.config, backend="numba", tensors=tensors), tokenizer)
+
+
 def test_one_mask_gives_a_list_of_answers_best_first(fill, tokenizer, model):
     answers = fill(ONE)
     assert len(answers) == 5
@@ -56,13 +63,33 @@ def test_several_masks_keep_special_tokens_in_the_sequence(fill):
     assert all("[CLS]" in row["sequence"] and "[MASK]" in row["sequence"] for rows in answers for row in rows)
 
 
-def test_lists_and_iterables(fill):
-    one, two = fill(ONE), fill(TWO)
-    assert fill([ONE, TWO]) == [one, two]
-    assert fill([ONE]) == one  # as transformers
-    lazy = fill(text for text in (ONE, TWO))
+def test_lists_and_iterables(steady_fill):
+    one, two = steady_fill(ONE), steady_fill(TWO)
+    assert steady_fill([ONE, TWO]) == [one, two]
+    assert steady_fill([ONE]) == one  # as transformers
+    lazy = steady_fill(text for text in (ONE, TWO))
     assert next(lazy) == one
     assert list(lazy) == [two]
+
+
+def test_the_size_of_a_batch_changes_nothing(steady_fill):
+    texts = [ONE, TWO, ONE + " " + ONE, TWO] * 3
+    answers = [steady_fill(text) for text in texts]
+    for size in (1, 2, 5, 100):
+        assert steady_fill(texts, batch_size=size) == answers
+        assert list(steady_fill(iter(texts), batch_size=size)) == answers
+
+
+@pytest.mark.parametrize("size", [0, -1, 1.5, "2", True])
+def test_a_batch_size_is_a_positive_whole_number(fill, size):
+    with pytest.raises(ValueError, match="batch_size must be a whole number of at least 1"):
+        fill([ONE], batch_size=size)
+
+
+def test_a_tokenizer_that_pads_on_the_left_changes_no_answer(steady_fill):
+    left = albert_np.AlbertTokenizer.from_pretrained("demo", padding_side="left")
+    assert albert_np.pipeline("fill-mask", steady_fill.model, left)([ONE, TWO]) == steady_fill([ONE, TWO])
+
 
 
 def test_targets_are_the_only_answers(fill, tokenizer):

@@ -17,6 +17,7 @@ import stat
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from albert_np.kernels.cpu import simd
@@ -125,6 +126,18 @@ def _is_ours(file: int) -> bool:
     return status.st_uid in (0, os.geteuid()) and not status.st_mode & stat.S_IWOTH
 
 
+@contextlib.contextmanager
+def _said_in_words() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OSError(
+            f"compiled kernels cannot be kept in {place()} ({error.strerror or error}): point ALBERT_NP_CACHE_DIR at a "
+            "folder that can be written"
+        ) from error
+
+
+@_said_in_words()
 def check_writable() -> None:
     """Raises OSError where no file can be kept."""
     folder().mkdir(parents=True, exist_ok=True)
@@ -132,6 +145,7 @@ def check_writable() -> None:
         pass
 
 
+@_said_in_words()
 def write(machine_code: bytes, arguments: dict[str, list[str]]) -> None:
     """Keeps the kernels for the next start. Two processes that write at once write the same. Raises OSError."""
     if _sources() != _SOURCES:

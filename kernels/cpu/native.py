@@ -107,8 +107,9 @@ def _llvm_is_there() -> bool:
 
 def _compiled(progress: Progress) -> tuple[bytes, Arguments]:
     try:
-        from albert_np.kernels.cpu import build
         from numba.core import config
+
+        from albert_np.kernels.cpu import build
     except ImportError as error:
         raise ValueError(
             f"backend 'numba' has no compiled kernels in {cache.place()}, and Numba, which compiles them, cannot be "
@@ -123,11 +124,7 @@ def _keep(machine_code: bytes, arguments: Arguments) -> None:
     try:
         cache.write(machine_code, arguments)
     except OSError as error:
-        warnings.warn(
-            f"compiled kernels cannot be kept ({error}); the next start compiles again: point ALBERT_NP_CACHE_DIR at a "
-            "folder that can be written",
-            stacklevel=3,
-        )
+        warnings.warn(f"{error}; until then each start compiles again", stacklevel=3)
 
 
 def _load(machine_code: bytes, arguments: Arguments) -> Library:

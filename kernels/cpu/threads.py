@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from albert_np.kernels.cpu.layout import COUNTERS
 
 MOST = 256
