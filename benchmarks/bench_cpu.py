@@ -132,6 +132,11 @@ def relative_error(output: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> f
     return error
 
 
+def in_words(row: dict[str, Any]) -> str:
+    times = sorted((engine["best_ms"], ENGINES[name].label) for name, engine in row["engines"].items())
+    return ", ".join(f"{label} {best:.1f} ms" for best, label in times) or "nobody ran it"
+
+
 def truths(checkpoint: Path, shapes: list[str], bar: tqdm) -> dict[str, np.ndarray]:
     child = Child(serve_truth, checkpoint, threads=os.cpu_count() or 1)
     child.receive()
@@ -154,7 +159,9 @@ def measure_all(args: argparse.Namespace, names: list[str]) -> dict[str, Any]:
         known = truths(checkpoint, args.shapes, bar)
         for threads in args.threads:
             session = Session(names, threads, checkpoint, args.verbose, bar)
-            rows += [session.measure(shape, known[shape], rounds, budget, order) for shape in args.shapes]
+            for shape in args.shapes:
+                rows.append(session.measure(shape, known[shape], rounds, budget, order))
+                tqdm.write(f"{threads} threads, {shape}: {in_words(rows[-1])}", file=sys.stderr)
             at_threads[str(threads)] = session.close()
         bar.set_description("done")
     labels = {name: {"label": engine.label, "ours": engine.ours} for name, engine in ENGINES.items() if name in names}

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from backends import BACKENDS, runnable
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -22,6 +23,12 @@ def require(name):
         if os.environ.get("ALBERT_NP_REQUIRE_PARITY") == "1":
             pytest.fail(message)
         pytest.skip(message)
+
+
+@pytest.fixture(params=BACKENDS, ids=str, scope="module")
+def backend(request):
+    """Each backend in turn; `@pytest.mark.parametrize("backend", [NUMPY], ids=str, indirect=True)` chooses."""
+    return runnable(request.param)
 
 
 @pytest.fixture(scope="session")

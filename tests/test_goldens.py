@@ -7,11 +7,11 @@ import sys
 
 import numpy as np
 import pytest
+from backends import NUMBA, NUMPY, PLAIN
 from conftest import ROOT
 from golden_models import CASES, PARTS, TINY
-from tolerances import PARITY_FLOAT64, assert_close, assert_float32_rule
+from tolerances import PARITY_FLOAT64, assert_close, assert_float32_rule, assert_float32_rule_of_models
 
-import albert_np.model
 from albert_np import AlbertConfig
 
 GOLDENS = ROOT / "tests" / "goldens"
@@ -32,11 +32,10 @@ def load(name):
     return groups
 
 
-def model(name, groups, dtype):
+def model(name, groups, backend):
     kind, changes, _ = CASES[name]
     assert (kind, TINY | changes) == (MANIFEST["cases"][name]["class"], MANIFEST["cases"][name]["config"])
-    tensors = {key: x.astype(dtype) for key, x in groups["weight"].items()}
-    return getattr(albert_np.model, kind)(AlbertConfig(**(TINY | changes)), dtype=dtype, tensors=tensors)
+    return backend.model(kind, AlbertConfig(**(TINY | changes)), groups["weight"])
 
 
 def flat(out):
@@ -52,33 +51,58 @@ def flat(out):
 @pytest.mark.parametrize("name", CASES)
 def test_float64_equals_golden(name):
     groups = load(name)
-    out = flat(model(name, groups, "float64")(**groups["call"], output_hidden_states=True, output_attentions=True))
+    out = flat(model(name, groups, NUMPY)(**groups["call"], output_hidden_states=True, output_attentions=True))
     assert list(out) == list(groups["float64"])
     for key, expected in groups["float64"].items():
         assert_close(f"{name}/{key}", out[key], expected, limit=PARITY_FLOAT64)
 
 
+@pytest.mark.parametrize("backend", [PLAIN, NUMBA], ids=str, indirect=True)
 @pytest.mark.parametrize("name", CASES)
-def test_float32_is_no_further_off_than_twice_torch(name):
+def test_float32_is_no_further_off_than_twice_torch(name, backend):
     groups = load(name)
-    out = flat(model(name, groups, "float32")(**groups["call"], output_hidden_states=True, output_attentions=True))
+    out = flat(model(name, groups, backend)(**groups["call"], output_hidden_states=True, output_attentions=True))
     assert list(out) == list(groups["float32"])
     for key, truth in groups["float64"].items():
         assert_float32_rule(f"{name}/{key}", out[key], plain=groups["float32"][key], truth=truth)
 
 
-@pytest.mark.parametrize("name", [name for name, (_, _, features) in CASES.items() if features.get("trace")])
+def flat_trace(name, groups, backend):
+    """Every step; of the scores, which theirs have after the mask was added, those that it leaves alone."""
+    trace = model(name, groups, backend)(**groups["call"], trace=True).trace
+    return {key: before_the_mask(groups, key, x) for key, x in trace.items()}
+
+
+def before_the_mask(groups, key, x):
+    allowed = groups["call"]["attention_mask"][:, None, None, :] == 1
+    return x[np.broadcast_to(allowed, x.shape)] if key.endswith(".scores") else x
+
+
+TRACED = [name for name, (_, _, features) in CASES.items() if features.get("trace")]
+
+
+@pytest.mark.parametrize("name", TRACED)
 def test_trace_equals_golden_at_every_step(name):
     groups = load(name)
-    trace = model(name, groups, "float64")(**groups["call"], trace=True).trace
+    trace = flat_trace(name, groups, NUMPY)
     assert sorted(trace) == sorted(groups["trace"])
-    allowed = groups["call"]["attention_mask"][:, None, None, :] == 1
     for key, actual in trace.items():  # in the order of computation: the first failure is the first wrong step
-        expected = groups["trace"][key]
-        if key.endswith(".scores"):  # theirs are after the mask was added, ours before
-            places = np.broadcast_to(allowed, actual.shape)
-            actual, expected = actual[places], expected[places]
+        expected = before_the_mask(groups, key, groups["trace"][key])
         assert_close(f"{name}/{key}", actual, expected, limit=PARITY_FLOAT64)
+
+
+@pytest.mark.parametrize("backend", [NUMBA], ids=str, indirect=True)
+def test_trace_in_float32_is_no_further_off_than_twice_numpy(backend):
+    steps = {}  # of all layers together
+    for name in TRACED:
+        groups = load(name)
+        trace, plain = flat_trace(name, groups, backend), flat_trace(name, groups, PLAIN)
+        assert list(trace) == list(plain)
+        for key, actual in trace.items():
+            truth = before_the_mask(groups, key, groups["trace"][key])
+            steps.setdefault(key.rpartition(".layer.")[2].lstrip("0123456789."), []).append((actual, plain[key], truth))
+    for step, cases in steps.items():
+        assert_float32_rule_of_models(step, cases)
 
 
 def test_goldens_are_complete_and_small():

@@ -32,10 +32,11 @@ class Program:
         self.threads = threads.get_num_threads()  # once: scratch memory is for as many
         self.work = 0.0  # multiplications, about; little work is not worth waking a thread
         self._rows: list[list[int]] = []
+        self._order: list[int] = []  # which row each step is
         self._alive: list[Array] = []
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._order)
 
     def add(self, kernel: str, tiles: int, **operands: Any) -> None:
         """One step: `tiles` calls of a kernel. Operands by name: arrays (their first element's address), int, float, None (0).
@@ -52,15 +53,17 @@ class Program:
             elif isinstance(value, float):
                 value = struct.unpack("i", struct.pack("f", value))[0]
             row[ARGUMENTS + names[name]] = value or 0
+        self._order.append(len(self._rows))
         self._rows.append(row)
 
     def repeat(self, first: int, times: int) -> None:
         """The steps from `first` on, `times` times instead of once."""
-        self._rows.extend(self._rows[first:] * (times - 1))
+        self._order.extend(self._order[first:] * (times - 1))
 
     def run(self) -> None:
-        table = np.array(self._rows, np.int64)
+        table = np.array(self._rows, np.int64)[self._order]
+        work = self.work * len(self._order) / len(self._rows)  # about: some rows are several steps
         if is_checked():
             checks.run(self._library, table, self._alive)
         else:
-            threads.run(self._library, table, self.threads if self.work > WORTH_SHARING else 1)
+            threads.run(self._library, table, self.threads if work > WORTH_SHARING else 1)
