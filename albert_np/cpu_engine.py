@@ -58,7 +58,9 @@ def encode(
     H, L, N = config.hidden_size, config.num_hidden_layers, config.num_attention_heads
     fresh = np.zeros if skip_padding else np.empty
     hidden = fresh((B, T, H), np.float32)
-    hidden_states = [fresh((B, T, H), np.float32) for _ in range(L + 1)] if keep_hidden_states else []
+    hidden_states = (
+        [fresh((B, T, H), np.float32) for _ in range(L)] if keep_hidden_states else []
+    )  # the last is `hidden`
     applications = L * config.inner_group_num
     attentions = [np.zeros((B, N, T, T), np.float32) for _ in range(applications)] if keep_attentions else []
     for some in _chunks(batch, skip_padding):
@@ -67,7 +69,7 @@ def encode(
         with ops.arena.buffers() as buffers:
             _program(ops, w, config, part, mask_mode, skip_padding, buffers, *outputs).run()
     return States(
-        hidden, tuple(hidden_states) if keep_hidden_states else None, tuple(attentions) if keep_attentions else None
+        hidden, (*hidden_states, hidden) if keep_hidden_states else None, tuple(attentions) if keep_attentions else None
     )
 
 
@@ -140,7 +142,7 @@ def _program(
             add_gemm(program, x, packed, qkv, R, bias=bias)
             add_attention(
                 program, buffers, (qkv, qkv[:, H:], qkv[:, 2 * H :]), context, who, N, T, D=H // N, mask_mode=mask_mode,
-                head_mask=None if batch.head_mask is None else batch.head_mask[application],
+                head_mask=None if batch.head_mask is None else np.ascontiguousarray(batch.head_mask[application]),
                 probs=attentions[application] if attentions else None, distances=_distances(ops, a, config),
             )  # fmt: skip
             packed, bias = ops.packed((a.dense.weight,), (a.dense.bias,))
@@ -158,7 +160,7 @@ def _program(
         if one_for_all:
             program.repeat(first, L)
             break
-        if hidden_states:
+        if hidden_states and i + 1 < L:
             keep(hidden_states[i + 1])
     keep(hidden)
     return program

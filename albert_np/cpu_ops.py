@@ -106,6 +106,7 @@ class CpuOps:
         q, k, v = (whole_rows(x) for x in (query, key, value))
         context = np.empty_like(q)
         scores, probs = (np.zeros((B, num_heads, T, T), np.float32) for _ in range(2))
+        head_mask = None if head_mask is None else np.ascontiguousarray(head_mask, np.float32)
         factors = None
         if rng is not None and dropout_probability:
             factors = ops.dropout(np.ones_like(probs), dropout_probability, rng)
@@ -115,6 +116,7 @@ class CpuOps:
             "D": H // num_heads,
             "distances": self.distances(distance_table, position_type),
             "columns": None if positions is None else np.tile(np.ascontiguousarray(positions, np.int64), B),
+            "span": None if positions is None else int(np.ptp(positions)) + 1,
         }
         program = Program()
         with self.arena.buffers() as buffers:
@@ -144,8 +146,8 @@ def add_layer_norm(
     places: Array | None = None,
 ) -> None:  # (R,H), (H,), (H,) -> (R,H)
     program.add(
-        "layer_norm", tiles_of(rows), x=x, x_row=x.strides[0] // 4, weight=weight, bias=bias,
-        out=out, out_row=out.strides[0] // 4, places=places, rows=rows, H=len(weight), eps=float(eps),
+        "layer_norm", tiles_of(rows), x=x, x_row=x.strides[0] // 4,
+        weight=np.ascontiguousarray(weight), bias=np.ascontiguousarray(bias), out=out, out_row=out.strides[0] // 4, places=places, rows=rows, H=len(weight), eps=float(eps),
     )  # fmt: skip
 
 
@@ -166,10 +168,14 @@ def add_attention(
     probs: Array | None = None,
     distances: Distances | None = None,
     columns: Array | None = None,
+    span: int | None = None,
 ) -> None:  # 3 × (R,H) of one row stride -> (R,H)
-    """Attention of every sequence and head as one step. columns (R,): other places than `who` has, for relative positions."""
+    """Attention of every sequence and head as one step.
+
+    columns (R,) and span: other places than `who` has, for relative positions, and how far apart they may be, plus one.
+    """
     q, k, v = qkv
-    relative = {} if distances is None else distances.operands(T)
+    relative = {} if distances is None else distances.operands(span or T)
     tasks = operands.attention_tasks(who.lengths, N, program.threads)
     size = operands.attention_scratch(who.most_keys, D, relative.get("width", 0))
     program.add(

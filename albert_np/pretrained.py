@@ -81,7 +81,7 @@ class AlbertPreTrainedModel:
             name: (np.shape(x), getattr(x, "dtype", None)) for name, x in tensors.items()
         } != {name: (shape, self.dtype) for name, shape in expected.items()}:
             raise ValueError(f"tensors must be the {len(expected)} arrays of this config, in {self.dtype}")
-        self._tensors = dict(tensors)
+        self._tensors = {name: np.ascontiguousarray(x) for name, x in tensors.items()}
         self._weights = weight_tree(self._tensors)
         self._ops = backends.ops_table(self.backend)
 
