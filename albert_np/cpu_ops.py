@@ -147,7 +147,8 @@ def add_layer_norm(
 ) -> None:  # (R,H), (H,), (H,) -> (R,H)
     program.add(
         "layer_norm", tiles_of(rows), x=x, x_row=x.strides[0] // 4,
-        weight=np.ascontiguousarray(weight), bias=np.ascontiguousarray(bias), out=out, out_row=out.strides[0] // 4, places=places, rows=rows, H=len(weight), eps=float(eps),
+        weight=np.ascontiguousarray(weight), bias=np.ascontiguousarray(bias), out=out,
+        out_row=out.strides[0] // 4, places=places, rows=rows, H=len(weight), eps=float(eps),
     )  # fmt: skip
 
 

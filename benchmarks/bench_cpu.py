@@ -217,12 +217,13 @@ def main() -> None:
     reasons = {name: reason for name in args.engines if (reason := why_not(name))}
     for name, reason in reasons.items():
         print(f"{ENGINES[name].label} left out: {reason}", file=sys.stderr)
-    result = measure_all(args, [name for name in args.engines if name not in reasons])
+    facts = machine()  # before anything runs: a working copy may move on while it does
+    result = {"machine": facts} | measure_all(args, [name for name in args.engines if name not in reasons])
     result["not_installed"] = reasons
     from cpu_report import markdown, plot
 
-    text = markdown(machine(), result)
-    print(json.dumps({"machine": machine()} | result, indent=1, ensure_ascii=False) if args.json else text)
+    text = markdown(result)
+    print(json.dumps(result, indent=1, ensure_ascii=False) if args.json else text)
     if args.output:
         write("cpu_forward", result, args.output)
         (args.output / "cpu_forward.md").write_text(text)

@@ -163,3 +163,20 @@ def random_config(seed: int, kind: str) -> AlbertConfig:
         problem_type="multi_label_classification" if multi else None,
         pad_token_id=0,
     )  # fmt: skip
+
+
+def random_case(seed: int, kind: str) -> tuple[AlbertConfig, dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """A random configuration, trained-like tensors, and a call with some features on."""
+    config = random_config(seed, kind)
+    rng = np.random.default_rng(seed)
+    features = {name: bool(rng.random() < 0.5) for name in ("padding", "head_mask", "embeds", "positions")}
+    features["embeds"] &= kind != "AlbertForMultipleChoice"
+    call = batch(config, kind, seed, **features)
+    shape = call["token_type_ids"].shape
+    call["token_type_ids"] = rng.integers(0, config.type_vocab_size, shape)
+    if rng.random() < 0.2:
+        call["attention_mask"][0] = 0  # a sequence with nothing to attend to
+    if kind == "AlbertForSequenceClassification" and config.num_labels > 1 and rng.random() < 0.2:
+        config = config.replace(problem_type="regression")
+        call["labels"] = rng.standard_normal((shape[0], config.num_labels)).astype(np.float32)
+    return config, trained_like(config, PARTS[kind], seed), call

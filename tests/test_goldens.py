@@ -100,7 +100,8 @@ def test_trace_in_float32_is_no_further_off_than_twice_numpy(backend):
         assert list(trace) == list(plain)
         for key, actual in trace.items():
             truth = before_the_mask(groups, key, groups["trace"][key])
-            steps.setdefault(key.rpartition(".layer.")[2].lstrip("0123456789."), []).append((actual, plain[key], truth))
+            step = key.rpartition(".layer.")[2].lstrip("0123456789.")
+            steps.setdefault(step, {})[f"{name}/{key}"] = (actual, plain[key], truth)
     for step, cases in steps.items():
         assert_float32_rule_of_models(step, cases)
 

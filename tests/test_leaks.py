@@ -9,13 +9,11 @@ from golden_models import PARTS, TINY, batch, trained_like
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from refusals import refusal
-from tolerances import PARITY_FLOAT64
 
 import albert_np
-from albert_np import AlbertConfig, pretrained
+from albert_np import AlbertConfig
 
 CONFIG = AlbertConfig(**TINY)
-MODELS = {kind: getattr(albert_np, kind)(CONFIG, dtype="float64") for kind in PARTS}
 CALLS = {kind: batch(CONFIG, kind, 5, padding=True) for kind in PARTS}
 JUNK = st.one_of(
     st.none(), st.booleans(), st.integers(-3, 70), st.floats(width=32), st.text(max_size=3), st.just(object()),
@@ -29,31 +27,39 @@ NAMES = [
 ]  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def models(backend):
+    return {kind: backend.model(kind, CONFIG) for kind in PARTS}
+
+
 @pytest.mark.filterwarnings("ignore:positions are counted from the first column:UserWarning")
 @settings(deadline=None, max_examples=300)
 @given(st.sampled_from(list(PARTS)), st.dictionaries(st.sampled_from(NAMES), JUNK, max_size=2), st.booleans())
-def test_every_class_answers_or_raises_a_value_error_in_one_line(kind, changes, skip_padding):
+def test_every_class_answers_or_raises_a_value_error_in_one_line(models, kind, changes, skip_padding):
     call, message = CALLS[kind] | changes, ""
     try:
-        assert len(MODELS[kind](**call, skip_padding=skip_padding, training="seed" in changes)) > 0
+        assert len(models[kind](**call, skip_padding=skip_padding, training="seed" in changes)) > 0
     except ValueError as error:
         message = str(error)
     assert "\n" not in message
     assert "reshape" not in message  # NumPy's words, not ours
 
 
-def test_an_encoding_is_handed_on_by_name():
-    assert "model(**encoding)" in refusal(MODELS["AlbertModel"], {"input_ids": [1]})
+def test_an_encoding_is_handed_on_by_name(models):
+    assert "model(**encoding)" in refusal(models["AlbertModel"], {"input_ids": [1]})
 
 
-def test_reprs_say_what_a_thing_is():
-    assert repr(MODELS["AlbertForMaskedLM"]).startswith("AlbertForMaskedLM(V=60, E=12, H=24, L=4, backend='numpy'")
+def test_reprs_say_what_a_thing_is(models, backend):
+    shape = "V=60, E=12, H=24, L=4"
+    assert repr(models["AlbertForMaskedLM"]).startswith(
+        f"AlbertForMaskedLM({shape}, backend='{backend.name}', dtype='{backend.dtype}', "
+    )
     fill = albert_np.pipeline("fill-mask")
     assert repr(fill).startswith("FillMaskPipeline(AlbertForMaskedLM(V=1000")
 
 
-def test_a_pooler_left_out_keeps_its_place_in_a_tuple():
-    model = albert_np.AlbertModel(CONFIG, add_pooling_layer=False)
+def test_a_pooler_left_out_keeps_its_place_in_a_tuple(backend):
+    model = backend.model("AlbertModel", CONFIG, add_pooling_layer=False)
     hidden, pooled, states = model(np.ones((1, 3), int), return_dict=False, output_hidden_states=True)
     assert (hidden.shape, pooled, len(states)) == ((1, 3, 24), None, 5)
     assert list(model(np.ones((1, 3), int))) == ["last_hidden_state"]
@@ -78,31 +84,31 @@ def test_auto_classes_are_answered_with_the_class_to_use():
         ("AlbertForMultipleChoice", {"labels": [7, 7]}),
     ],
 )
-def test_labels_are_refused_before_the_encoder_runs(kind, bad, monkeypatch):
-    monkeypatch.setattr(pretrained, "encoder", lambda *_, **__: pytest.fail("the encoder ran"))
+def test_labels_are_refused_before_the_encoder_runs(models, backend, kind, bad, monkeypatch):
+    monkeypatch.setattr(backend.encoder, lambda *_, **__: pytest.fail("the encoder ran"))
     call = {name: x for name, x in CALLS[kind].items() if "label" not in name and "positions" not in name}
-    refusal(MODELS[kind], **(call | bad))
+    refusal(models[kind], **(call | bad))
 
 
-def test_choices_are_no_argument_and_empty_ones_are_refused():
-    model = MODELS["AlbertForMultipleChoice"]
+def test_choices_are_no_argument_and_empty_ones_are_refused(models):
+    model = models["AlbertForMultipleChoice"]
     assert "takes labels beside its inputs; got num_choices" in refusal(model, np.ones((2, 3, 4), int), num_choices=3)
     assert "none of them empty; got (2, 3, 0)" in refusal(model, np.zeros((2, 3, 0), int))
     different = {"input_ids": np.ones((2, 3, 4), int), "attention_mask": np.ones((2, 2, 4), int)}
     assert "same (B, choices)" in refusal(model, **different)
 
 
-def test_memory_that_runs_out_is_a_refusal(monkeypatch):
+def test_memory_that_runs_out_is_a_refusal(models, backend, monkeypatch):
     def exhausted(*_, **__):
         raise MemoryError
 
-    monkeypatch.setattr(pretrained, "encoder", exhausted)
-    assert "2 sequences of 3 tokens do not fit" in refusal(MODELS["AlbertModel"], np.ones((2, 3), int))
+    monkeypatch.setattr(backend.encoder, exhausted)
+    assert "2 sequences of 3 tokens do not fit" in refusal(models["AlbertModel"], np.ones((2, 3), int))
 
 
 @pytest.mark.parametrize("kind", PARTS)
-def test_models_can_be_copied_and_pickled(kind):
-    model, call = MODELS[kind], CALLS[kind]
+def test_models_can_be_copied_and_pickled(models, kind):
+    model, call = models[kind], CALLS[kind]
     expected = model(**call)
     for again in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
         out = again(**call)
@@ -115,7 +121,7 @@ def test_models_can_be_copied_and_pickled(kind):
 
 @pytest.mark.parametrize("folder", [5, None, b"x", ""])
 def test_a_save_takes_a_path(folder):
-    for thing in (CONFIG, MODELS["AlbertModel"], albert_np.AlbertTokenizer.from_pretrained("demo")):
+    for thing in (CONFIG, albert_np.AlbertModel(CONFIG), albert_np.AlbertTokenizer.from_pretrained("demo")):
         assert "takes the path of a folder" in refusal(thing.save_pretrained, folder)
 
 
@@ -128,8 +134,8 @@ def test_arguments_of_constructors_are_refused_in_words():
     assert "cannot hold" in refusal(AlbertConfig(foo={(1, 2): 3}).to_json_string)
 
 
-def test_one_row_of_types_or_mask_serves_the_whole_batch():
-    model = MODELS["AlbertModel"]
+def test_one_row_of_types_or_mask_serves_the_whole_batch(models):
+    model = models["AlbertModel"]
     ids, mask, types = np.arange(1, 13).reshape(3, 4), np.array([[1, 1, 1, 0]]), np.array([[0, 0, 1, 1]])
     every = model(ids, mask.repeat(3, axis=0), types.repeat(3, axis=0))
     assert np.array_equal(model(ids, mask, types)[0], every[0])
@@ -137,11 +143,10 @@ def test_one_row_of_types_or_mask_serves_the_whole_batch():
 
 @pytest.mark.parametrize("kind", PARTS)
 @pytest.mark.parametrize("embeds", [False, True])
-def test_skipped_padding_changes_no_real_number_with_segments_embeds_and_head_masks(kind, embeds):
+def test_skipped_padding_changes_no_real_number_with_segments_embeds_and_head_masks(backend, kind, embeds):
     """Holes in the mask, so that a column confused with a row of what is left would show."""
     config = CONFIG.replace(type_vocab_size=3)
-    tensors = {name: x.astype(np.float64) for name, x in trained_like(config, PARTS[kind], 2).items()}
-    model = getattr(albert_np, kind)(config, dtype="float64", tensors=tensors)
+    model = backend.model(kind, config, trained_like(config, PARTS[kind], 2))
     rng = np.random.default_rng(0)
     lead = (2, 2) if kind == "AlbertForMultipleChoice" else (2,)
     mask = np.broadcast_to([1, 1, 0, 1, 0, 1, 1, 0], (*lead, 8))
@@ -160,5 +165,5 @@ def test_skipped_padding_changes_no_real_number_with_segments_embeds_and_head_ma
             real = np.array([[1, 0, 1], [0, 1, 1]], bool)
         else:
             real = mask.astype(bool) if a.shape[:2] == mask.shape else np.ones(a.shape[:1], bool)
-        assert np.allclose(a[real], b[real], rtol=0, atol=PARITY_FLOAT64 * np.abs(a).max())
+        backend.assert_same(name, b[real], a[real])
         assert np.all(b[~real] == 0)

@@ -7,7 +7,6 @@ import pytest
 
 from albert_np import outputs
 from albert_np.config import AlbertConfig
-from albert_np.model import AlbertForSequenceClassification, AlbertModel
 
 TINY = {
     "vocab_size": 20, "embedding_size": 3, "hidden_size": 4, "num_attention_heads": 2, "intermediate_size": 5,
@@ -65,24 +64,27 @@ def test_an_output_without_a_field_is_empty():
     assert (len(empty), list(empty), empty.to_tuple(), dict(empty)) == (0, [], (), {})
 
 
-def test_a_model_returns_what_was_asked_for():
-    model = AlbertModel(AlbertConfig(**TINY), dtype="float64")
+def test_a_model_returns_what_was_asked_for(backend):
+    model = backend.model("AlbertModel", AlbertConfig(**TINY))
     assert model(IDS).keys() == ["last_hidden_state", "pooler_output"]
     every = model(IDS, output_hidden_states=True, output_attentions=True, trace=True)
     assert every.keys() == ["last_hidden_state", "pooler_output", "hidden_states", "attentions", "trace"]
     assert [x.shape for x in every.hidden_states] == [(2, 3, 4)] * (3 + 1)
     assert [x.shape for x in every.attentions] == [(2, 2, 3, 3)] * (3 * 2)
     assert every.hidden_states[-1] is every.last_hidden_state
-    asked = AlbertModel(AlbertConfig(**TINY, output_hidden_states=True), dtype="float64")
+    plain = model(IDS, output_hidden_states=True)
+    assert plain.hidden_states[-1] is plain.last_hidden_state
+    asked = backend.model("AlbertModel", AlbertConfig(**TINY, output_hidden_states=True))
     assert "hidden_states" in asked(IDS)
     assert "hidden_states" not in asked(IDS, output_hidden_states=False)
-    assert AlbertModel(AlbertConfig(**TINY), add_pooling_layer=False)(IDS).keys() == ["last_hidden_state"]
+    bare = backend.model("AlbertModel", AlbertConfig(**TINY), add_pooling_layer=False)
+    assert bare(IDS).keys() == ["last_hidden_state"]
 
 
 @pytest.mark.parametrize("by_config", [True, False])
-def test_return_dict_false_is_the_tuple(by_config):
+def test_return_dict_false_is_the_tuple(backend, by_config):
     config = AlbertConfig(**TINY, return_dict=not by_config)
-    model = AlbertForSequenceClassification(config, dtype="float64")
+    model = backend.model("AlbertForSequenceClassification", config)
     asked = {} if by_config else {"return_dict": False}
     got = model(IDS, labels=[0, 1], output_attentions=True, **asked)
     expected = model(IDS, labels=[0, 1], output_attentions=True, return_dict=True)

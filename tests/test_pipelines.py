@@ -4,8 +4,9 @@ import json
 
 import numpy as np
 import pytest
+from backends import NUMBA, NUMPY, runnable
 from golden_models import trained_like
-from tolerances import PARITY_FLOAT64, REORDERED_FLOAT64
+from tolerances import PARITY_FLOAT64, REORDERED
 
 import albert_np
 from albert_np.config import AlbertConfig
@@ -20,12 +21,15 @@ def tokenizer():
     return albert_np.AlbertTokenizer.from_pretrained("demo")
 
 
-@pytest.fixture(scope="module")
-def model():
+def demo_shaped(backend):
     """The demo's shape with trained-like weights, whose scores differ enough to be ranked."""
     config = AlbertConfig.from_pretrained("demo")
-    tensors = {name: x.astype(np.float64) for name, x in trained_like(config, ("predictions",), 7).items()}
-    return AlbertForMaskedLM(config, dtype="float64", tensors=tensors)
+    return backend.model("AlbertForMaskedLM", config, trained_like(config, ("predictions",), 7))
+
+
+@pytest.fixture(scope="module")
+def model(backend):
+    return demo_shaped(backend)
 
 
 @pytest.fixture(scope="module")
@@ -34,13 +38,12 @@ def fill(model, tokenizer):
 
 
 @pytest.fixture(scope="module")
-def steady_fill(model, tokenizer):
+def steady_fill(tokenizer):
     """On the numba backend, where a text has the same bits alone and in any batch."""
-    tensors = {name: x.astype(np.float32) for name, x in model._tensors.items()}
-    return albert_np.pipeline("fill-mask", AlbertForMaskedLM(model.config, backend="numba", tensors=tensors), tokenizer)
+    return albert_np.pipeline("fill-mask", demo_shaped(runnable(NUMBA)), tokenizer)
 
 
-def test_one_mask_gives_a_list_of_answers_best_first(fill, tokenizer, model):
+def test_one_mask_gives_a_list_of_answers_best_first(fill, tokenizer, model, backend):
     answers = fill(ONE)
     assert len(answers) == 5
     assert [set(answer) for answer in answers] == [{"score", "token", "token_str", "sequence"}] * 5
@@ -52,7 +55,7 @@ def test_one_mask_gives_a_list_of_answers_best_first(fill, tokenizer, model):
     logits = model(**ids).logits[0, column]
     probs = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
     assert answers[0]["token"] == int(np.argmax(probs))
-    assert answers[0]["score"] == pytest.approx(float(probs.max()), rel=REORDERED_FLOAT64, abs=0)
+    assert answers[0]["score"] == pytest.approx(float(probs.max()), rel=REORDERED[backend.dtype], abs=0)
     assert answers[0]["token_str"] in answers[0]["sequence"]
     assert "[CLS]" not in answers[0]["sequence"]
 
@@ -91,14 +94,13 @@ def test_a_tokenizer_that_pads_on_the_left_changes_no_answer(steady_fill):
     assert albert_np.pipeline("fill-mask", steady_fill.model, left)([ONE, TWO]) == steady_fill([ONE, TWO])
 
 
-
-def test_targets_are_the_only_answers(fill, tokenizer):
+def test_targets_are_the_only_answers(fill, tokenizer, backend):
     vocab = tokenizer.get_vocab()
     answers = fill(ONE, targets=["▁paris", "▁the"])
     assert {answer["token"] for answer in answers} == {vocab["▁paris"], vocab["▁the"]}
     everything = {answer["token"]: answer["score"] for answer in fill(ONE, top_k=len(vocab))}
     assert len(everything) == len(vocab)
-    assert sum(everything.values()) == pytest.approx(1, rel=REORDERED_FLOAT64)
+    assert sum(everything.values()) == pytest.approx(1, rel=REORDERED[backend.dtype])
     for answer in answers:  # scores stay probabilities over the whole vocabulary
         assert answer["score"] == everything[answer["token"]]
     with pytest.warns(UserWarning, match="only .* the first, counts"):
@@ -108,16 +110,16 @@ def test_targets_are_the_only_answers(fill, tokenizer):
         fill(ONE, targets=[" "])
 
 
-def test_padding_and_repeated_targets_change_nothing(fill):
+def test_padding_and_repeated_targets_change_nothing(fill, backend):
     padded = fill(ONE, tokenizer_kwargs={"padding": "max_length", "max_length": 40})
     assert [(a["token"], a["sequence"]) for a in padded] == [(a["token"], a["sequence"]) for a in fill(ONE)]
-    assert [a["score"] for a in padded] == pytest.approx([a["score"] for a in fill(ONE)], rel=REORDERED_FLOAT64)
+    assert [a["score"] for a in padded] == pytest.approx([a["score"] for a in fill(ONE)], rel=REORDERED[backend.dtype])
     assert len(fill(ONE, targets=["▁paris", "▁paris", "▁the"])) == 2
 
 
-def test_what_the_config_prefers_to_return_does_not_matter(fill, model, tokenizer):
+def test_what_the_config_prefers_to_return_does_not_matter(fill, model, tokenizer, backend):
     config = model.config.replace(return_dict=False, output_attentions=True, output_hidden_states=True)
-    other = AlbertForMaskedLM(config, dtype="float64", tensors=model._tensors)
+    other = backend.model("AlbertForMaskedLM", config, model._tensors)
     assert albert_np.pipeline("fill-mask", other, tokenizer)(ONE) == fill(ONE)
 
 
@@ -168,16 +170,17 @@ def small_model():
     )
 
 
-def test_save_pretrained_puts_model_and_tokenizer_side_by_side(fill, tmp_path):
+def test_save_pretrained_puts_model_and_tokenizer_side_by_side(fill, backend, tmp_path):
     fill.save_pretrained(tmp_path)
     assert {"config.json", "model.safetensors", "spiece.model", "tokenizer_config.json"} <= {
         p.name for p in tmp_path.iterdir()
     }
-    again = albert_np.pipeline("fill-mask", tmp_path, dtype="float64")
+    again = albert_np.pipeline("fill-mask", tmp_path, backend=backend.name, dtype=backend.dtype)
     assert again(ONE) == fill(ONE)
 
 
 @pytest.mark.parity
+@pytest.mark.parametrize("backend", [NUMPY], ids=str, indirect=True)
 @pytest.mark.parametrize(("text", "options"), [(ONE, {}), (TWO, {"top_k": 3}), (ONE, {"targets": ["▁paris", "▁the"]})])
 def test_fill_mask_equals_transformers(fill, tmp_path, transformers, text, options):
     fill.save_pretrained(tmp_path)

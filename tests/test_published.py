@@ -9,8 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from backends import NUMBA, PLAIN
 
 import albert_np
+
+pytestmark = pytest.mark.parametrize(
+    "backend", [PLAIN, NUMBA], ids=str, indirect=True
+)  # as they were published: float32
 
 GOLDENS = {
     "hf_pt_base_v2_hidden": ("AlbertModel", "last_hidden_state", np.s_[:, 1:4, 1:4]),
@@ -39,10 +44,10 @@ def checkpoint(golden):
 
 @pytest.mark.filterwarnings("ignore:.*also holds:UserWarning")  # heads that the base class leaves aside
 @pytest.mark.parametrize("name", GOLDENS)
-def test_arrays_are_those_published(published, name):
+def test_arrays_are_those_published(published, backend, name):
     golden = published[name]
     kind, field, where = GOLDENS[name]
-    out = getattr(albert_np, kind).from_pretrained(checkpoint(golden))(
+    out = getattr(albert_np, kind).from_pretrained(checkpoint(golden), backend=backend.name)(
         golden["input_ids"], golden["attention_mask"] if isinstance(golden.get("attention_mask"), list) else None
     )
     if "shape" in golden:
@@ -53,21 +58,21 @@ def test_arrays_are_those_published(published, name):
 
 @pytest.mark.filterwarnings("ignore:.*also holds:UserWarning")
 @pytest.mark.parametrize("name", FILLED)
-def test_masks_are_filled_as_published(published, name):
+def test_masks_are_filled_as_published(published, backend, name):
     golden = published[name]
     folder = checkpoint(golden)
     tokenizer = albert_np.AlbertTokenizer.from_pretrained(folder)
     assert [tokenizer(golden["text"])["input_ids"]] == golden["input_ids"]
-    answers = albert_np.pipeline("fill-mask", folder)(golden["text"], top_k=FILLED[name])
+    answers = albert_np.pipeline("fill-mask", folder, backend=backend.name)(golden["text"], top_k=FILLED[name])
     expected = golden.get("expected_top5") or [golden["expected_top1"]]
     assert [answer["token_str"] for answer in answers] == expected
 
 
 @pytest.mark.filterwarnings("ignore:.*also holds:UserWarning")
-def test_an_answer_is_found_as_published(published):
+def test_an_answer_is_found_as_published(published, backend):
     golden = published["hf_doc_qa"]
     start, end = golden["loss_targets_start_end"]
-    model = albert_np.AlbertForQuestionAnswering.from_pretrained(checkpoint(golden))
+    model = albert_np.AlbertForQuestionAnswering.from_pretrained(checkpoint(golden), backend=backend.name)
     out = model(
         golden["input_ids"], token_type_ids=golden["token_type_ids"], start_positions=[start], end_positions=[end]
     )

@@ -102,21 +102,20 @@ def assert_float32_rule(name: str, actual: Any, plain: Any, truth: Any) -> None:
     assert_close(name, actual, truth, limit=limit, dtype=np.float32)
 
 
-def assert_float32_rule_of_models(name: str, cases: list[tuple[Any, Any, Any]]) -> None:
+def assert_float32_rule_of_models(name: str, cases: dict[str, tuple[Any, Any, Any]]) -> None:
     """The float32 rule for one array of several models, each (actual, plain, truth): see FLOAT32_ONE_MODEL."""
-    ratios = []
-    for actual, plain, truth in cases:
-        assert np.asarray(actual).dtype == np.float32, f"{name}: dtype {np.asarray(actual).dtype}"
-        assert np.asarray(truth).dtype == np.float64, f"{name}: the truth must be float64"
+    ratios = {}
+    for case, (actual, plain, truth) in cases.items():
+        assert np.asarray(actual).dtype == np.float32, f"{name} of {case}: dtype {np.asarray(actual).dtype}"
+        assert np.asarray(truth).dtype == np.float64, f"{name} of {case}: the truth must be float64"
         error, usual = relative_error(actual, truth) + FLOAT32_FLOOR, relative_error(plain, truth) + FLOAT32_FLOOR
-        assert math.isfinite(usual), f"{name}: plain NumPy gives no number to measure against"
-        ratios.append(error / usual)
-    mean = math.exp(math.fsum(map(math.log, ratios)) / len(ratios))
-    worst = int(np.argmax(ratios))
-    assert mean <= FLOAT32_FACTOR, f"{name}: {mean:.3g} times as wrong as plain NumPy; the worst is case {worst}"
-    assert ratios[worst] <= FLOAT32_ONE_MODEL, (
-        f"{name}: {ratios[worst]:.3g} times as wrong as plain NumPy in case {worst}"
-    )
+        assert math.isfinite(usual), f"{name} of {case}: plain NumPy gives no number to measure against"
+        ratios[case] = error / usual
+    worst = max(ratios, key=ratios.__getitem__)
+    says = f"{name}: {ratios[worst]:.3g} times as wrong as plain NumPy in {worst}"
+    assert ratios[worst] <= FLOAT32_ONE_MODEL, says
+    mean = math.exp(math.fsum(map(math.log, ratios.values())) / len(ratios))
+    assert mean <= FLOAT32_FACTOR, f"{says}, {mean:.3g} times in the mean of {len(ratios)}"
 
 
 def ulps(actual: Any, exact: Any) -> Any:

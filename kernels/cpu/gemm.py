@@ -45,12 +45,13 @@ from albert_np.kernels.cpu.vector import (
     put,
     splatted,
     store,
-    vector_function,
 )  # fmt: skip
 
 LEVEL = chosen_level()
 ROWS, WIDTH, VECTORS, COLUMNS = LEVEL.rows, LEVEL.width, LEVEL.vectors, LEVEL.columns
 UNROLL = 4
+AHEAD = 1024  # numbers of B: a page
+READ, WRITE = 0, 1
 
 
 # --- the block: rows × vectors accumulators in registers ------------------------------------------------------------------
@@ -92,7 +93,9 @@ def _define(module, rows, vectors):
     a_now, c_now, to_do = builder.phi(pointer), builder.phi(pointer), builder.phi(I64)
     starts = [builder.gep(a_now, [builder.mul(a_row, I64(i))]) for i in range(rows)]
     lines = [builder.gep(c_now, [builder.mul(c_row, I64(i))]) for i in range(rows)]
-    _prefetch(builder, lines, vectors * WIDTH)
+    for line in lines:  # not needed until the first chunk has been summed
+        for j in {*range(0, vectors * WIDTH, 16), vectors * WIDTH - 1}:
+            _prefetch(builder, builder.gep(line, [I64(j)]), WRITE)
     builder.branch(chunk)
 
     builder.position_at_end(chunk)
@@ -107,6 +110,9 @@ def _define(module, rows, vectors):
         """A loop over k in `block`, `count` at a time; is there more, and the values after it."""
         builder.position_at_end(block)
         k, from_b, *sums = phis = [builder.phi(value.type) for value in first]
+        if count == UNROLL:  # B is read straight ahead, but the CPU's own prefetcher stops at every page
+            for line in range(0, count * vectors * WIDTH, 16):
+                _prefetch(builder, builder.gep(from_b, [I64(AHEAD + line)]), READ)
         for u in range(count):
             panel = []
             for j in range(vectors):
@@ -180,12 +186,11 @@ def _define(module, rows, vectors):
     builder.ret_void()
 
 
-def _prefetch(builder, lines, columns):
-    """Asks for the block's part of C, which is not needed until the first chunk has been summed."""
-    prefetch = vector_function(builder.module, "llvm.prefetch.p0", ir.VoidType(), [F32.as_pointer(), I32, I32, I32])
-    for line in lines:
-        for j in {*range(0, columns, 16), columns - 1}:
-            builder.call(prefetch, [builder.gep(line, [I64(j)]), I32(1), I32(3), I32(1)])
+def _prefetch(builder, pointer, access):
+    """Asks for a cache line that will be read or written soon. Any address will do."""
+    kind = ir.FunctionType(ir.VoidType(), [F32.as_pointer(), I32, I32, I32])
+    function = builder.module.globals.get("llvm.prefetch.p0") or ir.Function(builder.module, kind, "llvm.prefetch.p0")
+    builder.call(function, [pointer, I32(access), I32(3), I32(1)])
 
 
 @intrinsic

@@ -1,0 +1,302 @@
+"""Every backend against the reference in float64, with everything that a call can have on; and what a backend's name means."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+from backends import BACKENDS, NUMBA, NUMPY, PLAIN, runnable
+from golden_models import PARTS, TINY, batch, random_case, trained_like
+from refusals import refusal
+from test_goldens import flat
+from tolerances import assert_float32_rule, assert_float32_rule_of_models
+
+import albert_np
+from albert_np import AlbertConfig
+from albert_np import backend as backends
+
+KINDS = list(PARTS)
+CONFIG = AlbertConfig(**TINY)
+
+
+# --- the float32 rule -------------------------------------------------------------------------------------------------
+
+
+def pairs(call, rng):
+    """Who may see whom, at random; the first query may see nothing. Multiple choice takes no such mask."""
+    *lead, T = call["token_type_ids"].shape
+    if len(lead) > 1:
+        return {}
+    mask = rng.random((*lead, T, T)) < 0.6
+    mask[:, 0] = False
+    return {"attention_mask": mask}
+
+
+def one_row_masked(call, rng):
+    mask = np.array(call["attention_mask"])
+    mask.reshape(-1, mask.shape[-1])[0] = 0
+    return {"attention_mask": mask}
+
+
+def holes(call, rng):
+    """A mask with holes, and positions that count over them."""
+    mask = rng.random(call["token_type_ids"].shape) < 0.6
+    mask[..., 0] = True
+    return {"attention_mask": mask, "skip_padding": True}
+
+
+def head_mask_rows(call, rng):
+    return {"head_mask": lambda applications, N: rng.random((applications, N)), "head_mask_mode": "per_application"}
+
+
+TRACED = {"output_hidden_states": True, "output_attentions": True, "trace": True}
+# what a call has on beside the features of random_case: name -> (changes to the config, the call's own, drawn for the call)
+VARIATIONS = {
+    "as it comes": ({}, TRACED, None),
+    "relative_key": ({"position_embedding_type": "relative_key"}, TRACED, None),
+    "relative_key_query": ({"position_embedding_type": "relative_key_query"}, TRACED, None),
+    "a mask of pairs": ({}, TRACED, pairs),
+    "a mask of pairs, zeros": ({"position_embedding_type": "relative_key_query"}, TRACED | {"mask_mode": "zeros"}, pairs),
+    "nothing to attend to, zeros": ({}, TRACED | {"mask_mode": "zeros"}, one_row_masked),
+    "nothing to attend to, nan": ({}, TRACED | {"mask_mode": "nan"}, one_row_masked),
+    "a head mask of rows": ({}, TRACED, head_mask_rows),
+    "training": (
+        {"attention_probs_dropout_prob": 0.3, "hidden_dropout_prob": 0.1},
+        TRACED | {"training": True, "seed": 5}, None,
+    ),
+    "padding skipped": ({}, {"output_hidden_states": True}, holes),
+    "padding skipped, relative": (
+        {"position_embedding_type": "relative_key_query"}, {"output_hidden_states": True}, holes,
+    ),
+    "padding skipped, training": (
+        {"position_embedding_type": "relative_key", "attention_probs_dropout_prob": 0.3},
+        {"training": True, "seed": 6}, holes,
+    ),
+}  # fmt: skip
+
+
+def varied(kind, seed, name):
+    """A random case with a variation: configuration, tensors and call."""
+    changes, options, drawn = VARIATIONS[name]
+    config, tensors, call = random_case(seed, kind)
+    if changes:
+        config = config.replace(**changes)
+        tensors = trained_like(config, PARTS[kind], seed)
+    call |= options
+    if drawn:
+        call |= drawn(call, np.random.default_rng(seed))
+    if callable(call.get("head_mask")):
+        applications = config.num_hidden_layers * config.inner_group_num
+        call["head_mask"] = call["head_mask"](applications, config.num_attention_heads)
+    return config, tensors, call
+
+
+def everything(out):
+    """Each array under its name, traced ones too; numbers where the truth has them."""
+    return flat(out) | {f"trace.{name}": x for name, x in (out.trace or {}).items()}
+
+
+def kind_of(name):
+    """What is judged together: a step in all layers, hidden states, attentions, losses; and all results of heads."""
+    first, *rest = (part for part in name.split(".") if not part.isdecimal())
+    return ".".join([first, *rest]) if first in ("trace", "hidden_states", "attentions", "loss") else "results"
+
+
+@pytest.mark.parametrize("backend", [NUMBA], ids=str, indirect=True)
+@pytest.mark.parametrize("name", VARIATIONS)
+def test_float32_is_at_most_twice_as_wrong_as_numpy(backend, name):
+    cases = {}
+    for i, kind in enumerate(KINDS * 2):
+        seed = 100 * list(VARIATIONS).index(name) + i
+        config, tensors, call = varied(kind, seed, name)
+        truth, plain, actual = (everything(one.model(kind, config, tensors)(**call)) for one in (NUMPY, PLAIN, backend))
+        assert list(actual) == list(truth)
+        for key, expected in truth.items():
+            numbers = ~np.isnan(expected)  # NaN where mask_mode asks for it, and of losses without a label
+            assert np.array_equal(np.isnan(actual[key]), ~numbers), f"{kind} {seed} {key}"
+            if numbers.any():
+                case = tuple(np.asarray(x)[numbers] for x in (actual[key], plain[key], expected))
+                cases.setdefault(kind_of(key), {})[f"{kind} {seed} {key}"] = case
+    assert len(cases["results"]) >= len(KINDS)
+    for what, arrays in cases.items():
+        assert_float32_rule_of_models(f"{name}, {what}", arrays)
+
+
+@pytest.mark.parametrize("backend", [NUMBA], ids=str, indirect=True)
+@pytest.mark.parametrize("size", [(1, 1), (3, 17), (2, 40)])
+def test_float32_rule_in_the_sizes_of_the_published_models(backend, size):
+    """Two applications of one layer of albert-base, whose sums run over 768 and 3072 numbers."""
+    config = AlbertConfig(
+        vocab_size=200, embedding_size=128, hidden_size=768, num_attention_heads=12, intermediate_size=3072,
+        num_hidden_layers=2, max_position_embeddings=64,
+    )  # fmt: skip
+    tensors = trained_like(config, ("predictions",), 1)
+    tokens = np.random.default_rng(size[1]).integers(1, 200, size)
+    mask = np.arange(size[1]) < np.linspace(size[1], size[1] / 2, size[0])[:, None]
+    truth, plain, actual = (
+        flat(one.model("AlbertForMaskedLM", config, tensors)(tokens, mask, output_hidden_states=True))
+        for one in (NUMPY, PLAIN, backend)
+    )
+    for key, expected in truth.items():
+        assert_float32_rule(key, actual[key], plain[key], expected)
+
+
+# --- the fused way and the way over boxes -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [name for name, (_, options, _) in VARIATIONS.items() if "training" not in options])
+def test_a_traced_call_has_the_bits_of_a_plain_one(backend, name):
+    """One goes box by box, in the order of encoder.py; the other, on the CPU's kernels, whole layers at a time."""
+    for i, kind in enumerate(KINDS):
+        config, tensors, call = varied(kind, 2000 + 100 * list(VARIATIONS).index(name) + i, name)
+        model = backend.model(kind, config, tensors)
+        call = {key: x for key, x in call.items() if key not in TRACED}
+        skipped = call.get("skip_padding", False)  # has neither trace nor attentions
+        kept = flat(model(**call, output_hidden_states=True, output_attentions=not skipped))
+        plain = flat(model(**call))  # nothing kept: all layers are one program
+        assert all(np.array_equal(x, kept[key], equal_nan=True) for key, x in plain.items()), kind
+        if not skipped:
+            traced = flat(model(**call, **TRACED))
+            assert list(traced) == list(kept)
+            assert all(np.array_equal(x, kept[key], equal_nan=True) for key, x in traced.items()), kind
+
+
+# --- batches, memory --------------------------------------------------------------------------------------------------
+
+
+def part_of(call, some):
+    return {name: x[some] if isinstance(x, np.ndarray) else x for name, x in call.items()}
+
+
+@pytest.mark.parametrize("skip_padding", [False, True])
+def test_a_sequence_among_thousands_of_tokens_is_what_it_is_among_few(backend, skip_padding):
+    """More rows than the CPU's engine takes at once, in sequences of every length, cut at no place in particular."""
+    B, T = 130, 17
+    config = CONFIG.replace(position_embedding_type="relative_key_query" if skip_padding else "absolute")
+    model = backend.model("AlbertForPreTraining", config, trained_like(config, PARTS["AlbertForPreTraining"], 4))
+    rng = np.random.default_rng(0)
+    call = {
+        "input_ids": rng.integers(1, config.vocab_size, (B, T)),
+        "attention_mask": np.arange(T) < rng.integers(1, T + 1, (B, 1)),
+        "token_type_ids": rng.integers(0, 2, (B, T)),
+        "position_ids": rng.integers(0, config.max_position_embeddings, (B, T)),
+        "output_hidden_states": True,
+        "output_attentions": not skip_padding,
+        "skip_padding": skip_padding,
+    }
+    every = flat(model(**call))
+    for some in (slice(0, 1), slice(58, 63), slice(129, 130)):
+        few = flat(model(**part_of(call, some)))
+        for name, x in few.items():
+            backend.assert_same(name, every[name][some], x)
+
+
+def test_a_sequence_of_more_tokens_than_are_computed_at_once(backend):
+    config = CONFIG.replace(max_position_embeddings=1100, num_hidden_layers=1, num_attention_heads=1)
+    tensors = trained_like(config, ("pooler",), 2)
+    tokens = np.random.default_rng(0).integers(1, config.vocab_size, (1, 1100))
+    mask = (np.arange(1100) < 1050)[None]
+    alone = backend.model("AlbertModel", config, tensors)(tokens[:, :1050])
+    padded = backend.model("AlbertModel", config, tensors)(tokens, mask)
+    backend.assert_same("hidden", padded[0][:, :1050], alone[0])
+    truth, plain = (one.model("AlbertModel", config, tensors)(tokens, mask)[0] for one in (NUMPY, PLAIN))
+    if backend.dtype == "float32":
+        assert_float32_rule("hidden", padded[0], plain, truth)
+
+
+def backwards(x):
+    """The same numbers in the middle of others, each axis backwards in memory."""
+    room = np.full([2 * n for n in x.shape], 7, x.dtype)
+    view = room[tuple(slice(None, None, -2) for _ in x.shape)]
+    view[...] = x
+    return view
+
+
+def read_only(x):
+    x = x.copy()
+    x.flags.writeable = False
+    return x
+
+
+@pytest.mark.parametrize("layout", [np.asfortranarray, backwards, read_only])
+def test_weights_and_inputs_lie_in_memory_as_they_like(backend, layout):
+    config = CONFIG.replace(position_embedding_type="relative_key")
+    tensors = {name: x.astype(backend.dtype) for name, x in trained_like(config, PARTS["AlbertForMaskedLM"], 0).items()}
+    made = {"backend": backend.name, "dtype": backend.dtype}
+    one = albert_np.AlbertForMaskedLM(config, **made, tensors=tensors)
+    other = albert_np.AlbertForMaskedLM(config, **made, tensors={name: layout(x) for name, x in tensors.items()})
+    rng = np.random.default_rng(0)
+    call = {
+        "inputs_embeds": rng.standard_normal((2, 7, config.embedding_size)),
+        "attention_mask": rng.random((2, 7, 7)) < 0.7,
+        "token_type_ids": rng.integers(0, 2, (2, 7)),
+        "position_ids": rng.integers(0, 20, (2, 7)),
+        "head_mask": rng.random((config.num_hidden_layers, config.num_attention_heads)),
+        "logits_positions": rng.integers(0, 7, (2, 3)),
+    }
+    expected = one(**call, head_mask_mode="per_application").logits
+    again = other(**{name: layout(x) for name, x in call.items()}, head_mask_mode="per_application").logits
+    backend.assert_same("logits", again, expected)
+
+
+def test_a_weight_that_is_changed_in_place_counts_or_is_read_only(backend):
+    """A backend may keep weights in a form of its own; but then the array says so, and none is silently ignored."""
+    call = batch(CONFIG, "AlbertForPreTraining", 1)
+    tensors = trained_like(CONFIG, PARTS["AlbertForPreTraining"], 0)
+    expected = flat(backend.model("AlbertForPreTraining", CONFIG, tensors)(**call))
+    for name, _ in backend.model("AlbertForPreTraining", CONFIG, tensors).named_parameters():
+        model = backend.model("AlbertForPreTraining", CONFIG, tensors)
+        model(**call)
+        weight = dict(model.named_parameters())[name]
+        if weight.flags.writeable:
+            weight *= 1.5
+            out = flat(model(**call))
+            # the key's bias adds the same to a query's scores: nothing but rounding changes
+            assert name.endswith("key.bias") or any(not np.array_equal(out[key], expected[key]) for key in out), name
+        else:
+            assert backend is NUMBA, name
+
+
+# --- names ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", np.float64, "torch.float32"])
+def test_auto_is_numba_in_float32_and_numpy_in_float64(dtype):
+    model = albert_np.AlbertModel(CONFIG, dtype=dtype)
+    assert model.backend == (
+        "numba" if model.dtype == np.float32 and backends.available()["numba"] == "yes" else "numpy"
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"backend": "numba", "dtype": "float64"}, "backend 'numba' computes in float32; got float64"),
+        ({"backend": "cuda"}, "backend 'cuda' is not in this version of albert_np"),
+        ({"backend": "tpu"}, "backend must be one of numpy, numba, cuda, auto; got 'tpu'"),
+        ({"backend": None}, "backend must be one of numpy, numba, cuda, auto; got None"),
+    ],
+)
+def test_a_backend_that_cannot_run_is_refused(tmp_path, given, message):
+    assert refusal(albert_np.AlbertModel, CONFIG, **given).startswith(message)
+    albert_np.AlbertModel(CONFIG).save_pretrained(tmp_path)
+    assert refusal(albert_np.AlbertModel.from_pretrained, tmp_path, **given).startswith(message)
+
+
+@pytest.mark.parametrize("name", ["numba", "llvmlite"])
+def test_without_numba_auto_is_numpy_and_numba_says_what_is_missing(monkeypatch, name):
+    monkeypatch.setitem(sys.modules, name, None)
+    assert albert_np.AlbertModel(CONFIG).backend == "numpy"
+    message = refusal(albert_np.AlbertModel, CONFIG, backend="numba")
+    assert (
+        message == f"backend 'numba' needs numba: no module named {name}; pip install numba, or choose backend='numpy'"
+    )
+    assert backends.available() == backends.available() | {"numpy": "yes", "numba": f"no ({message})"}
+
+
+def test_a_backend_that_cannot_run_here_is_a_skip_with_a_reason(monkeypatch):
+    monkeypatch.setitem(sys.modules, "numba", None)
+    with pytest.raises(pytest.skip.Exception, match="backend numba: no .*no module named numba"):
+        runnable(NUMBA)
+    assert [runnable(one) for one in BACKENDS if one is not NUMBA] == [NUMPY, PLAIN]
