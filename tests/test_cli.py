@@ -68,6 +68,8 @@ def test_warnings_are_one_line(capsys):
         (("fill-mask", ONE, "--top-k", "0"), "top_k must be"),
         (("fill-mask", ONE, "--dtype", "int8"), "dtype must be one of"),
         (("fill-mask", ONE, "--backend", "tpu"), "backend must be one of"),
+        (("fill-mask", ONE, "--threads", "0"), "--threads takes a whole number of threads from 1 to 256; got 0"),
+        (("fill-mask", ONE, "--backend", "numba", "--dtype", "float64"), "backend 'numba' computes in float32"),
         (("fill-mask", "[MASK]" + " word" * 200), "at most 128 tokens"),
         (("info", "./no-such-folder"), "there is no folder"),
     ],
@@ -125,7 +127,8 @@ def test_truncate_cuts_long_texts(capsys):
     assert run(capsys, "fill-mask", "[MASK]" + " word" * 200, "--truncate")[0] == 0
 
 
-@pytest.mark.parametrize("argv", [(), ("fill-mask",), ("no-such-command",), ("fill-mask", ONE, "--top-k", "many")])
+@pytest.mark.parametrize("argv", [(), ("fill-mask",), ("no-such-command",), ("fill-mask", ONE, "--top-k", "many"),
+                                  ("fill-mask", ONE, "--threads", "two"), ("warmup", "--model", "demo")])  # fmt: skip
 def test_wrong_usage_is_exit_code_2(capsys, argv):
     with pytest.raises(SystemExit) as stopped:
         main(list(argv))
@@ -134,7 +137,7 @@ def test_wrong_usage_is_exit_code_2(capsys, argv):
 
 
 def test_help_and_version(capsys):
-    for argv in (["--help"], ["fill-mask", "--help"], ["info", "--help"]):
+    for argv in (["warmup", "--help"], ["--help"], ["fill-mask", "--help"], ["info", "--help"]):
         with pytest.raises(SystemExit) as stopped:
             main(argv)
         assert stopped.value.code == 0
@@ -191,3 +194,125 @@ def test_python_m_and_closed_pipe():
     assert "Traceback" not in error
     assert "BrokenPipe" not in error
     process.stderr.close()
+
+
+def test_answers_do_not_depend_on_the_number_of_threads(capsys):
+    from albert_np import get_num_threads
+
+    before = get_num_threads()
+    answers = [run(capsys, "fill-mask", ONE, "--json", "--threads", n)[1] for n in ("1", "2", "8")]
+    assert answers[0] == answers[1] == answers[2] != ""
+    assert get_num_threads() == before
+
+
+def test_fill_mask_names_the_backends_and_runs_on_each(capsys):
+    with pytest.raises(SystemExit):
+        main(["fill-mask", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "numba, the compiled engine; numpy, the reference; or auto: numba where it runs" in text
+    words = {
+        backend: [
+            row["token_str"] for row in json.loads(run(capsys, "fill-mask", ONE, "--json", "--backend", backend)[1])
+        ]
+        for backend in ("numba", "numpy", "auto")
+    }
+    assert words["numba"] == words["numpy"] == words["auto"]
+
+
+def test_info_says_what_the_numba_backend_runs_with(capsys, monkeypatch, tmp_path):
+    from albert_np.kernels.cpu import simd
+
+    monkeypatch.setenv("NUMBA_NUM_THREADS", "3")
+    monkeypatch.setenv("ALBERT_NP_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr("albert_np.kernels.cpu.threads._everywhere", None)
+    level = simd.chosen_level().name
+    info = json.loads(run(capsys, "info", "--json")[1])
+    assert info["backends"]["numba"] == "yes"
+    assert info["numba"] == {"registers": level, "threads": 3, "cache": str(tmp_path), "compiled": False}
+    out = run(capsys, "info")[1]
+    for line in (
+        f"registers  {level}",
+        "threads    3",
+        f"cache      {tmp_path}",
+        "compiled   no: the first call does it",
+    ):
+        assert line in out
+
+
+def test_info_goes_on_where_the_numba_backend_cannot(capsys, monkeypatch):
+    def refuse():
+        raise ValueError("no such registers")
+
+    monkeypatch.setenv("NUMBA_NUM_THREADS", "many")
+    monkeypatch.setattr("albert_np.kernels.cpu.threads._everywhere", None)
+    monkeypatch.setattr("albert_np.kernels.cpu.simd.chosen_level", refuse)
+    code, out, err = run(capsys, "info")
+    assert (code, err) == (0, "")
+    assert "registers  none (no such registers)" in out
+    assert "threads    none (NUMBA_NUM_THREADS takes a whole number of threads from 1 to 256; got 'many')" in out
+
+
+@pytest.fixture
+def cache_folder(tmp_path, monkeypatch):
+    """An empty cache, and a compiler that takes no time."""
+    from albert_np.kernels.cpu import build, cache, native
+
+    native.library()
+    made = cache.read() or build.compile_kernels()
+    monkeypatch.setenv("ALBERT_NP_CACHE_DIR", str(tmp_path / "kernels"))
+    monkeypatch.setattr(cache, "_sources", lambda: cache._SOURCES)
+    monkeypatch.setattr(build, "compile_kernels", lambda progress: [progress(name) for name in native.names()] and made)
+    return tmp_path / "kernels"
+
+
+def test_warmup_fills_the_cache_and_says_where_it_is(capsys, cache_folder):
+    code, out, err = run(capsys, "warmup")
+    (path,) = cache_folder.iterdir()
+    assert (code, err) == (0, "")  # no bar where nobody watches
+    assert out.startswith("compiled ")
+    assert out.endswith(f" s: {path} ({path.stat().st_size:,} bytes)\n")
+    code, out, _ = run(capsys, "warmup")
+    assert (code, out.split(":")[0]) == (0, "nothing to do")
+    assert str(path) in out
+    assert run(capsys, "warmup", "--force")[1].startswith("compiled ")
+    path.write_bytes(b"damaged")
+    assert run(capsys, "warmup")[1].startswith("compiled ")
+
+
+def test_warmup_json(capsys, cache_folder):
+    from albert_np.kernels.cpu import simd
+
+    for compiled in (True, False):
+        answer = json.loads(run(capsys, "warmup", "--json")[1])
+        (path,) = cache_folder.iterdir()
+        assert answer.pop("seconds") >= 0
+        assert answer == {
+            "compiled": compiled, "registers": simd.chosen_level().name, "path": str(path), "bytes": path.stat().st_size,
+        }  # fmt: skip
+
+
+def test_warmup_shows_a_bar_with_the_kernels_on_a_terminal(capsys, cache_folder, monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    main(["warmup"])
+    assert "gemm" in sys.stderr.getvalue()
+    assert "100%" in sys.stderr.getvalue()
+
+
+def test_warmup_where_nothing_can_be_written_is_one_line_and_exit_code_1(capsys, cache_folder):
+    cache_folder.write_text("a file")
+    code, out, err = run(capsys, "warmup")
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert (
+        f"compiled kernels cannot be kept in {cache_folder} (File exists): point ALBERT_NP_CACHE_DIR at a folder" in err
+    )
+
+
+def test_warmup_without_numba_is_one_line_and_exit_code_1(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "numba", None)
+    code, out, err = run(capsys, "warmup")
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert "needs numba" in err

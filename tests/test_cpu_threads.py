@@ -14,7 +14,7 @@ from same_bits import CONFIGS, answers, check_against_reference, in_threads, mod
 
 import albert_np
 from albert_np import get_num_threads, num_threads, set_num_threads
-from albert_np.kernels.cpu import native, threads
+from albert_np.kernels.cpu import native, simd, threads
 
 EIGHT = {"NUMBA_NUM_THREADS": "8"}
 WITH_FORK = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
@@ -121,7 +121,7 @@ def test_a_program_runs_on_as_many_threads_as_it_was_written_for(monkeypatch):
     monkeypatch.setattr(same_bits.program.Program, "run", later)
     with num_threads(3):
         answers(model(), same_bits.ROWS)
-    assert seen == {3}
+    assert seen - {1} == {3}  # 1: too little to share
 
 
 # --- forks and processes --------------------------------------------------------------------------------------------------
@@ -286,6 +286,61 @@ def test_an_interrupt_at_any_call_inside_a_program_closes_it(pool, monkeypatch):
         assert one(threads=4) == expected
 
 
+CALLS_BACK = """
+from same_bits import *
+from albert_np.kernels.cpu import native, threads
+real = native.library()
+class Library:
+    kernels, help_out, open_gate, close_gate = real.kernels, real.help_out, real.open_gate, real.close_gate
+    def walk(self, *arguments):
+        real.walk(*arguments)
+        handle()
+def nothing(): pass
+handle = nothing
+expected = one()
+native._library = Library()
+"""
+
+
+def test_a_signal_handler_may_call_a_model_in_the_middle_of_a_call(expected):
+    """Signals are handled when the native code returns, the helpers still taken."""
+    code = """
+def inside():
+    global handle
+    handle = nothing
+    print(one())
+handle = inside
+print(one())
+"""
+    assert printed(CALLS_BACK + code, **EIGHT) == [expected] * 2
+
+
+@WITH_FORK
+def test_a_signal_handler_may_fork_in_the_middle_of_a_call_and_the_child_may_leave_it(expected):
+    """Helpers that were inside the program at that moment will never come out of it in the child."""
+    code = """
+def fork():
+    global handle
+    handle = nothing
+    threads._pool.gate[0] += 3  # inside
+    receive, send = os.pipe()
+    if os.fork() == 0:
+        global child
+        child = send
+        raise KeyboardInterrupt
+    os.close(send)
+    print(os.read(receive, 100).decode())
+    threads._pool.gate[0] -= 3
+handle = fork
+try:
+    print(one())
+except KeyboardInterrupt:
+    os.write(child, one().encode())
+    os._exit(0)
+"""
+    assert printed(CALLS_BACK + code, **EIGHT) == [expected] * 2
+
+
 def test_the_interpreter_may_end_while_threads_are_in_native_code():
     code = """
 from same_bits import *
@@ -435,16 +490,11 @@ def test_the_functions_are_albert_nps_own_and_load_neither_numba_nor_llvmlite():
     assert printed(code) == ["3", "set()"]
 
 
-# --- registers ------------------------------------------------------------------------------------------------------------
+# --- registers, checks ----------------------------------------------------------------------------------------------------
 
 
-def digest_at(level):
-    """Same bits at that level, checked against the reference there too."""
-    from albert_np.kernels.cpu import simd
-
-    available = simd._available()
-    if level not in available:
-        pytest.skip(f"this CPU has {', '.join(available)}")
+def digests_at(level):
+    """A digest a config, the same on any threads, of numbers that were compared with the reference."""
     code = f"""
 from same_bits import *
 from albert_np.kernels.cpu import simd
@@ -454,16 +504,41 @@ for name in CONFIGS:
     print(*{{one(n, name) for n in (1, 2, 8)}})
 """
     found = printed(code, ALBERT_NP_SIMD=level)
-    assert len(found) == len(CONFIGS)  # one digest each
+    assert len(found) == len(CONFIGS)
     return found
 
 
+@pytest.mark.skipif("sse" not in simd._available(), reason="this CPU has no SSE")
 def test_a_cpu_without_fma_gives_right_numbers_and_the_same_bits_on_any_threads():
-    digest_at("sse")
+    digests_at("sse")
 
 
 @pytest.mark.slow  # each level is compiled
-@pytest.mark.parametrize("levels", [("avx2", "avx512"), ("neon",), ("sse", "plain")])
+@pytest.mark.parametrize("levels", [("avx512", "avx2"), ("sse", "plain")])
 def test_registers_of_any_width_give_the_same_bits_where_both_or_neither_have_fma(levels):
-    digests = [digest_at(level) for level in levels]
-    assert all(digest == digests[0] for digest in digests)
+    lacking = set(levels) - set(simd._available())
+    if lacking:
+        pytest.skip(f"this CPU has no {' and no '.join(lacking)}")
+    first, second = map(digests_at, levels)
+    assert first == second
+
+
+@pytest.mark.slow  # it is compiled too
+def test_a_checked_build_passes_models_and_names_an_operand_that_is_too_short():
+    code = """
+from same_bits import *
+for name in CONFIGS:
+    check_against_reference(name)
+print(one())
+x, out = np.ones((4, 16), np.float32), np.zeros((4, 16), np.float32)
+for short in ({"x": x[:3], "out": out}, {"x": x, "out": out[:3]}, {"x": x[:, :15], "out": out}):
+    copy = program.Program()
+    copy.add("copy_rows", 1, x_row=16, out_row=16, rows=4, H=16, **short)
+    try:
+        copy.run()
+    except IndexError as error:
+        print(str(error).split()[2])
+"""
+    digest, *verbs = printed(code, NUMBA_BOUNDSCHECK="1", timeout=560)
+    assert digest == one()
+    assert verbs == ["read", "wrote", "read"]

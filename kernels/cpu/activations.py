@@ -8,9 +8,29 @@ The naive versions, kept for teaching, one number at a time:
     def gelu(x):
         return 0.5 * x * (1 + math.erf(x / math.sqrt(2)))
 
-LADDER
+The ladder, gelu_new and exp in nanoseconds a number (first cache, one core of a Zen 3):
 
-BOUNDS
+    the above in Python                                      198      48
+    compiled, through the C library's tanhf and expf          13.6     2.7
+    NumPy in float32                                           7.1     1.6
+    sixteen at a time, one polynomial, one division            0.52    0.33
+    … and the argument's rounding error given back             0.56
+
+- 1 + tanh u = 2σ(2u), and every function here is made of one power, 2^w. Its whole part n becomes the exponent of a float32
+  by one shift of the bits that rounding left behind, and no integer is ever converted; the rest is a polynomial.
+- The gates work in base 2 from the start. Then w is a product a·b and its rest is a·b − n: one FMA, to which the product is
+  known to its last bit. exp stays in base e, where no more than n·ln 2 is taken off, so that it needs no FMA to be right.
+- x·σ(x) is computed as max(x, 0) − |x|·σ(−|x|). For x > 0 the second term is small and so are its errors: 0.45 u in root
+  mean square over a normal distribution, 0.69 u for x/(1 + e⁻ˣ), 0.64 u for the naive formula in float32 (u = 2⁻²⁴). For
+  x < 0 nothing cancels, and the left tail, which 1 + tanh u loses, keeps its digits.
+- What rounds b = c₁ + c₃x² is found by one FMA and added behind the product. At x = −3 the error falls from 6.4 to 2.9 ulp.
+
+Tried, and left: Estrin's scheme for the polynomials (as fast, and less exact); an exp for x ≤ 0 alone (a sixth faster, 0.2 %
+of a layer at 512 tokens); giving back what rounds x² as well (15 % slower, helps below −3 only); results of the gates that are subnormal
+(a fifth slower, and three times where they occur): from about 2⁻¹²⁴ down they become zeros.
+
+How exact they are stands with each function: the largest error of all 2³² arguments, in ulp, and behind the semicolon without
+FMA. A number's result is the same in every lane and whatever stands beside it.
 """
 
 from __future__ import annotations
@@ -22,7 +42,19 @@ from numba.extending import intrinsic
 from albert_np.kernels.cpu.names import FUNCTION_CODES
 from albert_np.kernels.cpu.simd import LANES
 from albert_np.kernels.cpu.vector import (
-    VI, V, absolute, copysign, f32x16, fma, helper, load, load_some, select, splat, store, store_some,
+    VI,
+    V,
+    absolute,
+    copysign,
+    f32x16,
+    fma,
+    helper,
+    load,
+    load_some,
+    select,
+    splat,
+    store,
+    store_some,
 )  # fmt: skip
 
 ROUND = 12582912.0  # 1.5·2²³: a sum with it has no room for a fraction, and its last bits are a whole number

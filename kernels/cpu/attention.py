@@ -31,7 +31,6 @@ from albert_np.kernels.cpu.vector import (
     helper,
     largest_of,
     load,
-    load_some,
     put,
     select,
     splat,
@@ -106,15 +105,16 @@ def _apply_mask(scores, count, keys, allowed):  # (count,), (T,) bool -> is noth
 @helper
 def _exponentials(scores, count):  # (count,) -> their sum
     """e^(score − largest) in place, with zeros up to whole vectors."""
-    low = float32(-math.inf)
-    largest = splat(low)
-    for j in range(0, count, 16):
-        x = load_some(scores, j, count - j, low)
+    for j in range(count, _padded(count)):
+        put(scores, j, -math.inf)
+    largest = load(scores, 0)
+    for j in range(16, count, 16):
+        x = load(scores, j)
         largest = select(x > largest, x, largest)
     top = largest_of(largest)
     total = splat(0.0)
     for j in range(0, count, 16):
-        e = exp(load_some(scores, j, count - j, low) - top)
+        e = exp(load(scores, j) - top)
         store(scores, j, e)
         total = total + e
     return sum_of(total)

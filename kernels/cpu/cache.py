@@ -110,7 +110,10 @@ def read() -> tuple[bytes, dict[str, list[str]]] | None:
     if content[:start] != _opening(file, content[start:]):
         return None
     header, _, machine_code = content[start:].partition(b"\n")
-    return machine_code, json.loads(header)
+    try:
+        return machine_code, json.loads(header)
+    except ValueError:
+        return None
 
 
 def _opening(file: Path, rest: bytes) -> bytes:

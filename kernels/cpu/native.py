@@ -76,6 +76,8 @@ def warm_up(progress: Progress = lambda name: None, force: bool = False) -> bool
         machine_code, arguments = _compiled(progress)
         _load(machine_code, arguments)
         cache.write(machine_code, arguments)
+        if not is_compiled():
+            raise OSError("the sources of the kernels were edited while they were compiled: try again")
     return True
 
 
@@ -85,16 +87,6 @@ def names() -> list[str]:
 
 
 def _from_cache() -> Library | None:
-    kept = _llvm_is_there() and cache.read()
-    if not kept:
-        return None
-    try:
-        return _load(*kept)
-    except ValueError:  # whole, and yet not what this version needs
-        return None
-
-
-def _llvm_is_there() -> bool:
     try:
         import llvmlite.binding  # noqa: F401
     except ImportError as error:
@@ -102,7 +94,11 @@ def _llvm_is_there() -> bool:
             f"backend 'numba' runs through llvmlite, which cannot be imported ({error}): install numba, or choose "
             "backend='numpy'"
         ) from error
-    return True
+    kept = cache.read()
+    try:
+        return _load(*kept) if kept else None
+    except ValueError:  # whole, and yet not what this version needs
+        return None
 
 
 def _compiled(progress: Progress) -> tuple[bytes, Arguments]:

@@ -123,6 +123,7 @@ _pool = _Pool()
 def _forget_threads() -> None:
     """In a forked child: the parent's threads are not here, and one of them may have had the helpers."""
     global _pool
+    _pool.gate[0] = 0  # nobody is inside, should this thread itself be about to close it (a signal handler that forks)
     _pool = _Pool()
 
 
