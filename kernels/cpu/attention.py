@@ -19,12 +19,19 @@ from __future__ import annotations
 
 import math
 
-from numba import float32
+from llvmlite import ir
+from numba import float32, types
+from numba.extending import intrinsic
 
 from albert_np.kernels.cpu.activations import exp
 from albert_np.kernels.cpu.gemm import COLUMNS, multiply
 from albert_np.kernels.cpu.layout import KC, QUERIES
 from albert_np.kernels.cpu.vector import (
+    F32,
+    I64,
+    VI,
+    V,
+    element_pointer,
     get,
     get_byte,
     get_int,
@@ -45,23 +52,53 @@ def _padded(n):
     return (n + 15) // 16 * 16
 
 
+# panels of whole vectors of 16 where a block is that wide: keys come in sixteens, and 64 values a head are four of them
+PANEL = min(COLUMNS, 16)
+
+
+@intrinsic
+def _transpose(typing_context, x, row, keys, out, out_row):
+    """out[d·out_row + j] = x[keys[j]·row + d] for 16 keys and 16 numbers of each: four rounds of interleaving halves."""
+
+    def codegen(context, builder, sig, args):
+        x, row, keys, out, out_row = args
+        rows = []
+        for j in range(16):
+            key = builder.load(element_pointer(builder, keys, I64(j), I64, I64(1)))
+            pointer = element_pointer(builder, x, builder.mul(key, row), F32, I64(16))
+            rows.append(builder.load(builder.bitcast(pointer, V.as_pointer())))
+            rows[-1].align = 4
+        low, high = (
+            ir.Constant(VI, [i + 16 * second for i in half for second in (0, 1)]) for half in (range(8), range(8, 16))
+        )
+        for _ in range(4):
+            rows = [builder.shuffle_vector(rows[i], rows[i + 8], half) for i in range(8) for half in (low, high)]
+        for d in range(16):
+            pointer = element_pointer(builder, out, builder.mul(out_row, I64(d)), F32, I64(16), writes=True)
+            builder.store(rows[d], builder.bitcast(pointer, V.as_pointer())).align = 4
+        return context.get_dummy_value()
+
+    i = types.int64
+    return types.void(i, i, i, i, i), codegen
+
+
 @helper
 def _pack_keys(k, row, keys, count, D, out):  # (rows,D) -> panels of (D, count)
     """B[d, j] = k[keys[j], d]: kᵀ in the GEMM's panels, zeros up to whole vectors. D is cut into blocks of KC too."""
     columns = _padded(count)
     for d0 in range(0, D, KC):
         depth = min(KC, D - d0)
-        for j0 in range(0, columns, COLUMNS):
-            wide = min(COLUMNS, columns - j0)
+        for j0 in range(0, columns, PANEL):
             panel = out + 4 * (d0 * columns + j0 * depth)
-            for j in range(j0, j0 + wide):
-                if j < count:
-                    key = k + 4 * (row * get_int(keys, j) + d0)
-                    for d in range(depth):
-                        put(panel, d * wide + j - j0, get(key, d))
-                else:
-                    for d in range(depth):
-                        put(panel, d * wide + j - j0, 0.0)
+            done = 0
+            if PANEL == 16 and j0 + 16 <= count:
+                done = depth // 16 * 16
+                for d in range(0, done, 16):
+                    _transpose(k + 4 * (d0 + d), row, keys + 8 * j0, panel + 4 * d * PANEL, PANEL)
+            for j in range(PANEL):
+                key = k + 4 * (row * get_int(keys, j0 + j) + d0) if j0 + j < count else 0
+                for d in range(done, depth):
+                    put(panel, d * PANEL + j, get(key, d) if key != 0 else 0.0)
 
 
 @helper
@@ -70,13 +107,14 @@ def _pack_values(v, row, keys, count, D, out):  # (rows,D) -> panels of (count, 
     columns = _padded(D)
     for j0 in range(0, count, KC):
         depth = min(KC, count - j0)
-        for d0 in range(0, columns, COLUMNS):
-            wide = min(COLUMNS, columns - d0)
-            panel = out + 4 * (j0 * columns + d0 * depth)
-            for j in range(depth):
-                value = v + 4 * (row * get_int(keys, j0 + j) + d0)
-                for d in range(wide):
-                    put(panel, j * wide + d, get(value, d) if d0 + d < D else 0.0)
+        for j in range(depth):
+            value, to = v + 4 * row * get_int(keys, j0 + j), out + 4 * j0 * columns
+            for d in range(0, columns, PANEL):
+                if PANEL == 16 and d + 16 <= D:
+                    store(to, d * depth + j * PANEL, load(value, d))
+                else:
+                    for lane in range(PANEL):
+                        put(to, d * depth + j * PANEL + lane, get(value, d + lane) if d + lane < D else 0.0)
 
 
 @helper
@@ -164,15 +202,17 @@ def attention(
             for d in range(D):
                 put(gathered, j * D + d, get(k + head, row * get_int(keys, j) + d))
         to = from_keys - 4 * first
-        multiply(gathered, D, 1, distances, distance_columns, to, width, count, D, first, first + width, False)
+        multiply(gathered, D, 1, distances, distance_columns, COLUMNS, to, width, count, D, first, first + width, False)
 
     for i0 in range(q0, q1, QUERIES):
         some = min(QUERIES, q1 - i0)
         queries = q + head + 4 * i0 * row
-        multiply(queries, row, 1, transposed, stride, scores, stride, some, D, 0, stride, False)
+        multiply(queries, row, 1, transposed, stride, PANEL, scores, stride, some, D, 0, stride, False)
         if distances != 0:
             to = from_query - 4 * first
-            multiply(queries, row, 1, distances, distance_columns, to, width, some, D, first, first + width, False)
+            multiply(
+                queries, row, 1, distances, distance_columns, COLUMNS, to, width, some, D, first, first + width, False
+            )
         for i in range(some):
             line, place = scores + 4 * i * stride, 4 * T * ((b * N + n) * T + i0 + i)
             for j in range(0, stride, 16):
@@ -200,7 +240,7 @@ def attention(
             put(inverses, i, inverse)
             if probs_out != 0:
                 _scatter(line, count, keys, inverse, probs_out + place)
-        multiply(scores, stride, 1, values, deep, sums, deep, some, count, 0, deep, False)
+        multiply(scores, stride, 1, values, deep, PANEL, sums, deep, some, count, 0, deep, False)
         for i in range(some):
             to = context + 4 * ((start + i0 + i) * context_row + n * D)
             for d in range(0, D, 16):

@@ -219,20 +219,20 @@ def block(typing_context, rows, vectors, a, a_row, a_column, b, c, c_row, K, add
 
 
 @helper
-def multiply(a, a_row, a_column, b, columns, c, c_row, M, K, first_column, last_column, add):
+def multiply(a, a_row, a_column, b, columns, panel_columns, c, c_row, M, K, first_column, last_column, add):
     """C[:, first:last] = A·B, or += with add. A[m, k] lies at m·a_row + k·a_column; B is packed; columns is B's, padded."""
     for k0 in range(0, K, KC):
         kc = min(KC, K - k0)
-        for n in range(first_column, last_column, COLUMNS):
-            wide = min(COLUMNS, columns - n)
+        for n in range(first_column, last_column, panel_columns):
+            vectors = min(panel_columns, columns - n) // WIDTH
             panel = b + 4 * (k0 * columns + n * kc)
             whole, rest = M // ROWS, M % ROWS
             at_a, at_c, adds = a + 4 * k0 * a_column, c + 4 * n, add or k0 > 0
             if whole > 0:
-                block(ROWS, wide // WIDTH, at_a, a_row, a_column, panel, at_c, c_row, kc, adds, whole)
+                block(ROWS, vectors, at_a, a_row, a_column, panel, at_c, c_row, kc, adds, whole)
             if rest > 0:
                 at_a, at_c = at_a + 4 * ROWS * whole * a_row, at_c + 4 * ROWS * whole * c_row
-                block(rest, wide // WIDTH, at_a, a_row, a_column, panel, at_c, c_row, kc, adds, 1)
+                block(rest, vectors, at_a, a_row, a_column, panel, at_c, c_row, kc, adds, 1)
 
 
 @helper
@@ -262,7 +262,7 @@ def gemm(
     m, n = tile // across * MC, tile % across * TILE_COLUMNS
     rows, last = min(MC, M - m), min(columns, n + TILE_COLUMNS)
     at_c = c + 4 * m * c_row
-    multiply(a + 4 * m * a_row, a_row, a_column, b, columns, at_c, c_row, rows, K, n, last, add != 0)
+    multiply(a + 4 * m * a_row, a_row, a_column, b, columns, COLUMNS, at_c, c_row, rows, K, n, last, add != 0)
     if bias != 0 or residual != 0 or activation != 0:
         from_row = residual + 4 * m * residual_row if residual != 0 else 0
         _finish(at_c, c_row, rows, n, last, bias, from_row, residual_row, activation)
