@@ -44,7 +44,11 @@ def resolve_backend(name: str, dtype: np.dtype) -> str:
 
 def _numba_is_missing() -> str:
     """Why the numba backend cannot run, or nothing. Looked up, not imported: a warm start needs llvmlite alone."""
-    for module in ("numba", "llvmlite"):
+    for module in (
+        "numba",
+        "llvmlite",
+        "albert_np.kernels",
+    ):  # the last: a bare checkout, not installed, has no such name
         if importlib.util.find_spec(module) is None:
             return f"no module named {module}"
     return ""

@@ -142,7 +142,9 @@ class FillMaskPipeline:
             if len(columns[-1]) == 0:
                 raise ValueError(f"there is no {self.tokenizer.mask_token} in {_shortened(text)!r}, so nothing to fill")
         # on the right, whatever the tokenizer prefers: positions are counted from the first column
-        batch = self.tokenizer.pad([dict(encoding) for encoding in encodings], padding_side="right", return_tensors="np")
+        batch = self.tokenizer.pad(
+            [dict(encoding) for encoding in encodings], padding_side="right", return_tensors="np"
+        )
         most = max(map(len, columns))
         # a text with fewer masks than another asks for its last one again
         positions = np.stack([np.pad(x, (0, most - len(x)), mode="edge") for x in columns])

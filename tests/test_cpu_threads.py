@@ -23,7 +23,7 @@ WITH_FORK = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has 
 @pytest.fixture(autouse=True)
 def _nothing_hangs():
     """A deadlock in this process ends it, and says where it was."""
-    faulthandler.dump_traceback_later(300, exit=True)
+    faulthandler.dump_traceback_later(900, exit=True)
     yield
     faulthandler.cancel_dump_traceback_later()
 

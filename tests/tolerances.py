@@ -184,3 +184,58 @@ def gelu_ulps(x: Any) -> Any:
     """
     z = np.asarray(x)
     return 2 * LIBM + 1 + 2 * (z * z + 1) if z.dtype == np.float64 else np.full(z.shape, 0.501)
+
+
+# --- the CPU kernels' exp and activations (kernels/cpu/activations.py), in ulp of float32 --------------------------------
+
+# name -> steps: from this x upwards, at most so many ulp with FMA, and without. The largest errors among all 2³² arguments,
+# measured on x86 by the slow test and rounded up by 1 to 5 % (without FMA, exp, tanh, erf and sigmoid from 2⁻¹⁶ to 2⁸ only).
+# To the left they grow with the exponent, whose rounding the power turns into a relative error of the result.
+KERNEL_ULPS = {
+    "exp": ((-math.inf, 0.9, 1.2),),
+    "tanh": ((-math.inf, 1.65, 1.75),),
+    "erf": ((-math.inf, 2.0, 2.3),),
+    "relu": ((-math.inf, 0, 0),),
+    "sigmoid": ((-1, 2.0, 2.0), (-3, 2.3, 3.8), (-5, 2.3, 4.7), (-10, 2.3, 7.3), (-20, 2.5, 13.5), (-math.inf, 2.5, 46)),
+    "silu": ((-1, 2.0, 2.0), (-3, 2.2, 3.2), (-5, 2.2, 4.2), (-10, 2.2, 7.1), (-20, 2.4, 13.5), (-math.inf, 2.4, 46)),
+    "gelu_new": (
+        (-1, 2.01, 2.01), (-2, 2.25, 4.8), (-3, 3.2, 8.8), (-4, 4.3, 11.6), (-5.5, 10.5, 28), (-math.inf, 53, 142),
+    ),
+    "gelu": ((0.5, 2.0, 2.3), (-1, 4.6, 4.6), (-2, 4.8, 7.7), (-3, 5.5, 11.5), (-5.5, 6.2, 22), (-math.inf, 6.5, 116)),
+}  # fmt: skip
+
+# Below this the gates give 0: their 2^w is ∞ from 2^127.5 on, and gelu's is 0 from 2^−126.5 down. Times |x| there, rounded up.
+KERNEL_ZERO = {"sigmoid": 4.2e-39, "silu": 3.7e-37, "gelu_new": 4.2e-38, "gelu": 3.4e-39}
+
+# The relative error of each polynomial in float32 coefficients, without that of its evaluation; as stated beside it.
+KERNEL_POLYNOMIALS = {"EXP": 2**-28.2, "EXP2": 2**-28.1, "TANH": 2**-29.6, "ERF": 2**-27.6, "TAIL": 2**-26.6}
+
+
+def kernel_ulps(actual: Any, truth: Any) -> Any:
+    """|a − b| in float32's units in the last place of each b, a float64 array. 0 for two NaN or the same ∞, ∞ for one."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        rounded = truth.astype(np.float32)
+        errors = np.abs(actual - truth) / np.spacing(np.abs(rounded)).astype(np.float64)
+    same = (actual == rounded) | (np.isnan(actual) & np.isnan(rounded))
+    return np.where(np.isfinite(actual) & np.isfinite(rounded), errors, np.where(same, 0, np.inf))
+
+
+def assert_kernel_ulps(name: str, actual: Any, truth: Any, *, x: Any, fma: bool) -> None:
+    """Fails unless every f(x) is within KERNEL_ULPS of its truth, or is 0 where KERNEL_ZERO allows it."""
+    assert actual.dtype == np.float32, f"{name}: dtype {actual.dtype}"
+    assert truth.dtype == np.float64, f"{name}: the truth must be float64"
+    assert actual.shape == truth.shape == x.shape, f"{name}: shapes {actual.shape}, {truth.shape} and {x.shape}"
+    assert x.size > 0, f"{name}: nothing to compare"
+    limits = np.full(x.shape, np.inf)  # of NaN, that is
+    for low, with_fma, without in reversed(KERNEL_ULPS[name]):
+        limits[x >= low] = with_fma if fma else without
+    errors = kernel_ulps(actual, truth)
+    errors[(actual == 0) & (np.abs(truth) < KERNEL_ZERO.get(name, 0))] = 0
+    limits[np.isnan(x)] = 0
+    wrong = np.flatnonzero(~(errors <= limits))
+    if len(wrong):
+        worst = wrong[np.argmax(errors[wrong] / np.maximum(limits[wrong], 1e-9))]
+        raise AssertionError(
+            f"{name}({x[worst]!r}): {errors[worst]:.4g} ulp, more than {limits[worst]}: got {actual[worst]!r}, "
+            f"expected {truth[worst]!r}; {len(wrong)} of {x.size} are wrong"
+        )

@@ -25,7 +25,7 @@ from numba.extending import intrinsic
 
 from albert_np.kernels.cpu.activations import exp
 from albert_np.kernels.cpu.gemm import COLUMNS, multiply
-from albert_np.kernels.cpu.layout import KC, QUERIES
+from albert_np.kernels.cpu.layout import CHUNK, KC, QUERIES
 from albert_np.kernels.cpu.vector import (
     F32,
     I64,
@@ -54,6 +54,7 @@ def _padded(n):
 
 # panels of whole vectors of 16 where a block is that wide: keys come in sixteens, and 64 values a head are four of them
 PANEL = min(COLUMNS, 16)
+NEAR = 16  # k summed at a time for relative positions: they are not divided by √D, and their rounding is all the larger
 
 
 @intrinsic
@@ -202,16 +203,31 @@ def attention(
             for d in range(D):
                 put(gathered, j * D + d, get(k + head, row * get_int(keys, j) + d))
         to = from_keys - 4 * first
-        multiply(gathered, D, 1, distances, distance_columns, COLUMNS, to, width, count, D, first, first + width, False)
+        multiply(
+            gathered, D, 1, distances, distance_columns, COLUMNS, to, width, count, D, first, first + width, False, NEAR
+        )
 
     for i0 in range(q0, q1, QUERIES):
         some = min(QUERIES, q1 - i0)
         queries = q + head + 4 * i0 * row
-        multiply(queries, row, 1, transposed, stride, PANEL, scores, stride, some, D, 0, stride, False)
+        multiply(queries, row, 1, transposed, stride, PANEL, scores, stride, some, D, 0, stride, False, CHUNK)
         if distances != 0:
             to = from_query - 4 * first
             multiply(
-                queries, row, 1, distances, distance_columns, COLUMNS, to, width, some, D, first, first + width, False
+                queries,
+                row,
+                1,
+                distances,
+                distance_columns,
+                COLUMNS,
+                to,
+                width,
+                some,
+                D,
+                first,
+                first + width,
+                False,
+                NEAR,
             )
         for i in range(some):
             line, place = scores + 4 * i * stride, 4 * T * ((b * N + n) * T + i0 + i)
@@ -240,7 +256,7 @@ def attention(
             put(inverses, i, inverse)
             if probs_out != 0:
                 _scatter(line, count, keys, inverse, probs_out + place)
-        multiply(scores, stride, 1, values, deep, PANEL, sums, deep, some, count, 0, deep, False)
+        multiply(scores, stride, 1, values, deep, PANEL, sums, deep, some, count, 0, deep, False, CHUNK)
         for i in range(some):
             to = context + 4 * ((start + i0 + i) * context_row + n * D)
             for d in range(0, D, 16):

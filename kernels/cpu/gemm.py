@@ -58,9 +58,9 @@ READ, WRITE = 0, 1
 
 
 def _declared(module, rows, vectors):
-    """void block(a, a_row, a_column, b, c, c_row, K, add, times), in a module that calls it or defines it."""
+    """void block(a, a_row, a_column, b, c, c_row, K, add, times, chunk), in a module that calls it or defines it."""
     name, pointer = f"albert_np_block_{rows}x{vectors}", F32.as_pointer()
-    kind = ir.FunctionType(ir.VoidType(), [pointer, I64, I64, pointer, pointer, I64, I64, ir.IntType(1), I64])
+    kind = ir.FunctionType(ir.VoidType(), [pointer, I64, I64, pointer, pointer, I64, I64, ir.IntType(1), I64, I64])
     return module.globals.get(name) or ir.Function(module, kind, name)
 
 
@@ -77,7 +77,7 @@ def _define(module, rows, vectors):
     """One size of block, `times` of them below each other: k in chunks, each a sum in registers that is added to C."""
     function, pointer = _declared(module, rows, vectors), F32.as_pointer()
     function.attributes.add("nounwind")
-    a, a_row, a_column, b, c, c_row, K, add, times = function.args
+    a, a_row, a_column, b, c, c_row, K, add, times, chunk_of_k = function.args
     names = "entry next_rows chunk wide between narrow done plain added next_chunk after_rows end"
     entry, next_rows, chunk, wide, between, narrow, done, plain, added, next_chunk, after_rows, end = (
         function.append_basic_block(name) for name in names.split()
@@ -101,7 +101,7 @@ def _define(module, rows, vectors):
     builder.position_at_end(chunk)
     k_first, b_first, adds = builder.phi(I64), builder.phi(pointer), builder.phi(ir.IntType(1))
     left = builder.sub(K, k_first)
-    count = builder.select(builder.icmp_signed("<", left, I64(CHUNK)), left, I64(CHUNK))
+    count = builder.select(builder.icmp_signed("<", left, chunk_of_k), left, chunk_of_k)
     stop = builder.add(k_first, count)
     whole = builder.add(k_first, builder.select(contiguous, builder.and_(count, I64(-UNROLL)), I64(0)))
     builder.cbranch(builder.icmp_signed("<", k_first, whole), wide, between)
@@ -194,9 +194,9 @@ def _prefetch(builder, pointer, access):
 
 
 @intrinsic
-def block(typing_context, rows, vectors, a, a_row, a_column, b, c, c_row, K, add, times):
+def block(typing_context, rows, vectors, a, a_row, a_column, b, c, c_row, K, add, times, chunk):
     def codegen(context, builder, sig, args):
-        rows, vectors, a, a_row, a_column, b, c, c_row, K, add, times = args
+        rows, vectors, a, a_row, a_column, b, c, c_row, K, add, times, chunk = args
         a, b, c = (builder.inttoptr(x, F32.as_pointer()) for x in (a, b, c))
         end = builder.append_basic_block("end")
         which = builder.add(builder.mul(rows, I64(VECTORS + 1)), vectors)
@@ -206,21 +206,24 @@ def block(typing_context, rows, vectors, a, a_row, a_column, b, c, c_row, K, add
                 case = builder.append_basic_block(f"block{i}x{j}")
                 switch.add_case(I64(i * (VECTORS + 1) + j), case)
                 builder.position_at_end(case)
-                builder.call(_declared(builder.module, i, j), [a, a_row, a_column, b, c, c_row, K, add, times])
+                builder.call(_declared(builder.module, i, j), [a, a_row, a_column, b, c, c_row, K, add, times, chunk])
                 builder.branch(end)
         builder.position_at_end(end)
         return context.get_dummy_value()
 
     i = types.int64
-    return types.void(i, i, i, i, i, i, i, i, i, types.boolean, i), codegen
+    return types.void(i, i, i, i, i, i, i, i, i, types.boolean, i, i), codegen
 
 
 # --- the loops around it --------------------------------------------------------------------------------------------------
 
 
 @helper
-def multiply(a, a_row, a_column, b, columns, panel_columns, c, c_row, M, K, first_column, last_column, add):
-    """C[:, first:last] = A·B, or += with add. A[m, k] lies at m·a_row + k·a_column; B is packed; columns is B's, padded."""
+def multiply(a, a_row, a_column, b, columns, panel_columns, c, c_row, M, K, first_column, last_column, add, chunk):
+    """C[:, first:last] = A·B, or += with add. A[m, k] lies at m·a_row + k·a_column; B is packed; columns is B's, padded.
+
+    chunk: how many k are summed before they are added to C.
+    """
     for k0 in range(0, K, KC):
         kc = min(KC, K - k0)
         for n in range(first_column, last_column, panel_columns):
@@ -229,10 +232,10 @@ def multiply(a, a_row, a_column, b, columns, panel_columns, c, c_row, M, K, firs
             whole, rest = M // ROWS, M % ROWS
             at_a, at_c, adds = a + 4 * k0 * a_column, c + 4 * n, add or k0 > 0
             if whole > 0:
-                block(ROWS, vectors, at_a, a_row, a_column, panel, at_c, c_row, kc, adds, whole)
+                block(ROWS, vectors, at_a, a_row, a_column, panel, at_c, c_row, kc, adds, whole, chunk)
             if rest > 0:
                 at_a, at_c = at_a + 4 * ROWS * whole * a_row, at_c + 4 * ROWS * whole * c_row
-                block(rest, vectors, at_a, a_row, a_column, panel, at_c, c_row, kc, adds, 1)
+                block(rest, vectors, at_a, a_row, a_column, panel, at_c, c_row, kc, adds, 1, chunk)
 
 
 @helper
@@ -262,7 +265,7 @@ def gemm(
     m, n = tile // across * MC, tile % across * TILE_COLUMNS
     rows, last = min(MC, M - m), min(columns, n + TILE_COLUMNS)
     at_c = c + 4 * m * c_row
-    multiply(a + 4 * m * a_row, a_row, a_column, b, columns, COLUMNS, at_c, c_row, rows, K, n, last, add != 0)
+    multiply(a + 4 * m * a_row, a_row, a_column, b, columns, COLUMNS, at_c, c_row, rows, K, n, last, add != 0, CHUNK)
     if bias != 0 or residual != 0 or activation != 0:
         from_row = residual + 4 * m * residual_row if residual != 0 else 0
         _finish(at_c, c_row, rows, n, last, bias, from_row, residual_row, activation)
