@@ -11,6 +11,8 @@ a parallel region for each operation (OpenMP) costs little, but does not survive
 
 from __future__ import annotations
 
+import sys
+
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
@@ -46,7 +48,7 @@ def _give_way(typing_context):
     """Lets another thread of the system have this core."""
 
     def codegen(context, builder, sig, args):
-        name = "sched_yield"
+        name = "SwitchToThread" if sys.platform == "win32" else "sched_yield"
         function = builder.module.globals.get(name) or ir.Function(builder.module, ir.FunctionType(I32, []), name)
         builder.call(function, [])
         return context.get_dummy_value()
