@@ -106,6 +106,8 @@ class CpuOps:
         q, k, v = (whole_rows(x) for x in (query, key, value))
         context = np.empty_like(q)
         scores, probs = (np.zeros((B, num_heads, T, T), np.float32) for _ in range(2))
+        if q.size == 0:
+            return context.reshape(B, T, H), scores, probs
         head_mask = None if head_mask is None else np.ascontiguousarray(head_mask, np.float32)
         factors = None
         if rng is not None and dropout_probability:
