@@ -41,6 +41,12 @@ def test_fill_mask_json_is_the_pipelines_value(capsys):
     assert answers == [pipeline("fill-mask")(ONE), pipeline("fill-mask")("The [MASK] of [MASK].")]
 
 
+def test_fill_mask_runs_on_each_backend(capsys, backend):
+    code, out, _ = run(capsys, "fill-mask", ONE, "--json", "--backend", backend.name, "--dtype", backend.dtype)
+    assert code == 0
+    assert len(json.loads(out)) == 5
+
+
 def test_fill_mask_several_masks_and_targets(capsys):
     code, out, _ = run(capsys, "fill-mask", "The [MASK] of [MASK].", "--targets", "▁the", "▁a")
     assert code == 0
@@ -163,6 +169,7 @@ def test_info_counts_parameters_stored_and_unshared(capsys):
     feed_forward = 2 * H * intermediate + intermediate + H
     assert rows["shared layer: feed-forward"]["stored"] == feed_forward
     assert info["stored"] == sum(row["stored"] for row in info["parameters"])
+    assert info["backends"].keys() == {"numpy", "numba", "cuda"}
     assert info["backends"]["numpy"] == "yes"
 
 

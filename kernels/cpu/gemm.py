@@ -51,16 +51,20 @@ LEVEL = chosen_level()
 ROWS, WIDTH, VECTORS, COLUMNS = LEVEL.rows, LEVEL.width, LEVEL.vectors, LEVEL.columns
 UNROLL = 8
 AHEAD = 1024  # numbers of B: a page
+MANY = 8  # blocks of rows, from which on the next panel is fetched into the second cache meanwhile
 READ, WRITE = 0, 1
+FIRST_CACHE, SECOND_CACHE = 3, 2  # as llvm.prefetch counts
 
 
 # --- the block: rows × vectors accumulators in registers ------------------------------------------------------------------
 
 
 def _declared(module, rows, vectors):
-    """void block(a, a_row, a_column, b, c, c_row, K, add, times, chunk), in a module that calls it or defines it."""
+    """void block(a, a_row, a_column, b, c, c_row, K, add, times, chunk, next), in a module that calls it or defines it."""
     name, pointer = f"albert_np_block_{rows}x{vectors}", F32.as_pointer()
-    kind = ir.FunctionType(ir.VoidType(), [pointer, I64, I64, pointer, pointer, I64, I64, ir.IntType(1), I64, I64])
+    kind = ir.FunctionType(
+        ir.VoidType(), [pointer, I64, I64, pointer, pointer, I64, I64, ir.IntType(1), I64, I64, pointer]
+    )
     return module.globals.get(name) or ir.Function(module, kind, name)
 
 
@@ -77,9 +81,9 @@ def _define(module, rows, vectors):
     """One size of block, `times` of them below each other: k in chunks, each a sum in registers that is added to C."""
     function, pointer = _declared(module, rows, vectors), F32.as_pointer()
     function.attributes.add("nounwind")
-    a, a_row, a_column, b, c, c_row, K, add, times, chunk_of_k = function.args
-    names = "entry next_rows chunk wide between narrow done plain added next_chunk after_rows end"
-    entry, next_rows, chunk, wide, between, narrow, done, plain, added, next_chunk, after_rows, end = (
+    a, a_row, a_column, b, c, c_row, K, add, times, chunk_of_k, following = function.args
+    names = "entry next_rows fetch fetched chunk wide between narrow done plain added next_chunk after_rows end"
+    entry, next_rows, fetch, fetched, chunk, wide, between, narrow, done, plain, added, next_chunk, after_rows, end = (
         function.append_basic_block(name) for name in names.split()
     )
     vector = ir.VectorType(F32, WIDTH)
@@ -87,15 +91,30 @@ def _define(module, rows, vectors):
 
     builder = ir.IRBuilder(entry)
     contiguous = builder.icmp_signed("==", a_column, I64(1))
+    share = builder.add(builder.sdiv(builder.mul(K, I64(vectors * WIDTH)), times), I64(16))
+    # few rows have no time for it, and only crowd out what `steps` asks for
+    share = builder.select(builder.icmp_signed("<", times, I64(MANY)), I64(1), share)
     builder.branch(next_rows)
 
     builder.position_at_end(next_rows)
-    a_now, c_now, to_do = builder.phi(pointer), builder.phi(pointer), builder.phi(I64)
+    a_now, c_now, share_now, to_do = builder.phi(pointer), builder.phi(pointer), builder.phi(pointer), builder.phi(I64)
     starts = [builder.gep(a_now, [builder.mul(a_row, I64(i))]) for i in range(rows)]
     lines = [builder.gep(c_now, [builder.mul(c_row, I64(i))]) for i in range(rows)]
     for line in lines:  # not needed until the first chunk has been summed
         for j in {*range(0, vectors * WIDTH, 16), vectors * WIDTH - 1}:
             _prefetch(builder, builder.gep(line, [I64(j)]), WRITE)
+    builder.branch(fetch)
+
+    builder.position_at_end(fetch)  # these rows' share of the panel that comes next
+    fetching = builder.phi(I64)
+    _prefetch(builder, builder.gep(share_now, [fetching]), READ, SECOND_CACHE)
+    fetching_next = builder.add(fetching, I64(16))
+    fetching.add_incoming(I64(0), next_rows)
+    fetching.add_incoming(fetching_next, fetch)
+    builder.cbranch(builder.icmp_signed("<", fetching_next, share), fetch, fetched)
+
+    builder.position_at_end(fetched)
+    share_next = builder.gep(share_now, [share])
     builder.branch(chunk)
 
     builder.position_at_end(chunk)
@@ -125,9 +144,9 @@ def _define(module, rows, vectors):
                 for j in range(vectors):
                     sums[i * vectors + j] = multiply_add(builder, one, panel[j], sums[i * vectors + j])
         after = [builder.add(k, I64(count)), builder.gep(from_b, [I64(count * vectors * WIDTH)]), *sums]
-        for phi, at_first, following in zip(phis, first, after, strict=True):
+        for phi, at_first, later in zip(phis, first, after, strict=True):
             phi.add_incoming(at_first, before)
-            phi.add_incoming(following, block)
+            phi.add_incoming(later, block)
         return builder.icmp_signed("<", after[0], stop), after
 
     def joined(first, before, second, block):
@@ -166,38 +185,39 @@ def _define(module, rows, vectors):
         builder.branch(next_chunk)
 
     builder.position_at_end(next_chunk)
-    for phi, at_first, following in ((k_first, I64(0), stop), (b_first, b, b_next), (adds, add, ir.IntType(1)(1))):
-        phi.add_incoming(at_first, next_rows)
-        phi.add_incoming(following, next_chunk)
+    for phi, at_first, later in ((k_first, I64(0), stop), (b_first, b, b_next), (adds, add, ir.IntType(1)(1))):
+        phi.add_incoming(at_first, fetched)
+        phi.add_incoming(later, next_chunk)
     builder.cbranch(builder.icmp_signed("<", stop, K), chunk, after_rows)
 
     builder.position_at_end(after_rows)
     a_next, c_next = (builder.gep(x, [builder.mul(y, I64(rows))]) for x, y in ((a_now, a_row), (c_now, c_row)))
-    for phi, at_first, following in (
+    for phi, at_first, later in (
         (a_now, a, a_next),
         (c_now, c, c_next),
+        (share_now, following, share_next),
         (to_do, times, builder.sub(to_do, I64(1))),
     ):
         phi.add_incoming(at_first, entry)
-        phi.add_incoming(following, after_rows)
+        phi.add_incoming(later, after_rows)
     builder.cbranch(builder.icmp_signed(">", to_do, I64(1)), next_rows, end)
 
     builder.position_at_end(end)
     builder.ret_void()
 
 
-def _prefetch(builder, pointer, access):
+def _prefetch(builder, pointer, access, cache=FIRST_CACHE):
     """Asks for a cache line that will be read or written soon. Any address will do."""
     kind = ir.FunctionType(ir.VoidType(), [F32.as_pointer(), I32, I32, I32])
     function = builder.module.globals.get("llvm.prefetch.p0") or ir.Function(builder.module, kind, "llvm.prefetch.p0")
-    builder.call(function, [pointer, I32(access), I32(3), I32(1)])
+    builder.call(function, [pointer, I32(access), I32(cache), I32(1)])
 
 
 @intrinsic
-def block(typing_context, rows, vectors, a, a_row, a_column, b, c, c_row, K, add, times, chunk):
+def block(typing_context, rows, vectors, a, a_row, a_column, b, c, c_row, K, add, times, chunk, following):
     def codegen(context, builder, sig, args):
-        rows, vectors, a, a_row, a_column, b, c, c_row, K, add, times, chunk = args
-        a, b, c = (builder.inttoptr(x, F32.as_pointer()) for x in (a, b, c))
+        rows, vectors, a, a_row, a_column, b, c, c_row, K, add, times, chunk, following = args
+        a, b, c, following = (builder.inttoptr(x, F32.as_pointer()) for x in (a, b, c, following))
         end = builder.append_basic_block("end")
         which = builder.add(builder.mul(rows, I64(VECTORS + 1)), vectors)
         switch = builder.switch(which, end)
@@ -206,13 +226,15 @@ def block(typing_context, rows, vectors, a, a_row, a_column, b, c, c_row, K, add
                 case = builder.append_basic_block(f"block{i}x{j}")
                 switch.add_case(I64(i * (VECTORS + 1) + j), case)
                 builder.position_at_end(case)
-                builder.call(_declared(builder.module, i, j), [a, a_row, a_column, b, c, c_row, K, add, times, chunk])
+                builder.call(
+                    _declared(builder.module, i, j), [a, a_row, a_column, b, c, c_row, K, add, times, chunk, following]
+                )
                 builder.branch(end)
         builder.position_at_end(end)
         return context.get_dummy_value()
 
     i = types.int64
-    return types.void(i, i, i, i, i, i, i, i, i, types.boolean, i, i), codegen
+    return types.void(i, i, i, i, i, i, i, i, i, types.boolean, i, i, i), codegen
 
 
 # --- the loops around it --------------------------------------------------------------------------------------------------
@@ -229,13 +251,17 @@ def multiply(a, a_row, a_column, b, columns, panel_columns, c, c_row, M, K, firs
         for n in range(first_column, last_column, panel_columns):
             vectors = min(panel_columns, columns - n) // WIDTH
             panel = b + 4 * (k0 * columns + n * kc)
+            if n + panel_columns < last_column or k0 + KC >= K:
+                following = panel + 4 * panel_columns * kc
+            else:
+                following = b + 4 * ((k0 + KC) * columns + first_column * min(KC, K - k0 - KC))
             whole, rest = M // ROWS, M % ROWS
             at_a, at_c, adds = a + 4 * k0 * a_column, c + 4 * n, add or k0 > 0
             if whole > 0:
-                block(ROWS, vectors, at_a, a_row, a_column, panel, at_c, c_row, kc, adds, whole, chunk)
+                block(ROWS, vectors, at_a, a_row, a_column, panel, at_c, c_row, kc, adds, whole, chunk, following)
             if rest > 0:
                 at_a, at_c = at_a + 4 * ROWS * whole * a_row, at_c + 4 * ROWS * whole * c_row
-                block(rest, vectors, at_a, a_row, a_column, panel, at_c, c_row, kc, adds, 1, chunk)
+                block(rest, vectors, at_a, a_row, a_column, panel, at_c, c_row, kc, adds, 1, chunk, following)
 
 
 @helper
