@@ -76,7 +76,7 @@ class CpuOps:
         out = np.empty_like(rows)
         program = Program()
         program.add(
-            "activate", len(rows), x=rows, x_row=rows.shape[1], out=out, out_row=rows.shape[1],
+            "activate", tiles_of(len(rows)), x=rows, x_row=rows.shape[1], out=out, out_row=rows.shape[1],
             rows=len(rows), columns=rows.shape[1], which=ACTIVATION_CODES[name],
         )  # fmt: skip
         program.run()

@@ -98,7 +98,7 @@ def activation_case(name: str, R: int, rng: np.random.Generator) -> Callable[[],
         program = Program()
         program.work = 1e9
         program.add(
-            "activate", R, x=x, x_row=x.shape[1], out=out, out_row=out.shape[1], rows=R, columns=I,
+            "activate", tiles_of(R), x=x, x_row=x.shape[1], out=out, out_row=out.shape[1], rows=R, columns=I,
             which=ACTIVATION_CODES[name],
         )  # fmt: skip
         return program

@@ -43,7 +43,11 @@ print(json.dumps({"loops": loops, "multiply_adds": gemm.UNROLL * block.rows * bl
 @pytest.mark.parametrize(("level", "triple", "cpu", "multiply_add", "stack"), CPUS, ids=[cpu[0] for cpu in CPUS])
 def test_the_inner_loop_is_multiply_adds_and_touches_no_stack(level, triple, cpu, multiply_add, stack):
     child = subprocess.run(
-        [sys.executable, "-c", COMPILE, level, triple, cpu], capture_output=True, text=True, env=unmeasured(), timeout=120
+        [sys.executable, "-c", COMPILE, level, triple, cpu],
+        capture_output=True,
+        text=True,
+        env=unmeasured(),
+        timeout=120,
     )
     assert child.returncode == 0, child.stderr
     found = json.loads(child.stdout)
