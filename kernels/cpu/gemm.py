@@ -7,22 +7,24 @@ The naive version, kept for teaching:
             for k in range(K):
                 C[m, n] += A[m, k] * B[k, n]
 
-The ladder, on one core of a Zen 3 (AVX2, FMA peak 103 Gflop/s), 128 × 768 × 768:
+The ladder, on one core of a Zen 3 (AVX2: 103 Gflop/s of fused multiply-adds at most), 128 × 768 × 768, in Gflop/s. The machine
+was shared, so these are the best of many runs; benchmarks/bench_kernels.py measures the last line again.
 
-    naive, compiled                               1 % of the peak: one multiply-add every four cycles, and B read by columns
-    a block of C in registers                    each number of A and B that is read is used for several of C
-    B packed in panels, once, at load            the inner loop reads B straight ahead, whatever N is
-    the block as LLVM vectors                    4 × 3 accumulators of 8: the compiler's own choice spills them
-    k in blocks of KC                            the panel stays in the first cache while all rows of A pass by
-    buffers aligned to 64 bytes                  no load of B crosses a cache line: 5 %
-    unrolled by eight, a function a block size   the loop is 7 loads and 12 FMAs a step, and nothing else; by four the end of
-                                                 each chunk is mispredicted, 3 %
-    the panel fetched a page ahead               5 % for 8 rows, where B is not read twice
-    tried, and left: packing A                   12 FMAs wait for 4 numbers of A; read in place they are there in time
-    tried, and left: 6 × 2 blocks                8 rows, a short sentence, are two blocks of 4 and a block and a third of 6
+    naive, compiled                              1.2   one addition waits for the other, and B is read by columns
+    k outside n, as LLVM makes vectors of it     18    C is read and written for every k
+    NumPy (OpenBLAS)                             69
+    a block of C in registers, B in panels       78    4 × 3 vectors of sums; B is packed once, at load, and read straight ahead
+    buffers aligned to 64 bytes                  83    no load of B lies across two cache lines
+    k in blocks of KC, unrolled by four          88    the panel stays in the first cache while all rows of A pass by it
+    unrolled by eight                            92    by four, the end of each chunk of k is mispredicted
+    the panel fetched a page ahead               92    but 5 % with 8 rows, for which B is read once, and from memory
+    the next panel fetched meanwhile             90    with B out of memory, where it was 82
 
-Each number of C is a sum in one fixed order, whatever the block it falls in, the tile, the thread or the number of rows:
-blocks of KC in order, and inside a block k in order, by FMA. So the size of the registers changes no bit either.
+Tried, and left. Packing A: 12 FMAs wait for 4 numbers of A, which are there in time where they lie. Blocks of 6 × 2: as fast,
+but 8 rows, a short sentence, are two blocks of 4. One chunk of 256 k: 3 % faster, and the whole model's error above PyTorch's.
+
+Each number of C is a sum in one fixed order, whatever block, tile or thread it falls to and however many rows there are: k in
+order within a chunk of CHUNK, by FMA, and the chunks in order. So the size of the registers changes no bit either.
 """
 
 from __future__ import annotations
