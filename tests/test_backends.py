@@ -149,9 +149,10 @@ def test_float32_rule_in_the_sizes_of_the_published_models(backend, size):
 # --- the fused way and the way over boxes -----------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("backend", [NUMBA], ids=str, indirect=True)
 @pytest.mark.parametrize("name", [name for name, (_, options, _) in VARIATIONS.items() if "training" not in options])
 def test_a_traced_call_has_the_bits_of_a_plain_one(backend, name):
-    """One goes box by box, in the order of encoder.py; the other, on the CPU's kernels, whole layers at a time."""
+    """One goes box by box, in the order of encoder.py, the only way on NumPy; the other takes whole layers at a time."""
     for i, kind in enumerate(KINDS):
         config, tensors, call = varied(kind, 2000 + 100 * list(VARIATIONS).index(name) + i, name)
         model = backend.model(kind, config, tensors)
