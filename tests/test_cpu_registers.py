@@ -27,7 +27,7 @@ binding.initialize_all_targets(); binding.initialize_all_asmprinters()
 machine = binding.Target.from_triple(triple).create_target_machine(cpu=cpu, opt=3)
 lines = machine.emit_assembly(binding.parse_assembly(str(gemm.blocks()))).splitlines()
 block = gemm.LEVEL
-lines = lines[lines.index(f"albert_np_block_{block.rows}x{block.vectors}:"):]
+lines = lines[lines.index(f"albert_np_block_{block.rows}x{block.vectors}_12:"):]
 lines = lines[:next(i for i, line in enumerate(lines) if line.startswith(".Lfunc_end"))]
 labels, loops = {}, []
 for i, line in enumerate(lines):

@@ -17,8 +17,8 @@ was shared, so these are the best of many runs; benchmarks/bench_kernels.py meas
     buffers aligned to 64 bytes                  83    no load of B lies across two cache lines
     k in blocks of KC, unrolled by four          88    the panel stays in the first cache while all rows of A pass by it
     unrolled by eight                            92    by four, the end of each chunk of k is mispredicted
-    the panel fetched a page ahead               92    but 5 % with 8 rows, for which B is read once, and from memory
-    the next panel fetched meanwhile             90    with B out of memory, where it was 82
+    the panel next_rows a page ahead               92    but 5 % with 8 rows, for which B is read once, and from memory
+    the next panel next_rows meanwhile             90    with B out of memory, where it was 82
 
 Tried, and left. Packing A: 12 FMAs wait for 4 numbers of A, which are there in time where they lie. Blocks of 6 × 2: as fast,
 but 8 rows, a short sentence, are two blocks of 4. One chunk of 256 k: 3 % faster, and the whole model's error above PyTorch's.
@@ -34,7 +34,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from albert_np.kernels.cpu.activations import apply
-from albert_np.kernels.cpu.layout import CHUNK, KC, MC, TILE_COLUMNS
+from albert_np.kernels.cpu.layout import CHUNK, MC
 from albert_np.kernels.cpu.simd import chosen_level
 from albert_np.kernels.cpu.vector import (
     F32,
@@ -51,41 +51,52 @@ from albert_np.kernels.cpu.vector import (
 
 LEVEL = chosen_level()
 ROWS, WIDTH, VECTORS, COLUMNS = LEVEL.rows, LEVEL.width, LEVEL.vectors, LEVEL.columns
-UNROLL = 8
-AHEAD = 1024  # numbers of B: a page
-MANY = 8  # blocks of rows, from which on the next panel is fetched into the second cache meanwhile
-READ, WRITE = 0, 1
-FIRST_CACHE, SECOND_CACHE = 3, 2  # as llvm.prefetch counts
+# attention's panels: keys come in sixteens, and 64 values a head are four of them; with so few columns a block takes more rows
+PANEL, PANEL_ROWS = min(COLUMNS, 16), LEVEL.panel_rows
+UNROLL = LEVEL.unroll
+LINE = 16  # numbers a cache line
+PARTS = (12, 4, 2, 1)  # a block fetches a half, say, of the panel that comes next, where two blocks or three will be computed
 
 
 # --- the block: rows × vectors accumulators in registers ------------------------------------------------------------------
 
 
-def _declared(module, rows, vectors):
-    """void block(a, a_row, a_column, b, c, c_row, K, add, times, chunk, next), in a module that calls it or defines it."""
-    name, pointer = f"albert_np_block_{rows}x{vectors}", F32.as_pointer()
-    kind = ir.FunctionType(
-        ir.VoidType(), [pointer, I64, I64, pointer, pointer, I64, I64, ir.IntType(1), I64, I64, pointer]
-    )
+def _declared(module, rows, vectors, parts):
+    """void block(a, a_row, a_column, b, c, c_row, K, add, times, next), in a module that calls it or defines it."""
+    name, pointer = f"albert_np_block_{rows}x{vectors}_{parts}", F32.as_pointer()
+    kind = ir.FunctionType(ir.VoidType(), [pointer, I64, I64, pointer, pointer, I64, I64, ir.IntType(1), I64, pointer])
     return module.globals.get(name) or ir.Function(module, kind, name)
+
+
+def _sizes():
+    """(rows, vectors, parts) of all blocks. Only whole ones are computed several times."""
+    for most, columns in {(ROWS, COLUMNS), (PANEL_ROWS, PANEL)}:
+        for vectors in range(1, columns // WIDTH + 1):
+            yield from ((rows, vectors, 1) for rows in range(1, most))
+            yield from ((most, vectors, parts) for parts in PARTS)
+
+
+SIZES = sorted(set(_sizes()))
 
 
 def blocks():
     """The module of all sizes of block: emitted here once, and only declared where Numba compiles a kernel that calls them."""
     module = ir.Module("blocks")
-    for rows in range(1, ROWS + 1):
-        for vectors in range(1, VECTORS + 1):
-            _define(module, rows, vectors)
+    for size in SIZES:
+        _define(module, *size)
     return module
 
 
-def _define(module, rows, vectors):
-    """One size of block, `times` of them below each other: k in chunks, each a sum in registers that is added to C."""
-    function, pointer = _declared(module, rows, vectors), F32.as_pointer()
+def _define(module, rows, vectors, parts):
+    """One size of block, `times` of them below each other: C = or += A·B, the sums over K in registers.
+
+    Each block fetches its share of the next panel of B while it computes: one part of it, and a little more.
+    """
+    function, pointer = _declared(module, rows, vectors, parts), F32.as_pointer()
     function.attributes.add("nounwind")
-    a, a_row, a_column, b, c, c_row, K, add, times, chunk_of_k, following = function.args
-    names = "entry next_rows fetch fetched chunk wide between narrow done plain added next_chunk after_rows end"
-    entry, next_rows, fetch, fetched, chunk, wide, between, narrow, done, plain, added, next_chunk, after_rows, end = (
+    a, a_row, a_column, b, c, c_row, K, add, times, following = function.args
+    names = "entry next_rows wide between narrow done plain added after_rows end"
+    entry, next_rows, wide, between, narrow, done, plain, added, after_rows, end = (
         function.append_basic_block(name) for name in names.split()
     )
     vector = ir.VectorType(F32, WIDTH)
@@ -93,48 +104,25 @@ def _define(module, rows, vectors):
 
     builder = ir.IRBuilder(entry)
     contiguous = builder.icmp_signed("==", a_column, I64(1))
-    share = builder.add(builder.sdiv(builder.mul(K, I64(vectors * WIDTH)), times), I64(16))
-    # few rows have no time for it, and only crowd out what `steps` asks for
-    share = builder.select(builder.icmp_signed("<", times, I64(MANY)), I64(1), share)
+    whole = builder.select(contiguous, builder.and_(K, I64(-UNROLL)), I64(0))
+    share = builder.sdiv(builder.mul(K, I64(vectors * WIDTH)), times)
     builder.branch(next_rows)
 
     builder.position_at_end(next_rows)
     a_now, c_now, share_now, to_do = builder.phi(pointer), builder.phi(pointer), builder.phi(pointer), builder.phi(I64)
     starts = [builder.gep(a_now, [builder.mul(a_row, I64(i))]) for i in range(rows)]
     lines = [builder.gep(c_now, [builder.mul(c_row, I64(i))]) for i in range(rows)]
-    for line in lines:  # not needed until the first chunk has been summed
-        for j in {*range(0, vectors * WIDTH, 16), vectors * WIDTH - 1}:
-            _prefetch(builder, builder.gep(line, [I64(j)]), WRITE)
-    builder.branch(fetch)
-
-    builder.position_at_end(fetch)  # these rows' share of the panel that comes next
-    fetching = builder.phi(I64)
-    _prefetch(builder, builder.gep(share_now, [fetching]), READ, SECOND_CACHE)
-    fetching_next = builder.add(fetching, I64(16))
-    fetching.add_incoming(I64(0), next_rows)
-    fetching.add_incoming(fetching_next, fetch)
-    builder.cbranch(builder.icmp_signed("<", fetching_next, share), fetch, fetched)
-
-    builder.position_at_end(fetched)
-    share_next = builder.gep(share_now, [share])
-    builder.branch(chunk)
-
-    builder.position_at_end(chunk)
-    k_first, b_first, adds = builder.phi(I64), builder.phi(pointer), builder.phi(ir.IntType(1))
-    left = builder.sub(K, k_first)
-    count = builder.select(builder.icmp_signed("<", left, chunk_of_k), left, chunk_of_k)
-    stop = builder.add(k_first, count)
-    whole = builder.add(k_first, builder.select(contiguous, builder.and_(count, I64(-UNROLL)), I64(0)))
-    builder.cbranch(builder.icmp_signed("<", k_first, whole), wide, between)
+    builder.cbranch(builder.icmp_signed("<", I64(0), whole), wide, between)
 
     def steps(block, first, stop, count, stride, before):
         """A loop over k in `block`, `count` at a time; is there more, and the values after it."""
         builder.position_at_end(block)
-        k, from_b, *sums = phis = [builder.phi(value.type) for value in first]
-        if count == UNROLL:  # B is read straight ahead, but the CPU's own prefetcher stops at every page
-            for line in range(0, count * vectors * WIDTH, 16):
-                _prefetch(builder, builder.gep(from_b, [I64(AHEAD + line)]), READ)
+        k, from_b, ahead, *sums = phis = [builder.phi(value.type) for value in first]
+        fetched = -(-count * vectors * WIDTH // parts) if block is wide else 0
+        for number in range(0, fetched, LINE):
+            _prefetch(builder, builder.gep(ahead, [I64(number)]))
         for u in range(count):
+            builder.call(ir.InlineAsm(ir.FunctionType(ir.VoidType(), []), "", "~{memory}", side_effect=True), [])
             panel = []
             for j in range(vectors):
                 at = builder.gep(from_b, [I64((u * vectors + j) * WIDTH)])
@@ -145,7 +133,9 @@ def _define(module, rows, vectors):
                 one = splatted(builder, builder.load(at), WIDTH)
                 for j in range(vectors):
                     sums[i * vectors + j] = multiply_add(builder, one, panel[j], sums[i * vectors + j])
-        after = [builder.add(k, I64(count)), builder.gep(from_b, [I64(count * vectors * WIDTH)]), *sums]
+        whole_lines = -(-fetched // LINE) * LINE
+        after = [builder.add(k, I64(count)), builder.gep(from_b, [I64(count * vectors * WIDTH)])]
+        after += [builder.gep(ahead, [I64(whole_lines)]), *sums]
         for phi, at_first, later in zip(phis, first, after, strict=True):
             phi.add_incoming(at_first, before)
             phi.add_incoming(later, block)
@@ -159,20 +149,20 @@ def _define(module, rows, vectors):
             phi.add_incoming(y, block)
         return phis
 
-    start = [k_first, b_first, *zeros]
-    more, after = steps(wide, start, whole, UNROLL, I64(1), chunk)
+    start = [I64(0), b, share_now, *zeros]
+    more, after = steps(wide, start, whole, UNROLL, I64(1), next_rows)
     builder.cbranch(more, wide, between)
 
     builder.position_at_end(between)
-    middle = joined(start, chunk, after, wide)
-    builder.cbranch(builder.icmp_signed("<", middle[0], stop), narrow, done)
+    middle = joined(start, next_rows, after, wide)
+    builder.cbranch(builder.icmp_signed("<", middle[0], K), narrow, done)
 
-    more, after = steps(narrow, middle, stop, 1, a_column, between)
+    more, after = steps(narrow, middle, K, 1, a_column, between)
     builder.cbranch(more, narrow, done)
 
     builder.position_at_end(done)
-    _, b_next, *sums = joined(middle, between, after, narrow)
-    builder.cbranch(adds, added, plain)
+    _, _, _, *sums = joined(middle, between, after, narrow)
+    builder.cbranch(add, added, plain)
     for block in (plain, added):
         builder.position_at_end(block)
         for i in range(rows):
@@ -184,15 +174,10 @@ def _define(module, rows, vectors):
                     old.align = 4
                     value = builder.fadd(old, value)
                 builder.store(value, place).align = 4
-        builder.branch(next_chunk)
-
-    builder.position_at_end(next_chunk)
-    for phi, at_first, later in ((k_first, I64(0), stop), (b_first, b, b_next), (adds, add, ir.IntType(1)(1))):
-        phi.add_incoming(at_first, fetched)
-        phi.add_incoming(later, next_chunk)
-    builder.cbranch(builder.icmp_signed("<", stop, K), chunk, after_rows)
+        builder.branch(after_rows)
 
     builder.position_at_end(after_rows)
+    share_next = builder.gep(share_now, [share])
     a_next, c_next = (builder.gep(x, [builder.mul(y, I64(rows))]) for x, y in ((a_now, a_row), (c_now, c_row)))
     for phi, at_first, later in (
         (a_now, a, a_next),
@@ -208,35 +193,33 @@ def _define(module, rows, vectors):
     builder.ret_void()
 
 
-def _prefetch(builder, pointer, access, cache=FIRST_CACHE):
-    """Asks for a cache line that will be read or written soon. Any address will do."""
+def _prefetch(builder, pointer):
+    """Asks for a cache line that will be read soon. Any address will do."""
     kind = ir.FunctionType(ir.VoidType(), [F32.as_pointer(), I32, I32, I32])
     function = builder.module.globals.get("llvm.prefetch.p0") or ir.Function(builder.module, kind, "llvm.prefetch.p0")
-    builder.call(function, [pointer, I32(access), I32(cache), I32(1)])
+    builder.call(function, [pointer, I32(0), I32(3), I32(1)])  # to read; into the first cache; data
 
 
 @intrinsic
-def block(typing_context, rows, vectors, a, a_row, a_column, b, c, c_row, K, add, times, chunk, following):
+def block(typing_context, rows, vectors, parts, a, a_row, a_column, b, c, c_row, K, add, times, following):
     def codegen(context, builder, sig, args):
-        rows, vectors, a, a_row, a_column, b, c, c_row, K, add, times, chunk, following = args
+        rows, vectors, parts, a, a_row, a_column, b, c, c_row, K, add, times, following = args
         a, b, c, following = (builder.inttoptr(x, F32.as_pointer()) for x in (a, b, c, following))
         end = builder.append_basic_block("end")
-        which = builder.add(builder.mul(rows, I64(VECTORS + 1)), vectors)
+        which = builder.add(builder.mul(builder.add(builder.mul(rows, I64(16)), vectors), I64(16)), parts)
         switch = builder.switch(which, end)
-        for i in range(ROWS, 0, -1):
-            for j in range(VECTORS, 0, -1):
-                case = builder.append_basic_block(f"block{i}x{j}")
-                switch.add_case(I64(i * (VECTORS + 1) + j), case)
-                builder.position_at_end(case)
-                builder.call(
-                    _declared(builder.module, i, j), [a, a_row, a_column, b, c, c_row, K, add, times, chunk, following]
-                )
-                builder.branch(end)
+        for i, j, p in reversed(SIZES):
+            case = builder.append_basic_block(f"block{i}x{j}_{p}")
+            switch.add_case(I64((i * 16 + j) * 16 + p), case)
+            builder.position_at_end(case)
+            function = _declared(builder.module, i, j, p)
+            builder.call(function, [a, a_row, a_column, b, c, c_row, K, add, times, following])
+            builder.branch(end)
         builder.position_at_end(end)
         return context.get_dummy_value()
 
     i = types.int64
-    return types.void(i, i, i, i, i, i, i, i, i, types.boolean, i, i, i), codegen
+    return types.void(i, i, i, i, i, i, i, i, i, i, types.boolean, i, i), codegen
 
 
 # --- the loops around it --------------------------------------------------------------------------------------------------
@@ -246,24 +229,28 @@ def block(typing_context, rows, vectors, a, a_row, a_column, b, c, c_row, K, add
 def multiply(a, a_row, a_column, b, columns, panel_columns, c, c_row, M, K, first_column, last_column, add, chunk):
     """C[:, first:last] = A·B, or += with add. A[m, k] lies at m·a_row + k·a_column; B is packed; columns is B's, padded.
 
-    chunk: how many k are summed before they are added to C.
+    panel_columns: COLUMNS or PANEL, as B was packed. chunk: how many k are summed before they are added to C, CHUNK at most.
     """
-    for k0 in range(0, K, KC):
-        kc = min(KC, K - k0)
+    most = PANEL_ROWS if panel_columns == PANEL else ROWS
+    whole, rest = M // most, M % most
+    parts = 12 if whole >= 12 else 4 if whole >= 4 else 2 if whole >= 2 else 1
+    for k0 in range(0, K, CHUNK):
+        depth = min(CHUNK, K - k0)
         for n in range(first_column, last_column, panel_columns):
-            vectors = min(panel_columns, columns - n) // WIDTH
-            panel = b + 4 * (k0 * columns + n * kc)
-            if n + panel_columns < last_column or k0 + KC >= K:
-                following = panel + 4 * panel_columns * kc
+            wide = min(panel_columns, columns - n)
+            panel = b + 4 * (k0 * columns + n * depth)
+            if n + panel_columns < last_column or k0 + CHUNK >= K:
+                following = panel + 4 * wide * depth
             else:
-                following = b + 4 * ((k0 + KC) * columns + first_column * min(KC, K - k0 - KC))
-            whole, rest = M // ROWS, M % ROWS
-            at_a, at_c, adds = a + 4 * k0 * a_column, c + 4 * n, add or k0 > 0
-            if whole > 0:
-                block(ROWS, vectors, at_a, a_row, a_column, panel, at_c, c_row, kc, adds, whole, chunk, following)
-            if rest > 0:
-                at_a, at_c = at_a + 4 * ROWS * whole * a_row, at_c + 4 * ROWS * whole * c_row
-                block(rest, vectors, at_a, a_row, a_column, panel, at_c, c_row, kc, adds, 1, chunk, following)
+                following = b + 4 * ((k0 + CHUNK) * columns + first_column * min(CHUNK, K - k0 - CHUNK))
+            for k in range(0, depth, chunk):
+                at_a, at_b, at_c = a + 4 * (k0 + k) * a_column, panel + 4 * k * wide, c + 4 * n
+                some, adds = min(chunk, depth - k), add or k0 + k > 0
+                if whole > 0:
+                    block(most, wide // WIDTH, parts, at_a, a_row, a_column, at_b, at_c, c_row, some, adds, whole, following)
+                if rest > 0:
+                    at_a, at_c = at_a + 4 * most * whole * a_row, at_c + 4 * most * whole * c_row
+                    block(rest, wide // WIDTH, 1, at_a, a_row, a_column, at_b, at_c, c_row, some, adds, 1, following)
 
 
 @helper
@@ -283,15 +270,15 @@ def _finish(c, c_row, M, first_column, last_column, bias, residual, residual_row
 
 
 def gemm(
-    a, a_row, a_column, b, columns, c, c_row, M, K, bias, residual, residual_row, activation, add, tile, worker
+    a, a_row, a_column, b, columns, c, c_row, M, K, bias, residual, residual_row, activation, add, tile_columns, tile, worker
 ):  # (M,K), packed (K,N), (M,N), (N,), (M,N) -> (M,N)
-    """One tile: MC rows by TILE_COLUMNS columns. c_row must leave room for the padded columns.
+    """One tile: MC rows by tile_columns columns, a multiple of layout.TILE_COLUMNS. c_row must leave room for the padded columns.
 
     bias and residual: 0 for none, else with room for the padded columns too; activation: a code of names.py; add: C += A·B.
     """
-    across = (columns + TILE_COLUMNS - 1) // TILE_COLUMNS
-    m, n = tile // across * MC, tile % across * TILE_COLUMNS
-    rows, last = min(MC, M - m), min(columns, n + TILE_COLUMNS)
+    across = (columns + tile_columns - 1) // tile_columns
+    m, n = tile // across * MC, tile % across * tile_columns
+    rows, last = min(MC, M - m), min(columns, n + tile_columns)
     at_c = c + 4 * m * c_row
     multiply(a + 4 * m * a_row, a_row, a_column, b, columns, COLUMNS, at_c, c_row, rows, K, n, last, add != 0, CHUNK)
     if bias != 0 or residual != 0 or activation != 0:
@@ -300,12 +287,12 @@ def gemm(
 
 
 def pack(x, x_row, x_column, K, N, out, columns, tile, worker):  # (K,N) -> panels
-    """B[k, n] = x[k·x_row + n·x_column], zeros up to the padded columns. One tile is one block of KC.
+    """B[k, n] = x[k·x_row + n·x_column], zeros up to the padded columns. One tile is one block of CHUNK.
 
     A panel is COLUMNS columns of one block, k by k; the panels of a block follow each other, then comes the next block.
     """
-    k0 = tile * KC
-    kc = min(KC, K - k0)
+    k0 = tile * CHUNK
+    kc = min(CHUNK, K - k0)
     for n0 in range(0, columns, COLUMNS):
         wide = min(COLUMNS, columns - n0)
         panel = out + 4 * (k0 * columns + n0 * kc)

@@ -9,14 +9,13 @@ COUNTERS = 16  # int64 numbers a step has for counting: claimed and done, each i
 # k is summed in chunks, each in a register, and the chunks are added in order: a chain of 128 roundings and one of K/128 lose
 # half as much as one of K. This alone decides the bits.
 CHUNK = 128
-# k is walked in blocks of KC, whole chunks, so that a panel of B stays in the first cache: KC × 24 numbers are 24 KB with AVX2
-KC = 256
-MC = 128  # rows of A a tile: MC × KC numbers are 128 KB, a part of the second cache
-TILE_COLUMNS = 48  # columns of C a tile: whole panels at every level, and whole vectors of 16
+MC = 128  # rows of A a tile: MC × CHUNK numbers are 64 KB, a part of the second cache
+TILE_COLUMNS = 48  # columns of C a tile, or a multiple of it: whole panels at every level, and whole vectors of 16
+WIDE_TILE = 192  # columns of C a tile at most: MC × 192 numbers are 96 KB, and A is read again for each tile
 
 # --- other tiles ----------------------------------------------------------------------------------------------------------
 ROWS_A_TILE = 8  # rows that LayerNorm, the embedding, an activation and a copy take at a time
-QUERIES = 32  # queries whose scores are held at once: with 512 keys 64 KB
+QUERIES = 48  # queries whose scores are held at once: with 512 keys 64 KB
 
 MASK_MODES = {"uniform": 0, "zeros": 1, "nan": 2}
 

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from albert_np.kernels.cpu.layout import KC, MC, QUERIES, TILE_COLUMNS, padded, row_stride
+from albert_np.kernels.cpu.layout import CHUNK, MC, QUERIES, TILE_COLUMNS, WIDE_TILE, padded, row_stride
 from albert_np.kernels.cpu.program import Program
 from albert_np.kernels.cpu.simd import chosen_level
+from albert_np.kernels.cpu.threads import get_num_threads
 
 Array = np.ndarray[Any, np.dtype[Any]]
+TILES_A_THREAD = 8
 LINE = 64  # bytes of a cache line
 
 
@@ -56,7 +58,7 @@ def reserve(K: int, N: int) -> Packed:
 def add_pack(program: Program, b: Array, packed: Packed) -> None:  # (K,N), any strides
     program.work += b.size
     program.add(
-        "pack", -(-packed.K // KC), x=b, x_row=b.strides[0] // 4, x_column=b.strides[1] // 4, K=packed.K, N=packed.N,
+        "pack", -(-packed.K // CHUNK), x=b, x_row=b.strides[0] // 4, x_column=b.strides[1] // 4, K=packed.K, N=packed.N,
         out=packed.panels, columns=packed.columns,
     )  # fmt: skip
 
@@ -67,17 +69,24 @@ def padded_vector(x: Array) -> Array:  # (N,) -> (padded N,)
     return out
 
 
+def columns_a_tile(row_tiles: int, columns: int, threads: int) -> int:
+    """Wide tiles read A less often; but there must be enough of them for threads to share evenly. Changes no bit."""
+    fair = row_tiles * columns // (TILES_A_THREAD * threads)
+    return min(max(fair // TILE_COLUMNS, 1), WIDE_TILE // TILE_COLUMNS) * TILE_COLUMNS
+
+
 def add_gemm(
     program: Program, a: Array, b: Packed, c: Array, rows: int, *, bias: Array | None = None, residual: Array | None = None,
     activation: int = 0, add: bool = False,
 ) -> None:  # (M,K), (M,N) with room for padded columns, (padded N,), (M,N)  # fmt: skip
     """C = activation(A·B + bias) + residual, or C += A·B. A may be a transposed view."""
     program.work += rows * b.K * b.N
+    tile_columns = columns_a_tile(-(-rows // MC), b.columns, get_num_threads())
     program.add(
-        "gemm", -(-rows // MC) * -(-b.columns // TILE_COLUMNS),
+        "gemm", -(-rows // MC) * -(-b.columns // tile_columns),
         a=a, a_row=a.strides[0] // 4, a_column=a.strides[1] // 4, b=b.panels, columns=b.columns,
         c=c, c_row=c.strides[0] // 4, M=rows, K=b.K, bias=bias, residual=residual,
-        residual_row=0 if residual is None else residual.strides[0] // 4, activation=activation, add=int(add),
+        residual_row=0 if residual is None else residual.strides[0] // 4, activation=activation, add=int(add), tile_columns=tile_columns,
     )  # fmt: skip
 
 

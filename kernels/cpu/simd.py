@@ -24,6 +24,8 @@ class Level:
     width: int  # float32 numbers a register
     rows: int  # rows of A a block
     vectors: int  # registers of columns of B a block
+    panel_rows: int  # rows of A a block of only 16 columns of B, or of `columns` where these are fewer
+    unroll: int  # steps over k in one turn of the loop
     fma: bool  # is there an instruction that multiplies, adds and rounds once?
     cpu: str  # what LLVM compiles for where this level is forced on a CPU that could do more
 
@@ -38,11 +40,11 @@ class Level:
 LEVELS = {
     level.name: level
     for level in (
-        Level("avx512", 16, 8, 3, True, "x86-64-v4"),
-        Level("avx2", 8, 4, 3, True, "x86-64-v3"),
-        Level("neon", 4, 8, 2, True, "generic"),
-        Level("sse", 4, 4, 2, False, "x86-64-v2"),
-        Level("plain", 4, 4, 2, False, "x86-64"),
+        Level("avx512", 16, 8, 3, 12, 8, True, "x86-64-v4"),
+        Level("avx2", 8, 4, 3, 6, 8, True, "x86-64-v3"),
+        Level("neon", 4, 8, 2, 8, 4, True, "generic"),
+        Level("sse", 4, 4, 2, 4, 4, False, "x86-64-v2"),
+        Level("plain", 4, 4, 2, 4, 4, False, "x86-64"),
     )
 }
 
