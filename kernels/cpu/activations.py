@@ -50,11 +50,9 @@ from albert_np.kernels.cpu.vector import (
     f32x16,
     fma,
     helper,
-    load,
     load_some,
     select,
     splat,
-    store,
     store_some,
 )  # fmt: skip
 
@@ -261,12 +259,8 @@ def apply(which, x):
 
 @helper
 def _activate_row(x, out, columns, which):  # (C,) -> (C,)
-    whole = columns // LANES * LANES
-    for j in range(0, whole, LANES):
-        store(out, j, apply(which, load(x, j)))
-    if whole < columns:
-        some = columns - whole
-        store_some(out, whole, some, apply(which, load_some(x, whole, some, 0.0)))
+    for j in range(0, columns, LANES):
+        store_some(out, j, columns - j, apply(which, load_some(x, j, columns - j, 0.0)))
 
 
 def activate(x, x_row, out, out_row, rows, columns, which, tile, worker):  # (R,C) -> (R,C)

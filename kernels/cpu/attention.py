@@ -41,7 +41,6 @@ from albert_np.kernels.cpu.vector import (
     put,
     select,
     splat,
-    splatted,
     store,
     store_some,
     sum_of,
@@ -57,19 +56,17 @@ NEAR = 16  # k summed at a time for relative positions: they are not divided by 
 
 
 @intrinsic
-def _transpose(typing_context, x, row, keys, scale, out, out_row):
-    """out[d·out_row + j] = scale·x[keys[j]·row + d] for 16 keys and 16 numbers of each: four rounds of interleaving halves."""
+def _transpose(typing_context, x, row, keys, out, out_row):
+    """out[d·out_row + j] = x[keys[j]·row + d] for 16 keys and 16 numbers of each: four rounds of interleaving halves."""
 
     def codegen(context, builder, sig, args):
-        x, row, keys, scale, out, out_row = args
-        scale = splatted(builder, scale, 16)
+        x, row, keys, out, out_row = args
         rows = []
         for j in range(16):
             key = builder.load(element_pointer(builder, keys, I64(j), I64, I64(1)))
             pointer = element_pointer(builder, x, builder.mul(key, row), F32, I64(16))
             rows.append(builder.load(builder.bitcast(pointer, V.as_pointer())))
             rows[-1].align = 4
-            rows[-1] = builder.fmul(rows[-1], scale)
         low, high = (
             ir.Constant(VI, [i + 16 * second for i in half for second in (0, 1)]) for half in (range(8), range(8, 16))
         )
@@ -81,12 +78,12 @@ def _transpose(typing_context, x, row, keys, scale, out, out_row):
         return context.get_dummy_value()
 
     i = types.int64
-    return types.void(i, i, i, types.float32, i, i), codegen
+    return types.void(i, i, i, i, i), codegen
 
 
 @helper
-def _pack_keys(k, row, keys, count, D, scale, out):  # (rows,D) -> panels of (D, count)
-    """B[d, j] = scale·k[keys[j], d]: kᵀ in the GEMM's panels, zeros up to whole vectors. D is cut into blocks of CHUNK too."""
+def _pack_keys(k, row, keys, count, D, out):  # (rows,D) -> panels of (D, count)
+    """B[d, j] = k[keys[j], d]: kᵀ in the GEMM's panels, zeros up to whole vectors. D is cut into blocks of CHUNK too."""
     columns = _padded(count)
     for d0 in range(0, D, CHUNK):
         depth = min(CHUNK, D - d0)
@@ -96,11 +93,11 @@ def _pack_keys(k, row, keys, count, D, scale, out):  # (rows,D) -> panels of (D,
             if PANEL == 16 and j0 + 16 <= count:
                 done = depth // 16 * 16
                 for d in range(0, done, 16):
-                    _transpose(k + 4 * (d0 + d), row, keys + 8 * j0, scale, panel + 4 * d * PANEL, PANEL)
+                    _transpose(k + 4 * (d0 + d), row, keys + 8 * j0, panel + 4 * d * PANEL, PANEL)
             for j in range(PANEL):
                 key = k + 4 * (row * get_int(keys, j0 + j) + d0) if j0 + j < count else 0
                 for d in range(done, depth):
-                    put(panel, d * PANEL + j, get(key, d) * scale if key != 0 else 0.0)
+                    put(panel, d * PANEL + j, get(key, d) if key != 0 else 0.0)
 
 
 @helper
@@ -197,7 +194,7 @@ def attention(
     from_keys = from_query + 4 * QUERIES * width
     gathered = from_keys + 4 * count * width
 
-    _pack_keys(k + head, row, keys, count, D, scale, transposed)
+    _pack_keys(k + head, row, keys, count, D, transposed)
     _pack_values(v + head, row, keys, count, D, values)
     if both != 0:
         for j in range(count):
@@ -232,6 +229,8 @@ def attention(
             )
         for i in range(some):
             line, place = scores + 4 * i * stride, 4 * T * ((b * N + n) * T + i0 + i)
+            for j in range(0, stride, 16):
+                store(line, j, load(line, j) * scale)
             if distances != 0:
                 term = from_keys if both != 0 else 0
                 _add_distances(line, count, from_query + 4 * i * width, term, width, i0 + i, keys, here, shift)

@@ -55,7 +55,12 @@ ROWS, WIDTH, VECTORS, COLUMNS = LEVEL.rows, LEVEL.width, LEVEL.vectors, LEVEL.co
 PANEL, PANEL_ROWS = min(COLUMNS, 16), LEVEL.panel_rows
 UNROLL = LEVEL.unroll
 LINE = 16  # numbers a cache line
-PARTS = (12, 4, 2, 1)  # a block fetches a half, say, of the panel that comes next, where two blocks or three will be computed
+PARTS = (
+    12,
+    4,
+    2,
+    1,
+)  # a block fetches a half, say, of the panel that comes next, where two blocks or three will be computed
 
 
 # --- the block: rows × vectors accumulators in registers ------------------------------------------------------------------
@@ -247,7 +252,21 @@ def multiply(a, a_row, a_column, b, columns, panel_columns, c, c_row, M, K, firs
                 at_a, at_b, at_c = a + 4 * (k0 + k) * a_column, panel + 4 * k * wide, c + 4 * n
                 some, adds = min(chunk, depth - k), add or k0 + k > 0
                 if whole > 0:
-                    block(most, wide // WIDTH, parts, at_a, a_row, a_column, at_b, at_c, c_row, some, adds, whole, following)
+                    block(
+                        most,
+                        wide // WIDTH,
+                        parts,
+                        at_a,
+                        a_row,
+                        a_column,
+                        at_b,
+                        at_c,
+                        c_row,
+                        some,
+                        adds,
+                        whole,
+                        following,
+                    )
                 if rest > 0:
                     at_a, at_c = at_a + 4 * most * whole * a_row, at_c + 4 * most * whole * c_row
                     block(rest, wide // WIDTH, 1, at_a, a_row, a_column, at_b, at_c, c_row, some, adds, 1, following)
@@ -270,9 +289,25 @@ def _finish(c, c_row, M, first_column, last_column, bias, residual, residual_row
 
 
 def gemm(
-    a, a_row, a_column, b, columns, c, c_row, M, K, bias, residual, residual_row, activation, add, tile_columns, tile, worker
+    a,
+    a_row,
+    a_column,
+    b,
+    columns,
+    c,
+    c_row,
+    M,
+    K,
+    bias,
+    residual,
+    residual_row,
+    activation,
+    add,
+    tile_columns,
+    tile,
+    worker,
 ):  # (M,K), packed (K,N), (M,N), (N,), (M,N) -> (M,N)
-    """One tile: MC rows by tile_columns columns, a multiple of layout.TILE_COLUMNS. c_row must leave room for the padded columns.
+    """One tile: MC rows by tile_columns columns, a multiple of TILE_COLUMNS. c_row must leave room for the padded columns.
 
     bias and residual: 0 for none, else with room for the padded columns too; activation: a code of names.py; add: C += A·B.
     """

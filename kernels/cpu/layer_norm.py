@@ -24,11 +24,8 @@ from albert_np.kernels.cpu.vector import (
     fma,
     get_int,
     helper,
-    load,
     load_some,
-    select_first,
     splat,
-    store,
     store_some,
     sum_of,
 )  # fmt: skip
@@ -36,31 +33,21 @@ from albert_np.kernels.cpu.vector import (
 
 @helper
 def normalise_row(x, weight, bias, out, H, eps):  # (H,), (H,), (H,) -> (H,)
-    """x and out may be the same row. What is left behind whole vectors is masked, which is slower, and so done once."""
-    whole = H // 16 * 16
-    rest = H - whole
+    """x and out may be the same row."""
     total = splat(0.0)
-    for j in range(0, whole, 16):
-        total = total + load(x, j)
-    if rest > 0:
-        total = total + load_some(x, whole, rest, 0.0)
+    for j in range(0, H, 16):
+        total = total + load_some(x, j, H - j, 0.0)
     mean = sum_of(total) / float32(H)
 
     squares = splat(0.0)
-    for j in range(0, whole, 16):
-        centred = load(x, j) - mean
-        squares = fma(centred, centred, squares)
-    if rest > 0:
-        centred = select_first(rest, load_some(x, whole, rest, 0.0) - mean)
+    for j in range(0, H, 16):
+        centred = load_some(x, j, H - j, mean) - mean
         squares = fma(centred, centred, squares)
     inverse = float32(1.0 / math.sqrt(float(sum_of(squares) / float32(H)) + float(eps)))
 
-    for j in range(0, whole, 16):
-        store(out, j, fma((load(x, j) - mean) * inverse, load(weight, j), load(bias, j)))
-    if rest > 0:
-        normalised = (load_some(x, whole, rest, 0.0) - mean) * inverse
-        y = fma(normalised, load_some(weight, whole, rest, 0.0), load_some(bias, whole, rest, 0.0))
-        store_some(out, whole, rest, y)
+    for j in range(0, H, 16):
+        normalised = (load_some(x, j, H - j, mean) - mean) * inverse
+        store_some(out, j, H - j, fma(normalised, load_some(weight, j, H - j, 0.0), load_some(bias, j, H - j, 0.0)))
 
 
 def layer_norm(x, x_row, weight, bias, out, out_row, places, rows, H, eps: float, tile, worker):

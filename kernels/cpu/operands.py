@@ -10,10 +10,9 @@ import numpy as np
 from albert_np.kernels.cpu.layout import CHUNK, MC, QUERIES, TILE_COLUMNS, WIDE_TILE, padded, row_stride
 from albert_np.kernels.cpu.program import Program
 from albert_np.kernels.cpu.simd import chosen_level
-from albert_np.kernels.cpu.threads import get_num_threads
 
 Array = np.ndarray[Any, np.dtype[Any]]
-TILES_A_THREAD = 8
+TILES_A_THREAD = 8  # of a product, so that none waits long for the last
 LINE = 64  # bytes of a cache line
 
 
@@ -81,12 +80,12 @@ def add_gemm(
 ) -> None:  # (M,K), (M,N) with room for padded columns, (padded N,), (M,N)  # fmt: skip
     """C = activation(A·B + bias) + residual, or C += A·B. A may be a transposed view."""
     program.work += rows * b.K * b.N
-    tile_columns = columns_a_tile(-(-rows // MC), b.columns, get_num_threads())
+    tile_columns = columns_a_tile(-(-rows // MC), b.columns, program.threads)
     program.add(
         "gemm", -(-rows // MC) * -(-b.columns // tile_columns),
         a=a, a_row=a.strides[0] // 4, a_column=a.strides[1] // 4, b=b.panels, columns=b.columns,
-        c=c, c_row=c.strides[0] // 4, M=rows, K=b.K, bias=bias, residual=residual,
-        residual_row=0 if residual is None else residual.strides[0] // 4, activation=activation, add=int(add), tile_columns=tile_columns,
+        c=c, c_row=c.strides[0] // 4, M=rows, K=b.K, bias=bias, residual=residual, activation=activation, add=int(add),
+        residual_row=0 if residual is None else residual.strides[0] // 4, tile_columns=tile_columns,
     )  # fmt: skip
 
 

@@ -307,14 +307,19 @@ def _first_lanes(builder, n):
     return builder.icmp_signed("<", numbers, splatted(builder, builder.trunc(n, I32), element=I32))
 
 
-@intrinsic
-def select_first(typing_context, n, x):
-    """The first n lanes of x, and 0 in the others."""
-
-    def codegen(context, builder, sig, args):
-        return builder.select(_first_lanes(builder, args[0]), args[1], ir.Constant(V, [0.0] * LANES))
-
-    return f32x16(types.int64, f32x16), codegen
+def _branch_on_whole(builder, n, whole, masked):
+    """Masks are slow, above all to store by (AMD): only what is not a whole vector takes that way."""
+    with builder.if_else(builder.icmp_signed(">=", n, I64(LANES))) as (then, otherwise):
+        with then:
+            x, then_block = whole(), builder.block
+        with otherwise:
+            y, otherwise_block = masked(), builder.block
+    if x is None:
+        return None
+    phi = builder.phi(x.type)
+    phi.add_incoming(x, then_block)
+    phi.add_incoming(y, otherwise_block)
+    return phi
 
 
 @intrinsic
@@ -323,12 +328,20 @@ def load_some(typing_context, x, i, n, filler):
 
     def codegen(context, builder, sig, args):
         x, i, n, filler = args
-        all_lanes = builder.select(builder.icmp_signed("<", n, I64(LANES)), n, I64(LANES))
-        pointer = builder.bitcast(element_pointer(builder, x, i, F32, all_lanes), V.as_pointer())
-        name = "llvm.masked.load.v16f32.p0"
-        function = vector_function(builder.module, name, V, [V.as_pointer(), I32, VB, V])
-        other = splatted(builder, context.cast(builder, filler, sig.args[3], types.float32))
-        return builder.call(function, [pointer, I32(4), _first_lanes(builder, n), other])
+
+        def whole():
+            value = builder.load(builder.bitcast(element_pointer(builder, x, i, F32, I64(LANES)), V.as_pointer()))
+            value.align = 4
+            return value
+
+        def masked():
+            pointer = builder.bitcast(element_pointer(builder, x, i, F32, n), V.as_pointer())
+            name = "llvm.masked.load.v16f32.p0"
+            function = vector_function(builder.module, name, V, [V.as_pointer(), I32, VB, V])
+            other = splatted(builder, context.cast(builder, filler, sig.args[3], types.float32))
+            return builder.call(function, [pointer, I32(4), _first_lanes(builder, n), other])
+
+        return _branch_on_whole(builder, n, whole, masked)
 
     return f32x16(types.int64, types.int64, types.int64, filler), codegen
 
@@ -339,11 +352,18 @@ def store_some(typing_context, x, i, n, value):
 
     def codegen(context, builder, sig, args):
         x, i, n, value = args
-        all_lanes = builder.select(builder.icmp_signed("<", n, I64(LANES)), n, I64(LANES))
-        pointer = builder.bitcast(element_pointer(builder, x, i, F32, all_lanes, writes=True), V.as_pointer())
-        name = "llvm.masked.store.v16f32.p0"
-        function = vector_function(builder.module, name, ir.VoidType(), [V, V.as_pointer(), I32, VB])
-        builder.call(function, [value, pointer, I32(4), _first_lanes(builder, n)])
+
+        def whole():
+            pointer = builder.bitcast(element_pointer(builder, x, i, F32, I64(LANES), writes=True), V.as_pointer())
+            builder.store(value, pointer).align = 4
+
+        def masked():
+            pointer = builder.bitcast(element_pointer(builder, x, i, F32, n, writes=True), V.as_pointer())
+            name = "llvm.masked.store.v16f32.p0"
+            function = vector_function(builder.module, name, ir.VoidType(), [V, V.as_pointer(), I32, VB])
+            builder.call(function, [value, pointer, I32(4), _first_lanes(builder, n)])
+
+        _branch_on_whole(builder, n, whole, masked)
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64, types.int64, f32x16), codegen
