@@ -15,13 +15,21 @@ was shared, so these are the best of many runs; benchmarks/bench_kernels.py meas
     NumPy (OpenBLAS)                             69
     a block of C in registers, B in panels       78    4 × 3 vectors of sums; B is packed once, at load, and read straight ahead
     buffers aligned to 64 bytes                  83    no load of B lies across two cache lines
-    k in blocks of KC, unrolled by four          88    the panel stays in the first cache while all rows of A pass by it
+    panels one chunk of k deep                   88    12 KB: this one and the next are in the first cache while rows of A pass
     unrolled by eight                            92    by four, the end of each chunk of k is mispredicted
-    the panel next_rows a page ahead               92    but 5 % with 8 rows, for which B is read once, and from memory
-    the next panel next_rows meanwhile             90    with B out of memory, where it was 82
+    the next panel fetched inside the loop       92    each block of rows its share; see below
+    tiles of up to 192 columns                   93    A is read from the second cache less often
 
-Tried, and left. Packing A: 12 FMAs wait for 4 numbers of A, which are there in time where they lie. Blocks of 6 × 2: as fast,
-but 8 rows, a short sentence, are two blocks of 4. One chunk of 256 k: 3 % faster, and the whole model's error above PyTorch's.
+The fetching is what few rows live by, for which B comes from memory each time: a whole forward of 1 × 8 tokens went from 27 to
+18 ms, of 1 × 32 from 75 to 62. Asking a page ahead left the memory idle while the second block of rows was computed; asking
+between the blocks crowds the queue of misses; and asking for what is there already costs a twentieth with many rows, since the
+core takes in no more than six instructions a cycle, three if it is shared. Hence PARTS.
+
+Tried, and left. Packing A: 12 FMAs wait for 4 numbers of A, which are there in time where they lie; fetching its next rows: no
+gain. Blocks of 6 × 2: as fast on long runs, but 8 rows, a short sentence, are two blocks of 4. Blocks of 3 × 4 with one of four
+vectors of B loaded by the FMA itself: 1 % faster out of the first cache, not inside a model. Unrolled by sixteen: slower. Huge
+pages: no gain. One chunk of 256 k: 3 % faster, and the whole model's error above PyTorch's; of 64: the error a fifth smaller,
+3 % slower.
 
 Each number of C is a sum in one fixed order, whatever block, tile or thread it falls to and however many rows there are: k in
 order within a chunk of CHUNK, by FMA, and the chunks in order. So the size of the registers changes no bit either.
@@ -205,17 +213,22 @@ def _prefetch(builder, pointer):
     builder.call(function, [pointer, I32(0), I32(3), I32(1)])  # to read; into the first cache; data
 
 
+@helper
+def _number(rows, vectors, parts):
+    """One number for a size of block."""
+    return (rows * 16 + vectors) * 16 + parts
+
+
 @intrinsic
-def block(typing_context, rows, vectors, parts, a, a_row, a_column, b, c, c_row, K, add, times, following):
+def block(typing_context, number, a, a_row, a_column, b, c, c_row, K, add, times, following):
     def codegen(context, builder, sig, args):
-        rows, vectors, parts, a, a_row, a_column, b, c, c_row, K, add, times, following = args
+        number, a, a_row, a_column, b, c, c_row, K, add, times, following = args
         a, b, c, following = (builder.inttoptr(x, F32.as_pointer()) for x in (a, b, c, following))
         end = builder.append_basic_block("end")
-        which = builder.add(builder.mul(builder.add(builder.mul(rows, I64(16)), vectors), I64(16)), parts)
-        switch = builder.switch(which, end)
+        switch = builder.switch(number, end)
         for i, j, p in reversed(SIZES):
             case = builder.append_basic_block(f"block{i}x{j}_{p}")
-            switch.add_case(I64((i * 16 + j) * 16 + p), case)
+            switch.add_case(I64(_number.py_func(i, j, p)), case)
             builder.position_at_end(case)
             function = _declared(builder.module, i, j, p)
             builder.call(function, [a, a_row, a_column, b, c, c_row, K, add, times, following])
@@ -224,7 +237,7 @@ def block(typing_context, rows, vectors, parts, a, a_row, a_column, b, c, c_row,
         return context.get_dummy_value()
 
     i = types.int64
-    return types.void(i, i, i, i, i, i, i, i, i, i, types.boolean, i, i), codegen
+    return types.void(i, i, i, i, i, i, i, i, types.boolean, i, i), codegen
 
 
 # --- the loops around it --------------------------------------------------------------------------------------------------
@@ -244,32 +257,22 @@ def multiply(a, a_row, a_column, b, columns, panel_columns, c, c_row, M, K, firs
         for n in range(first_column, last_column, panel_columns):
             wide = min(panel_columns, columns - n)
             panel = b + 4 * (k0 * columns + n * depth)
-            if n + panel_columns < last_column or k0 + CHUNK >= K:
+            if n + panel_columns < last_column:
                 following = panel + 4 * wide * depth
-            else:
+            elif k0 + CHUNK < K:
                 following = b + 4 * ((k0 + CHUNK) * columns + first_column * min(CHUNK, K - k0 - CHUNK))
+            else:  # where the next tile begins, which is most likely this thread's too
+                following = b + 4 * last_column * min(CHUNK, K)
             for k in range(0, depth, chunk):
                 at_a, at_b, at_c = a + 4 * (k0 + k) * a_column, panel + 4 * k * wide, c + 4 * n
                 some, adds = min(chunk, depth - k), add or k0 + k > 0
                 if whole > 0:
-                    block(
-                        most,
-                        wide // WIDTH,
-                        parts,
-                        at_a,
-                        a_row,
-                        a_column,
-                        at_b,
-                        at_c,
-                        c_row,
-                        some,
-                        adds,
-                        whole,
-                        following,
-                    )
+                    size = _number(most, wide // WIDTH, parts)
+                    block(size, at_a, a_row, a_column, at_b, at_c, c_row, some, adds, whole, following)
                 if rest > 0:
+                    size = _number(rest, wide // WIDTH, 1)
                     at_a, at_c = at_a + 4 * most * whole * a_row, at_c + 4 * most * whole * c_row
-                    block(rest, wide // WIDTH, 1, at_a, a_row, a_column, at_b, at_c, c_row, some, adds, 1, following)
+                    block(size, at_a, a_row, a_column, at_b, at_c, c_row, some, adds, 1, following)
 
 
 @helper

@@ -15,7 +15,7 @@ WIDE_TILE = 192  # columns of C a tile at most: MC × 192 numbers are 96 KB, and
 
 # --- other tiles ----------------------------------------------------------------------------------------------------------
 ROWS_A_TILE = 8  # rows that LayerNorm, the embedding, an activation and a copy take at a time
-QUERIES = 48  # queries whose scores are held at once: with 512 keys 64 KB
+QUERIES = 48  # queries whose scores are held at once: with 512 keys 96 KB
 
 MASK_MODES = {"uniform": 0, "zeros": 1, "nan": 2}
 
