@@ -25,4 +25,5 @@ def embeddings(
         x = x + ops.embedding(position_ids, w.position_embeddings.weight)
     run.record("embeddings.sum", x)
     x = ops.layer_norm(x, w.LayerNorm.weight, w.LayerNorm.bias, config.layer_norm_eps)
-    return ops.dropout(run.record("embeddings.LayerNorm", x), config.hidden_dropout_prob, run.rng)
+    run.record("embeddings.LayerNorm", x)
+    return ops.dropout(x, config.hidden_dropout_prob, run.draw("embeddings.dropout"))

@@ -86,13 +86,13 @@ def attention(
         query, key, value, attending.allowed, N,
         mask_mode=attending.mask_mode, head_mask=head_mask,
         position_type=position_type, distance_table=table, positions=attending.positions,
-        dropout_probability=config.attention_probs_dropout_prob, rng=run.rng,
+        dropout_probability=config.attention_probs_dropout_prob, rng=run.draw(f"{at}.dropout"),
     )  # fmt: skip
     run.record(f"{at}.scores", scores)
     run.record(f"{at}.probs", probs)
     run.record(f"{at}.context", context)
 
     y = run.record(f"{at}.dense", ops.linear(context, w.dense.weight, w.dense.bias))
-    y = ops.dropout(y, config.hidden_dropout_prob, run.rng)
+    y = ops.dropout(y, config.hidden_dropout_prob, run.draw(f"{at}.output_dropout"))
     y = ops.layer_norm(x + y, w.LayerNorm.weight, w.LayerNorm.bias, config.layer_norm_eps)
     return run.record(f"{at}.LayerNorm", y), probs

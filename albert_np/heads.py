@@ -30,13 +30,13 @@ def sop_classifier(run: Run, w: Weights, pooled: Array) -> Array:  # (B,H) -> (B
 
     Logit 0: in order, 1: swapped. Always two, where transformers has config.num_labels of them.
     """
-    x = run.ops.dropout(pooled, run.config.classifier_dropout_prob, run.rng)
+    x = run.ops.dropout(pooled, run.config.classifier_dropout_prob, run.draw("sop_classifier.dropout"))
     return run.record("sop_classifier.classifier", run.ops.linear(x, w.classifier.weight, w.classifier.bias))
 
 
 def classifier(run: Run, w: Weights, x: Array, dropout: float | None) -> Array:  # (..., H) -> (..., K)
     """A linear classifier on the pooled state (sequences, choices) or on every token."""
-    x = run.ops.dropout(x, dropout, run.rng)
+    x = run.ops.dropout(x, dropout, run.draw("dropout"))
     return run.record("classifier", run.ops.linear(x, w.weight, w.bias))
 
 

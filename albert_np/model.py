@@ -27,6 +27,7 @@ from albert_np.outputs import (
 )
 from albert_np.pretrained import AlbertPreTrainedModel, Encoded, ignore_skipped, zero_skipped
 from albert_np.run import Run
+from albert_np.training.gradients import Back, classifier_backward, predictions_backward
 
 
 class AlbertModel(AlbertPreTrainedModel):
@@ -87,6 +88,12 @@ class _Predicts(AlbertPreTrainedModel):
     def _mlm_loss(self, encoded: Encoded, logits: Array, labels: Array) -> Any:
         return _token_loss(logits, ignore_skipped(labels, encoded.real))
 
+    def _mlm_backward(self, back: Back, encoded: Encoded, labels: Array) -> Array:  # (B,T) -> (B,T,H)
+        w, tied = self._weights, self.config.tie_word_embeddings
+        table = w.embeddings.word_embeddings if tied else w.predictions.decoder
+        d_logits = _token_loss_backward(back["predictions.decoder"], labels)
+        return predictions_backward(back, w.predictions, table.weight, tied, d_logits, encoded.hidden)
+
 
 class AlbertForPreTraining(_Predicts):
     """Masked-language-model and sentence-order logits; the loss, their sum, when both labels are given."""
@@ -119,6 +126,17 @@ class AlbertForPreTraining(_Predicts):
             loss = self._mlm_loss(encoded, prediction_logits, labels) + order_loss
         return AlbertForPreTrainingOutput(loss=loss, prediction_logits=prediction_logits, sop_logits=sop_logits)
 
+    def _head_backward(
+        self, back: Back, encoded: Encoded, labels: Any, logits_positions: Any, sentence_order_label: Any
+    ) -> tuple[Array | None, Array | None]:
+        assert encoded.pooled is not None
+        d_sop = ops.cross_entropy_backward(back["sop_classifier.classifier"], sentence_order_label)
+        d_pooled = classifier_backward(
+            back, "sop_classifier.classifier", self._weights.sop_classifier.classifier, d_sop, encoded.pooled,
+            self.config.classifier_dropout_prob, "sop_classifier.dropout",
+        )  # fmt: skip
+        return self._mlm_backward(back, encoded, labels), d_pooled
+
 
 class AlbertForMaskedLM(_Predicts):
     """Logits over the vocabulary for every token, or for the columns in logits_positions (B,M)."""
@@ -135,6 +153,11 @@ class AlbertForMaskedLM(_Predicts):
         logits = self._predictions(run, encoded, logits_positions)
         loss = None if labels is None else self._mlm_loss(encoded, logits, labels)
         return MaskedLMOutput(loss=loss, logits=logits)
+
+    def _head_backward(
+        self, back: Back, encoded: Encoded, labels: Any, logits_positions: Any
+    ) -> tuple[Array | None, Array | None]:
+        return self._mlm_backward(back, encoded, labels), None
 
 
 class AlbertForSequenceClassification(AlbertPreTrainedModel):
@@ -161,7 +184,7 @@ class AlbertForSequenceClassification(AlbertPreTrainedModel):
 
     def _head(self, run: Run, encoded: Encoded, labels: Any, problem: str | None) -> SequenceClassifierOutput:
         assert encoded.pooled is not None
-        logits = heads.classifier(run, self._weights.classifier, encoded.pooled, self.config.classifier_dropout_prob)
+        logits = heads.classifier(run, self._weights.classifier, encoded.pooled, self._dropout)
         losses: dict[str, Callable[..., Any]] = {
             "single_label_classification": ops.cross_entropy,
             "multi_label_classification": ops.bce_with_logits,
@@ -169,6 +192,17 @@ class AlbertForSequenceClassification(AlbertPreTrainedModel):
         }
         loss = None if problem is None else losses[problem](logits, labels)
         return SequenceClassifierOutput(loss=loss, logits=logits)
+
+    def _head_backward(
+        self, back: Back, encoded: Encoded, labels: Any, problem: str | None
+    ) -> tuple[Array | None, Array | None]:
+        assert encoded.pooled is not None
+        backwards: dict[str | None, Callable[..., Array]] = {
+            "single_label_classification": ops.cross_entropy_backward,
+            "multi_label_classification": ops.bce_with_logits_backward,
+            "regression": ops.mse_loss_backward,
+        }
+        return None, self._classifier_backward(back, backwards[problem](back["classifier"], labels), encoded.pooled)
 
 
 class AlbertForTokenClassification(AlbertPreTrainedModel):
@@ -181,14 +215,19 @@ class AlbertForTokenClassification(AlbertPreTrainedModel):
         return {"labels": None if labels is None else inputs.labels("labels", labels, batch.shape, K)}
 
     def _head(self, run: Run, encoded: Encoded, labels: Any) -> TokenClassifierOutput:
-        config = self.config
-        # without a classifier_dropout_prob this head, and only this one, takes the hidden one
-        dropout = config.classifier_dropout_prob
-        dropout = config.hidden_dropout_prob if dropout is None else dropout
-        logits = heads.classifier(run, self._weights.classifier, encoded.hidden, dropout)
+        logits = heads.classifier(run, self._weights.classifier, encoded.hidden, self._dropout)
         logits = zero_skipped(logits, encoded.real)
         loss = None if labels is None else _token_loss(logits, ignore_skipped(labels, encoded.real))
         return TokenClassifierOutput(loss=loss, logits=logits)
+
+    @property
+    def _dropout(self) -> float | None:
+        """Without a classifier_dropout_prob this head, and only this one, takes the hidden one."""
+        config = self.config
+        return config.hidden_dropout_prob if config.classifier_dropout_prob is None else config.classifier_dropout_prob
+
+    def _head_backward(self, back: Back, encoded: Encoded, labels: Any) -> tuple[Array | None, Array | None]:
+        return self._classifier_backward(back, _token_loss_backward(back["classifier"], labels), encoded.hidden), None
 
 
 class AlbertForQuestionAnswering(AlbertPreTrainedModel):
@@ -231,6 +270,19 @@ class AlbertForQuestionAnswering(AlbertPreTrainedModel):
             logits = np.where(real, logits, np.finfo(logits.dtype).min)
         return ops.cross_entropy(logits, positions, ignore_index=T)
 
+    def _head_backward(
+        self, back: Back, encoded: Encoded, start_positions: Any, end_positions: Any
+    ) -> tuple[Array | None, Array | None]:
+        both = back["qa_outputs"]
+        d_logits = np.stack(
+            [
+                ops.cross_entropy_backward(both[..., i], positions, ignore_index=both.shape[1]) / 2
+                for i, positions in enumerate((start_positions, end_positions))
+            ],
+            axis=-1,
+        )  # fmt: skip
+        return back.linear("qa_outputs", d_logits, encoded.hidden, self._weights.qa_outputs.weight), None
+
 
 class AlbertForMultipleChoice(AlbertPreTrainedModel):
     """One logit a choice: inputs are (B, choices, T), or (B, choices, T, E), and logits (B, choices)."""
@@ -259,11 +311,22 @@ class AlbertForMultipleChoice(AlbertPreTrainedModel):
 
     def _head(self, run: Run, encoded: Encoded, labels: Any, choices: int) -> MultipleChoiceModelOutput:
         assert encoded.pooled is not None
-        logits = heads.classifier(run, self._weights.classifier, encoded.pooled, self.config.classifier_dropout_prob)
+        logits = heads.classifier(run, self._weights.classifier, encoded.pooled, self._dropout)
         logits = logits.reshape(-1, choices)
         loss = None if labels is None else ops.cross_entropy(logits, labels)
         return MultipleChoiceModelOutput(loss=loss, logits=logits)
 
+    def _head_backward(
+        self, back: Back, encoded: Encoded, labels: Any, choices: int
+    ) -> tuple[Array | None, Array | None]:
+        assert encoded.pooled is not None
+        d_logits = ops.cross_entropy_backward(back["classifier"].reshape(-1, choices), labels)
+        return None, self._classifier_backward(back, d_logits.reshape(-1, 1), encoded.pooled)
+
 
 def _token_loss(logits: Array, labels: Array) -> Any:  # (B,T,K), (B,T) int -> ()
     return ops.cross_entropy(logits.reshape(-1, logits.shape[-1]), labels.reshape(-1))
+
+
+def _token_loss_backward(logits: Array, labels: Array) -> Array:  # (B,T,K), (B,T) int -> (B,T,K)
+    return ops.cross_entropy_backward(logits.reshape(-1, logits.shape[-1]), labels.reshape(-1)).reshape(logits.shape)

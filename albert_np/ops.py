@@ -3,20 +3,43 @@
 This file is the truth that kernels are judged by, run in float64. It is written to be read and never made faster.
 Shapes stand on the def lines, in the letters of config.py; `...` is any number of leading axes. Functions assume valid
 input: model.py and inputs.py refuse the rest first. These names are the table of ops that a backend provides.
+
+Beside a function stands its backward: from dy, the gradient of the loss by the output, those by the inputs. Its first line
+quotes what it differentiates. Activations and losses have files of their own.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
-Array = np.ndarray[Any, np.dtype[Any]]
-MaskMode = Literal["uniform", "zeros", "nan"]
+from albert_np.activations import (  # noqa: F401  part of the table
+    ACTIVATIONS,
+    SQRT_2_OVER_PI,
+    Array,
+    activation,
+    activation_backward,
+    gelu,
+    gelu_new,
+    relu,
+    sigmoid,
+    silu,
+    tanh,
+)
+from albert_np.losses import (  # noqa: F401
+    IGNORE_INDEX,
+    bce_with_logits,
+    bce_with_logits_backward,
+    cross_entropy,
+    cross_entropy_backward,
+    log_softmax,
+    mse_loss,
+    mse_loss_backward,
+)
 
-SQRT_2_OVER_PI = 0.7978845608028654  # √(2/π) rounded to float64
-IGNORE_INDEX = -100  # a label that takes no part in the loss (torch.nn.CrossEntropyLoss)
+MaskMode = Literal["uniform", "zeros", "nan"]
 
 
 # --- linear algebra and gathers ---------------------------------------------------------------------------------------
@@ -27,9 +50,31 @@ def linear(x: Array, weight: Array, bias: Array) -> Array:  # (..., in), (out, i
     return x @ weight.T + bias
 
 
+def linear_backward(
+    dy: Array, x: Array, weight: Array
+) -> tuple[Array, Array, Array]:  # (..., out), (..., in), (out, in) -> (..., in), (out, in), (out,)
+    """y = x·Wᵀ + b: dx = dy·W, dW = dyᵀ·x and db = Σ dy, summed over every leading axis."""
+    rows_dy, rows_x = dy.reshape(-1, dy.shape[-1]), x.reshape(-1, x.shape[-1])
+    return dy @ weight, rows_dy.T @ rows_x, rows_dy.sum(axis=0)
+
+
 def embedding(ids: Array, table: Array) -> Array:  # (...) int, (V, E) -> (..., E)
     """Row ids[...] of the table."""
     return table[ids]
+
+
+def embedding_backward(
+    dy: Array, ids: Array, rows: int, padding_idx: int | None = None
+) -> Array:  # (..., E), (...) int -> (rows, E)
+    """y = table[ids]: each row of the table gathers the gradients of the places that read it.
+
+    The pad row gets none, as torch.nn.Embedding(padding_idx): it stays what it was initialised to.
+    """
+    table = np.zeros((rows, dy.shape[-1]), dy.dtype)
+    np.add.at(table, ids, dy)
+    if padding_idx is not None:
+        table[padding_idx] = 0
+    return table
 
 
 # --- normalisation ----------------------------------------------------------------------------------------------------
@@ -48,10 +93,32 @@ def layer_norm(x: Array, weight: Array, bias: Array, eps: float) -> Array:  # (.
     return (normalised * weight + bias).astype(x.dtype)
 
 
+def layer_norm_backward(
+    dy: Array, x: Array, weight: Array, eps: float
+) -> tuple[Array, Array, Array]:  # (..., H), (..., H), (H,) -> (..., H), (H,), (H,)
+    """y = n·w + b, n = (x − mean)/√(variance + ε): dw = Σ dy·n, db = Σ dy, and with dn = dy·w
+
+    dx = (dn − mean(dn) − n·mean(dn·n)) / √(variance + ε): what is left of dn without its parts along the mean and along n,
+    the two directions in which x may move while y stays.
+    """
+    wide = np.promote_types(x.dtype, np.float32)
+    centred = x.astype(wide) - np.mean(x, axis=-1, keepdims=True, dtype=wide)
+    deviation = np.sqrt(np.mean(centred * centred, axis=-1, keepdims=True) + wide.type(eps))
+    n, dn = centred / deviation, dy * weight
+    dx = (dn - np.mean(dn, axis=-1, keepdims=True) - n * np.mean(dn * n, axis=-1, keepdims=True)) / deviation
+    leading = tuple(range(x.ndim - 1))
+    return dx.astype(x.dtype), (dy * n).sum(axis=leading), dy.sum(axis=leading)
+
+
 def softmax(x: Array) -> Array:  # (..., T) -> (..., T)
     """exp(x) / Σ exp(x) over the last axis; the largest entry is subtracted first, which changes nothing but overflow."""
     e = np.exp(x - np.max(x, axis=-1, keepdims=True))
     return e / np.sum(e, axis=-1, keepdims=True)
+
+
+def softmax_backward(dp: Array, p: Array) -> Array:  # (..., T), (..., T) -> (..., T)
+    """p = softmax(x): dx = p·(dp − Σ p·dp), since p sums to one whatever x is."""
+    return p * (dp - np.sum(p * dp, axis=-1, keepdims=True))
 
 
 def masked_softmax(
@@ -102,14 +169,44 @@ def attention_scores(
     scores = query @ key.swapaxes(-1, -2) / query.dtype.type(math.sqrt(query.shape[-1]))
     if position_type != "absolute":
         assert distance_table is not None
-        T = query.shape[2]
-        where = np.arange(T) if positions is None else positions
-        P = (len(distance_table) + 1) // 2
-        a = distance_table[where[:, None] - where[None, :] + P - 1]  # (T,T,D): row i, column j holds a[i−j]
+        a = distance_table[
+            distances(query.shape[2], len(distance_table), positions)
+        ]  # (T,T,D): row i, column j holds a[i−j]
         scores = scores + np.einsum("bnid,ijd->bnij", query, a)
         if position_type == "relative_key_query":
             scores = scores + np.einsum("bnjd,ijd->bnij", key, a)
     return scores
+
+
+def attention_scores_backward(
+    ds: Array,
+    query: Array,
+    key: Array,
+    distance_table: Array | None = None,
+    positions: Array | None = None,
+    position_type: str = "absolute",
+) -> tuple[Array, Array, Array | None]:  # (B,N,T,T), (B,N,T,D), (B,N,T,D), (2P−1,D) -> (B,N,T,D), (B,N,T,D), (2P−1,D)
+    """s = q·kᵀ/√D + q_i·a[i−j] + k_j·a[i−j]: dq = ds·k/√D + Σⱼ ds·a, dk = dsᵀ·q/√D + Σᵢ ds·a, and each row of the table
+    gathers q (and k) of the pairs that stand that far apart."""
+    scaled = ds / query.dtype.type(math.sqrt(query.shape[-1]))
+    dq, dk, d_table = scaled @ key, scaled.swapaxes(-1, -2) @ query, None
+    if position_type != "absolute":
+        assert distance_table is not None
+        where = distances(query.shape[2], len(distance_table), positions)
+        a = distance_table[where]
+        dq = dq + np.einsum("bnij,ijd->bnid", ds, a)
+        da = np.einsum("bnij,bnid->ijd", ds, query)
+        if position_type == "relative_key_query":
+            dk = dk + np.einsum("bnij,ijd->bnjd", ds, a)
+            da = da + np.einsum("bnij,bnjd->ijd", ds, key)
+        d_table = embedding_backward(da, where, len(distance_table))
+    return dq, dk, d_table
+
+
+def distances(T: int, table_rows: int, positions: Array | None) -> Array:  # (T,) int -> (T,T) int
+    """Which row of the table (2P−1, D) stands for query i and key j: i − j + P − 1."""
+    where = np.arange(T) if positions is None else positions
+    return where[:, None] - where[None, :] + (table_rows + 1) // 2 - 1
 
 
 def attention_context(probs: Array, value: Array) -> Array:  # (B,N,T,T), (B,N,T,D) -> (B,N,T,D)
@@ -145,69 +242,34 @@ def attention(
     return merge_heads(attention_context(probs, v)), scores, probs
 
 
-# --- activations ------------------------------------------------------------------------------------------------------
-
-
-def sigmoid(x: Array) -> Array:  # (...,) -> (...,)
-    """1 / (1 + e⁻ˣ). The exponent is never positive, so nothing overflows and the left tail keeps its digits."""
-    e = np.exp(-np.abs(x))
-    return np.where(x >= 0, 1 / (1 + e), e / (1 + e))
-
-
-def gelu_new(x: Array) -> Array:  # (...,) -> (...,)
-    """x·½(1 + tanh u), u = √(2/π)(x + 0.044715 x³): the tanh form of GELU, ALBERT's activation.
-
-    Written as x·sigmoid(2u), the same function: in float64, 1 + tanh u is 0.7 % off at x = −7 and 0 below −7.2.
-    """
-    dtype = x.dtype.type
-    z = np.clip(x, -40, 40)  # beyond, the sigmoid is 0 or 1 in every dtype, and the cube would overflow
-    u = dtype(SQRT_2_OVER_PI) * (z + dtype(0.044715) * (z * z * z))
-    return x * sigmoid(2 * u)
-
-
-def gelu(x: Array) -> Array:  # (...,) -> (...,)
-    """x·Φ(x) = x·½ erfc(−x/√2): the erf form of GELU (Hendrycks & Gimpel 2016, eq. 2).
-
-    Through erfc of the standard library, in float64 whatever the dtype: 1 + erf(x) would lose the left tail.
-    """
-    phi = 0.5 * _erfc(np.asarray(x, np.float64) * -math.sqrt(0.5))
-    return (x * phi).astype(x.dtype)
-
-
-_erfc = np.vectorize(math.erfc, otypes=[np.float64])
-
-
-def relu(x: Array) -> Array:  # (...,) -> (...,)
-    """max(x, 0), and NaN stays NaN."""
-    return np.maximum(x, 0)
-
-
-def silu(x: Array) -> Array:  # (...,) -> (...,)
-    """x·sigmoid(x), also known as swish."""
-    return x * sigmoid(x)
-
-
-def tanh(x: Array) -> Array:  # (...,) -> (...,)
-    return np.tanh(x)
-
-
-# the names a config may use (transformers, ACT2FN); gelu_fast is the same tanh form with u factored as x·√(2/π)·(1 + …x²)
-ACTIVATIONS = {
-    "gelu_new": gelu_new,
-    "gelu_pytorch_tanh": gelu_new,
-    "gelu_fast": gelu_new,
-    "gelu": gelu,
-    "gelu_python": gelu,
-    "relu": relu,
-    "silu": silu,
-    "swish": silu,
-    "tanh": tanh,
-}
-
-
-def activation(x: Array, name: str) -> Array:  # (...,) -> (...,)
-    """The activation a config names. `gelu` is the erf form here and in transformers, the tanh form in google-research."""
-    return ACTIVATIONS[name](x)
+def attention_backward(
+    d_context: Array,
+    query: Array,
+    key: Array,
+    value: Array,
+    scores: Array,
+    allowed: Array,
+    num_heads: int,
+    *,
+    mask_mode: MaskMode = "uniform",
+    head_mask: Array | None = None,
+    position_type: str = "absolute",
+    distance_table: Array | None = None,
+    positions: Array | None = None,
+    dropout_probability: float | None = None,
+    rng: np.random.Generator | None = None,
+) -> tuple[Array, Array, Array, Array | None]:  # (B,T,H) -> 3 × (B,T,H), (2P−1,D)
+    """context = drop(softmax(scores + mask))·head_mask · v. The arguments are those of `attention`, and its scores; rng stands
+    where it stood then, so that the same keys are lost. Back through each factor, from the right to the left."""
+    q, k, v, dc = (split_heads(x, num_heads) for x in (query, key, value, d_context))
+    softmaxed = masked_softmax(scores, allowed, mask_mode)
+    factors = dropout(np.ones_like(softmaxed), dropout_probability, rng)
+    if head_mask is not None:
+        factors = factors * head_mask[:, None, None]
+    dv = (softmaxed * factors).swapaxes(-1, -2) @ dc
+    ds = softmax_backward(factors * (dc @ v.swapaxes(-1, -2)), softmaxed)
+    dq, dk, d_table = attention_scores_backward(ds, q, k, distance_table, positions, position_type)
+    return merge_heads(dq), merge_heads(dk), merge_heads(dv), d_table
 
 
 # --- dropout ----------------------------------------------------------------------------------------------------------
@@ -221,29 +283,6 @@ def dropout(x: Array, p: float | None, rng: np.random.Generator | None) -> Array
     return np.where(keep, x / x.dtype.type(1 - p), x.dtype.type(0))
 
 
-# --- losses -----------------------------------------------------------------------------------------------------------
-
-
-def log_softmax(x: Array) -> Array:  # (..., K) -> (..., K)
-    """log of softmax(x), without the zeros that softmax would round to."""
-    shifted = x - np.max(x, axis=-1, keepdims=True)
-    return shifted - np.log(np.sum(np.exp(shifted), axis=-1, keepdims=True))
-
-
-def cross_entropy(logits: Array, labels: Array, ignore_index: int = IGNORE_INDEX) -> Any:  # (R,K), (R,) int -> ()
-    """Mean of −log p[label] over the rows whose label counts; NaN where none does, as torch.nn.CrossEntropyLoss."""
-    rows = np.flatnonzero(labels != ignore_index)
-    if len(rows) == 0:
-        return logits.dtype.type(np.nan)
-    return -np.mean(log_softmax(logits[rows])[np.arange(len(rows)), labels[rows]])
-
-
-def mse_loss(x: Array, target: Array) -> Any:  # (...,), (...,) -> ()
-    """Mean of (x − target)²."""
-    return np.mean(np.square(x - target.astype(x.dtype)))
-
-
-def bce_with_logits(logits: Array, target: Array) -> Any:  # (...,), (...,) -> ()
-    """Mean of −y·log σ(z) − (1−y)·log(1 − σ(z)) = max(z,0) − z·y + log(1 + e^−|z|): no overflow for any z."""
-    z, y = logits, target.astype(logits.dtype)
-    return np.mean(np.maximum(z, 0) - z * y + np.log1p(np.exp(-np.abs(z))))
+def dropout_backward(dy: Array, p: float | None, rng: np.random.Generator | None) -> Array:  # (...,) -> (...,)
+    """y = x·keep/(1 − p): dx = dy·keep/(1 − p), the same draw again, rng standing where it stood then."""
+    return dropout(dy, p, rng)

@@ -5,6 +5,7 @@ Input is checked first, all of it, labels included; then the encoder runs, on ev
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -37,6 +38,18 @@ class Encoded:
     hidden_states: tuple[Array, ...] | None
     attentions: tuple[Array, ...] | None
     real: Array | None  # (B,T) bool with skip_padding: where something was computed; None is everywhere
+
+
+@contextlib.contextmanager
+def _within_memory(batch: Inputs) -> Iterator[None]:
+    try:
+        yield
+    except MemoryError as error:
+        B, T = batch.shape
+        raise ValueError(
+            f"{B} sequences of {T} tokens do not fit this machine's memory: run fewer at a time, or ask for fewer "
+            "outputs (logits_positions, no attentions, no trace)"
+        ) from error
 
 
 def zero_skipped(x: Array, real: Array | None) -> Array:  # (B,T,…), (B,T) bool -> (B,T,…)
@@ -210,6 +223,30 @@ class AlbertPreTrainedModel:
         output_hidden_states = config.output_hidden_states if output_hidden_states is None else output_hidden_states
         # torchscript has always meant tuples in transformers
         return_dict = config.return_dict and not config.torchscript if return_dict is None else return_dict
+        if skip_padding and (output_attentions or trace):
+            raise ValueError("skip_padding=True has no rectangular attentions or trace: ask for them without it")
+        given = {
+            "input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids,
+            "position_ids": position_ids, "inputs_embeds": inputs_embeds,
+        }  # fmt: skip
+        batch, checked = self._check(given, head_mask, head_mask_mode, mask_mode, training, seed, head_inputs)
+        run = Run(self._ops, config, np.random.default_rng(seed) if training else None, {} if trace else None)
+        if skip_padding:
+            self._check_real_tokens(batch)
+        encode = self._encode_real_tokens if skip_padding else self._encode
+        if self.backend == "numba" and not (trace or training):
+            encode = partial(self._encode_fused, skip_padding=skip_padding)
+        with _within_memory(batch):
+            encoded = encode(run, batch, mask_mode, output_attentions, output_hidden_states)
+            out = self._head(run, encoded, **checked)
+        out.hidden_states, out.attentions, out.trace = encoded.hidden_states, encoded.attentions, run.trace
+        return out if return_dict else self._as_tuple(out)
+
+    def _check(
+        self, given: dict[str, Any], head_mask: Any, head_mask_mode: str, mask_mode: str, training: bool, seed: int | None,
+        head_inputs: dict[str, Any],
+    ) -> tuple[Inputs, dict[str, Any]]:  # fmt: skip
+        """The batch, and what `_head` takes beside it."""
         unknown = set(head_inputs) - set(self.head_inputs)
         if unknown:
             takes = ", ".join(self.head_inputs) or "no labels"
@@ -220,33 +257,102 @@ class AlbertPreTrainedModel:
             if seed is None:
                 raise ValueError("training=True draws dropout and needs a seed=… to draw the same again")
             check_seed(seed)
-        if skip_padding and (output_attentions or trace):
-            raise ValueError("skip_padding=True has no rectangular attentions or trace: ask for them without it")
-        given, choices = self._flatten(
-            {
-                "input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids,
-                "position_ids": position_ids, "inputs_embeds": inputs_embeds,
-            }
+        given, choices = self._flatten(given)
+        batch = inputs.prepare(self.config, self.dtype, **given, head_mask=head_mask, head_mask_mode=head_mask_mode)
+        return batch, self._checked(batch, choices, **head_inputs)
+
+    # --- training ------------------------------------------------------------------------------------------------------
+
+    def value_and_grad(
+        self,
+        input_ids: Any = None,
+        attention_mask: Any = None,
+        token_type_ids: Any = None,
+        position_ids: Any = None,
+        head_mask: Any = None,
+        inputs_embeds: Any = None,
+        *,
+        training: bool = False,
+        seed: int | None = None,
+        mask_mode: str = "uniform",
+        head_mask_mode: str = "shared",
+        per_application: bool = False,
+        recompute: bool = False,
+        **labels: Any,
+    ) -> tuple[Any, dict[str, Array]]:
+        """The loss, and its gradient by every parameter, under Hugging Face's names. The arguments are those of a call.
+
+        labels: whatever the class needs for a loss. training: with dropout, drawn from `seed`.
+        per_application: the gradients of a layer's parameters keep an axis for its applications, the first of them first;
+        the whole gradient is the sum over that axis.
+        recompute: forget what a layer computed, and compute it again on the way back: the memory of one layer, not of L.
+        Raises ValueError for anything it cannot honour, and where the labels give no loss.
+        """
+        from albert_np.training import gradients
+
+        given = {
+            "input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids,
+            "position_ids": position_ids, "inputs_embeds": inputs_embeds,
+        }  # fmt: skip
+        batch, checked = self._check(given, head_mask, head_mask_mode, mask_mode, training, seed, labels)
+        run = Run(
+            self._ops, self.config, np.random.default_rng(seed) if training else None, {},
+            wanted=gradients.between_layers if recompute else None,
         )  # fmt: skip
-        batch = inputs.prepare(config, self.dtype, **given, head_mask=head_mask, head_mask_mode=head_mask_mode)
-        checked = self._checked(batch, choices, **head_inputs)
-        run = Run(self._ops, config, np.random.default_rng(seed) if training else None, {} if trace else None)
-        if skip_padding:
-            self._check_real_tokens(batch)
-        encode = self._encode_real_tokens if skip_padding else self._encode
-        if self.backend == "numba" and not (trace or training):
-            encode = partial(self._encode_fused, skip_padding=skip_padding)
-        try:
-            encoded = encode(run, batch, mask_mode, output_attentions, output_hidden_states)
-            out = self._head(run, encoded, **checked)
-        except MemoryError as error:
-            B, T = batch.shape
-            raise ValueError(
-                f"{B} sequences of {T} tokens do not fit this machine's memory: run fewer at a time, or ask for fewer "
-                "outputs (logits_positions, no attentions, no trace)"
-            ) from error
-        out.hidden_states, out.attentions, out.trace = encoded.hidden_states, encoded.attentions, run.trace
-        return out if return_dict else self._as_tuple(out)
+        with _within_memory(batch):
+            encoded = self._encode(run, batch, mask_mode, False, False)
+            loss = getattr(self._head(run, encoded, **checked), "loss", None)
+            if loss is None:
+                needed = " and ".join(name for name in self.head_inputs if name != "logits_positions")
+                raise ValueError(f"{type(self).__name__} has no loss to differentiate without {needed or 'a head'}")
+            back = gradients.Back(run)
+            self._backward(back, batch, encoded, mask_mode, checked)
+        found = {weights.hub_name(name, self.parts): x for name, x in back.found.items()}
+        parameters = dict(self.named_parameters())
+        return loss, (gradients.by_application if per_application else gradients.totals)(found, parameters)
+
+    def _backward(self, back: Any, batch: Inputs, encoded: Encoded, mask_mode: Any, checked: dict[str, Any]) -> None:
+        """From the loss to every parameter."""
+        from albert_np.training import gradients
+
+        w = self._weights
+        d_hidden, d_pooled = self._head_backward(back, encoded, **checked)
+        if d_pooled is not None:
+            through_pooler = gradients.pooler_backward(back, w.pooler, d_pooled, encoded.hidden)
+            d_hidden = through_pooler if d_hidden is None else d_hidden + through_pooler
+        p, again = self.config.hidden_dropout_prob, back.run.draw_again("embeddings.dropout")
+        embedded = ops.dropout(back["embeddings.LayerNorm"], p, again)
+        attending = Attending(batch.allowed, None, batch.head_mask, mask_mode)
+        d_embedded = gradients.encoder_backward(back, w.encoder, d_hidden, embedded, attending)
+        gradients.embeddings_backward(back, w.embeddings, d_embedded, batch)
+
+    def _head_backward(self, back: Any, encoded: Encoded, *args: Any, **head_inputs: Any) -> tuple[Any, Any]:
+        """The gradients by hidden (B,T,H) and pooled (B,H); None where the head does not read it."""
+        raise NotImplementedError
+
+    @property
+    def _dropout(self) -> float | None:
+        return self.config.classifier_dropout_prob
+
+    def _classifier_backward(self, back: Any, d_logits: Array, x: Array) -> Array:  # (..., K), (..., H) -> (..., H)
+        from albert_np.training import gradients
+
+        w = self._weights.classifier
+        return gradients.classifier_backward(back, "classifier", w, d_logits, x, self._dropout, "dropout")
+
+    def parameters_to_change(self) -> dict[str, Array]:
+        """The stored arrays under Hugging Face's names, to be changed in place; what was packed of them is forgotten.
+
+        To be called before each change: a call of the model packs its weights and makes the arrays read-only.
+        """
+        self._ops = backends.ops_table(self.backend)
+        for name, x in self._tensors.items():
+            try:
+                x.flags.writeable = True
+            except ValueError:  # a view of somebody else's memory, such as a mapped file
+                self._tensors[name] = x.copy()
+        self._weights = weight_tree(self._tensors)
+        return dict(self.named_parameters())
 
     def _flatten(self, given: dict[str, Any]) -> tuple[dict[str, Any], int | None]:
         """The inputs with one axis of sequences, and the number of choices where there was a second."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
@@ -41,9 +41,25 @@ class Run:
     config: AlbertConfig
     rng: np.random.Generator | None = None  # None: inference, where dropout does nothing
     trace: dict[str, Array] | None = None
+    wanted: Callable[[str], bool] | None = None  # which names the trace keeps; None: all
+    states: dict[str, Any] = field(default_factory=dict)  # of the generator, before each draw, where a trace is kept
 
     def record(self, name: str, x: Array) -> Array:
         """Hands x on, and keeps it under its name where a trace was asked for."""
-        if self.trace is not None:
+        if self.trace is not None and (self.wanted is None or self.wanted(name)):
             self.trace[name] = x
         return x
+
+    def draw(self, name: str) -> np.random.Generator | None:
+        """The generator, for the dropout of that name."""
+        if self.rng is not None and self.trace is not None:
+            self.states[name] = self.rng.bit_generator.state
+        return self.rng
+
+    def draw_again(self, name: str) -> np.random.Generator | None:
+        """A generator that draws what the dropout of that name drew."""
+        if self.rng is None:
+            return None
+        again = np.random.default_rng()
+        again.bit_generator.state = self.states[name]
+        return again

@@ -19,6 +19,15 @@ UNIT = {np.dtype(dtype): float(np.finfo(dtype).eps) / 2 for dtype in FLOAT_DTYPE
 # about 10⁴ times between input and output (u = 1.1e-16), and trained weights amplify that by 10² at most.
 PARITY_FLOAT64 = 1e-10
 
+# The project's contract for gradients in float64 against autograd: max|Δg| over the largest entry of that parameter's
+# gradient, or over a millionth of the largest of all, below which there is nothing but what rounding leaves (both add some
+# 10⁵ products of sizes near that largest one: √10⁵ · 1.1e-16 is 4e-14 of it).
+GRADIENT_FLOAT64, GRADIENT_FLOOR = 1e-9, 1e-6
+
+# A gradient in float64 against central differences with steps of 2⁻¹⁷ (7.6e-6): cut off at step²·f‴/6, of the order of
+# 1e-11·f‴, and rounded by u·|f|/step, 1e-11·|f|; third derivatives and sums of the tests' functions reach some hundreds.
+CENTRAL_DIFFERENCE = 1e-8
+
 # The same float64 numbers, added or multiplied in another order: sums of up to a few thousand terms of one size, off by
 # γₙ with n = 4096, which is 4.5e-13 (math.fsum against a dot product, one sequence against a padded batch).
 REORDERED_FLOAT64 = 1e-12
