@@ -33,7 +33,12 @@ class CpuOps:
     """A table for one model: it keeps the model's weights in the GEMM's panels, packed when first used."""
 
     embedding = staticmethod(ops.embedding)
+    embedding_backward = staticmethod(ops.embedding_backward)
     dropout = staticmethod(ops.dropout)
+    dropout_backward = staticmethod(ops.dropout_backward)
+    layer_norm_backward = staticmethod(ops.layer_norm_backward)
+    activation_backward = staticmethod(ops.activation_backward)
+    attention_backward = staticmethod(ops.attention_backward)
 
     def __init__(self) -> None:
         self.arena = Arena()
@@ -55,13 +60,14 @@ class CpuOps:
 
     def linear(self, x: Array, weight: Array, bias: Array) -> Array:  # (..., in), (out, in), (out,) -> (..., out)
         packed, padded_bias = self.packed((weight,), (bias,))
-        rows = whole_rows(x)
-        out = operands.aligned(len(rows) * packed.columns).reshape(len(rows), packed.columns)
-        program = Program()
-        add_gemm(program, rows, packed, out, len(rows), bias=padded_bias)
-        program.run()
-        out = out if packed.columns == packed.N else np.ascontiguousarray(out[:, : packed.N])
-        return out.reshape(*x.shape[:-1], packed.N)
+        return _product(whole_rows(x), packed, padded_bias).reshape(*x.shape[:-1], packed.N)
+
+    def linear_backward(
+        self, dy: Array, x: Array, weight: Array
+    ) -> tuple[Array, Array, Array]:  # (..., out), (..., in), (out, in) -> (..., in), (out, in), (out,)
+        rows_dy, rows_x = whole_rows(dy), whole_rows(x)
+        dx = _product(rows_dy, operands.pack(weight)).reshape(x.shape)
+        return dx, _product(rows_dy.T, operands.pack(rows_x)), rows_dy.sum(axis=0)
 
     def layer_norm(self, x: Array, weight: Array, bias: Array, eps: float) -> Array:  # (..., H), (H,), (H,) -> (..., H)
         rows = whole_rows(x)
@@ -135,6 +141,14 @@ class CpuOps:
             return None
         assert table is not None
         return Distances(self.packed((table,))[0], position_type == "relative_key_query")
+
+
+def _product(a: Array, b: Packed, bias: Array | None = None) -> Array:  # (M,K), (K,N), (N,) -> (M,N)
+    out = operands.aligned(len(a) * b.columns).reshape(len(a), b.columns)
+    program = Program()
+    add_gemm(program, a, b, out, len(a), bias=bias)
+    program.run()
+    return out if b.columns == b.N else np.ascontiguousarray(out[:, : b.N])
 
 
 def add_layer_norm(

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import math
 
-from llvmlite import ir
 from numba import float32, types
 from numba.extending import intrinsic
 
@@ -29,13 +28,13 @@ from albert_np.kernels.cpu.layout import CHUNK, QUERIES
 from albert_np.kernels.cpu.vector import (
     F32,
     I64,
-    VI,
     V,
     element_pointer,
     get,
     get_byte,
     get_int,
     helper,
+    interleaved,
     largest_of,
     load,
     put,
@@ -57,7 +56,7 @@ NEAR = 16  # k summed at a time for relative positions: they are not divided by 
 
 @intrinsic
 def _transpose(typing_context, x, row, keys, out, out_row):
-    """out[d·out_row + j] = x[keys[j]·row + d] for 16 keys and 16 numbers of each: four rounds of interleaving halves."""
+    """out[d·out_row + j] = x[keys[j]·row + d] for 16 keys and 16 numbers of each: vector.transpose, of rows that are chosen."""
 
     def codegen(context, builder, sig, args):
         x, row, keys, out, out_row = args
@@ -67,14 +66,9 @@ def _transpose(typing_context, x, row, keys, out, out_row):
             pointer = element_pointer(builder, x, builder.mul(key, row), F32, I64(16))
             rows.append(builder.load(builder.bitcast(pointer, V.as_pointer())))
             rows[-1].align = 4
-        low, high = (
-            ir.Constant(VI, [i + 16 * second for i in half for second in (0, 1)]) for half in (range(8), range(8, 16))
-        )
-        for _ in range(4):
-            rows = [builder.shuffle_vector(rows[i], rows[i + 8], half) for i in range(8) for half in (low, high)]
-        for d in range(16):
+        for d, row in enumerate(interleaved(builder, rows)):
             pointer = element_pointer(builder, out, builder.mul(out_row, I64(d)), F32, I64(16), writes=True)
-            builder.store(rows[d], builder.bitcast(pointer, V.as_pointer())).align = 4
+            builder.store(row, builder.bitcast(pointer, V.as_pointer())).align = 4
         return context.get_dummy_value()
 
     i = types.int64
@@ -202,19 +196,18 @@ def attention(
                 put(gathered, j * D + d, get(k + head, row * get_int(keys, j) + d))
         to = from_keys - 4 * first
         multiply(
-            gathered, D, 1, distances, distance_columns, COLUMNS, to, width, count, D, first, first + width, False, NEAR
+            gathered, D, distances, distance_columns, COLUMNS, to, width, count, D, first, first + width, False, NEAR
         )
 
     for i0 in range(q0, q1, QUERIES):
         some = min(QUERIES, q1 - i0)
         queries = q + head + 4 * i0 * row
-        multiply(queries, row, 1, transposed, stride, PANEL, scores, stride, some, D, 0, stride, False, CHUNK)
+        multiply(queries, row, transposed, stride, PANEL, scores, stride, some, D, 0, stride, False, CHUNK)
         if distances != 0:
             to = from_query - 4 * first
             multiply(
                 queries,
                 row,
-                1,
                 distances,
                 distance_columns,
                 COLUMNS,
@@ -254,7 +247,7 @@ def attention(
             put(inverses, i, inverse)
             if probs_out != 0:
                 _scatter(line, count, keys, inverse, probs_out + place)
-        multiply(scores, stride, 1, values, deep, PANEL, sums, deep, some, count, 0, deep, False, CHUNK)
+        multiply(scores, stride, values, deep, PANEL, sums, deep, some, count, 0, deep, False, CHUNK)
         for i in range(some):
             to = context + 4 * ((start + i0 + i) * context_row + n * D)
             for d in range(0, D, 16):

@@ -42,7 +42,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from albert_np.kernels.cpu.activations import apply
-from albert_np.kernels.cpu.layout import CHUNK, MC
+from albert_np.kernels.cpu.layout import CHUNK, MC, TURNED_ROW
 from albert_np.kernels.cpu.simd import chosen_level
 from albert_np.kernels.cpu.vector import (
     F32,
@@ -55,6 +55,7 @@ from albert_np.kernels.cpu.vector import (
     put,
     splatted,
     store,
+    transpose,
 )  # fmt: skip
 
 LEVEL = chosen_level()
@@ -75,9 +76,9 @@ PARTS = (
 
 
 def _declared(module, rows, vectors, parts):
-    """void block(a, a_row, a_column, b, c, c_row, K, add, times, next), in a module that calls it or defines it."""
+    """void block(a, a_row, b, c, c_row, K, add, times, next), in a module that calls it or defines it."""
     name, pointer = f"albert_np_block_{rows}x{vectors}_{parts}", F32.as_pointer()
-    kind = ir.FunctionType(ir.VoidType(), [pointer, I64, I64, pointer, pointer, I64, I64, ir.IntType(1), I64, pointer])
+    kind = ir.FunctionType(ir.VoidType(), [pointer, I64, pointer, pointer, I64, I64, ir.IntType(1), I64, pointer])
     return module.globals.get(name) or ir.Function(module, kind, name)
 
 
@@ -107,7 +108,7 @@ def _define(module, rows, vectors, parts):
     """
     function, pointer = _declared(module, rows, vectors, parts), F32.as_pointer()
     function.attributes.add("nounwind")
-    a, a_row, a_column, b, c, c_row, K, add, times, following = function.args
+    a, a_row, b, c, c_row, K, add, times, following = function.args
     names = "entry next_rows wide between narrow done plain added after_rows end"
     entry, next_rows, wide, between, narrow, done, plain, added, after_rows, end = (
         function.append_basic_block(name) for name in names.split()
@@ -116,8 +117,7 @@ def _define(module, rows, vectors, parts):
     zeros = [ir.Constant(vector, [0.0] * WIDTH)] * (rows * vectors)
 
     builder = ir.IRBuilder(entry)
-    contiguous = builder.icmp_signed("==", a_column, I64(1))
-    whole = builder.select(contiguous, builder.and_(K, I64(-UNROLL)), I64(0))
+    whole = builder.and_(K, I64(-UNROLL))
     share = builder.sdiv(builder.mul(K, I64(vectors * WIDTH)), times)
     builder.branch(next_rows)
 
@@ -127,7 +127,7 @@ def _define(module, rows, vectors, parts):
     lines = [builder.gep(c_now, [builder.mul(c_row, I64(i))]) for i in range(rows)]
     builder.cbranch(builder.icmp_signed("<", I64(0), whole), wide, between)
 
-    def steps(block, first, stop, count, stride, before):
+    def steps(block, first, stop, count, before):
         """A loop over k in `block`, `count` at a time; is there more, and the values after it."""
         builder.position_at_end(block)
         k, from_b, ahead, *sums = phis = [builder.phi(value.type) for value in first]
@@ -142,7 +142,7 @@ def _define(module, rows, vectors, parts):
                 panel.append(builder.load(builder.bitcast(at, vector.as_pointer())))
                 panel[-1].align = 4
             for i in range(rows):
-                at = builder.gep(starts[i], [builder.mul(builder.add(k, I64(u)), stride)])
+                at = builder.gep(starts[i], [builder.add(k, I64(u))])
                 one = splatted(builder, builder.load(at), WIDTH)
                 for j in range(vectors):
                     sums[i * vectors + j] = multiply_add(builder, one, panel[j], sums[i * vectors + j])
@@ -163,14 +163,14 @@ def _define(module, rows, vectors, parts):
         return phis
 
     start = [I64(0), b, share_now, *zeros]
-    more, after = steps(wide, start, whole, UNROLL, I64(1), next_rows)
+    more, after = steps(wide, start, whole, UNROLL, next_rows)
     builder.cbranch(more, wide, between)
 
     builder.position_at_end(between)
     middle = joined(start, next_rows, after, wide)
     builder.cbranch(builder.icmp_signed("<", middle[0], K), narrow, done)
 
-    more, after = steps(narrow, middle, K, 1, a_column, between)
+    more, after = steps(narrow, middle, K, 1, between)
     builder.cbranch(more, narrow, done)
 
     builder.position_at_end(done)
@@ -220,9 +220,9 @@ def _number(rows, vectors, parts):
 
 
 @intrinsic
-def block(typing_context, number, a, a_row, a_column, b, c, c_row, K, add, times, following):
+def block(typing_context, number, a, a_row, b, c, c_row, K, add, times, following):
     def codegen(context, builder, sig, args):
-        number, a, a_row, a_column, b, c, c_row, K, add, times, following = args
+        number, a, a_row, b, c, c_row, K, add, times, following = args
         a, b, c, following = (builder.inttoptr(x, F32.as_pointer()) for x in (a, b, c, following))
         end = builder.append_basic_block("end")
         switch = builder.switch(number, end)
@@ -231,21 +231,21 @@ def block(typing_context, number, a, a_row, a_column, b, c, c_row, K, add, times
             switch.add_case(I64(_number.py_func(i, j, p)), case)
             builder.position_at_end(case)
             function = _declared(builder.module, i, j, p)
-            builder.call(function, [a, a_row, a_column, b, c, c_row, K, add, times, following])
+            builder.call(function, [a, a_row, b, c, c_row, K, add, times, following])
             builder.branch(end)
         builder.position_at_end(end)
         return context.get_dummy_value()
 
     i = types.int64
-    return types.void(i, i, i, i, i, i, i, i, types.boolean, i, i), codegen
+    return types.void(i, i, i, i, i, i, i, types.boolean, i, i), codegen
 
 
 # --- the loops around it --------------------------------------------------------------------------------------------------
 
 
 @helper
-def multiply(a, a_row, a_column, b, columns, panel_columns, c, c_row, M, K, first_column, last_column, add, chunk):
-    """C[:, first:last] = A·B, or += with add. A[m, k] lies at m·a_row + k·a_column; B is packed; columns is B's, padded.
+def multiply(a, a_row, b, columns, panel_columns, c, c_row, M, K, first_column, last_column, add, chunk):
+    """C[:, first:last] = A·B, or += with add. A[m, k] lies at m·a_row + k; B is packed; columns is B's, padded.
 
     panel_columns: COLUMNS or PANEL, as B was packed. chunk: how many k are summed before they are added to C, CHUNK at most.
     """
@@ -264,15 +264,15 @@ def multiply(a, a_row, a_column, b, columns, panel_columns, c, c_row, M, K, firs
             else:  # where the next tile begins, which is most likely this thread's too
                 following = b + 4 * last_column * min(CHUNK, K)
             for k in range(0, depth, chunk):
-                at_a, at_b, at_c = a + 4 * (k0 + k) * a_column, panel + 4 * k * wide, c + 4 * n
+                at_a, at_b, at_c = a + 4 * (k0 + k), panel + 4 * k * wide, c + 4 * n
                 some, adds = min(chunk, depth - k), add or k0 + k > 0
                 if whole > 0:
                     size = _number(most, wide // WIDTH, parts)
-                    block(size, at_a, a_row, a_column, at_b, at_c, c_row, some, adds, whole, following)
+                    block(size, at_a, a_row, at_b, at_c, c_row, some, adds, whole, following)
                 if rest > 0:
                     size = _number(rest, wide // WIDTH, 1)
                     at_a, at_c = at_a + 4 * most * whole * a_row, at_c + 4 * most * whole * c_row
-                    block(size, at_a, a_row, a_column, at_b, at_c, c_row, some, adds, 1, following)
+                    block(size, at_a, a_row, at_b, at_c, c_row, some, adds, 1, following)
 
 
 @helper
@@ -291,34 +291,41 @@ def _finish(c, c_row, M, first_column, last_column, bias, residual, residual_row
             store(row, n, x)
 
 
+@helper
+def _turn(a, a_row, a_column, rows, depth, out):  # -> (rows, depth), TURNED_ROW from row to row
+    """A block of A whose columns lie far apart, turned so that they lie side by side."""
+    whole_rows, whole_depth = rows // 16 * 16, depth // 16 * 16
+    if a_row != 1:
+        whole_rows = 0
+    for i in range(0, whole_rows, 16):
+        for k in range(0, whole_depth, 16):
+            transpose(a + 4 * (i + k * a_column), a_column, out + 4 * (i * TURNED_ROW + k), TURNED_ROW)
+    for i in range(rows):
+        for k in range(whole_depth if i < whole_rows else 0, depth):
+            put(out, i * TURNED_ROW + k, get(a, i * a_row + k * a_column))
+
+
 def gemm(
-    a,
-    a_row,
-    a_column,
-    b,
-    columns,
-    c,
-    c_row,
-    M,
-    K,
-    bias,
-    residual,
-    residual_row,
-    activation,
-    add,
-    tile_columns,
-    tile,
-    worker,
-):  # (M,K), packed (K,N), (M,N), (N,), (M,N) -> (M,N)
+    a, a_row, a_column, b, columns, c, c_row, M, K, bias, residual, residual_row, activation, add, tile_columns, scratch,
+    tile, worker,
+):  # (M,K), packed (K,N), (M,N), (N,), (M,N) -> (M,N)  # fmt: skip
     """One tile: MC rows by tile_columns columns, a multiple of TILE_COLUMNS. c_row must leave room for the padded columns.
 
     bias and residual: 0 for none, else with room for the padded columns too; activation: a code of names.py; add: C += A·B.
+    scratch: where a_column is not 1, MC × TURNED_ROW numbers a worker.
     """
     across = (columns + tile_columns - 1) // tile_columns
     m, n = tile // across * MC, tile % across * tile_columns
     rows, last = min(MC, M - m), min(columns, n + tile_columns)
-    at_c = c + 4 * m * c_row
-    multiply(a + 4 * m * a_row, a_row, a_column, b, columns, COLUMNS, at_c, c_row, rows, K, n, last, add != 0, CHUNK)
+    at_a, at_c = a + 4 * m * a_row, c + 4 * m * c_row
+    if scratch == 0:
+        multiply(at_a, a_row, b, columns, COLUMNS, at_c, c_row, rows, K, n, last, add != 0, CHUNK)
+    else:
+        turned = scratch + 4 * worker * MC * TURNED_ROW
+        for k0 in range(0, K, CHUNK):
+            depth, from_b, adds = min(CHUNK, K - k0), b + 4 * k0 * columns, add != 0 or k0 > 0
+            _turn(at_a + 4 * k0 * a_column, a_row, a_column, rows, depth, turned)
+            multiply(turned, TURNED_ROW, from_b, columns, COLUMNS, at_c, c_row, rows, depth, n, last, adds, CHUNK)
     if bias != 0 or residual != 0 or activation != 0:
         from_row = residual + 4 * m * residual_row if residual != 0 else 0
         _finish(at_c, c_row, rows, n, last, bias, from_row, residual_row, activation)
@@ -328,15 +335,29 @@ def pack(x, x_row, x_column, K, N, out, columns, tile, worker):  # (K,N) -> pane
     """B[k, n] = x[k·x_row + n·x_column], zeros up to the padded columns. One tile is one block of CHUNK.
 
     A panel is COLUMNS columns of one block, k by k; the panels of a block follow each other, then comes the next block.
+    Sixteen numbers at a time where they lie side by side, or stand below each other; of 24 columns 8 are then written twice.
     """
     k0 = tile * CHUNK
-    kc = min(CHUNK, K - k0)
+    depth = min(CHUNK, K - k0)
     for n0 in range(0, columns, COLUMNS):
         wide = min(COLUMNS, columns - n0)
-        panel = out + 4 * (k0 * columns + n0 * kc)
-        for j in range(wide):
-            for k in range(kc):
-                put(panel, k * wide + j, get(x, (k0 + k) * x_row + (n0 + j) * x_column) if n0 + j < N else 0.0)
+        panel, at = out + 4 * (k0 * columns + n0 * depth), x + 4 * (k0 * x_row + n0 * x_column)
+        done = 0
+        if wide >= 16 and n0 + wide <= N:
+            if x_column == 1:
+                done = depth
+                for k in range(depth):
+                    for j in range(0, wide, 16):
+                        store(panel, k * wide + min(j, wide - 16), load(at, k * x_row + min(j, wide - 16)))
+            elif x_row == 1:
+                done = depth // 16 * 16
+                for k in range(0, done, 16):
+                    for j in range(0, wide, 16):
+                        first = min(j, wide - 16)
+                        transpose(at + 4 * (k + first * x_column), x_column, panel + 4 * (k * wide + first), wide)
+        for k in range(done, depth):
+            for j in range(wide):
+                put(panel, k * wide + j, get(at, k * x_row + j * x_column) if n0 + j < N else 0.0)
 
 
 KERNELS = (gemm, pack)

@@ -10,6 +10,7 @@ COUNTERS = 16  # int64 numbers a step has for counting: claimed and done, each i
 # half as much as one of K. This alone decides the bits.
 CHUNK = 128
 MC = 128  # rows of A a tile: MC × CHUNK numbers are 64 KB, a part of the second cache
+TURNED_ROW = CHUNK + 16  # from row to row of a block of A that was turned over: not a power of two, so that rows spread
 TILE_COLUMNS = 48  # columns of C a tile, or a multiple of it: whole panels at every level, and whole vectors of 16
 WIDE_TILE = 192  # columns of C a tile at most: MC × 192 numbers are 96 KB, and A is read again for each tile
 

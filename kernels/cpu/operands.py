@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from albert_np.kernels.cpu.layout import CHUNK, MC, QUERIES, TILE_COLUMNS, WIDE_TILE, padded, row_stride
+from albert_np.kernels.cpu.layout import CHUNK, MC, QUERIES, TILE_COLUMNS, TURNED_ROW, WIDE_TILE, padded, row_stride
 from albert_np.kernels.cpu.program import Program
 from albert_np.kernels.cpu.simd import chosen_level
 
@@ -81,11 +81,12 @@ def add_gemm(
     """C = activation(A·B + bias) + residual, or C += A·B. A may be a transposed view."""
     program.work += rows * b.K * b.N
     tile_columns = columns_a_tile(-(-rows // MC), b.columns, program.threads)
+    turned = None if a.strides[1] == 4 else aligned(MC * TURNED_ROW * program.threads)
     program.add(
         "gemm", -(-rows // MC) * -(-b.columns // tile_columns),
         a=a, a_row=a.strides[0] // 4, a_column=a.strides[1] // 4, b=b.panels, columns=b.columns,
         c=c, c_row=c.strides[0] // 4, M=rows, K=b.K, bias=bias, residual=residual, activation=activation, add=int(add),
-        residual_row=0 if residual is None else residual.strides[0] // 4, tile_columns=tile_columns,
+        residual_row=0 if residual is None else residual.strides[0] // 4, tile_columns=tile_columns, scratch=turned,
     )  # fmt: skip
 
 

@@ -367,3 +367,33 @@ def store_some(typing_context, x, i, n, value):
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64, types.int64, f32x16), codegen
+
+
+def interleaved(builder, rows):
+    """Sixteen vectors as a square, turned over: four rounds of interleaving its halves."""
+    low, high = (
+        ir.Constant(VI, [i + 16 * second for i in half for second in (0, 1)]) for half in (range(8), range(8, 16))
+    )
+    for _ in range(4):
+        rows = [builder.shuffle_vector(rows[i], rows[i + 8], half) for i in range(8) for half in (low, high)]
+    return rows
+
+
+@intrinsic
+def transpose(typing_context, x, x_row, out, out_row):
+    """out[i·out_row + j] = x[j·x_row + i], for 16 rows and 16 columns."""
+
+    def codegen(context, builder, sig, args):
+        x, x_row, out, out_row = args
+        rows = []
+        for j in range(LANES):
+            pointer = element_pointer(builder, x, builder.mul(x_row, I64(j)), F32, I64(LANES))
+            rows.append(builder.load(builder.bitcast(pointer, V.as_pointer())))
+            rows[-1].align = 4
+        for i, row in enumerate(interleaved(builder, rows)):
+            pointer = element_pointer(builder, out, builder.mul(out_row, I64(i)), F32, I64(LANES), writes=True)
+            builder.store(row, builder.bitcast(pointer, V.as_pointer())).align = 4
+        return context.get_dummy_value()
+
+    i = types.int64
+    return types.void(i, i, i, i), codegen
