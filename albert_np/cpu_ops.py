@@ -42,7 +42,7 @@ class CpuOps:
 
     def __init__(self) -> None:
         self.arena = Arena()
-        self._packed: dict[tuple[int, ...], tuple[Packed, Array | None, tuple[Array, ...]]] = {}
+        self._packed: dict[tuple[Any, ...], tuple[Packed, Array | None, tuple[Array, ...]]] = {}
 
     def packed(self, weights: tuple[Array, ...], biases: tuple[Array, ...] = ()) -> tuple[Packed, Array | None]:
         """The panels of (out, in) weights, side by side, and their padded bias. Packed weights become read-only:
@@ -58,6 +58,20 @@ class CpuOps:
         packed, bias, _ = self._packed[key]
         return packed, bias
 
+    def packed_straight(self, weights: tuple[Array, ...]) -> Packed:
+        """The panels of (out, in) weights below each other, as they are stored: for the gradient by what they were given."""
+        key = ("straight", *(id(x) for x in weights))
+        if key not in self._packed:
+            for x in weights:
+                x.flags.writeable = False
+            whole = weights[0] if len(weights) == 1 else np.concatenate(weights)
+            self._packed.setdefault(key, (operands.pack(whole), None, weights))
+        return self._packed[key][0]
+
+    def forget_weights(self) -> None:
+        """Before they change."""
+        self._packed.clear()
+
     def linear(self, x: Array, weight: Array, bias: Array) -> Array:  # (..., in), (out, in), (out,) -> (..., out)
         packed, padded_bias = self.packed((weight,), (bias,))
         return _product(whole_rows(x), packed, padded_bias).reshape(*x.shape[:-1], packed.N)
@@ -66,7 +80,7 @@ class CpuOps:
         self, dy: Array, x: Array, weight: Array
     ) -> tuple[Array, Array, Array]:  # (..., out), (..., in), (out, in) -> (..., in), (out, in), (out,)
         rows_dy, rows_x = whole_rows(dy), whole_rows(x)
-        dx = _product(rows_dy, operands.pack(weight)).reshape(x.shape)
+        dx = _product(rows_dy, self.packed_straight((weight,))).reshape(x.shape)
         return dx, _product(rows_dy.T, operands.pack(rows_x)), rows_dy.sum(axis=0)
 
     def layer_norm(self, x: Array, weight: Array, bias: Array, eps: float) -> Array:  # (..., H), (H,), (H,) -> (..., H)

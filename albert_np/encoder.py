@@ -6,8 +6,10 @@ ALBERT. The layer itself is BERT's (Vaswani et al. 2017, section 3.1; post-Layer
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+from albert_np.config import AlbertConfig
 from albert_np.ops import Array, MaskMode
 from albert_np.run import Run, Weights
 
@@ -30,21 +32,26 @@ def encoder(
     One hidden state for the projected embeddings and one a layer; one attention array for each application of a stored
     layer, of which a group has inner_group_num.
     """
-    L, G = run.config.num_hidden_layers, run.config.num_hidden_groups
     # the projection stands here even where E = H (google-research leaves it out there)
     x = run.ops.linear(x, w.embedding_hidden_mapping_in.weight, w.embedding_hidden_mapping_in.bias)
     run.record("encoder.embedding_hidden_mapping_in", x)
 
-    hidden_states, attentions, application = [x], [], 0
-    for i in range(L):
-        for layer in w.albert_layer_groups[group_of_layer(i, L, G)].albert_layers:
-            x, probs = albert_layer(run, layer, x, attending, application)
-            application += 1
-            if keep_attentions:
-                attentions.append(probs)
-        if keep_hidden_states:
+    hidden_states, attentions = [x], []
+    for application, group, inner in applications(run.config):
+        x, probs = albert_layer(run, w.albert_layer_groups[group].albert_layers[inner], x, attending, application)
+        if keep_attentions:
+            attentions.append(probs)
+        if keep_hidden_states and inner == run.config.inner_group_num - 1:
             hidden_states.append(x)
     return x, tuple(hidden_states), tuple(attentions)
+
+
+def applications(config: AlbertConfig) -> Iterator[tuple[int, int, int]]:
+    """(application, stored group, layer inside it), in the order of the forward."""
+    L, G, inner = config.num_hidden_layers, config.num_hidden_groups, config.inner_group_num
+    for i in range(L):
+        for j in range(inner):
+            yield i * inner + j, group_of_layer(i, L, G), j
 
 
 def group_of_layer(i: int, L: int, G: int) -> int:

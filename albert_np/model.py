@@ -76,23 +76,33 @@ class _Predicts(AlbertPreTrainedModel):
         inputs.in_range("logits_positions", positions, T, "columns are counted from 0", "column")
         return {"labels": None, "logits_positions": positions}
 
-    def _predictions(self, run: Run, encoded: Encoded, positions: Array | None) -> Array:  # -> (B,T,V) or (B,M,V)
-        hidden, real = encoded.hidden, encoded.real
+    def _where(self, run: Run, labels: Array | None, positions: Array | None) -> Any:
+        """Which of (B,T) the vocabulary's logits are wanted for, as an index; None is all of them."""
         if positions is not None:
-            rows = np.arange(len(hidden))[:, None]
-            hidden, real = hidden[rows, positions], None if real is None else real[rows, positions]
+            return np.arange(len(positions))[:, None], positions
+        if run.labelled_only and labels is not None and np.any(labels != ops.IGNORE_INDEX):
+            return np.nonzero(labels != ops.IGNORE_INDEX)
+        return None
+
+    def _predictions(self, run: Run, encoded: Encoded, where: Any) -> Array:  # -> (B,T,V), (B,M,V) or (M,V)
+        hidden, real = encoded.hidden, encoded.real
+        if where is not None:
+            hidden, real = hidden[where], None if real is None else real[where]
         w = self._weights
         table = w.embeddings.word_embeddings if self.config.tie_word_embeddings else w.predictions.decoder
         return zero_skipped(heads.predictions(run, w.predictions, table.weight, hidden), real)
 
-    def _mlm_loss(self, encoded: Encoded, logits: Array, labels: Array) -> Any:
-        return _token_loss(logits, ignore_skipped(labels, encoded.real))
+    def _mlm_loss(self, encoded: Encoded, logits: Array, labels: Array, where: Any) -> Any:
+        return _token_loss(logits, ignore_skipped(labels, encoded.real) if where is None else labels[where])
 
     def _mlm_backward(self, back: Back, encoded: Encoded, labels: Array) -> Array:  # (B,T) -> (B,T,H)
-        w, tied = self._weights, self.config.tie_word_embeddings
+        w, tied, where = self._weights, self.config.tie_word_embeddings, self._where(back.run, labels, None)
         table = w.embeddings.word_embeddings if tied else w.predictions.decoder
-        d_logits = _token_loss_backward(back["predictions.decoder"], labels)
-        return predictions_backward(back, w.predictions, table.weight, tied, d_logits, encoded.hidden)
+        where = slice(None) if where is None else where
+        d_logits = _token_loss_backward(back["predictions.decoder"], labels[where])
+        d_hidden = np.zeros_like(encoded.hidden)
+        d_hidden[where] = predictions_backward(back, w.predictions, table.weight, tied, d_logits, encoded.hidden[where])
+        return d_hidden
 
 
 class AlbertForPreTraining(_Predicts):
@@ -117,13 +127,14 @@ class AlbertForPreTraining(_Predicts):
     def _head(
         self, run: Run, encoded: Encoded, labels: Any, logits_positions: Any, sentence_order_label: Any
     ) -> AlbertForPreTrainingOutput:
-        prediction_logits = self._predictions(run, encoded, logits_positions)
+        where = self._where(run, labels, logits_positions)
+        prediction_logits = self._predictions(run, encoded, where)
         assert encoded.pooled is not None
         sop_logits = heads.sop_classifier(run, self._weights.sop_classifier, encoded.pooled)
         loss = None
         if labels is not None and sentence_order_label is not None:
             order_loss = ops.cross_entropy(sop_logits, sentence_order_label)
-            loss = self._mlm_loss(encoded, prediction_logits, labels) + order_loss
+            loss = self._mlm_loss(encoded, prediction_logits, labels, where) + order_loss
         return AlbertForPreTrainingOutput(loss=loss, prediction_logits=prediction_logits, sop_logits=sop_logits)
 
     def _head_backward(
@@ -150,8 +161,9 @@ class AlbertForMaskedLM(_Predicts):
         return self._check_predictions(batch, labels, logits_positions)
 
     def _head(self, run: Run, encoded: Encoded, labels: Any, logits_positions: Any) -> MaskedLMOutput:
-        logits = self._predictions(run, encoded, logits_positions)
-        loss = None if labels is None else self._mlm_loss(encoded, logits, labels)
+        where = self._where(run, labels, logits_positions)
+        logits = self._predictions(run, encoded, where)
+        loss = None if labels is None else self._mlm_loss(encoded, logits, labels, where)
         return MaskedLMOutput(loss=loss, logits=logits)
 
     def _head_backward(

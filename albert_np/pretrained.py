@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar, Self
 
@@ -35,9 +35,9 @@ class Encoded:
 
     hidden: Array  # (B,T,H)
     pooled: Array | None  # (B,H)
-    hidden_states: tuple[Array, ...] | None
-    attentions: tuple[Array, ...] | None
-    real: Array | None  # (B,T) bool with skip_padding: where something was computed; None is everywhere
+    hidden_states: tuple[Array, ...] | None = None
+    attentions: tuple[Array, ...] | None = None
+    real: Array | None = None  # (B,T) bool with skip_padding: where something was computed; None is everywhere
 
 
 @contextlib.contextmanager
@@ -278,6 +278,7 @@ class AlbertPreTrainedModel:
         head_mask_mode: str = "shared",
         per_application: bool = False,
         recompute: bool = False,
+        all_logits: bool = False,
         **labels: Any,
     ) -> tuple[Any, dict[str, Array]]:
         """The loss, and its gradient by every parameter, under Hugging Face's names. The arguments are those of a call.
@@ -286,6 +287,7 @@ class AlbertPreTrainedModel:
         per_application: the gradients of a layer's parameters keep an axis for its applications, the first of them first;
         the whole gradient is the sum over that axis.
         recompute: forget what a layer computed, and compute it again on the way back: the memory of one layer, not of L.
+        all_logits: compute the vocabulary's logits for tokens without a label too, which changes nothing but the time.
         Raises ValueError for anything it cannot honour, and where the labels give no loss.
         """
         from albert_np.training import gradients
@@ -295,36 +297,14 @@ class AlbertPreTrainedModel:
             "position_ids": position_ids, "inputs_embeds": inputs_embeds,
         }  # fmt: skip
         batch, checked = self._check(given, head_mask, head_mask_mode, mask_mode, training, seed, labels)
-        run = Run(
-            self._ops, self.config, np.random.default_rng(seed) if training else None, {},
-            wanted=gradients.between_layers if recompute else None,
-        )  # fmt: skip
+        rng = np.random.default_rng(seed) if training else None
         with _within_memory(batch):
-            encoded = self._encode(run, batch, mask_mode, False, False)
-            loss = getattr(self._head(run, encoded, **checked), "loss", None)
-            if loss is None:
-                needed = " and ".join(name for name in self.head_inputs if name != "logits_positions")
-                raise ValueError(f"{type(self).__name__} has no loss to differentiate without {needed or 'a head'}")
-            back = gradients.Back(run)
-            self._backward(back, batch, encoded, mask_mode, checked)
-        found = {weights.hub_name(name, self.parts): x for name, x in back.found.items()}
+            loss, found = gradients.value_and_found(
+                self, batch, checked, rng, mask_mode, per_application, recompute, all_logits
+            )
+        found = {weights.hub_name(name, self.parts): x for name, x in found.items()}
         parameters = dict(self.named_parameters())
         return loss, (gradients.by_application if per_application else gradients.totals)(found, parameters)
-
-    def _backward(self, back: Any, batch: Inputs, encoded: Encoded, mask_mode: Any, checked: dict[str, Any]) -> None:
-        """From the loss to every parameter."""
-        from albert_np.training import gradients
-
-        w = self._weights
-        d_hidden, d_pooled = self._head_backward(back, encoded, **checked)
-        if d_pooled is not None:
-            through_pooler = gradients.pooler_backward(back, w.pooler, d_pooled, encoded.hidden)
-            d_hidden = through_pooler if d_hidden is None else d_hidden + through_pooler
-        p, again = self.config.hidden_dropout_prob, back.run.draw_again("embeddings.dropout")
-        embedded = ops.dropout(back["embeddings.LayerNorm"], p, again)
-        attending = Attending(batch.allowed, None, batch.head_mask, mask_mode)
-        d_embedded = gradients.encoder_backward(back, w.encoder, d_hidden, embedded, attending)
-        gradients.embeddings_backward(back, w.embeddings, d_embedded, batch)
 
     def _head_backward(self, back: Any, encoded: Encoded, *args: Any, **head_inputs: Any) -> tuple[Any, Any]:
         """The gradients by hidden (B,T,H) and pooled (B,H); None where the head does not read it."""
@@ -345,7 +325,8 @@ class AlbertPreTrainedModel:
 
         To be called before each change: a call of the model packs its weights and makes the arrays read-only.
         """
-        self._ops = backends.ops_table(self.backend)
+        if self.backend == "numba":
+            self._ops.forget_weights()
         for name, x in self._tensors.items():
             try:
                 x.flags.writeable = True
@@ -377,10 +358,14 @@ class AlbertPreTrainedModel:
         x, hidden_states, attentions = encoder(
             run, w.encoder, x, attending, keep_hidden_states=keep_hidden_states, keep_attentions=keep_attentions
         )
-        pooled = heads.pooler(run, w.pooler, x) if "pooler" in self.parts else None
-        return Encoded(
-            x, pooled, hidden_states if keep_hidden_states else None, attentions if keep_attentions else None, None
+        return replace(
+            self._pooled(run, x),
+            hidden_states=hidden_states if keep_hidden_states else None,
+            attentions=attentions if keep_attentions else None,
         )
+
+    def _pooled(self, run: Run, hidden: Array) -> Encoded:  # (B,T,H)
+        return Encoded(hidden, heads.pooler(run, self._weights.pooler, hidden) if "pooler" in self.parts else None)
 
     def _check_real_tokens(self, batch: Inputs) -> None:
         """What skip_padding asks of a mask."""

@@ -211,7 +211,8 @@ def test_shares_of_the_applications_add_up_and_computing_again_changes_no_bit(ki
     call |= {"training": True, "seed": 3}
     loss, gradients = model.value_and_grad(**call)
     again, recomputed = model.value_and_grad(recompute=True, **call)
-    assert loss == again == model(**call).loss
+    assert loss == again
+    assert_close("loss", loss, model(**call).loss, limit=REORDERED_FLOAT64)
     shares = model.value_and_grad(per_application=True, **call)[1]
     for name, x in gradients.items():
         assert np.array_equal(recomputed[name], x)

@@ -40,6 +40,10 @@ SAME_MODEL_FLOAT32 = 1e-5
 # each; γ₆₄ is 3.8e-6.
 REORDERED_FLOAT32 = 4e-6
 
+# The project's contract for the CPU kernels' gradients of one parameter, summed in another order or against float64: relative to
+# the largest entry; they add a few hundred products of float32 (γ₂₅₆ is 1.5e-5).
+SHARES_FLOAT32 = 2e-5
+
 SAME_MODEL = {"float64": PARITY_FLOAT64, "float32": SAME_MODEL_FLOAT32}
 REORDERED = {"float64": REORDERED_FLOAT64, "float32": REORDERED_FLOAT32}
 
@@ -248,3 +252,26 @@ def assert_kernel_ulps(name: str, actual: Any, truth: Any, *, x: Any, fma: bool)
             f"{name}({x[worst]!r}): {errors[worst]:.4g} ulp, more than {limits[worst]}: got {actual[worst]!r}, "
             f"expected {truth[worst]!r}; {len(wrong)} of {x.size} are wrong"
         )
+
+# --- training ------------------------------------------------------------------------------------------------------------
+
+# 20 updates of an optimizer in float64 against torch, or against an oracle with another order of operations: some 15
+# roundings an update of parameters and moments of size 1, 20 updates that carry them on, so γ₃₀₀ = 3.3e-14, times 30 for
+# the square root of moments that are still small. Measured 3e-16 (AdamW), 1e-15 (element by element) and 2e-17 (LAMB).
+UPDATES_FLOAT64 = 1e-12
+
+# The same in float32: the roundings are 2²⁹ times as large (γ₃₀₀ = 1.8e-5), and do not all go one way. Measured
+# 1.2e-7 against torch, and 2.4e-7 (LAMB) against float64; torch may contract a product and a sum.
+UPDATES_FLOAT32 = 2e-6
+
+# A norm of n values, added in float64: γ₄₀₉₆ is 4.5e-13. Torch adds float32 values in float32,
+# in blocks: γ₃₂ is 1.9e-6. Measured 2e-16 and 0.
+NORM_FLOAT64 = 1e-12
+NORM_FLOAT32 = 2e-6
+
+# A metric from counts, or a correlation of up to 200 values, against scikit-learn's and SciPy's: another order of adding.
+METRIC = 1e-12
+
+# The losses of the first 20 steps in float64 against torch, with AdamW and with LAMB. The contract is 1e-6; measured 3e-16.
+# The way there is as long as PARITY_FLOAT64's, 20 times, and the steps are short, so they carry little of it on.
+TWENTY_LOSSES = 1e-10

@@ -10,15 +10,16 @@ application's first.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
-from albert_np.config import AlbertConfig
-from albert_np.encoder import Attending, albert_layer, group_of_layer
+from albert_np.embeddings import embeddings
+from albert_np.encoder import Attending, albert_layer, applications
 from albert_np.inputs import Inputs
-from albert_np.ops import Array
+from albert_np.ops import Array, MaskMode
 from albert_np.run import Run, Weights
 
 LAYERS = "encoder.albert_layer_groups."
@@ -51,6 +52,56 @@ class Back:
         return dx
 
 
+def value_and_found(
+    model: Any, batch: Inputs, checked: dict[str, Any], rng: np.random.Generator | None, mask_mode: MaskMode,
+    per_application: bool, recompute: bool, all_logits: bool,
+) -> tuple[Any, dict[str, list[Array]]]:  # fmt: skip
+    """The loss, and every use of every parameter: one forward, and the way back.
+
+    Backend "numba" runs the encoder as two programs (cpu_training.py) where it can; all else goes step by step.
+    """
+    w, config, ops = model._weights, model.config, model._ops
+    run = Run(ops, config, rng, {}, labelled_only=not all_logits, wanted=between_layers if recompute else None)
+    back, attending = Back(run), Attending(batch.allowed, None, batch.head_mask, mask_mode)
+    with contextlib.ExitStack() as stack:
+        kept = None
+        if model.backend == "numba" and _cpu_training().can(config, batch, rng is not None):
+            x = embeddings(
+                run, w.embeddings, batch.input_ids, batch.inputs_embeds, batch.token_type_ids, batch.position_ids
+            )
+            buffers = stack.enter_context(ops.arena.buffers())
+            hidden, kept = _cpu_training().encode(ops, w.encoder, config, x, batch.mask, mask_mode, buffers, recompute)
+            encoded = model._pooled(run, hidden)
+        else:
+            encoded = model._encode(run, batch, mask_mode, False, False)
+        loss = getattr(model._head(run, encoded, **checked), "loss", None)
+        if loss is None:
+            needed = " and ".join(name for name in model.head_inputs if name != "logits_positions")
+            raise ValueError(f"{type(model).__name__} has no loss to differentiate without {needed or 'a head'}")
+
+        d_hidden, d_pooled = model._head_backward(back, encoded, **checked)
+        if d_pooled is not None:
+            through_pooler = pooler_backward(back, w.pooler, d_pooled, encoded.hidden)
+            d_hidden = through_pooler if d_hidden is None else d_hidden + through_pooler
+        if kept is None:
+            embedded = ops.dropout(
+                back["embeddings.LayerNorm"], config.hidden_dropout_prob, run.draw_again("embeddings.dropout")
+            )
+            d_embedded = encoder_backward(back, w.encoder, d_hidden, embedded, attending)
+        else:
+            d_embedded, found = _cpu_training().encode_backward(ops, kept, d_hidden, per_application)
+            back.found.update(found)
+        embeddings_backward(back, w.embeddings, d_embedded, batch)
+    return loss, back.found
+
+
+def _cpu_training() -> Any:
+    """Imported where it is used: the reference works where llvmlite is not installed."""
+    from albert_np import cpu_training
+
+    return cpu_training
+
+
 def totals(found: dict[str, list[Array]], parameters: dict[str, Array]) -> dict[str, Array]:
     """Σ over the uses of each parameter, in the order they were found; 0 for one that the loss does not reach."""
     total = {}
@@ -65,10 +116,7 @@ def totals(found: dict[str, list[Array]], parameters: dict[str, Array]) -> dict[
 def by_application(found: dict[str, list[Array]], parameters: dict[str, Array]) -> dict[str, Array]:
     """As totals, but a layer's parameters keep an axis for its applications, the first of them first."""
     total = totals(found, parameters)
-    return {
-        name: np.stack(found[name][::-1]) if LAYERS in name and name in found else x
-        for name, x in total.items()
-    }
+    return {name: np.stack(found[name][::-1]) if LAYERS in name and name in found else x for name, x in total.items()}
 
 
 # --- heads ----------------------------------------------------------------------------------------------------------------
@@ -118,14 +166,6 @@ def encoder_backward(back: Back, w: Weights, dx: Array, embedded: Array, attendi
         dx = albert_layer_backward(here, layer, name, dx, x, attending, application)
     mapping = w.embedding_hidden_mapping_in
     return back.linear("encoder.embedding_hidden_mapping_in", dx, embedded, mapping.weight)
-
-
-def applications(config: AlbertConfig) -> Iterator[tuple[int, int, int]]:
-    """(application, stored group, layer inside it), in the order of the forward."""
-    L, G, inner = config.num_hidden_layers, config.num_hidden_groups, config.inner_group_num
-    for i in range(L):
-        for j in range(inner):
-            yield i * inner + j, group_of_layer(i, L, G), j
 
 
 def between_layers(name: str) -> bool:

@@ -114,7 +114,7 @@ def _polynomial(x, coefficients):
 
 
 @helper
-def _size(x, most):
+def size_of(x, most):
     """|x|, but no more than that. NaN stays: it compares false."""
     x = absolute(x)
     return select(x > most, most, x)
@@ -136,14 +136,14 @@ def _power(a, b, b_low):
 
 
 @helper
-def _over_one_plus_power(x, a, b, b_low):
+def over_one_plus_power(x, a, b, b_low):
     """x / (1 + 2^(a·(b + b_low))): with log₂ e for b, x·sigmoid(−a). 0 from 2^127.5 on."""
     p, power = _power(a, b, b_low)
     return x / fma(p, power, 1.0)
 
 
 @helper
-def _normal_tail(y, factor):
+def normal_tail(y, factor):
     """g and s, of which g·s is factor·Φ(−y), for 0 ≤ y ≤ 13.27: Φ is the normal distribution, Φ(−y) = ½ erfc(y/√2)."""
     square = y * (-0.5 * LOG2_E)
     square_low = fma(y, -0.5 * LOG2_E_LOW, fma(y, -0.5 * LOG2_E, -square))
@@ -169,14 +169,14 @@ def exp(x):
 @helper
 def sigmoid(x):
     """1/(1 + e⁻ˣ): 2.5 ulp; 2 from −1 on, growing to 46. 0 below −88.376."""
-    return absolute(_step(x) - _over_one_plus_power(splat(1.0), _size(x, 88.7), LOG2_E, LOG2_E_LOW))
+    return absolute(_step(x) - over_one_plus_power(splat(1.0), size_of(x, 88.7), LOG2_E, LOG2_E_LOW))
 
 
 @helper
 def silu(x):
     """x·sigmoid(x): 2.4 ulp; 2 from −1 on, growing to 46. 0 below −88.376, −∞ gives NaN."""
-    size = _size(x, 88.7)
-    return fma(x, _step(x), -_over_one_plus_power(size, size, LOG2_E, LOG2_E_LOW))
+    size = size_of(x, 88.7)
+    return fma(x, _step(x), -over_one_plus_power(size, size, LOG2_E, LOG2_E_LOW))
 
 
 @helper
@@ -187,11 +187,11 @@ def gelu_new(x):
     with FMA       2.01    2.25    3.2     4.3     10.5    53
     without        2.01    4.8     8.8     11.6    28      142
     """
-    size = _size(x, 10.07)
+    size = size_of(x, 10.07)
     square = size * size
     b = fma(square, CUBIC, LINEAR)
     b_low = fma(square, CUBIC, LINEAR - b)  # what b lost when it was rounded
-    return fma(x, _step(x), -_over_one_plus_power(size, size, b, b_low))
+    return fma(x, _step(x), -over_one_plus_power(size, size, b, b_low))
 
 
 @helper
@@ -202,8 +202,8 @@ def gelu(x):
     with FMA       2       4.6     4.8     5.5     6.2     6.5
     without        2.3     4.6     7.7     11.5    22      116
     """
-    size = _size(x, 13.27)
-    tail, power = _normal_tail(size, size)
+    size = size_of(x, 13.27)
+    tail, power = normal_tail(size, size)
     return fma(-tail, power, x * _step(x))
 
 
@@ -211,7 +211,7 @@ def gelu(x):
 def erf(x):
     """2·Φ(√2·x) − 1, and a polynomial around 0: 2 ulp; 2.3."""
     near = fma(_polynomial(x * x, ERF), x, x)
-    tail, power = _normal_tail(_size(x * SQRT_2, 13.27), 2.0)
+    tail, power = normal_tail(size_of(x * SQRT_2, 13.27), 2.0)
     return select(absolute(x) < 0.8, near, copysign(fma(-tail, power, 1.0), x))
 
 
@@ -219,7 +219,7 @@ def erf(x):
 def tanh(x):
     """1 − 2/(1 + e²ˣ), and a polynomial around 0: 1.65 ulp; 1.75. Monotone."""
     near = fma(_polynomial(x * x, TANH), x, x)
-    far = 1.0 - _over_one_plus_power(splat(2.0), _size(x, 10.0), 2 * LOG2_E, 2 * LOG2_E_LOW)
+    far = 1.0 - over_one_plus_power(splat(2.0), size_of(x, 10.0), 2 * LOG2_E, 2 * LOG2_E_LOW)
     return select(absolute(x) < 0.55, near, copysign(far, x))
 
 

@@ -55,7 +55,7 @@ from albert_np.kernels.cpu.vector import (
 
 
 @helper
-def _padded(n):
+def padded(n):
     return (n + 15) // 16 * 16
 
 
@@ -84,9 +84,9 @@ def _transpose(typing_context, x, row, keys, out, out_row):
 
 
 @helper
-def _pack_keys(k, row, keys, count, D, out):  # (rows,D) -> panels of (D, count)
+def pack_keys(k, row, keys, count, D, out):  # (rows,D) -> panels of (D, count)
     """B[d, j] = k[keys[j], d]: kᵀ in the GEMM's panels, zeros up to whole vectors. D is cut into blocks of CHUNK too."""
-    columns = _padded(count)
+    columns = padded(count)
     for d0 in range(0, D, CHUNK):
         depth = min(CHUNK, D - d0)
         for j0 in range(0, columns, PANEL):
@@ -103,9 +103,9 @@ def _pack_keys(k, row, keys, count, D, out):  # (rows,D) -> panels of (D, count)
 
 
 @helper
-def _pack_values(v, row, keys, count, D, out):  # (rows,D) -> panels of (count, D)
+def pack_values(v, row, keys, count, D, out):  # (rows,D) -> panels of (count, D)
     """B[j, d] = v[keys[j], d]."""
-    columns = _padded(D)
+    columns = padded(D)
     for j0 in range(0, count, CHUNK):
         depth = min(CHUNK, count - j0)
         for j in range(depth):
@@ -139,7 +139,7 @@ def _add_distances(scores, count, from_query, from_keys, width, i, keys, columns
 
 
 @helper
-def _apply_mask(scores, count, keys, allowed):  # (count,), (T,) bool -> is nothing allowed?
+def apply_mask(scores, count, keys, allowed):  # (count,), (T,) bool -> is nothing allowed?
     """−∞ where the query may not look."""
     nothing = True
     for j in range(count):
@@ -151,9 +151,9 @@ def _apply_mask(scores, count, keys, allowed):  # (count,), (T,) bool -> is noth
 
 
 @helper
-def _exponentials(scores, count):  # (count,) -> their sum
+def exponentials(scores, count):  # (count,) -> their sum
     """e^(score − largest) in place, with zeros up to whole vectors."""
-    for j in range(count, _padded(count)):
+    for j in range(count, padded(count)):
         put(scores, j, -math.inf)
     largest = load(scores, 0)
     for j in range(16, count, 16):
@@ -193,7 +193,7 @@ def attention(
     start, count = get_int(starts, b), get_int(key_starts, b + 1) - get_int(key_starts, b)
     keys += 8 * get_int(key_starts, b)
     head, here = 4 * (start * row + n * D), columns + 8 * start
-    stride, deep = _padded(count), _padded(D)
+    stride, deep = padded(count), padded(D)
     factor = get(head_mask, n) if head_mask != 0 else float32(1.0)
 
     transposed = scratch + 4 * scratch_size * worker  # this worker's part, cut up
@@ -205,8 +205,8 @@ def attention(
     from_keys = from_query + 4 * QUERIES * width
     gathered = from_keys + 4 * count * width
 
-    _pack_keys(k + head, row, keys, count, D, transposed)
-    _pack_values(v + head, row, keys, count, D, values)
+    pack_keys(k + head, row, keys, count, D, transposed)
+    pack_values(v + head, row, keys, count, D, values)
     if both != 0:
         for j in range(count):
             for d in range(D):
@@ -230,11 +230,11 @@ def attention(
                 _scatter(line, count, keys, float32(1.0), scores_out + place)
             blank = get_int(blanks, b) != 0
             if pairs != 0:
-                blank = _apply_mask(line, count, keys, pairs + T * (b * T + i0 + i))
+                blank = apply_mask(line, count, keys, pairs + T * (b * T + i0 + i))
             if blank:
                 for j in range(count):
                     put(line, j, 0.0)  # equal scores: the mask has swallowed them
-            inverse = float32(1.0) / _exponentials(line, count)
+            inverse = float32(1.0) / exponentials(line, count)
             if blank and mode == 1:
                 inverse = float32(0.0)
             if blank and mode == 2:

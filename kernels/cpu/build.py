@@ -13,7 +13,7 @@ from typing import Any
 from llvmlite import binding, ir
 from numba import njit, types
 
-from albert_np.kernels.cpu import activations, attention, embeddings, gemm, layer_norm
+from albert_np.kernels.cpu import activations, attention, attention_backward, embeddings, gemm, layer_norm, sums
 from albert_np.kernels.cpu import walk as walking
 from albert_np.kernels.cpu.simd import is_checked, target
 from albert_np.kernels.cpu.vector import FLAGS
@@ -23,7 +23,7 @@ I64 = ir.IntType(64)
 
 def kernels() -> list[Callable]:
     """Every kernel that programs call."""
-    modules = (gemm, attention, layer_norm, embeddings, activations)
+    modules = (gemm, attention, layer_norm, embeddings, activations, attention_backward, sums)
     return [kernel for module in modules for kernel in module.KERNELS]
 
 

@@ -42,6 +42,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from albert_np.kernels.cpu.activations import apply
+from albert_np.kernels.cpu.derivatives import slope
 from albert_np.kernels.cpu.layout import CHUNK, MC, TURNED_ROW
 from albert_np.kernels.cpu.simd import chosen_level
 from albert_np.kernels.cpu.vector import (
@@ -276,15 +277,24 @@ def multiply(a, a_row, b, columns, panel_columns, c, c_row, M, K, first_column, 
 
 
 @helper
-def _finish(c, c_row, M, first_column, last_column, bias, residual, residual_row, activation):
-    """The epilogue: activation(C + bias) + residual, over a part of C that was just written."""
+def _finish(
+    c, c_row, M, first_column, last_column, bias, residual, residual_row, activation, before, before_row, slopes
+):
+    """The epilogue: activation(C + bias) + residual, over a part of C that was just written.
+
+    before: where C + bias is kept too, for the way back; with slopes it is read instead, and C multiplied by f′ of it.
+    """
     for m in range(M):
         row = c + 4 * m * c_row
         for n in range(first_column, last_column, 16):
             x = load(row, n)
             if bias != 0:
                 x = x + load(bias, n)
-            if activation != 0:
+            if slopes != 0:
+                x = x * slope(activation, load(before + 4 * m * before_row, n))
+            elif activation != 0:
+                if before != 0:
+                    store(before + 4 * m * before_row, n, x)
                 x = apply(activation, x)
             if residual != 0:
                 x = x + load(residual + 4 * m * residual_row, n)
@@ -307,12 +317,12 @@ def _turn(a, a_row, a_column, rows, depth, out):  # -> (rows, depth), TURNED_ROW
 
 def gemm(
     a, a_row, a_column, b, columns, c, c_row, M, K, bias, residual, residual_row, activation, add, tile_columns, scratch,
-    tile, worker,
+    before, before_row, slopes, tile, worker,
 ):  # (M,K), packed (K,N), (M,N), (N,), (M,N) -> (M,N)  # fmt: skip
     """One tile: MC rows by tile_columns columns, a multiple of TILE_COLUMNS. c_row must leave room for the padded columns.
 
     bias and residual: 0 for none, else with room for the padded columns too; activation: a code of names.py; add: C += A·B.
-    scratch: where a_column is not 1, MC × TURNED_ROW numbers a worker.
+    scratch: where a_column is not 1, MC × TURNED_ROW numbers a worker. before (M,N) and slopes: see _finish.
     """
     across = (columns + tile_columns - 1) // tile_columns
     m, n = tile // across * MC, tile % across * tile_columns
@@ -328,7 +338,8 @@ def gemm(
             multiply(turned, TURNED_ROW, from_b, columns, COLUMNS, at_c, c_row, rows, depth, n, last, adds, CHUNK)
     if bias != 0 or residual != 0 or activation != 0:
         from_row = residual + 4 * m * residual_row if residual != 0 else 0
-        _finish(at_c, c_row, rows, n, last, bias, from_row, residual_row, activation)
+        kept = before + 4 * m * before_row if before != 0 else 0
+        _finish(at_c, c_row, rows, n, last, bias, from_row, residual_row, activation, kept, before_row, slopes)
 
 
 def pack(x, x_row, x_column, K, N, out, columns, tile, worker):  # (K,N) -> panels

@@ -16,6 +16,8 @@ WIDE_TILE = 192  # columns of C a tile at most: MC × 192 numbers are 96 KB, and
 
 # --- other tiles ----------------------------------------------------------------------------------------------------------
 ROWS_A_TILE = 8  # rows that LayerNorm, the embedding, an activation and a copy take at a time
+SUMMED = 32  # rows that are summed down a column before their sum is added to that of others
+COLUMNS_A_TILE = 64  # columns that such a sum takes at a time
 QUERIES = 48  # queries whose scores are held at once: with 512 keys 96 KB
 
 MASK_MODES = {"uniform": 0, "zeros": 1, "nan": 2}

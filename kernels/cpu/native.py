@@ -17,7 +17,10 @@ from dataclasses import dataclass
 from albert_np.kernels.cpu import cache, simd
 
 # what programs call (build.py compiles them), and what Python calls, with how many int64 each takes
-KERNELS = ("gemm", "pack", "attention", "layer_norm", "embed", "copy_rows", "activate")
+KERNELS = (
+    "gemm", "pack", "attention", "layer_norm", "layer_norm_backward", "embed", "copy_rows", "activate",
+    "attention_backward", "column_sums",
+)  # fmt: skip
 ENTRIES = {"walk": 4, "help_out": 6, "open_gate": 2, "close_gate": 2}
 CHECKED = ("set_spans", "albert_np_check")  # what a checked build has beside them (checks.py)
 

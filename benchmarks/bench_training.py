@@ -1,0 +1,163 @@
+"""One training step of ALBERT-base on the CPU, float32: forward, backward and AdamW, beside PyTorch.
+
+Masked words (15 % of the tokens) and sentence order, 8 × 128 tokens, no dropout, as ALBERT v2 was trained. Every engine has
+a process of its own, the same initial weights, the same batch and the same number of threads; a round gives each of them one
+step, in turn. The best step counts, and the median stands beside it. Writes benchmarks/results/training_step.json and .md:
+python benchmarks/bench_training.py [--threads 1 2] [--rounds N]
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from engine_process import Child
+from machine import RESULTS, machine, write
+from tqdm import tqdm
+
+B, T, RATE = 8, 128, 1e-4
+ENGINES = {
+    "albert_np": "logits of masked tokens only",
+    "albert_np_all": "all logits",
+    "albert_np_recompute": "logits of masked tokens only, activations computed again",
+    "pytorch": "all logits, sdpa attention, torch.optim.AdamW",
+}
+
+
+def config() -> Any:
+    from albert_np import AlbertConfig
+
+    return AlbertConfig(
+        hidden_size=768, num_attention_heads=12, intermediate_size=3072, hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0, classifier_dropout_prob=0.0,
+    )  # fmt: skip
+
+
+def batch() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    ids = rng.integers(5, 30000, (B, T))
+    labels = np.where(rng.random((B, T)) < 0.15, ids, -100)
+    return {
+        "input_ids": np.where(labels != -100, 4, ids), "attention_mask": np.ones((B, T), np.int64),
+        "token_type_ids": np.tile(np.arange(T) >= T // 2, (B, 1)).astype(np.int64), "labels": labels,
+        "sentence_order_label": rng.integers(0, 2, B),
+    }  # fmt: skip
+
+
+def ours(name: str, folder: Path, threads: int) -> Callable[[], float]:
+    from albert_np import AlbertForPreTraining, set_num_threads
+    from albert_np.training.optimizers import AdamW
+
+    set_num_threads(threads)
+    model = AlbertForPreTraining.from_pretrained(folder, backend="numba")
+    optimizer = AdamW()
+    state, given = optimizer.start(model.parameters_to_change()), batch()
+    options = {"all_logits": name.endswith("all"), "recompute": name.endswith("recompute")}
+
+    def step() -> float:
+        loss, gradients = model.value_and_grad(**given, **options)
+        optimizer.update(model.parameters_to_change(), gradients, state, RATE)
+        return float(loss)
+
+    return step
+
+
+def pytorch(name: str, folder: Path, threads: int) -> Callable[[], float]:
+    import torch
+    import transformers
+
+    torch.set_num_threads(threads)
+    model = transformers.AlbertForPreTraining.from_pretrained(folder, attn_implementation="sdpa").train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE)
+    given = {key: torch.from_numpy(value) for key, value in batch().items()}
+
+    def step() -> float:
+        optimizer.zero_grad(set_to_none=True)
+        loss = model(**given).loss
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    return step
+
+
+def serve(pipe: Any, name: str, folder: Path, threads: int) -> None:
+    """Answers each question with the seconds and the loss of one step, and the most memory so far, in MB."""
+    step = (pytorch if name == "pytorch" else ours)(name, folder, threads)
+    step()
+    pipe.send((True, ""))
+    while True:
+        pipe.recv()
+        start = time.perf_counter()
+        loss = step()
+        seconds = time.perf_counter() - start
+        pipe.send((True, (seconds, loss, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)))
+
+
+def measured(names: list[str], threads: int, rounds: int, folder: Path, bar: tqdm) -> dict[str, Any]:
+    children = {name: Child(serve, name, folder, threads, threads=threads) for name in names}
+    for child in children.values():
+        child.receive()
+    samples: dict[str, list[tuple[float, float, float]]] = {name: [] for name in names}
+    for _ in range(rounds):
+        for name, child in children.items():
+            samples[name].append(child.ask("step"))
+            bar.update()
+    for child in children.values():
+        child.close()
+    return {
+        name: {
+            "what": ENGINES[name], "seconds": min(x[0] for x in found), "median": statistics.median(x[0] for x in found),
+            "tokens_per_second": B * T / min(x[0] for x in found), "peak_mb": max(x[2] for x in found),
+            "losses": [x[1] for x in found],
+        }
+        for name, found in samples.items()
+    }  # fmt: skip
+
+
+def table(results: dict[str, dict[str, Any]]) -> str:
+    lines = [
+        "| threads | engine | s a step | median | tokens/s | peak MB | time ÷ PyTorch |",
+        "|---|---|---:|---:|---:|---:|---:|",
+    ]
+    for threads, engines in results.items():
+        base = engines.get("pytorch", {}).get("seconds", float("nan"))
+        lines += [
+            f"| {threads} | {name}: {x['what']} | {x['seconds']:.2f} | {x['median']:.2f} | {x['tokens_per_second']:.0f} | "
+            f"{x['peak_mb']:.0f} | {x['seconds'] / base:.2f} |"
+            for name, x in engines.items()
+        ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--rounds", type=int, default=7, help="steps of each engine (default: %(default)s)")
+    parser.add_argument("--engines", nargs="+", choices=ENGINES, default=list(ENGINES))
+    parser.add_argument("--output", type=Path, default=RESULTS, metavar="FOLDER")
+    options = parser.parse_args()
+    results = {}
+    with tempfile.TemporaryDirectory() as folder:
+        from albert_np import AlbertForPreTraining
+
+        AlbertForPreTraining(config(), backend="numpy").save_pretrained(folder)
+        steps = len(options.threads) * len(options.engines) * options.rounds
+        with tqdm(total=steps, disable=not sys.stderr.isatty()) as bar:
+            for threads in options.threads:
+                results[str(threads)] = measured(options.engines, threads, options.rounds, Path(folder), bar)
+    print(table(results))
+    write("training_step.json", {"machine": machine(), "batch": f"{B}x{T}", "threads": results}, options.output)
+    (options.output / "training_step.md").write_text(table(results) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""value_and_grad on backend "numba": the same gradients as the reference, within what float32 allows, always the same bits."""
+
+import numpy as np
+import pytest
+from backends import NUMBA, NUMPY, PLAIN, runnable
+from golden_models import PARTS, TINY, batch, random_case, trained_like
+from tolerances import GRADIENT_FLOOR, SHARES_FLOAT32, assert_close, assert_float32_rule_in_the_mean
+
+from albert_np import AlbertConfig, num_threads
+
+KINDS = [kind for kind in PARTS if kind != "AlbertModel"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def numba():
+    return runnable(NUMBA)
+
+
+def case(seed, kind):
+    """As the live comparison's; every other one is what the encoder's two programs can do."""
+    config, tensors, call = random_case(seed, kind)
+    if seed % 2 == 0:
+        config = config.replace(position_embedding_type="absolute")
+        tensors = {name: x for name, x in tensors.items() if "distance_embedding" not in name}
+        call.pop("head_mask", None)
+    return config, tensors, call
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradients_are_no_further_off_than_twice_numpy(kind):
+    cases = {}
+    for seed in range(8):
+        config, tensors, call = case(seed, kind)
+        models = [backend.model(kind, config, tensors) for backend in (NUMBA, PLAIN, NUMPY)]
+        (loss, found), (_, plain), (true_loss, truth) = (model.value_and_grad(**call) for model in models)
+        if np.isnan(true_loss):  # every label happened to be ignored
+            assert np.isnan(loss)
+            continue
+        assert list(found) == list(truth)
+        floor = GRADIENT_FLOOR * max(np.abs(x).max() for x in truth.values())
+        for name, x in truth.items():
+            assert found[name].dtype == np.float32
+            if np.abs(x).max() > floor:  # else it is zero in mathematics
+                cases[seed, name] = found[name], plain[name], x
+    assert len(cases) > 100
+    assert_float32_rule_in_the_mean(kind, cases)
+
+
+def masked_lm(**changes):
+    config = AlbertConfig(**TINY | changes)
+    call = batch(config, "AlbertForMaskedLM", 5, padding=True)
+    return NUMBA.model("AlbertForMaskedLM", config, trained_like(config, PARTS["AlbertForMaskedLM"], 1)), call
+
+
+def same(one, other):
+    return list(one) == list(other) and all(np.array_equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("options", [{}, {"recompute": True}, {"all_logits": True}], ids=str)
+def test_gradients_have_the_same_bits_on_any_threads(options):
+    model, call = masked_lm(num_hidden_groups=2, inner_group_num=2)
+    with num_threads(1):
+        loss, gradients = model.value_and_grad(**call, **options)
+    for threads in (2, 3, 8):
+        with num_threads(threads):
+            again, others = model.value_and_grad(**call, **options)
+        assert loss == again
+        assert same(gradients, others)
+
+
+def test_computing_again_changes_no_bit_and_shares_add_up():
+    model, call = masked_lm(num_hidden_layers=6)
+    loss, gradients = model.value_and_grad(**call)
+    again, recomputed = model.value_and_grad(recompute=True, **call)
+    assert loss == again
+    assert same(gradients, recomputed)
+    shares = model.value_and_grad(per_application=True, **call)[1]
+    for name, x in gradients.items():
+        if "albert_layers" in name:
+            assert shares[name].shape == (6, *x.shape)
+            if "key.bias" not in name:  # zero in mathematics
+                assert_close(name, shares[name].sum(axis=0), x, limit=SHARES_FLOAT32)
+        else:
+            assert np.array_equal(shares[name], x)
+
+
+def test_a_change_of_the_weights_is_seen_by_the_next_call():
+    model, call = masked_lm()
+    before = model.value_and_grad(**call)[0]
+    name = "albert.encoder.albert_layer_groups.0.albert_layers.0.ffn.weight"
+    parameters = model.parameters_to_change()
+    parameters[name] *= 2
+    after, gradients = model.value_and_grad(**call)
+    assert after == model.value_and_grad(**call)[0] != before
+    fresh = NUMBA.model(
+        "AlbertForMaskedLM", model.config, {key.removeprefix("albert."): x for key, x in model.named_parameters()}
+    )
+    loss, others = fresh.value_and_grad(**call)
+    assert loss == after
+    assert same(gradients, others)
+
+
+@pytest.mark.parametrize("mask_mode", ["uniform", "zeros", "nan"])
+def test_a_sequence_with_nothing_to_attend_to(mask_mode):
+    model, call = masked_lm()
+    call["attention_mask"] = np.array(call["attention_mask"])
+    call["attention_mask"][0] = 0
+    reference = NUMPY.model(
+        "AlbertForMaskedLM", model.config, {key.removeprefix("albert."): x for key, x in model.named_parameters()}
+    )
+    found, truth = (m.value_and_grad(mask_mode=mask_mode, **call)[1] for m in (model, reference))
+    for name, x in truth.items():
+        assert np.array_equal(np.isnan(found[name]).any(), np.isnan(x).any())
+        if not np.isnan(x).any() and "key.bias" not in name:
+            assert_close(name, found[name], x, limit=SHARES_FLOAT32, dtype=np.float32)
