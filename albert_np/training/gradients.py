@@ -19,7 +19,7 @@ import numpy as np
 from albert_np.embeddings import embeddings
 from albert_np.encoder import Attending, albert_layer, applications
 from albert_np.inputs import Inputs
-from albert_np.ops import Array, MaskMode
+from albert_np.ops import Array
 from albert_np.run import Run, Weights
 
 LAYERS = "encoder.albert_layer_groups."
@@ -53,7 +53,7 @@ class Back:
 
 
 def value_and_found(
-    model: Any, batch: Inputs, checked: dict[str, Any], rng: np.random.Generator | None, mask_mode: MaskMode,
+    model: Any, batch: Inputs, checked: dict[str, Any], rng: np.random.Generator | None, mask_mode: Any,
     per_application: bool, recompute: bool, all_logits: bool,
 ) -> tuple[Any, dict[str, list[Array]]]:  # fmt: skip
     """The loss, and every use of every parameter: one forward, and the way back.
