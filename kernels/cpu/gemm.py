@@ -76,11 +76,27 @@ PARTS = (
 # --- the block: rows × vectors accumulators in registers ------------------------------------------------------------------
 
 
-def _declared(module, rows, vectors, parts):
-    """void block(a, a_row, b, c, c_row, K, add, times, next), in a module that calls it or defines it."""
-    name, pointer = f"albert_np_block_{rows}x{vectors}_{parts}", F32.as_pointer()
-    kind = ir.FunctionType(ir.VoidType(), [pointer, I64, pointer, pointer, I64, I64, ir.IntType(1), I64, pointer])
-    return module.globals.get(name) or ir.Function(module, kind, name)
+POINTER = F32.as_pointer()
+BLOCK = [
+    POINTER,
+    I64,
+    POINTER,
+    POINTER,
+    I64,
+    I64,
+    ir.IntType(1),
+    I64,
+    POINTER,
+]  # a a_row b c c_row K add times following
+
+
+def _declared(module, name, arguments):
+    """void name(arguments), in a module that calls it or defines it."""
+    return module.globals.get(name) or ir.Function(module, ir.FunctionType(ir.VoidType(), arguments), name)
+
+
+def _block_of(module, rows, vectors, parts):
+    return _declared(module, f"albert_np_block_{rows}x{vectors}_{parts}", BLOCK)
 
 
 def _sizes():
@@ -95,10 +111,21 @@ SIZES = sorted(set(_sizes()))
 
 
 def blocks():
-    """The module of all sizes of block: emitted here once, and only declared where Numba compiles a kernel that calls them."""
+    """The module of all sizes of block, and of `albert_np_block`, which calls the one of a number: emitted here once, and only
+    declared where Numba compiles a kernel that calls it."""
     module = ir.Module("blocks")
     for size in SIZES:
         _define(module, *size)
+    number, *arguments = (chosen := _declared(module, "albert_np_block", [I64, *BLOCK])).args
+    builder = ir.IRBuilder(chosen.append_basic_block())
+    switch = builder.switch(number, nothing := chosen.append_basic_block("nothing"))
+    for size in SIZES:
+        builder.position_at_end(case := chosen.append_basic_block())
+        builder.call(_block_of(module, *size), arguments)
+        builder.ret_void()
+        switch.add_case(I64(_number.py_func(*size)), case)
+    builder.position_at_end(nothing)
+    builder.ret_void()
     return module
 
 
@@ -107,7 +134,7 @@ def _define(module, rows, vectors, parts):
 
     Each block fetches its share of the next panel of B while it computes: one part of it, and a little more.
     """
-    function, pointer = _declared(module, rows, vectors, parts), F32.as_pointer()
+    function, pointer = _block_of(module, rows, vectors, parts), POINTER
     function.attributes.add("nounwind")
     a, a_row, b, c, c_row, K, add, times, following = function.args
     names = "entry next_rows wide between narrow done plain added after_rows end"
@@ -223,18 +250,9 @@ def _number(rows, vectors, parts):
 @intrinsic
 def block(typing_context, number, a, a_row, b, c, c_row, K, add, times, following):
     def codegen(context, builder, sig, args):
-        number, a, a_row, b, c, c_row, K, add, times, following = args
-        a, b, c, following = (builder.inttoptr(x, F32.as_pointer()) for x in (a, b, c, following))
-        end = builder.append_basic_block("end")
-        switch = builder.switch(number, end)
-        for i, j, p in reversed(SIZES):
-            case = builder.append_basic_block(f"block{i}x{j}_{p}")
-            switch.add_case(I64(_number.py_func(i, j, p)), case)
-            builder.position_at_end(case)
-            function = _declared(builder.module, i, j, p)
-            builder.call(function, [a, a_row, b, c, c_row, K, add, times, following])
-            builder.branch(end)
-        builder.position_at_end(end)
+        wanted = [I64, *BLOCK]
+        args = [builder.inttoptr(x, POINTER) if kind == POINTER else x for x, kind in zip(args, wanted, strict=True)]
+        builder.call(_declared(builder.module, "albert_np_block", wanted), args)
         return context.get_dummy_value()
 
     i = types.int64
