@@ -1,0 +1,261 @@
+"""Text files to documents to sentences, one document at a time.
+
+Three forms of text are known, by what one line is:
+- "sentences": a sentence, and a blank line ends a document. The form google-research/albert reads
+  (create_pretraining_data.py, create_training_instances), and no rule has to guess where sentences end.
+- "paragraphs": a paragraph, and a blank line ends a document, such as a chapter or a tale.
+- "wrapped": part of a paragraph, as in plain-text books: a blank line ends a paragraph, two in a row end a document.
+
+Sentences of the last two forms are found by split_sentences. Memory holds one document at a time, and no document may pass
+max_document_chars: a longer one is cut there and counted.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from albert_np.files import shown
+from albert_np.training.sentences import split_sentences
+
+FORMS = ("sentences", "paragraphs", "wrapped")
+NEVER = 1 << 62  # more blank lines than any file has
+
+_BOMS = {
+    b"\xff\xfe": "UTF-16 or UTF-32",
+    b"\xfe\xff": "UTF-16",
+    b"\x1f\x8b": "compressed (gzip)",
+    b"PK\x03\x04": "a zip",
+}
+
+
+@dataclass(frozen=True)
+class TextForm:
+    """What lines and blank lines of a text mean, and which of them are left out.
+
+    lines: "sentences", "paragraphs" or "wrapped" (see the module). blank_lines: so many in a row end a document (None: 1, or
+    2 for "wrapped", or never where there is a marker). marker: a line that says just this ends a document and is no text.
+    min_sentences: shorter documents are left out, for a sentence alone has no order. max_line_bytes: longer lines are left
+    out. bad_lines: lines that are not UTF-8 text, or hold a NUL, are an "error" or something to "skip".
+    """
+
+    lines: str = "paragraphs"
+    blank_lines: int | None = None
+    marker: str | None = None
+    min_sentences: int = 2
+    max_line_bytes: int = 1 << 20
+    max_document_chars: int = 1 << 24
+    bad_lines: str = "error"
+
+    def __post_init__(self) -> None:
+        if self.lines not in FORMS:
+            raise ValueError(f"lines must be one of {', '.join(FORMS)}; got {shown(repr(self.lines), 80)}")
+        if self.bad_lines not in ("error", "skip"):
+            raise ValueError(f"bad_lines must be 'error' or 'skip'; got {shown(repr(self.bad_lines), 80)}")
+        for name in ("blank_lines", "min_sentences", "max_line_bytes", "max_document_chars"):
+            value = getattr(self, name)
+            if (type(value) is not int or value < 1) and not (name == "blank_lines" and value is None):
+                raise ValueError(f"{name} must be a whole number of at least 1; got {shown(repr(value), 80)}")
+        if self.marker is not None and (not isinstance(self.marker, str) or not self.marker.strip()):
+            raise ValueError(f"marker must be the text of a line; got {shown(repr(self.marker), 80)}")
+
+    @property
+    def blank_lines_between(self) -> int:
+        """Blank lines in a row that end a document."""
+        if self.blank_lines is not None:
+            return self.blank_lines
+        return NEVER if self.marker is not None else 2 if self.lines == "wrapped" else 1
+
+
+@dataclass
+class TextCounts:
+    """What was read and what was left out, counted while reading."""
+
+    files: int = 0
+    lines: int = 0
+    documents: int = 0  # given to the caller, as are the two that follow
+    sentences: int = 0
+    characters: int = 0
+    short_documents: int = 0  # left out: fewer than min_sentences
+    long_lines: int = 0  # left out: more than max_line_bytes
+    bad_lines: int = 0  # left out: not UTF-8, or with a NUL
+    cut_documents: int = 0  # went on beyond max_document_chars: what follows counts as another document
+
+    def left_out(self) -> str:
+        """What was left out, in words; empty where nothing was."""
+        words = {
+            "short_documents": "documents too short", "long_lines": "lines too long", "bad_lines": "lines not text",
+        }  # fmt: skip
+        return ", ".join(f"{getattr(self, name):,} {what}" for name, what in words.items() if getattr(self, name))
+
+    def as_dict(self) -> dict[str, int]:
+        return asdict(self)
+
+
+def text_paths(paths: str | os.PathLike | Iterable[str | os.PathLike]) -> list[Path]:
+    """One path or several as a list. Raises ValueError where there is none."""
+    given = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
+    for path in given:
+        if not isinstance(path, (str, os.PathLike)) or not os.fspath(path) or "\0" in str(path):
+            raise ValueError(f"a text file is named by its path; got {shown(repr(path), 80)}")
+    if not given:
+        raise ValueError("no text file was named")
+    return [Path(path) for path in given]
+
+
+def read_documents(
+    paths: str | os.PathLike | Iterable[str | os.PathLike],
+    form: TextForm | None = None,
+    counts: TextCounts | None = None,
+) -> Iterator[list[str]]:
+    """Yield the documents of some files, in order, each a list of sentences. The end of a file ends a document.
+
+    counts, where given, is kept up to date. Raises OSError (a file cannot be read) or ValueError, with the number of the
+    line: a file that is empty or has blank lines only, a line that is not text; at the end, that there was no document.
+    """
+    form = TextForm() if form is None else form
+    counts = TextCounts() if counts is None else counts
+    named = text_paths(paths)
+    for path in named:
+        for document in _documents_of(path, form, counts):
+            if len(document) < form.min_sentences:
+                counts.short_documents += 1
+                continue
+            counts.documents += 1
+            counts.sentences += len(document)
+            counts.characters += sum(map(len, document))
+            yield document
+        counts.files += 1
+    if not counts.documents:
+        left_out = counts.left_out()
+        raise ValueError(
+            f"{named[0]}{' and the other files' if len(named) > 1 else ''}: no document of at least {form.min_sentences} "
+            f"sentences ({left_out or 'nothing left out'}; lines were read as {form.lines})"
+        )
+
+
+def _documents_of(path: Path, form: TextForm, counts: TextCounts) -> Iterator[list[str]]:
+    """Documents of one file that have any sentence at all, short ones among them."""
+    sentences: list[str] = []
+    wrapped: list[str] = []  # lines of the paragraph that is being read
+    size = blanks = 0
+    marker = None if form.marker is None else form.marker.strip()
+    seen = False
+
+    def finish_paragraph() -> None:
+        if wrapped:
+            sentences.extend(split_sentences(" ".join(wrapped)))
+            wrapped.clear()
+
+    for _, line in read_lines(path, max_bytes=form.max_line_bytes, bad_lines=form.bad_lines, counts=counts):
+        text = "" if line is None else line.strip()
+        if line is not None and not text:
+            blanks += 1
+            finish_paragraph()
+            ends = blanks == form.blank_lines_between
+        else:
+            blanks = 0
+            seen = True
+            # sentences on both sides of a line left out do not follow each other
+            ends = line is None or text == marker
+            if not ends:
+                if size + len(text) > form.max_document_chars and size:
+                    finish_paragraph()
+                    counts.cut_documents += 1
+                    yield sentences
+                    sentences, size = [], 0
+                size += len(text)
+                if form.lines == "wrapped":
+                    wrapped.append(text)
+                else:
+                    sentences += [text] if form.lines == "sentences" else split_sentences(text)
+        if ends:
+            finish_paragraph()
+            if sentences:
+                yield sentences
+            sentences, size = [], 0
+    finish_paragraph()
+    if sentences:
+        yield sentences
+    if not seen:
+        raise ValueError(f"{path} has no text: {blanks:,} blank lines and nothing else")
+
+
+# -------------------------------------------------------------------------------------------------------------- lines
+
+
+def read_lines(
+    path: str | os.PathLike,
+    *,
+    max_bytes: int = 1 << 20,
+    bad_lines: str = "error",
+    long_lines: str = "skip",
+    counts: TextCounts | None = None,
+) -> Iterator[tuple[int, str | None]]:
+    """Yield (number, line) of a UTF-8 file, without line ends; a line that is left out comes as None.
+
+    Lines end with LF or CRLF; a byte order mark is dropped. Whatever the file holds, no more than max_bytes of it are in
+    memory. Raises OSError (cannot be read) or ValueError (empty, not UTF-8, NUL characters, a line longer than max_bytes
+    where long_lines is "error"), with the number of the line.
+    """
+    (path,) = text_paths(path)
+    counts = TextCounts() if counts is None else counts
+    with open_binary(path) as file:
+        number = 0
+        while raw := file.readline(max_bytes + 1):
+            number += 1
+            counts.lines += 1
+            if len(raw) > max_bytes and not raw.endswith(b"\n"):
+                while raw and not raw.endswith(b"\n"):
+                    raw = file.readline(max_bytes)
+                if long_lines == "error":
+                    raise ValueError(f"{path} line {number} is longer than {max_bytes:,} bytes")
+                counts.long_lines += 1
+                yield number, None
+                continue
+            problem = _not_text(raw)
+            if problem is None:
+                line = raw.decode("utf-8").removesuffix("\n").removesuffix("\r")
+                yield number, line.removeprefix("\ufeff") if number == 1 else line
+            elif bad_lines == "error":
+                raise ValueError(f"{path} line {number} {problem}")
+            else:
+                counts.bad_lines += 1
+                yield number, None
+
+
+def open_binary(path: Path) -> io.BufferedReader:
+    """A file with something in it that may be UTF-8, opened. Raises OSError or ValueError, each in one line."""
+    try:
+        if path.is_dir():
+            raise OSError(f"{path} is a folder; name the files in it")
+        file = path.open("rb")
+    except FileNotFoundError as error:
+        raise OSError(f"there is no file {shown(path, 300)}") from error
+    except PermissionError as error:
+        raise OSError(f"{path} cannot be read: permission denied") from error
+    head = file.peek(4)[:4]
+    problem = "is empty" if not head else ""
+    for mark, name in _BOMS.items():
+        if head.startswith(mark):
+            problem = f"is {name}, not UTF-8 text; convert it first"
+    if problem:
+        file.close()
+        raise ValueError(f"{path} {problem}")
+    return file
+
+
+def _not_text(raw: bytes) -> str | None:
+    """What keeps a line from being text, or None."""
+    if b"\0" in raw:
+        return f"holds a NUL at byte {raw.index(0)}: not text (a binary file, or UTF-16)"
+    if raw.isascii():
+        return None
+    try:
+        raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return f"is not UTF-8 ({error.reason} at byte {error.start} of the line)"
+    return None

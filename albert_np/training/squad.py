@@ -1,0 +1,251 @@
+"""Question answering: SQuAD 1.1 and 2.0 files to examples, examples to windows, windows to batches.
+
+A window is `[CLS] question [SEP] part of the context [SEP]`. An answer is labelled where all of it lies in the window; in the
+other windows, and for questions without an answer, both labels are 0, the place of [CLS]. Source: google-research/albert
+squad_utils.py, convert_examples_to_features; transformers' run_qa.py, whose windows these are.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from albert_np.files import listed, shown
+from albert_np.ops import Array
+from albert_np.tokenizer import AlbertTokenizer
+from albert_np.training.documents import text_paths
+from albert_np.training.rows import as_text, read_json_file
+from albert_np.training.tasks import TaskData
+
+NO_ANSWER = 0  # the place of [CLS]
+
+
+class SquadExample(NamedTuple):
+    """A question about a context. answers: (text, its first character in the context); none where it has no answer."""
+
+    id: str
+    question: str
+    context: str
+    answers: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True)
+class Context:
+    """A context as n tokens, shared by all its questions and windows."""
+
+    text: str
+    ids: Array  # (n,) int64
+    spans: Array  # (n,2) int64: the characters of text that a token covers
+
+
+class Window(NamedTuple):
+    """One row for the model: a question and tokens first … last − 1 of its context."""
+
+    example: int  # which of the examples it belongs to
+    question: Array  # (q,) int64
+    context: Context
+    first: int
+    last: int
+    start: int  # labels: places in the row, NO_ANSWER where the window holds no answer
+    end: int
+
+    @property
+    def offset(self) -> int:
+        """Where the context begins in the row: behind [CLS] question [SEP]."""
+        return len(self.question) + 2
+
+    def __repr__(self) -> str:  # not the arrays
+        return (
+            f"Window(example={self.example}, first={self.first}, last={self.last}, start={self.start}, end={self.end})"
+        )
+
+    def answer(self, start: int, end: int) -> str | None:
+        """The text of the context between two places of the row, or None where they do not say one."""
+        a, b = start - self.offset + self.first, end - self.offset + self.first
+        if not self.first <= a <= b < self.last:
+            return None
+        return self.context.text[self.context.spans[a, 0] : self.context.spans[b, 1]]
+
+
+def read_squad(path: str | os.PathLike, *, labels: bool = True) -> TaskData:
+    """Questions of a SQuAD 1.1 or 2.0 JSON file, in its order. labels=False takes questions without "answers" too.
+
+    counts: examples, impossible. Raises OSError, or ValueError with the line of broken JSON, or the place of what is missing
+    (data[3].paragraphs[0].qas[2]), an id that comes twice among them.
+    """
+    (checked,) = text_paths(path)
+    value = read_json_file(checked)
+    examples: list[SquadExample] = []
+    ids: set[str] = set()
+    for where, context, question in _questions(value, str(path)):
+        name = as_text(_get(question, "id", where), where, "id")
+        if name in ids:
+            raise ValueError(f"{where} has the id {shown(repr(name), 60)}, which is another question's")
+        ids.add(name)
+        asked = as_text(_get(question, "question", where), where, "question").strip()
+        answers = []
+        impossible = question.get("is_impossible", False)
+        if not isinstance(impossible, bool):
+            raise ValueError(f"{where}: is_impossible must be true or false; got {shown(repr(impossible), 60)}")
+        given = _get(question, "answers", where) if labels and not impossible else question.get("answers", [])
+        for answer in [] if impossible else _list(given, f"{where}.answers"):
+            start = _get(answer, "answer_start", where)
+            if type(start) is not int:
+                raise ValueError(f"{where}: answer_start must be a whole number; got {shown(repr(start), 60)}")
+            answers.append((as_text(_get(answer, "text", where), where, "an answer"), start))
+        examples.append(SquadExample(name, asked, context, tuple(answers)))
+    if not examples:
+        raise ValueError(f"{path} has no questions")
+    counts = {"examples": len(examples), "impossible": sum(not example.answers for example in examples)}
+    return TaskData(examples, counts=counts)
+
+
+def squad_windows(
+    examples: Sequence[SquadExample],
+    tokenizer: AlbertTokenizer,
+    *,
+    max_length: int = 384,
+    doc_stride: int = 128,
+    max_query_length: int = 64,
+    training: bool = True,
+) -> tuple[list[Window], dict[str, int]]:
+    """Windows of some questions, and counts: windows, unanswered_windows, unlocated_answers, cut_questions.
+
+    doc_stride: how many tokens neighbouring windows share, as transformers has it; in google-research/albert it is how far
+    apart they begin. A question's first answer is its label. With training, questions whose answer is not in the context
+    where answer_start says, or covers no token, are left out and counted; without, no question is, and such a one has no
+    label. Raises ValueError where max_length leaves no room.
+    """
+    for name, value, least in (
+        ("max_length", max_length, 5),
+        ("doc_stride", doc_stride, 0),
+        ("query", max_query_length, 1),
+    ):
+        if type(value) is not int or value < least:
+            raise ValueError(f"{name} must be a whole number of at least {least}; got {shown(repr(value), 60)}")
+    counts = {"windows": 0, "unanswered_windows": 0, "unlocated_answers": 0, "cut_questions": 0}
+    windows: list[Window] = []
+    context = Context("", np.zeros(0, np.int64), np.zeros((0, 2), np.int64))
+    for number, example in enumerate(examples):
+        question = np.array(tokenizer.encode(example.question, add_special_tokens=False, verbose=False), np.int64)
+        if len(question) > max_query_length:
+            counts["cut_questions"] += 1
+            question = question[:max_query_length]
+        room = max_length - len(question) - 3
+        if room <= doc_stride:
+            raise ValueError(
+                f"max_length {max_length} leaves {room} tokens for the context beside a question of {len(question)}: that "
+                f"must be more than doc_stride ({doc_stride})"
+            )
+        if context.text != example.context:  # questions about one context stand together
+            context = _context(example.context, tokenizer)
+        span = _locate(example, context) if example.answers else None
+        if example.answers and span is None:
+            counts["unlocated_answers"] += 1
+            if training:
+                continue
+        for first, last in _parts(len(context.ids), room, room - doc_stride):
+            start = end = NO_ANSWER
+            if span is not None and first <= span[0] and span[1] < last:
+                start, end = (place - first + len(question) + 2 for place in span)
+            counts["unanswered_windows"] += start == NO_ANSWER
+            windows.append(Window(number, question, context, first, last, start, end))
+    counts["windows"] = len(windows)
+    return windows, counts
+
+
+def squad_batch(
+    windows: Sequence[Window], tokenizer: AlbertTokenizer, *, max_length: int | None = None, labels: bool = True
+) -> dict[str, Array]:
+    """input_ids, token_type_ids, attention_mask (B,T); start_positions, end_positions (B,), all int64.
+
+    T is the longest of the windows, or max_length where that is given.
+    """
+    lengths = [window.offset + window.last - window.first + 1 for window in windows]
+    if tokenizer.pad_token_id is None:
+        raise ValueError("this tokenizer has no pad_token, so it cannot pad; load it with pad_token='<pad>'")
+    T = max(lengths) if max_length is None else max_length
+    if max(lengths) > T:
+        raise ValueError(f"a window of {max(lengths)} tokens is longer than max_length {T}")
+    batch = {
+        "input_ids": np.full((len(windows), T), tokenizer.pad_token_id, np.int64),
+        "token_type_ids": np.zeros((len(windows), T), np.int64),
+        "attention_mask": np.zeros((len(windows), T), np.int64),
+    }
+    for row, n, window in zip(batch["input_ids"], lengths, windows, strict=True):
+        at = window.offset
+        row[0], row[at - 1], row[n - 1] = tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.sep_token_id
+        row[1 : at - 1] = window.question
+        row[at : n - 1] = window.context.ids[window.first : window.last]
+    for i, n in enumerate(lengths):
+        batch["token_type_ids"][i, windows[i].offset : n] = 1
+        batch["attention_mask"][i, :n] = 1
+    if labels:
+        batch["start_positions"] = np.array([window.start for window in windows], np.int64)
+        batch["end_positions"] = np.array([window.end for window in windows], np.int64)
+    return batch
+
+
+# ------------------------------------------------------------------------------------------------------------- parts
+
+
+def _questions(value: Any, path: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """(place, context, question) of all questions of a file."""
+    if not isinstance(value, dict) or "data" not in value:
+        raise ValueError(f'{path} is no SQuAD file: that is an object with "data", a list of articles')
+    for i, article in enumerate(_list(value["data"], f"{path} data")):
+        where = f"{path} data[{i}]"
+        for j, paragraph in enumerate(_list(_get(article, "paragraphs", where), f"{where}.paragraphs")):
+            here = f"{where}.paragraphs[{j}]"
+            context = as_text(_get(paragraph, "context", here), here, "context")
+            for k, question in enumerate(_list(_get(paragraph, "qas", here), f"{here}.qas")):
+                place = f"{here}.qas[{k}]"
+                _get(question, "id", place)
+                yield place, context, question
+
+
+def _get(value: Any, name: str, where: str) -> Any:
+    if not isinstance(value, dict):
+        raise ValueError(f"{where} must be an object; got {shown(repr(value), 60)}")
+    if name not in value:
+        raise ValueError(f"{where} has no {name!r}; it has {listed(list(map(str, value)))}")
+    return value[name]
+
+
+def _list(value: Any, where: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise ValueError(f"{where} must be a list; got {shown(repr(value), 60)}")
+    return value
+
+
+def _context(text: str, tokenizer: AlbertTokenizer) -> Context:
+    if not text:
+        return Context(text, np.zeros(0, np.int64), np.zeros((0, 2), np.int64))
+    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+    spans = np.array(encoded["offset_mapping"], np.int64).reshape(-1, 2)
+    return Context(text, np.array(encoded["input_ids"], np.int64), spans)
+
+
+def _locate(example: SquadExample, context: Context) -> tuple[int, int] | None:
+    """First and last token of the first answer, or None where its characters, or their tokens, are not there."""
+    text, first = example.answers[0]
+    last = first + len(text)
+    if first < 0 or not text.strip() or example.context[first:last] != text:
+        return None
+    # characters that an answer begins or ends with, and that no token shows, are spaces mostly
+    touching = np.flatnonzero((context.spans[:, 1] > first) & (context.spans[:, 0] < last))
+    return (int(touching[0]), int(touching[-1])) if touching.size else None
+
+
+def _parts(n: int, room: int, step: int) -> Iterator[tuple[int, int]]:
+    """Windows over n tokens, `step` apart, the last one reaching the end; a single one where all fit."""
+    first = 0
+    while True:
+        yield first, min(first + room, n)
+        if first + room >= n:
+            return
+        first += step
