@@ -40,8 +40,8 @@ SAME_MODEL_FLOAT32 = 1e-5
 # each; γ₆₄ is 3.8e-6.
 REORDERED_FLOAT32 = 4e-6
 
-# The project's contract for the CPU kernels' gradients of one parameter, summed in another order or against float64: relative to
-# the largest entry; they add a few hundred products of float32 (γ₂₅₆ is 1.5e-5).
+# The project's contract for the CPU kernels' gradients of one parameter, summed in another order or against float64:
+# relative to the largest entry; they add a few hundred products of float32 (γ₂₅₆ is 1.5e-5).
 SHARES_FLOAT32 = 2e-5
 
 SAME_MODEL = {"float64": PARITY_FLOAT64, "float32": SAME_MODEL_FLOAT32}
@@ -252,6 +252,7 @@ def assert_kernel_ulps(name: str, actual: Any, truth: Any, *, x: Any, fma: bool)
             f"{name}({x[worst]!r}): {errors[worst]:.4g} ulp, more than {limits[worst]}: got {actual[worst]!r}, "
             f"expected {truth[worst]!r}; {len(wrong)} of {x.size} are wrong"
         )
+
 
 # --- training ------------------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,350 @@
+"""The training loop of `pretrain` and `finetune`: batches -> gradients -> clipping -> update, and what surrounds that.
+
+    folder/checkpoint-500/   see checkpoints.py; the newest few, and the best
+    folder/log.jsonl         one line every few steps, one an evaluation; see log.py
+    folder/loss.png          the same as a picture
+
+A stopped training goes on with the same bits as one that never stopped: weights and the optimizer's state are stored as they
+are, the data says where it is, and every dropout mask depends on the seed, the step and the micro-batch alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import signal
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from albert_np.initialise import check_seed
+from albert_np.training import log
+from albert_np.training.checkpoints import (
+    Checkpoint,
+    latest_checkpoint,
+    read_checkpoint,
+    restore,
+    save_checkpoint,
+)
+from albert_np.training.optimizers import LAMB, AdamW, clip_gradients, global_norm
+from albert_np.training.step import ListOfBatches, count_tokens, epochs, loss_and_gradients
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long, how large, how often. Steps are updates; a step takes `accumulate` batches."""
+
+    steps: int
+    hours: float | None = None  # of this process, not of those before a resume: what a machine is booked for
+    accumulate: int = 1
+    max_grad_norm: float | None = 1.0  # None: no clipping
+    dropout: bool = True
+    seed: int = 0  # of dropout
+    recompute: bool = False  # less memory, more time: see value_and_grad
+    log_every: int = 10
+    evaluate_every: int | None = None  # None: at the end
+    save_every: int = 500
+    keep: int = 2  # newest checkpoints, beside the best
+    best: str | None = None  # the metric of evaluate() whose best checkpoint is kept
+    smallest_is_best: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "accumulate", "log_every", "evaluate_every", "save_every", "keep"):
+            value = getattr(self, name)
+            whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+            if not whole and not (value is None and name == "evaluate_every"):
+                raise ValueError(f"{name} must be a whole number, 1 or more; got {value!r}")
+        for name in ("hours", "max_grad_norm"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"{name} must be more than 0, or None; got {value!r}")
+        check_seed(self.seed)
+
+
+@dataclass
+class Progress:
+    """What a training has behind it; all of it is in trainer_state.json."""
+
+    step: int = 0
+    tokens: int = 0  # real ones, without padding
+    seconds: float = 0.0  # of all processes together
+    losses: list[float] = field(default_factory=list)  # one a step, since the last line of the log
+    norms: list[float] = field(default_factory=list)
+    tokens_logged: int = 0  # tokens, and seconds, at that line
+    seconds_logged: float = 0.0
+    evaluated: int = 0  # the step of the last evaluation
+    metrics: dict[str, float | None] = field(default_factory=dict)  # what that gave
+    best: dict[str, Any] | None = None  # {"metric", "value", "step"}
+
+
+@dataclass(frozen=True)
+class Trained:
+    """How a training ended."""
+
+    step: int
+    stopped: str  # "steps" or "hours" for the limit that was reached, "data" where that ended before
+    checkpoint: Path
+    metrics: dict[str, float | None]  # of the last evaluation; None for what was not finite
+    best: dict[str, Any] | None  # {"metric", "value", "step"}
+
+
+def train(
+    model: Any,
+    batches: Any,
+    folder: str | os.PathLike,
+    *,
+    optimizer: AdamW | LAMB,
+    schedule: Callable[[int], float],
+    plan: Plan,
+    evaluate: Callable[[Any], Mapping[str, float]] | None = None,
+    tokenizer: Any = None,
+    resume: bool | str | os.PathLike = False,
+) -> Trained:
+    """Trains a model in place, until a limit of the plan is reached or the data ends. A bar on a terminal shows how far it is.
+
+    model: anything with value_and_grad, parameters_to_change, named_parameters and save_pretrained.
+    batches: a list, or an object that iterates over batches, dicts with the arguments of model.value_and_grad. One
+    iteration is an epoch, and the next one follows it. state() gives the place behind what was handed out, as JSON;
+    restore(state) goes there. Data that gives nothing twice in a row has ended.
+    schedule: the learning rate, from the number of updates already made.
+    evaluate: metrics of the model, numbers by name. tokenizer: saved beside the model in each checkpoint.
+    resume: True goes on from the folder's latest checkpoint, a path from that one.
+
+    Ctrl-C and SIGTERM finish the step, save, and raise a KeyboardInterrupt that says how to go on; a second one stops at
+    once. Raises ValueError where a loss, a gradient or a weight is NaN or infinite (with the step and the last good
+    checkpoint), where there is no data, or where a checkpoint does not fit; OSError where the disk refuses.
+    """
+    from tqdm import tqdm
+
+    data = ListOfBatches(batches) if isinstance(batches, (list, tuple)) else batches
+    if not (hasattr(data, "state") and hasattr(data, "restore")):
+        raise ValueError(f"batches must be a list, or have state() and restore(state); got {type(batches).__name__}")
+    training = _Training(model, data, Path(folder), optimizer, schedule, plan, tokenizer)
+    training.begin(resume)
+    progress = training.progress
+    stopped = "steps" if progress.step >= plan.steps else None
+    with _stop_requests() as asked, tqdm(
+        total=plan.steps, initial=progress.step, unit="step", disable=None, dynamic_ncols=True
+    ) as bar:  # fmt: skip
+        while stopped is None:
+            if not training.step():
+                stopped = "data"
+            elif progress.step >= plan.steps:
+                stopped = "steps"
+            elif plan.hours is not None and training.elapsed() >= plan.hours * 3600:
+                stopped = "hours"
+            if stopped or progress.step % plan.log_every == 0:
+                training.log()
+            due = stopped or (plan.evaluate_every and progress.step % plan.evaluate_every == 0)
+            better = bool(evaluate and due and training.evaluate(evaluate))
+            if stopped or better or asked or progress.step % plan.save_every == 0:
+                training.save()
+            bar.set_postfix_str(training.postfix, refresh=False)
+            bar.update(progress.step - bar.n)
+            if asked and stopped is None:
+                raise KeyboardInterrupt(
+                    f"training stopped after step {progress.step}, which {training.saved} holds: "
+                    "resume=True (--resume) goes on from there"
+                )
+    assert training.saved is not None
+    return Trained(progress.step, stopped, training.saved, progress.metrics, progress.best)
+
+
+class _Training:
+    """One call of train(): what is trained, by what, and how far it is."""
+
+    def __init__(
+        self, model: Any, data: Any, folder: Path, optimizer: AdamW | LAMB, schedule: Callable[[int], float], plan: Plan,
+        tokenizer: Any,
+    ) -> None:  # fmt: skip
+        self.model, self.data, self.folder, self.tokenizer = model, data, folder, tokenizer
+        self.optimizer, self.schedule, self.plan = optimizer, schedule, plan
+        self.state = optimizer.start(dict(model.named_parameters()))
+        self.progress = Progress()
+        self.saved: Path | None = None
+        self.supply = epochs(data)
+        self.log_path = folder / log.LOG_NAME
+        self.rate, self.postfix = 0.0, ""
+        self.began, self.seconds_before, self.tokens_before = time.monotonic(), 0.0, 0
+        self.drawing = True
+
+    # --- beginning, also in the middle ---------------------------------------------------------------------------------
+
+    def begin(self, resume: bool | str | os.PathLike) -> None:
+        """From the start, in a folder without checkpoints, or from a checkpoint, the folder's latest."""
+        latest = latest_checkpoint(self.folder)
+        if not resume and latest is not None:
+            raise ValueError(
+                f"{latest.path} is there already: resume it (resume=True, --resume) or choose another folder"
+            )
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not resume:
+            log.cut(self.log_path, 0)  # of a training that never reached a checkpoint
+            return
+        found = latest if resume is True else read_checkpoint(resume) or latest_checkpoint(resume)
+        if found is None:
+            raise OSError(f"{self.folder if resume is True else resume} holds no complete checkpoint to resume from")
+        if latest is not None and latest.step > found.step:  # after a stop, the latest must be this training's
+            raise ValueError(
+                f"{self.folder} holds a later checkpoint, of step {latest.step}: remove it, or resume that"
+            )
+        self._check_settings(found)
+        restore(found, self.model.parameters_to_change(), self.state)
+        try:
+            self.progress = Progress(**found.state["progress"])
+            place = found.state["data"]
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"{found.path} was not written by this training loop: {error}") from error
+        self.data.restore(place)
+        log.cut(self.log_path, self.progress.step)
+        self.saved = found.path
+        self.seconds_before, self.tokens_before = self.progress.seconds, self.progress.tokens
+
+    def _settings(self) -> dict[str, Any]:
+        """What decides the bits of a training, beside its data and its weights."""
+        rules = {"optimizer": self.optimizer, "schedule": self.schedule}
+        described = {name: repr(x) if is_dataclass(x) else type(x).__name__ for name, x in rules.items()}
+        described |= {name: str(getattr(self.model, name, None)) for name in ("backend", "dtype")}
+        return described | {
+            name: getattr(self.plan, name) for name in ("accumulate", "max_grad_norm", "dropout", "seed")
+        }
+
+    def _check_settings(self, found: Checkpoint) -> None:
+        """Another optimizer's state means something else; other numbers are the user's right, but hardly ever meant."""
+        old, new = found.state.get("settings", {}), self._settings()
+        kind, wanted = (str(x.get("optimizer")).partition("(")[0] for x in (old, new))
+        if kind != wanted:
+            raise ValueError(f"{found.path} is a checkpoint of {kind}; it cannot be resumed with {wanted}")
+        changes = [f"{name} {old.get(name)} -> {value}" for name, value in new.items() if old.get(name) != value]
+        if changes:
+            warnings.warn(f"resumed from {found.path} with other settings: {'; '.join(changes)}", stacklevel=4)
+
+    # --- one step ------------------------------------------------------------------------------------------------------
+
+    def step(self) -> bool:
+        """One update, or False where the data has ended."""
+        progress, plan = self.progress, self.plan
+        batches = [batch for _, batch in zip(range(plan.accumulate), self.supply, strict=False)]
+        if not batches:
+            if progress.step == 0:
+                raise ValueError("there is nothing to train on: the data gave no batch")
+            return False
+        self.rate = float(self.schedule(progress.step))
+        loss, gradients = loss_and_gradients(
+            self.model, batches, step=progress.step, dropout=plan.dropout, seed=plan.seed, recompute=plan.recompute
+        )
+        limit = plan.max_grad_norm
+        norm = global_norm(gradients) if limit is None else clip_gradients(gradients, limit)
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            raise self._diverged(
+                f"the loss is {loss:.6g} and the gradients' norm {norm:.6g} at step {progress.step + 1}"
+            )
+        with np.errstate(over="ignore", invalid="ignore"):  # the next loss, or the next save, finds it and says so
+            self.optimizer.update(self.model.parameters_to_change(), gradients, self.state, self.rate)
+        progress.step += 1
+        progress.tokens += sum(map(count_tokens, batches))
+        progress.seconds = self.seconds_before + self.elapsed()
+        progress.losses.append(loss)
+        progress.norms.append(norm)
+        speed = (progress.tokens - self.tokens_before) / max(self.elapsed(), 1e-9)
+        self.postfix = f"loss {loss:.4f}, {speed:,.0f} tokens/s, rate {self.rate:.2e}"
+        return True
+
+    def elapsed(self) -> float:
+        return time.monotonic() - self.began
+
+    def _diverged(self, what: str) -> ValueError:
+        good = f"the last good checkpoint is {self.saved}" if self.saved else "there is no checkpoint yet"
+        return ValueError(
+            f"{what} (learning rate {self.rate:.3g}): training stopped, and {good}. A lower learning rate, a longer "
+            "warm-up or a smaller max_grad_norm is what usually helps"
+        )
+
+    # --- every few steps -----------------------------------------------------------------------------------------------
+
+    def log(self) -> None:
+        """One line: means and maxima over the steps since the last one, totals since step 0."""
+        progress = self.progress
+        if not progress.losses:
+            return
+        tokens, seconds = progress.tokens - progress.tokens_logged, progress.seconds - progress.seconds_logged
+        line = {
+            "step": progress.step,
+            "loss": math.fsum(progress.losses) / len(progress.losses),
+            "learning_rate": self.rate,
+            "grad_norm": max(progress.norms),  # before clipping; a mean would hide the one that matters
+            "tokens": progress.tokens,
+            "seconds": round(progress.seconds, 3),
+            "tokens_per_second": round(tokens / seconds, 1) if seconds > 0 else None,  # evaluations and saves included
+        }
+        log.append(self.log_path, line)
+        progress.losses, progress.norms = [], []
+        progress.tokens_logged, progress.seconds_logged = progress.tokens, progress.seconds
+
+    def evaluate(self, evaluate: Callable[[Any], Mapping[str, float]]) -> bool:
+        """Whether this is the best so far, by the metric of the plan."""
+        progress, plan = self.progress, self.plan
+        if progress.evaluated == progress.step:
+            return False
+        metrics = {str(name): log.finite(float(value)) for name, value in evaluate(self.model).items()}
+        progress.metrics, progress.evaluated = metrics, progress.step
+        log.append(self.log_path, {"step": progress.step, "evaluation": metrics})
+        if plan.best is None:
+            return False
+        if plan.best not in metrics:
+            raise ValueError(f"the best checkpoint is chosen by {plan.best!r}; evaluate() gave {', '.join(metrics)}")
+        value, sign = metrics[plan.best], -1 if plan.smallest_is_best else 1
+        if value is None or (progress.best is not None and sign * value <= sign * progress.best["value"]):
+            return False
+        progress.best = {"metric": plan.best, "value": value, "step": progress.step}
+        return True
+
+    def save(self) -> None:
+        """A checkpoint, unless this step has one, and the picture."""
+        if self.saved != self.folder / f"checkpoint-{self.progress.step}":
+            self.saved = self._save()
+        self.drawing = self.drawing and log.draw(self.log_path, self.folder / log.PICTURE_NAME)
+
+    def _save(self) -> Path:
+        progress = self.progress
+        for name, x in self.model.named_parameters():
+            if not np.isfinite(x).all():
+                raise self._diverged(f"the weights {name} are no longer finite after step {progress.step}")
+        state = {
+            "progress": asdict(progress), "data": self.data.state(), "seed": self.plan.seed, "settings": self._settings()
+        }  # fmt: skip
+        return save_checkpoint(
+            self.folder, progress.step, self.model, self.state, state, tokenizer=self.tokenizer,
+            keep=self.plan.keep, protected=() if progress.best is None else (progress.best["step"],),
+        )  # fmt: skip
+
+
+@contextlib.contextmanager
+def _stop_requests() -> Iterator[list[int]]:
+    """The signals that asked to stop, while they wait for the end of a step: in its middle, half the weights are new."""
+    asked: list[int] = []
+
+    def ask(number: int, frame: Any) -> None:
+        if asked:
+            raise KeyboardInterrupt("training stopped in the middle of a step: the last checkpoint is good")
+        asked.append(number)
+        with contextlib.suppress(OSError):  # no print: it may have been interrupted in the middle of its own work
+            os.write(2, b"\nstopping after this step, with a checkpoint; once more stops at once\n")
+
+    replaced = {}
+    if threading.current_thread() is threading.main_thread():  # Python handles signals there, and nowhere else
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, or a job in the background
+                replaced[number] = signal.signal(number, ask)
+    try:
+        yield asked
+    finally:
+        for number, handler in replaced.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)

@@ -1,0 +1,217 @@
+"""The usual metrics of ALBERT's tasks, from plain lists and arrays. From 0 to 1, but SQuAD's, which are per cent.
+
+Each says whose definition it is; where nothing is defined (no positive, no variance) it says what it gives.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from albert_np.files import listed, shown
+from albert_np.ops import Array
+
+# --- one label an example ------------------------------------------------------------------------------------------------
+
+
+def accuracy(predictions: Any, labels: Any) -> float:  # (n,), (n,) -> share of equal ones
+    predictions, labels = _pair(predictions, labels)
+    return float(np.mean(predictions == labels))
+
+
+def f1(predictions: Any, labels: Any, *, positive: Any = 1) -> float:  # (n,), (n,)
+    """2·TP/(2·TP + FP + FN) of one class (GLUE's MRPC and QQP). 0 where neither side has one, as scikit-learn's f1_score."""
+    predictions, labels = _pair(predictions, labels)
+    return _f1(predictions == positive, labels == positive)
+
+
+def macro_f1(predictions: Any, labels: Any) -> float:  # (n,), (n,)
+    """The plain mean of every class's F1, over the classes on either side (scikit-learn, average="macro")."""
+    predictions, labels = _pair(predictions, labels)
+    classes = np.unique(np.concatenate([predictions, labels]))
+    return float(np.mean([_f1(predictions == one, labels == one) for one in classes]))
+
+
+def matthews(predictions: Any, labels: Any) -> float:  # (n,), (n,) -> -1 to 1
+    """Matthews' correlation, for any number of classes (Gorodkin 2004, eq. 8; GLUE's CoLA). 0 where one side is constant."""
+    predictions, labels = _pair(predictions, labels)
+    classes, codes = np.unique(np.concatenate([predictions, labels]), return_inverse=True)
+    n, K = len(labels), len(classes)
+    predicted, true = np.bincount(codes[:n], minlength=K), np.bincount(codes[n:], minlength=K)
+    # Python's whole numbers: a product of four counts passes 2⁶³ from a few ten thousand examples on
+    right, total = int(np.sum(predictions == labels)), n * n
+    both, ours, theirs = (sum(map(int, a * b)) for a, b in ((predicted, true), (predicted, predicted), (true, true)))
+    spread = (total - ours) * (total - theirs)
+    return (right * n - both) / spread**0.5 if spread else 0.0
+
+
+def _f1(predicted: Array, true: Array) -> float:  # (n,), (n,) bool
+    hits, total = int(np.sum(predicted & true)), int(np.sum(predicted)) + int(np.sum(true))
+    return 2 * hits / total if total else 0.0
+
+
+# --- numbers -------------------------------------------------------------------------------------------------------------
+
+
+def pearson(predictions: Any, values: Any) -> float:  # (n,), (n,) -> -1 to 1
+    """The linear correlation (GLUE's STS-B). NaN where one side is constant, as scipy.stats.pearsonr."""
+    x, y = (side.astype(np.float64) for side in _pair(predictions, values))
+    if np.ptp(x) == 0 or np.ptp(y) == 0:
+        return float("nan")
+    x, y = x - np.mean(x), y - np.mean(y)
+    x, y = x / np.max(np.abs(x)), y / np.max(np.abs(y))  # or a square may overflow, or vanish
+    r = float(np.sum(x * y) / np.sqrt(np.sum(x * x) * np.sum(y * y)))
+    return max(-1.0, min(1.0, r))
+
+
+def spearman(predictions: Any, values: Any) -> float:  # (n,), (n,) -> -1 to 1
+    """The correlation of ranks, equal values sharing their mean rank. NaN where one side is constant."""
+    x, y = _pair(predictions, values)
+    return pearson(_ranks(x), _ranks(y))
+
+
+def _ranks(x: Array) -> Array:  # (n,) -> (n,)
+    """1 for the smallest; values that are equal get the mean of the ranks that they take up."""
+    _, place, counts = np.unique(x, return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts - 1) / 2)[place]
+
+
+# --- entities ------------------------------------------------------------------------------------------------------------
+
+
+def entity_f1(predictions: Sequence[Sequence[str]], labels: Sequence[Sequence[str]]) -> dict[str, float]:
+    """Precision, recall and F1 of whole entities, of all types together, from tags such as B-PER, I-PER and O.
+
+    An entity counts where its type, first and last word all agree. Entities are found as CoNLL's conlleval does, which is
+    seqeval's default mode: an I- without a beginning, or of another type than the word before, begins an entity too.
+    0 where there is nothing to count. Raises ValueError for other tags, and rows of different lengths.
+    """
+    if len(predictions) != len(labels):
+        raise ValueError(
+            f"{len(predictions)} rows of predicted tags cannot be compared with {len(labels)} rows of labels"
+        )
+    found: set[tuple[int, str, int, int]] = set()
+    true: set[tuple[int, str, int, int]] = set()
+    for row, (ours, theirs) in enumerate(zip(predictions, labels, strict=True)):
+        if len(ours) != len(theirs):
+            raise ValueError(f"row {row} has {len(ours)} predicted tags and {len(theirs)} labels")
+        found |= {(row, *entity) for entity in entities(ours)}
+        true |= {(row, *entity) for entity in entities(theirs)}
+    hits = len(found & true)
+    return {
+        "precision": hits / len(found) if found else 0.0,
+        "recall": hits / len(true) if true else 0.0,
+        "f1": 2 * hits / (len(found) + len(true)) if found or true else 0.0,
+    }
+
+
+def entities(tags: Sequence[str]) -> Iterator[tuple[str, int, int]]:
+    """(type, first word, last word) of each entity of one row. B and I alone are of one type without a name."""
+    kind, start = None, 0
+    for place, tag in enumerate([*tags, "O"]):
+        prefix, _, name = tag.partition("-")
+        if prefix not in ("B", "I", "O") or (prefix == "O") != (tag == "O"):
+            raise ValueError(f"a tag is O, or B or I, a hyphen and a type; got {shown(tag)!r}")
+        if kind is not None and (prefix != "I" or name != kind):
+            yield kind, start, place - 1
+            kind = None
+        if kind is None and prefix != "O":
+            kind, start = name, place
+
+
+# --- SQuAD ---------------------------------------------------------------------------------------------------------------
+
+_ARTICLES = re.compile(r"\b(a|an|the)\b")
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+def normalize_answer(text: str) -> str:
+    """Lower case, without punctuation (ASCII's), then without articles, then with single spaces: SQuAD's own order."""
+    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
+
+
+def exact_match(prediction: str, answer: str) -> float:
+    return float(normalize_answer(prediction) == normalize_answer(answer))
+
+
+def answer_f1(prediction: str, answer: str) -> float:
+    """F1 of the two bags of words; where one is empty, whether both are (SQuAD 2.0's rule for no answer)."""
+    ours, theirs = normalize_answer(prediction).split(), normalize_answer(answer).split()
+    if not ours or not theirs:
+        return float(ours == theirs)
+    return 2 * sum((Counter(ours) & Counter(theirs)).values()) / (len(ours) + len(theirs))
+
+
+def squad(
+    predictions: Mapping[str, str],
+    answers: Mapping[str, Sequence[str]],
+    no_answer_scores: Mapping[str, float] | None = None,
+) -> dict[str, float]:
+    """Exact match and F1, in per cent, as the evaluation scripts of SQuAD 1.1 and 2.0 count them.
+
+    predictions: question id -> text, "" for no answer. answers: question id -> the texts that are right; [] where the
+    question has no answer. A prediction has the score of the answer that it fits best.
+    Where some questions have none, the two kinds are also scored apart (HasAns_…, NoAns_…).
+    no_answer_scores: question id -> how sure the model is that there is no answer. Adds the best scores that one threshold
+    on it could give, a prediction above it counting as "", and those thresholds (best_exact, best_exact_thresh …).
+    Raises ValueError where a question has no prediction, or none is asked.
+    """
+    missing = [name for name in answers if name not in predictions]
+    if missing or not answers:
+        raise ValueError(
+            f"there is no prediction for {listed(missing)}" if missing else "there are no questions to score"
+        )
+    right = {name: [text for text in texts if normalize_answer(text)] or [""] for name, texts in answers.items()}
+    exact = {name: max(exact_match(predictions[name], text) for text in texts) for name, texts in right.items()}
+    words = {name: max(answer_f1(predictions[name], text) for text in texts) for name, texts in right.items()}
+    scores = {"exact_match": _per_cent(exact), "f1": _per_cent(words)}
+    unanswerable = {name for name, texts in answers.items() if not any(texts)}
+    if unanswerable:
+        for prefix, chosen in (("HasAns", set(answers) - unanswerable), ("NoAns", unanswerable)):
+            if chosen:
+                scores[f"{prefix}_exact"] = _per_cent({name: exact[name] for name in chosen})
+                scores[f"{prefix}_f1"] = _per_cent({name: words[name] for name in chosen})
+    if no_answer_scores is not None:
+        absent = [name for name in answers if name not in no_answer_scores]
+        if absent:
+            raise ValueError(f"there is no score for {listed(absent)}")
+        empty = {name for name in answers if not predictions[name]}
+        for metric, values in (("exact", exact), ("f1", words)):
+            best, threshold = _best_threshold(values, unanswerable, empty, no_answer_scores)
+            scores |= {f"best_{metric}": best, f"best_{metric}_thresh": threshold}
+    return scores
+
+
+def _best_threshold(
+    values: Mapping[str, float], unanswerable: set[str], empty: set[str], no_answer_scores: Mapping[str, float]
+) -> tuple[float, float]:
+    """Starts with "" for every question, then lets predictions in, the surest first (SQuAD 2.0's find_best_thresh)."""
+    score = best = float(len(unanswerable))
+    threshold = 0.0
+    for name in sorted(values, key=lambda name: no_answer_scores[name]):
+        if name not in unanswerable:
+            score += values[name]
+        elif name not in empty:
+            score -= 1
+        if score > best:
+            best, threshold = score, float(no_answer_scores[name])
+    return 100 * best / len(values), threshold
+
+
+def _per_cent(values: Mapping[str, float]) -> float:
+    return 100 * sum(values.values()) / len(values)
+
+
+def _pair(predictions: Any, labels: Any) -> tuple[Array, Array]:
+    """Both as one-dimensional arrays of one length, and not empty, or ValueError."""
+    predictions, labels = np.asarray(predictions), np.asarray(labels)
+    if predictions.ndim != 1 or predictions.shape != labels.shape or not len(labels):
+        raise ValueError(
+            f"predictions and labels must be two lists of one length, not empty; got {predictions.shape} and {labels.shape}"
+        )
+    return predictions, labels

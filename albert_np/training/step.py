@@ -1,0 +1,95 @@
+"""What one step of a training is made of: batches as they come, the seed of their dropout, their gradients as one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from albert_np.ops import IGNORE_INDEX, Array
+
+Batch = Mapping[str, Any]
+
+
+class ListOfBatches:
+    """Batches held in memory, in their order, one epoch an iteration."""
+
+    def __init__(self, batches: Sequence[Batch]) -> None:
+        self.batches, self.next = batches, 0
+
+    def __iter__(self) -> Iterator[Batch]:
+        while self.next < len(self.batches):
+            self.next += 1
+            yield self.batches[self.next - 1]
+        self.next = 0
+
+    def state(self) -> dict[str, int]:
+        return {"next": self.next}
+
+    def restore(self, state: dict[str, int]) -> None:
+        self.next = state["next"]
+
+
+def epochs(data: Any) -> Iterator[Batch]:
+    """Batches, epoch after epoch. An empty one may be the rest of an epoch that a checkpoint ended with; two are the end."""
+    empty = 0
+    while empty < 2:
+        empty += 1
+        for batch in data:
+            empty = 0
+            yield batch
+
+
+def loss_and_gradients(
+    model: Any, batches: Sequence[Batch], *, step: int, dropout: bool, seed: int, recompute: bool = False
+) -> tuple[float, dict[str, Array]]:
+    """The loss and gradients of one update: those of all its batches as one, each weighted by the labels that count in it.
+
+    A loss is a mean over labels, so a plain mean of the means would favour the labels of a batch that has few. This gives
+    the big batch's gradients for every head but AlbertForPreTraining where sentence_order_label comes too: that mean is
+    over sequences, and is weighted by masked tokens here; the difference is nothing where batches have as many each.
+    """
+    counts = [count_labels(batch) for batch in batches]
+    if not any(counts):
+        raise ValueError(f"no label of step {step + 1} counts: all are {IGNORE_INDEX}")
+    loss, gradients = 0.0, dict[str, Array]()
+    for micro, (batch, count) in enumerate(zip(batches, counts, strict=True)):
+        if not count:  # its mean would be 0/0
+            continue
+        options: dict[str, Any] = {"recompute": True} if recompute else {}
+        if dropout:
+            options |= {"training": True, "seed": dropout_seed(seed, step, micro)}
+        part, found = model.value_and_grad(**batch, **options)
+        share = count / sum(counts)
+        loss += share * float(part)
+        if len(batches) == 1:
+            return loss, found
+        for name, gradient in found.items():
+            if name in gradients:
+                gradients[name] += share * gradient
+            else:
+                gradients[name] = share * gradient
+    return loss, gradients
+
+
+def dropout_seed(seed: int, step: int, micro: int) -> int:
+    """The seed of one batch's dropout: of nothing but these three, so that a resumed training draws the same."""
+    return int(np.random.SeedSequence(seed, spawn_key=(step, micro)).generate_state(1, np.uint64)[0])
+
+
+def count_labels(batch: Batch) -> int:
+    """How many labels a batch's loss is the mean of; its sequences, where it has no `labels`."""
+    if batch.get("labels") is None:
+        return len(next(iter(batch.values())))
+    labels = np.asarray(batch["labels"])
+    return int(np.count_nonzero(labels != IGNORE_INDEX)) if labels.dtype.kind in "iu" else labels.size
+
+
+def count_tokens(batch: Batch) -> int:
+    """Real tokens, as far as the batch tells."""
+    for name in ("attention_mask", "input_ids"):
+        if batch.get(name) is not None:
+            x = np.asarray(batch[name])
+            return int(np.count_nonzero(x)) if name == "attention_mask" else x.size
+    return 0
