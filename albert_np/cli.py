@@ -133,6 +133,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Compiles the numba backend's kernels into the cache, where every process of this user finds them "
         "(ALBERT_NP_CACHE_DIR says where). Does nothing where they are there.",
     )
+    warm.add_argument("--training", action="store_true", help="compile what training needs, instead")
     warm.add_argument("--force", action="store_true", help="compile, whether or not they are there")
     warm.add_argument("--json", action="store_true", help="print JSON instead of text")
     warm.set_defaults(run=_warm_up)
@@ -229,21 +230,23 @@ def _warm_up(args: argparse.Namespace) -> None:
 
     resolve_backend("numba", DTYPES["float32"])  # where it cannot run, this says why
     start = time.perf_counter()
-    with tqdm(total=len(native.names()), unit=" kernels", disable=None) as bar:
+    with tqdm(total=len(native.names(args.training)), unit=" kernels", disable=None) as bar:
 
         def show(name: str) -> None:
             bar.set_description(name)
             bar.update()
 
-        compiled = native.warm_up(show, args.force)
+        compiled = native.warm_up(show, args.force, args.training)
     seconds = time.perf_counter() - start
-    size, path = cache.path().stat().st_size, str(cache.path())
+    file = cache.path(args.training)
+    size, path = file.stat().st_size, str(file)
     registers = simd.chosen_level().name
     if args.json:
         answer = {"compiled": compiled, "registers": registers, "path": path, "bytes": size, "seconds": seconds}
         print(_json(answer))
     elif compiled:
-        print(f"compiled {len(native.KERNELS)} kernels for {registers} in {seconds:.1f} s: {path} ({size:,} bytes)")
+        count = len(native.kernel_names(args.training))
+        print(f"compiled {count} kernels for {registers} in {seconds:.1f} s: {path} ({size:,} bytes)")
     else:
         print(f"nothing to do: compiled for {registers} already: {path} ({size:,} bytes)")
 

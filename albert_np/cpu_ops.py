@@ -159,7 +159,7 @@ class CpuOps:
 
 def _product(a: Array, b: Packed, bias: Array | None = None) -> Array:  # (M,K), (K,N), (N,) -> (M,N)
     out = operands.aligned(len(a) * b.columns).reshape(len(a), b.columns)
-    program = Program()
+    program = Program(training=a.strides[1] != 4)
     add_gemm(program, a, b, out, len(a), bias=bias)
     program.run()
     return out if b.columns == b.N else np.ascontiguousarray(out[:, : b.N])

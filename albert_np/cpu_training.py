@@ -87,7 +87,7 @@ def encode(
         layers.append(Layer(x=inputs[a], y=inputs[a + 1], **arrays))
     kept = Kept(w, config, operands.sequences(mask), mask_mode, (B, T), buffers, embedded, layers, recompute)
 
-    program = Program()
+    program = Program(training=True)
     mapping = w.embedding_hidden_mapping_in
     packed, bias = ops.packed((mapping.weight,), (mapping.bias,))
     add_gemm(program, embedded, packed, inputs[0], R, bias=bias)
@@ -165,7 +165,7 @@ def encode_backward(
     """The gradient by the embeddings, and those by the encoder's weights as training.gradients.Back.found has them."""
     config, w, (B, T) = kept.config, kept.w, kept.shape
     H, E, R = config.hidden_size, config.embedding_size, B * T
-    way = _Way(Program(), ops, kept, _Gradients(per_application))
+    way = _Way(Program(training=True), ops, kept, _Gradients(per_application))
     dy, dx = kept.buffers.rows("dy", R, H), kept.buffers.rows("dx", R, H)
     dy[:, :H] = d_hidden.reshape(R, H)
     for application, group, inner in reversed(list(applications(config))):

@@ -21,8 +21,11 @@ def unmeasured():
 def compiled_kernels():
     """Kernels are compiled before the first test, by a process whose every line is not measured: that is three times slower."""
     if importlib.util.find_spec("numba") is not None:
-        command = "import sys; from albert_np.cli import main; sys.exit(main(['warmup']))"
-        subprocess.run([sys.executable, "-c", command], env=unmeasured(), check=False, capture_output=True, timeout=600)
+        for options in ("", ", '--training'"):
+            command = f"import sys; from albert_np.cli import main; sys.exit(main(['warmup'{options}]))"
+            subprocess.run(
+                [sys.executable, "-c", command], env=unmeasured(), check=False, capture_output=True, timeout=600
+            )
 
 
 def require(name):

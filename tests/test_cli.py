@@ -268,7 +268,9 @@ def cache_folder(tmp_path, monkeypatch):
     made = cache.read() or build.compile_kernels()
     monkeypatch.setenv("ALBERT_NP_CACHE_DIR", str(tmp_path / "kernels"))
     monkeypatch.setattr(cache, "_sources", lambda: cache._SOURCES)
-    monkeypatch.setattr(build, "compile_kernels", lambda progress: [progress(name) for name in native.names()] and made)
+    monkeypatch.setattr(
+        build, "compile_kernels", lambda progress, training: [progress(name) for name in native.names()] and made
+    )
     return tmp_path / "kernels"
 
 

@@ -41,7 +41,7 @@ def compiled(kept, monkeypatch):
     """Compiling takes no time here; a list that grows with each."""
     done = []
 
-    def compile_at_once(progress):
+    def compile_at_once(progress, training):
         for name in native.names():
             progress(name)
         done.append(1)
@@ -76,8 +76,17 @@ def test_kernels_are_compiled_once(folder, compiled, capsys):
     assert [path.name for path in folder.iterdir()] == [cache.path().name]
 
 
-def test_the_names_of_what_is_compiled_are_those_that_are_waited_for():
-    assert [function.__name__ for function in [*build.kernels(), *build._entries()]] == native.names()
+@pytest.mark.parametrize("training", [False, True])
+def test_the_names_of_what_is_compiled_are_those_that_are_waited_for(training):
+    assert [function.__name__ for function in [*build.kernels(training), *build._entries()]] == native.names(training)
+
+
+def test_inference_waits_for_no_kernel_of_training(compiled, folder):
+    native.library()
+    assert compiled == [1]
+    assert not native.is_compiled(training=True)
+    assert cache.path(training=True).parent == folder != cache.path(training=True)
+    assert cache.path(training=True).name.startswith("kernels-training-")
 
 
 def test_nothing_is_printed_where_there_is_no_stderr(folder, compiled, monkeypatch, capsys):
@@ -154,9 +163,9 @@ def test_a_file_under_another_name_is_none(folder, compiled, monkeypatch):
     native.library()
     there = cache.path()
     other = there.rename(folder / "kernels-other.bin")
-    monkeypatch.setattr(cache, "path", lambda: other)
+    monkeypatch.setattr(cache, "path", lambda training: other)
     assert cache.read() is None
-    monkeypatch.setattr(cache, "path", lambda: other.rename(there))
+    monkeypatch.setattr(cache, "path", lambda training: other.rename(there))
     assert cache.read() is not None
 
 

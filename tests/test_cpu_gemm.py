@@ -37,7 +37,7 @@ def product(a, b, *, onto=None, bias=None, residual=None, activation="none"):  #
     c = room[1 : M + 1]
     if onto is not None:
         c[:, :N] = onto
-    program = Program()
+    program = Program(training=a.strides[1] != 4)
     add_gemm(
         program, a, pack(b), c, M, bias=None if bias is None else padded_vector(bias), residual=residual,
         activation=ACTIVATION_CODES[activation], add=onto is not None,

@@ -13,7 +13,7 @@ from typing import Any
 from llvmlite import binding, ir
 from numba import njit, types
 
-from albert_np.kernels.cpu import activations, attention, attention_backward, embeddings, gemm, layer_norm, sums
+from albert_np.kernels.cpu import activations, attention, embeddings, gemm, layer_norm
 from albert_np.kernels.cpu import walk as walking
 from albert_np.kernels.cpu.simd import is_checked, target
 from albert_np.kernels.cpu.vector import FLAGS
@@ -21,9 +21,13 @@ from albert_np.kernels.cpu.vector import FLAGS
 I64 = ir.IntType(64)
 
 
-def kernels() -> list[Callable]:
+def kernels(training: bool = False) -> list[Callable]:
     """Every kernel that programs call."""
-    modules = (gemm, attention, layer_norm, embeddings, activations, attention_backward, sums)
+    modules: list[Any] = [gemm, attention, layer_norm, embeddings, activations]
+    if training:
+        from albert_np.kernels.cpu import attention_backward, gemm_training, layer_norm_backward, sums
+
+        modules += [gemm_training, layer_norm_backward, attention_backward, sums]
     return [kernel for module in modules for kernel in module.KERNELS]
 
 
@@ -36,14 +40,16 @@ def _entries() -> list[Callable]:
     return [*walking.ENTRIES, *checked.ENTRIES]
 
 
-def compile_kernels(progress: Callable[[str], None] = lambda name: None) -> tuple[bytes, dict[str, list[str]]]:
+def compile_kernels(
+    progress: Callable[[str], None] = lambda name: None, training: bool = False
+) -> tuple[bytes, dict[str, list[str]]]:
     """The object file, and the names of each kernel's arguments."""
     blocks = gemm.blocks()
     # Numba wants every name resolved when it has compiled a kernel; nobody runs that before all is linked
     for name in ["albert_np_check", *(function.name for function in blocks.functions)]:
         binding.add_symbol(name, 1)
     linked, arguments = binding.parse_assembly(str(blocks)), {}
-    for function in [*kernels(), *_entries()]:
+    for function in [*kernels(training), *_entries()]:
         progress(function.__name__)
         text, names = _llvm(function)
         arguments[function.__name__] = names

@@ -23,8 +23,8 @@ from pathlib import Path
 from albert_np.kernels.cpu import simd
 
 MAGIC = b"albert_np kernels 2\n"
-KEPT = 8  # files of other versions and CPUs; the oldest go
-SECONDS = 10  # what compiling takes, about, for the line that says so
+KEPT = 12  # files of other versions and CPUs; the oldest go
+SECONDS, TRAINING_SECONDS = 10, 20  # what compiling takes, about, for the line that says so
 # what makes Numba write other code, beside the CPU and NUMBA_BOUNDSCHECK, which simd.py asks for
 SETTINGS = ("OPT", "CPU_NAME", "CPU_FEATURES", "ENABLE_AVX", "LOOP_VECTORIZE", "SLP_VECTORIZE", "DEBUGINFO")
 
@@ -88,18 +88,18 @@ def numba_version() -> str:
     return hashlib.sha256(content).hexdigest()[:8]
 
 
-def path() -> Path:
+def path(training: bool = False) -> Path:
     """The file of this process. Without Numba it is what any version has compiled."""
-    name = f"kernels-{simd.chosen_level().name}-{key()}-"
+    name = f"kernels-{'training-' if training else ''}{simd.chosen_level().name}-{key()}-"
     if not numba_version():
         return max(folder().glob(f"{name}*.bin"), key=lambda file: file.name, default=folder() / f"{name}.bin")
     return folder() / f"{name}{numba_version()}.bin"
 
 
-def read() -> tuple[bytes, dict[str, list[str]]] | None:
+def read(training: bool = False) -> tuple[bytes, dict[str, list[str]]] | None:
     """Machine code and arguments' names, or None where there is no sound file."""
     try:
-        file = path()
+        file = path(training)
         with open(file, "rb") as stream:
             if not _is_ours(stream.fileno()):
                 return None
@@ -149,12 +149,12 @@ def check_writable() -> None:
 
 
 @_said_in_words()
-def write(machine_code: bytes, arguments: dict[str, list[str]]) -> None:
+def write(machine_code: bytes, arguments: dict[str, list[str]], training: bool = False) -> None:
     """Keeps the kernels for the next start. Two processes that write at once write the same. Raises OSError."""
     if _sources() != _SOURCES:
         return
     rest = json.dumps(arguments).encode() + b"\n" + machine_code
-    target = path()
+    target = path(training)
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".kernels-")
     try:

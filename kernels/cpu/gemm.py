@@ -42,8 +42,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from albert_np.kernels.cpu.activations import apply
-from albert_np.kernels.cpu.derivatives import slope
-from albert_np.kernels.cpu.layout import CHUNK, MC, TURNED_ROW
+from albert_np.kernels.cpu.layout import CHUNK, MC
 from albert_np.kernels.cpu.simd import chosen_level
 from albert_np.kernels.cpu.vector import (
     F32,
@@ -295,69 +294,36 @@ def multiply(a, a_row, b, columns, panel_columns, c, c_row, M, K, first_column, 
 
 
 @helper
-def _finish(
-    c, c_row, M, first_column, last_column, bias, residual, residual_row, activation, before, before_row, slopes
-):
-    """The epilogue: activation(C + bias) + residual, over a part of C that was just written.
-
-    before: where C + bias is kept too, for the way back; with slopes it is read instead, and C multiplied by f′ of it.
-    """
+def _finish(c, c_row, M, first_column, last_column, bias, residual, residual_row, activation):
+    """The epilogue: activation(C + bias) + residual, over a part of C that was just written."""
     for m in range(M):
         row = c + 4 * m * c_row
         for n in range(first_column, last_column, 16):
             x = load(row, n)
             if bias != 0:
                 x = x + load(bias, n)
-            if slopes != 0:
-                x = x * slope(activation, load(before + 4 * m * before_row, n))
-            elif activation != 0:
-                if before != 0:
-                    store(before + 4 * m * before_row, n, x)
+            if activation != 0:
                 x = apply(activation, x)
             if residual != 0:
                 x = x + load(residual + 4 * m * residual_row, n)
             store(row, n, x)
 
 
-@helper
-def _turn(a, a_row, a_column, rows, depth, out):  # -> (rows, depth), TURNED_ROW from row to row
-    """A block of A whose columns lie far apart, turned so that they lie side by side."""
-    whole_rows, whole_depth = rows // 16 * 16, depth // 16 * 16
-    if a_row != 1:
-        whole_rows = 0
-    for i in range(0, whole_rows, 16):
-        for k in range(0, whole_depth, 16):
-            transpose(a + 4 * (i + k * a_column), a_column, out + 4 * (i * TURNED_ROW + k), TURNED_ROW)
-    for i in range(rows):
-        for k in range(whole_depth if i < whole_rows else 0, depth):
-            put(out, i * TURNED_ROW + k, get(a, i * a_row + k * a_column))
-
-
 def gemm(
-    a, a_row, a_column, b, columns, c, c_row, M, K, bias, residual, residual_row, activation, add, tile_columns, scratch,
-    before, before_row, slopes, tile, worker,
-):  # (M,K), packed (K,N), (M,N), (N,), (M,N) -> (M,N)  # fmt: skip
+    a, a_row, b, columns, c, c_row, M, K, bias, residual, residual_row, activation, add, tile_columns, tile, worker
+):  # (M,K), packed (K,N), (M,N), (N,), (M,N) -> (M,N)
     """One tile: MC rows by tile_columns columns, a multiple of TILE_COLUMNS. c_row must leave room for the padded columns.
 
     bias and residual: 0 for none, else with room for the padded columns too; activation: a code of names.py; add: C += A·B.
-    scratch: where a_column is not 1, MC × TURNED_ROW numbers a worker. before (M,N) and slopes: see _finish.
     """
     across = (columns + tile_columns - 1) // tile_columns
     m, n = tile // across * MC, tile % across * tile_columns
     rows, last = min(MC, M - m), min(columns, n + tile_columns)
     at_a, at_c = a + 4 * m * a_row, c + 4 * m * c_row
-    if scratch == 0:
-        multiply(at_a, a_row, b, columns, COLUMNS, at_c, c_row, rows, K, n, last, add != 0, CHUNK)
-    else:
-        turned = scratch + 4 * worker * MC * TURNED_ROW
-        for k0 in range(0, K, CHUNK):
-            depth, from_b, adds = min(CHUNK, K - k0), b + 4 * k0 * columns, add != 0 or k0 > 0
-            _turn(at_a + 4 * k0 * a_column, a_row, a_column, rows, depth, turned)
-            multiply(turned, TURNED_ROW, from_b, columns, COLUMNS, at_c, c_row, rows, depth, n, last, adds, CHUNK)
+    multiply(at_a, a_row, b, columns, COLUMNS, at_c, c_row, rows, K, n, last, add != 0, CHUNK)
     if bias != 0 or residual != 0 or activation != 0:
         from_row = residual + 4 * m * residual_row if residual != 0 else 0
-        kept = before + 4 * m * before_row if before != 0 else 0
-        _finish(at_c, c_row, rows, n, last, bias, from_row, residual_row, activation, kept, before_row, slopes)
+        _finish(at_c, c_row, rows, n, last, bias, from_row, residual_row, activation)
 
 
 def pack(x, x_row, x_column, K, N, out, columns, tile, worker):  # (K,N) -> panels

@@ -19,13 +19,12 @@ import math
 
 from numba import float32
 
-from albert_np.kernels.cpu.layout import ROWS_A_TILE, SUMMED
+from albert_np.kernels.cpu.layout import ROWS_A_TILE
 from albert_np.kernels.cpu.vector import (
     fma,
     get_int,
     helper,
     load_some,
-    put,
     splat,
     store_some,
     sum_of,
@@ -33,7 +32,7 @@ from albert_np.kernels.cpu.vector import (
 
 
 @helper
-def _statistics(x, H, eps):  # (H,) -> mean, 1/√(variance + ε)
+def statistics(x, H, eps):  # (H,) -> mean, 1/√(variance + ε)
     total = splat(0.0)
     for j in range(0, H, 16):
         total = total + load_some(x, j, H - j, 0.0)
@@ -49,7 +48,7 @@ def _statistics(x, H, eps):  # (H,) -> mean, 1/√(variance + ε)
 @helper
 def normalise_row(x, weight, bias, out, H, eps):  # (H,), (H,), (H,) -> (H,)
     """x and out may be the same row."""
-    mean, inverse = _statistics(x, H, eps)
+    mean, inverse = statistics(x, H, eps)
     for j in range(0, H, 16):
         normalised = (load_some(x, j, H - j, mean) - mean) * inverse
         store_some(out, j, H - j, fma(normalised, load_some(weight, j, H - j, 0.0), load_some(bias, j, H - j, 0.0)))
@@ -63,36 +62,4 @@ def layer_norm(x, x_row, weight, bias, out, out_row, places, rows, H, eps: float
         normalise_row(x + 4 * r * x_row, weight, bias, out + 4 * place * out_row, H, eps)
 
 
-@helper
-def _row_backward(dy, x, weight, dx, d_weight, d_bias, H, eps):  # (H,) × 3 -> (H,), and two sums that go on
-    """ops.layer_norm_backward, for one row: n = (x − mean)/√(variance + ε), dn = dy·w."""
-    mean, inverse = _statistics(x, H, eps)
-    total, along = splat(0.0), splat(0.0)
-    for j in range(0, H, 16):
-        n = (load_some(x, j, H - j, mean) - mean) * inverse
-        d = load_some(dy, j, H - j, 0.0)
-        dn = d * load_some(weight, j, H - j, 0.0)
-        total, along = total + dn, fma(dn, n, along)
-        store_some(d_weight, j, H - j, fma(d, n, load_some(d_weight, j, H - j, 0.0)))
-        store_some(d_bias, j, H - j, load_some(d_bias, j, H - j, 0.0) + d)
-    middle, tilt = sum_of(total) / float32(H), sum_of(along) / float32(H)
-    for j in range(0, H, 16):
-        n = (load_some(x, j, H - j, mean) - mean) * inverse
-        dn = load_some(dy, j, H - j, 0.0) * load_some(weight, j, H - j, 0.0)
-        store_some(dx, j, H - j, (dn - middle - n * tilt) * inverse)
-
-
-def layer_norm_backward(dy, dy_row, x, x_row, weight, dx, dx_row, sums, sums_row, rows, H, eps: float, tile, worker):
-    # (R,H), (R,H), (H,) -> (R,H), (tiles, 2H)
-    """One tile is SUMMED rows; what they add to the gradients of weight and bias stands side by side in its row of sums, the
-    second from sums_row / 2 on. dy and dx may be the same rows."""
-    d_weight = sums + 4 * tile * sums_row
-    d_bias = d_weight + 2 * sums_row
-    for j in range(H):
-        put(d_weight, j, 0.0)
-        put(d_bias, j, 0.0)
-    for r in range(tile * SUMMED, min(rows, (tile + 1) * SUMMED)):
-        _row_backward(dy + 4 * r * dy_row, x + 4 * r * x_row, weight, dx + 4 * r * dx_row, d_weight, d_bias, H, eps)
-
-
-KERNELS = (layer_norm, layer_norm_backward)
+KERNELS = (layer_norm,)

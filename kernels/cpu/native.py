@@ -17,10 +17,8 @@ from dataclasses import dataclass
 from albert_np.kernels.cpu import cache, simd
 
 # what programs call (build.py compiles them), and what Python calls, with how many int64 each takes
-KERNELS = (
-    "gemm", "pack", "attention", "layer_norm", "layer_norm_backward", "embed", "copy_rows", "activate",
-    "attention_backward", "column_sums",
-)  # fmt: skip
+KERNELS = ("gemm", "pack", "attention", "layer_norm", "embed", "copy_rows", "activate")
+TRAINING = ("gemm_training", "layer_norm_backward", "attention_backward", "column_sums")  # compiled when first wanted
 ENTRIES = {"walk": 4, "help_out": 6, "open_gate": 2, "close_gate": 2}
 CHECKED = ("set_spans", "albert_np_check")  # what a checked build has beside them (checks.py)
 
@@ -42,54 +40,71 @@ class Library:
 
 _lock = threading.RLock()
 _library: Library | None = None
+_training_library: Library | None = None
 
 
-def library() -> Library:
-    """The kernels, loaded; compiled first where the cache has none.
+def library(training: bool = False) -> Library:
+    """The kernels, loaded; compiled first where the cache has none. With training, a second library that has all of them.
 
     Raises ValueError or OSError where they can be neither loaded nor compiled.
     """
-    global _library
-    if _library is None:
+    found = _training_library if training else _library
+    if found is None:
         with _lock:
-            if _library is None:
-                _library = _from_cache()
-            if _library is None:
+            found = _training_library if training else _library
+            if found is None:
+                found = _remembered(_from_cache(training), training)
+            if found is None:
                 if sys.stderr is not None:
-                    seconds = f"compiling the CPU kernels once, about {cache.SECONDS} seconds"
-                    print(f"albert_np: {seconds}", file=sys.stderr, flush=True)
-                machine_code, arguments = _compiled(lambda name: None)
-                _library = _load(machine_code, arguments)
-                _keep(machine_code, arguments)
-    return _library
+                    what = "the CPU kernels of training" if training else "the CPU kernels"
+                    seconds = cache.TRAINING_SECONDS if training else cache.SECONDS
+                    print(f"albert_np: compiling {what} once, about {seconds} seconds", file=sys.stderr, flush=True)
+                machine_code, arguments = _compiled(lambda name: None, training)
+                found = _remembered(_load(machine_code, arguments, training), training)
+                _keep(machine_code, arguments, training)
+    assert found is not None
+    return found
 
 
-def is_compiled() -> bool:
+def _remembered(found: Library | None, training: bool) -> Library | None:
+    global _library, _training_library
+    if training:
+        _training_library = found
+    else:
+        _library = found
+    return found
+
+
+def is_compiled(training: bool = False) -> bool:
     """Will the next process find the kernels in the cache?"""
     with _lock:
-        return _from_cache() is not None
+        return _from_cache(training) is not None
 
 
-def warm_up(progress: Progress = lambda name: None, force: bool = False) -> bool:
+def warm_up(progress: Progress = lambda name: None, force: bool = False, training: bool = False) -> bool:
     """Fills the cache; False where it was full and nothing had to be done. Raises OSError where nothing can be kept."""
     with _lock:
-        if not force and is_compiled():
+        if not force and is_compiled(training):
             return False
         cache.check_writable()  # or it would be said when all the work is done
-        machine_code, arguments = _compiled(progress)
-        _load(machine_code, arguments)
-        cache.write(machine_code, arguments)
-        if not is_compiled():
+        machine_code, arguments = _compiled(progress, training)
+        _load(machine_code, arguments, training)
+        cache.write(machine_code, arguments, training)
+        if not is_compiled(training):
             raise OSError("the sources of the kernels were edited while they were compiled: try again")
     return True
 
 
-def names() -> list[str]:
+def names(training: bool = False) -> list[str]:
     """All that is compiled, in that order."""
-    return [*KERNELS, *ENTRIES, *(CHECKED if simd.is_checked() else ())]
+    return [*kernel_names(training), *ENTRIES, *(CHECKED if simd.is_checked() else ())]
 
 
-def _from_cache() -> Library | None:
+def kernel_names(training: bool) -> tuple[str, ...]:
+    return KERNELS + TRAINING if training else KERNELS
+
+
+def _from_cache(training: bool) -> Library | None:
     try:
         import llvmlite.binding  # noqa: F401
     except ImportError as error:
@@ -97,14 +112,14 @@ def _from_cache() -> Library | None:
             f"backend 'numba' runs through llvmlite, which cannot be imported ({error}): install numba, or choose "
             "backend='numpy'"
         ) from error
-    kept = cache.read()
+    kept = cache.read(training)
     try:
-        return _load(*kept) if kept else None
+        return _load(*kept, training) if kept else None
     except ValueError:  # whole, and yet not what this version needs
         return None
 
 
-def _compiled(progress: Progress) -> tuple[bytes, Arguments]:
+def _compiled(progress: Progress, training: bool) -> tuple[bytes, Arguments]:
     try:
         from numba.core import config
 
@@ -116,17 +131,17 @@ def _compiled(progress: Progress) -> tuple[bytes, Arguments]:
         ) from error
     if config.DISABLE_JIT:
         raise ValueError("backend 'numba' cannot compile its kernels with NUMBA_DISABLE_JIT=1: choose backend='numpy'")
-    return build.compile_kernels(progress)
+    return build.compile_kernels(progress, training)
 
 
-def _keep(machine_code: bytes, arguments: Arguments) -> None:
+def _keep(machine_code: bytes, arguments: Arguments, training: bool) -> None:
     try:
-        cache.write(machine_code, arguments)
+        cache.write(machine_code, arguments, training)
     except OSError as error:
         warnings.warn(f"{error}; until then each start compiles again", stacklevel=3)
 
 
-def _load(machine_code: bytes, arguments: Arguments) -> Library:
+def _load(machine_code: bytes, arguments: Arguments, training: bool = False) -> Library:
     """Raises ValueError where the machine code is none, or lacks a function."""
     from llvmlite import binding
 
@@ -140,7 +155,7 @@ def _load(machine_code: bytes, arguments: Arguments) -> Library:
         raise ValueError("not an object file")
     engine.add_object_file(object_file)
     engine.finalize_object()
-    addresses = {name: engine.get_function_address(name) for name in names()}
+    addresses = {name: engine.get_function_address(name) for name in names(training)}
     if set(arguments) != set(addresses) or not all(addresses.values()):
         raise ValueError(f"compiled are {', '.join(arguments)}; wanted were {', '.join(addresses)}")
     engine.detach()  # never unloaded
@@ -149,7 +164,10 @@ def _load(machine_code: bytes, arguments: Arguments) -> Library:
         return ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * count)(addresses[name])
 
     return Library(
-        {name: (addresses[name], {argument: i for i, argument in enumerate(arguments[name])}) for name in KERNELS},
+        {
+            name: (addresses[name], {argument: i for i, argument in enumerate(arguments[name])})
+            for name in kernel_names(training)
+        },
         **{name: entry(name, count) for name, count in ENTRIES.items()},
         set_spans=entry("set_spans", 1) if simd.is_checked() else None,
     )

@@ -78,19 +78,25 @@ def add_gemm(
     program: Program, a: Array, b: Packed, c: Array, rows: int, *, bias: Array | None = None, residual: Array | None = None,
     activation: int = 0, add: bool = False, before: Array | None = None, slopes: bool = False,
 ) -> None:  # (M,K), (M,N) with room for padded columns, (padded N,), (M,N)  # fmt: skip
-    """C = activation(A·B + bias) + residual, or C += A·B. A may be a transposed view.
+    """C = activation(A·B + bias) + residual, or C += A·B.
 
-    before: keeps what the activation was applied to. With slopes: C = A·B · activation′(before) + residual.
+    In a program of training A may be a transposed view, and `before` keeps what the activation was applied to; with slopes,
+    C = A·B · activation′(before) + residual.
     """
     program.work += rows * b.K * b.N
     tile_columns = columns_a_tile(-(-rows // MC), b.columns, program.threads)
-    turned = None if a.strides[1] == 4 else aligned(MC * TURNED_ROW * program.threads)
+    turned = a.strides[1] != 4
+    extra: dict[str, Any] = {}
+    if turned or before is not None:
+        extra = {
+            "a_column": a.strides[1] // 4, "scratch": aligned(MC * TURNED_ROW * program.threads) if turned else None,
+            "before": before, "before_row": 0 if before is None else before.strides[0] // 4, "slopes": int(slopes),
+        }  # fmt: skip
     program.add(
-        "gemm", -(-rows // MC) * -(-b.columns // tile_columns),
-        a=a, a_row=a.strides[0] // 4, a_column=a.strides[1] // 4, b=b.panels, columns=b.columns,
-        c=c, c_row=c.strides[0] // 4, M=rows, K=b.K, bias=bias, residual=residual, activation=activation, add=int(add),
-        residual_row=0 if residual is None else residual.strides[0] // 4, tile_columns=tile_columns, scratch=turned,
-        before=before, before_row=0 if before is None else before.strides[0] // 4, slopes=int(slopes),
+        "gemm_training" if extra else "gemm", -(-rows // MC) * -(-b.columns // tile_columns),
+        a=a, a_row=a.strides[0] // 4, b=b.panels, columns=b.columns, c=c, c_row=c.strides[0] // 4, M=rows, K=b.K,
+        bias=bias, residual=residual, residual_row=0 if residual is None else residual.strides[0] // 4,
+        activation=activation, add=int(add), tile_columns=tile_columns, **extra,
     )  # fmt: skip
 
 
