@@ -50,7 +50,7 @@ def run(library: Any, table: np.ndarray, arrays: list[np.ndarray]) -> None:
 
 
 def _span(x: np.ndarray) -> tuple[int, int]:
-    """First byte and the one after the last, strides and all."""
+    """First byte and the one after the last, strides and all; a stride may lead backwards."""
     first = x.__array_interface__["data"][0]
-    last = sum((n - 1) * stride for n, stride in zip(x.shape, x.strides, strict=True))
-    return first, first + last + x.itemsize
+    ways = [(n - 1) * stride for n, stride in zip(x.shape, x.strides, strict=True)]
+    return first + sum(way for way in ways if way < 0), first + sum(way for way in ways if way > 0) + x.itemsize
