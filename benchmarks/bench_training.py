@@ -155,7 +155,7 @@ def main() -> None:
             for threads in options.threads:
                 results[str(threads)] = measured(options.engines, threads, options.rounds, Path(folder), bar)
     print(table(results))
-    write("training_step.json", {"machine": machine(), "batch": f"{B}x{T}", "threads": results}, options.output)
+    write("training_step", {"machine": machine(), "batch": f"{B}x{T}", "threads": results}, options.output)
     (options.output / "training_step.md").write_text(table(results) + "\n")
 
 
