@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
             print(f"albert-np: {' '.join(str(error).split())}", file=sys.stderr)
             return 1
         except KeyboardInterrupt as error:  # training says how to go on
-            print(f"albert-np: {error or 'interrupted'}", file=sys.stderr)
+            print(f"albert-np: {str(error) or 'interrupted'}", file=sys.stderr)
             return 1
     return 0
 

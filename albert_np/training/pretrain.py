@@ -96,7 +96,8 @@ def evaluate(model: AlbertForPreTraining, held: PretrainingData, batches: int) -
     held.rewind()
     losses, words, orders = [], [], []
     for batch in itertools.islice(held, batches):
-        out = model(**batch)
+        given: dict[str, Any] = dict(batch)
+        out = model(**given)
         labels = batch["labels"]
         masked = labels != -100
         losses.append(float(out.loss))
