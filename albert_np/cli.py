@@ -17,6 +17,7 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
+from albert_np import cli_training
 from albert_np.version import __version__
 
 EXAMPLES = """examples:
@@ -95,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
         "--top-k", type=int, default=5, metavar="K", help="how many answers a mask (default: %(default)s)"
     )
     fill.add_argument("--targets", nargs="+", metavar="WORD", help="choose among these words only")
-    fill.add_argument("--truncate", action="store_true", help="cut texts that are too long instead of refusing them")
+    fill.add_argument("--truncate", action="store_true", help="cut texts that are too long without a warning")
     fill.add_argument(
         "--backend",
         default="auto",
@@ -127,7 +128,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     info.set_defaults(run=_info)
 
-    _add_pretrain(commands)
+    cli_training.add_commands(commands)
 
     warm = commands.add_parser(
         "warmup",
@@ -140,66 +141,6 @@ def _parser() -> argparse.ArgumentParser:
     warm.add_argument("--json", action="store_true", help="print JSON instead of text")
     warm.set_defaults(run=_warm_up)
     return parser
-
-
-def _add_pretrain(commands: Any) -> None:
-    train = commands.add_parser(
-        "pretrain",
-        help="train an ALBERT of your own on text files",
-        description="Makes a vocabulary from text files and trains an ALBERT on them: masked words and sentence order. "
-        "Writes checkpoints, which are Hugging Face folders, log.jsonl and loss.png into --output.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    train.add_argument("text", nargs="+", help="text files; blank lines part documents")
-    train.add_argument("--output", required=True, metavar="DIR", help="where everything goes")
-    train.add_argument("--lines", default="sentences", metavar="KIND", help="sentences, paragraphs or wrapped")
-    train.add_argument("--vocabulary", metavar="DIR", help="a folder with spiece.model, instead of making one")
-    numbers = {
-        "--vocab-size": 8000, "--steps": 1000, "--batch-size": 16, "--max-length": 128, "--embedding-size": 128,
-        "--hidden-size": 256, "--layers": 6, "--heads": 4, "--accumulate": 1, "--log-every": 10, "--save-every": 500,
-        "--evaluate-every": 500, "--seed": 0,
-    }  # fmt: skip
-    for option, default in numbers.items():
-        train.add_argument(option, type=int, default=default, metavar="N", help=option[2:].replace("-", " "))
-    train.add_argument("--hours", type=float, metavar="H", help="stop after so many")
-    train.add_argument("--optimizer", default="adamw", metavar="NAME", help="adamw or lamb")
-    train.add_argument("--learning-rate", type=float, default=5e-4, metavar="X", help="the highest, after the warm-up")
-    train.add_argument("--warmup-steps", type=int, metavar="N", help="a tenth of the steps, unless given")
-    train.add_argument("--held-out", type=float, default=0.05, metavar="X", help="part of the documents to evaluate on")
-    train.add_argument("--backend", default="auto", metavar="NAME", help="numba, numpy or auto")
-    train.add_argument("--threads", type=int, metavar="N", help="threads of the numba backend")
-    train.add_argument("--resume", action="store_true", help="go on from the latest checkpoint in --output")
-    train.add_argument("--json", action="store_true", help="print JSON instead of text")
-    train.set_defaults(run=_pretrain)
-
-
-def _pretrain(args: argparse.Namespace) -> None:
-    from albert_np.training.documents import TextForm
-    from albert_np.training.loop import Plan
-    from albert_np.training.pretrain import pretrain
-    from albert_np.training.pretraining import PretrainingOptions
-
-    trained = pretrain(
-        args.text, args.output, vocabulary=args.vocabulary, vocab_size=args.vocab_size, form=TextForm(lines=args.lines),
-        plan=Plan(
-            args.steps, hours=args.hours, accumulate=args.accumulate, seed=args.seed, log_every=args.log_every,
-            evaluate_every=args.evaluate_every, save_every=args.save_every,
-        ),
-        config={
-            "embedding_size": args.embedding_size, "hidden_size": args.hidden_size, "num_hidden_layers": args.layers,
-            "num_attention_heads": args.heads, "intermediate_size": 4 * args.hidden_size,
-        },
-        options=PretrainingOptions(max_length=args.max_length), batch_size=args.batch_size, optimizer=args.optimizer,
-        learning_rate=args.learning_rate, warmup_steps=args.warmup_steps, held_out=args.held_out, seed=args.seed,
-        backend=args.backend, resume=args.resume, progress=True,
-    )  # fmt: skip
-    if args.json:
-        answer = {"step": trained.step, "checkpoint": str(trained.checkpoint), "metrics": trained.metrics}
-        print(_json(answer))
-        return
-    print(f"step {trained.step}: {trained.checkpoint}")
-    for name, value in (trained.metrics or {}).items():
-        print(f"  {name} {value:.4g}")
 
 
 def _threads(args: argparse.Namespace) -> contextlib.AbstractContextManager:

@@ -93,10 +93,11 @@ class FillMaskPipeline:
         A text with one mask gives a list of {"score", "token", "token_str", "sequence"}, best first; with several masks a
         list of such lists, one a mask, each filled while the others stand. A list of texts gives a list of these (a list
         of one text gives its answer itself, as transformers). Scores are probabilities over the whole vocabulary.
-        top_k: how many answers (5); targets: words to choose among; tokenizer_kwargs: for long texts {"truncation": True}.
+        top_k: how many answers (5); targets: words to choose among. A text longer than the model's positions is cut to them,
+        with a warning; tokenizer_kwargs decide otherwise: {"truncation": False} has it refused, True cuts without a word.
         batch_size: how many texts are computed together, without their padding; by default 16 of a list, and 1 of an
         iterable, whose next text may be a while in coming.
-        Raises ValueError where a text has no mask, or is longer than the model takes.
+        Raises ValueError where a text has no mask, or none in what is kept of it.
         """
         ids = None if targets is None else self._target_ids(targets)
         count = self._checked_top_k(self.top_k if top_k is None else top_k)
@@ -137,10 +138,10 @@ class FillMaskPipeline:
         for text in texts:
             if not isinstance(text, str):
                 raise ValueError(f"fill-mask takes texts; got {type(text).__name__}")
-            encodings.append(self.tokenizer(text, **tokenizer_kwargs, verbose=False))
+            encodings.append(self._encoded(text, tokenizer_kwargs))
             columns.append(np.flatnonzero(np.array(encodings[-1]["input_ids"]) == self.tokenizer.mask_token_id))
             if len(columns[-1]) == 0:
-                raise ValueError(f"there is no {self.tokenizer.mask_token} in {_shortened(text)!r}, so nothing to fill")
+                raise ValueError(self._nothing_to_fill(text, sum(encodings[-1]["attention_mask"])))
         # on the right, whatever the tokenizer prefers: positions are counted from the first column
         batch = self.tokenizer.pad(
             [dict(encoding) for encoding in encodings], padding_side="right", return_tensors="np"
@@ -162,6 +163,30 @@ class FillMaskPipeline:
             filled = [self._best(ids, mask, row, top_k, targets, alone) for mask, row in zip(masks, probs, strict=True)]
             answers.append(filled[0] if alone else filled)
         return answers
+
+    def _encoded(self, text: str, tokenizer_kwargs: dict[str, Any]) -> Any:
+        """One text, cut where the model has no more positions, unless the caller said whether to cut."""
+        most, options = self.model.config.max_position_embeddings, dict(tokenizer_kwargs)
+        if options.get("truncation") and options.get("max_length") is None:
+            options["max_length"] = min(most, self.tokenizer.model_max_length)  # a tokenizer may state no limit
+        encoding = self.tokenizer(text, **options, verbose=False)
+        if len(encoding["input_ids"]) <= most or options.get("truncation") is not None:
+            return encoding
+        tokens = sum(encoding["attention_mask"])
+        if tokens > most:  # else it is padding that goes beyond
+            warnings.warn(
+                f"{_shortened(text)!r} is {tokens:,} tokens, and the model has {most:,} positions: {most:,} tokens are kept "
+                "(tokenizer_kwargs={'truncation': False} refuses such a text)",
+                stacklevel=4,
+            )
+        return self.tokenizer(text, **options | {"truncation": True, "max_length": most}, verbose=False)
+
+    def _nothing_to_fill(self, text: str, kept: int) -> str:
+        mask, whole = self.tokenizer.mask_token, self.tokenizer(text, verbose=False)["input_ids"]
+        if self.tokenizer.mask_token_id not in whole:
+            return f"there is no {mask} in {_shortened(text)!r}, so nothing to fill"
+        cut = f"{_shortened(text)!r}, cut from {len(whole):,} tokens to {kept:,}"
+        return f"no {mask} is left in {cut}: shorten the text around it"
 
     def _best(
         self, ids: np.ndarray, column: Any, probs: np.ndarray, top_k: int, targets: np.ndarray | None, alone: bool

@@ -76,7 +76,7 @@ def test_warnings_are_one_line(capsys):
         (("fill-mask", ONE, "--backend", "tpu"), "backend must be one of"),
         (("fill-mask", ONE, "--threads", "0"), "--threads takes a whole number of threads from 1 to 256; got 0"),
         (("fill-mask", ONE, "--backend", "numba", "--dtype", "float64"), "backend 'numba' computes in float32"),
-        (("fill-mask", "[MASK]" + " word" * 200), "at most 128 tokens"),
+        (("fill-mask", "word " * 200 + "[MASK]", "--truncate"), "no [MASK] is left"),
         (("info", "./no-such-folder"), "there is no folder"),
     ],
 )
@@ -129,8 +129,13 @@ def test_interrupted_is_exit_code_1(capsys, monkeypatch):
     assert (code, err) == (1, "albert-np: interrupted\n")
 
 
-def test_truncate_cuts_long_texts(capsys):
-    assert run(capsys, "fill-mask", "[MASK]" + " word" * 200, "--truncate")[0] == 0
+def test_long_texts_are_cut_with_a_warning_or_without(capsys):
+    code, out, err = run(capsys, "fill-mask", "[MASK]" + " word" * 200)
+    assert code == 0
+    assert "128 tokens are kept" in err
+    code, again, err = run(capsys, "fill-mask", "[MASK]" + " word" * 200, "--truncate")
+    assert (code, again) == (0, out)
+    assert "tokens" not in err
 
 
 @pytest.mark.parametrize("argv", [(), ("fill-mask",), ("no-such-command",), ("fill-mask", ONE, "--top-k", "many"),

@@ -123,11 +123,54 @@ def test_what_the_config_prefers_to_return_does_not_matter(fill, model, tokenize
     assert albert_np.pipeline("fill-mask", other, tokenizer)(ONE) == fill(ONE)
 
 
-def test_long_texts_are_refused_or_truncated(fill):
+def test_long_texts_are_cut_to_the_models_positions_with_one_warning(fill, tokenizer):
+    long = ONE + " word" * 200
+    tokens = len(tokenizer(long, verbose=False)["input_ids"])
+    assert tokens > 128
+    with pytest.warns(
+        UserWarning, match=f"is {tokens} tokens, and the model has 128 positions: 128 tokens are kept"
+    ) as seen:
+        answers = fill(long)
+    assert len(seen) == 1
+    assert answers == fill(long, tokenizer_kwargs={"truncation": True})  # which is no warning
+    assert len(tokenizer(answers[0]["sequence"], verbose=False)["input_ids"]) <= 128
+
+
+def test_tokenizer_kwargs_say_whether_long_texts_are_cut(fill, tokenizer):
     long = ONE + " word" * 200
     with pytest.raises(ValueError, match="at most 128 tokens"):
-        fill(long)
-    assert len(fill(long, tokenizer_kwargs={"truncation": True})) == 5
+        fill(long, tokenizer_kwargs={"truncation": False})
+    short = fill(long, tokenizer_kwargs={"truncation": True, "max_length": 20})
+    assert len(tokenizer(short[0]["sequence"])["input_ids"]) <= 20
+    with pytest.warns(UserWarning, match="128 tokens are kept"):  # 40 is what short texts are filled up to
+        assert fill(long, tokenizer_kwargs={"padding": "max_length", "max_length": 40})
+
+
+def test_a_tokenizer_without_a_limit_is_cut_all_the_same(fill):
+    long = ONE + " word" * 200
+    boundless = albert_np.AlbertTokenizer.from_pretrained("demo", model_max_length=10**30)
+    other = albert_np.pipeline("fill-mask", fill.model, boundless)
+    cut = {"tokenizer_kwargs": {"truncation": True}}
+    assert other(long, **cut) == fill(long, **cut)
+    with pytest.warns(UserWarning, match="128 tokens are kept"):
+        assert other(long) == fill(long, **cut)
+
+
+def test_padding_beyond_the_models_positions_is_left_out_without_a_warning(fill):
+    wide = albert_np.AlbertTokenizer.from_pretrained("demo", model_max_length=200)
+    options = {"tokenizer_kwargs": {"padding": "max_length"}}
+    answers = albert_np.pipeline("fill-mask", fill.model, wide)(ONE, **options)
+    assert [answer["token"] for answer in answers] == [answer["token"] for answer in fill(ONE)]
+
+
+def test_a_mask_behind_the_cut_is_an_error_that_says_so(fill, tokenizer):
+    text = "word " * 200 + ONE
+    tokens = len(tokenizer(text, verbose=False)["input_ids"])
+    message = rf"no \[MASK\] is left in 'word word .*, cut from {tokens} tokens to 128"
+    with pytest.warns(UserWarning, match="128 tokens are kept"), pytest.raises(ValueError, match=message):
+        fill(text)
+    with pytest.raises(ValueError, match=message):
+        fill(text, tokenizer_kwargs={"truncation": True})
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,12 @@ from conftest import ROOT
 
 from albert_np import AlbertForPreTraining, AlbertTokenizer
 from albert_np.cli import main
+from albert_np.training.checkpoints import read_checkpoint
 from albert_np.training.loop import Plan
+from albert_np.training.optimizers import AdamW, Schedule
 from albert_np.training.pretrain import pretrain
-from albert_np.training.pretraining import PretrainingOptions
+from albert_np.training.pretraining import PretrainingData, PretrainingOptions
+from albert_np.training.token_corpus import tokenize_corpus
 
 TINY = {
     "embedding_size": 8,
@@ -97,3 +100,77 @@ def test_an_unknown_optimizer_is_refused_before_anything_is_written(text, tmp_pa
     with pytest.raises(ValueError, match="optimizer must be one of adamw, lamb; got 'sgd'"):
         run(text, tmp_path / "model", optimizer="sgd")
     assert not (tmp_path / "model").exists()
+
+
+@pytest.fixture(scope="module")
+def books(tmp_path_factory):
+    """Two texts of their own, one to train on and one to hold out, with letters that the other has not."""
+    folder = tmp_path_factory.mktemp("books")
+    lines = [line for line in (ROOT / "tools" / "demo_text.txt").read_text().splitlines() if line.strip()]
+    for name, chosen in (("training", lines[:200]), ("held", [line.replace("th", "ж") for line in lines[200:300]])):
+        chapters = ["\n".join(chosen[i : i + 8]) for i in range(0, len(chosen), 8)]
+        (folder / f"{name}.txt").write_text("\n\n".join(chapters))
+    return folder
+
+
+def test_a_held_out_file_is_evaluated_and_nothing_learns_from_it(books, tmp_path):
+    (tmp_path / "other.txt").write_text((books / "held.txt").read_text().replace("e", "o"))
+    first = run(books / "training.txt", tmp_path / "first", held_out=books / "held.txt")
+    second = run(books / "training.txt", tmp_path / "second", held_out=[tmp_path / "other.txt"])
+    assert weights(tmp_path / "first") == weights(tmp_path / "second")
+    assert first.metrics["loss"] != second.metrics["loss"]
+    vocabulary = AlbertTokenizer.from_pretrained(tmp_path / "first" / "tokenizer").get_vocab()
+    assert not any("ж" in piece for piece in vocabulary)
+
+
+def test_with_a_held_out_file_all_documents_are_trained_on(books, tmp_path):
+    """Also where it is a copy of the training text, which is the caller's affair."""
+    shutil.copy(books / "training.txt", tmp_path / "copy.txt")
+    run(books / "training.txt", tmp_path / "run", held_out=tmp_path / "copy.txt")
+    tokenizer = AlbertTokenizer.from_pretrained(tmp_path / "run" / "tokenizer")
+    whole = PretrainingData(
+        tokenize_corpus(books / "training.txt", tokenizer),
+        tokenizer,
+        batch_size=2,
+        options=PretrainingOptions(max_length=32),
+    )
+    state = read_checkpoint(tmp_path / "run" / "checkpoint-6").state["data"]
+    assert state["fingerprint"] == whole.state()["fingerprint"]
+
+
+def test_a_training_with_a_held_out_file_resumes_with_the_same_bits(books, tmp_path):
+    run(books / "training.txt", tmp_path, held_out=books / "held.txt")
+    expected = weights(tmp_path)
+    shutil.rmtree(tmp_path / "checkpoint-6")
+    run(books / "training.txt", tmp_path, held_out=books / "held.txt", resume=True)
+    assert weights(tmp_path) == expected
+
+
+def test_what_cannot_be_held_out_is_refused_before_anything_is_written(books, tmp_path):
+    with pytest.raises(ValueError, match=r"training.txt is to be trained on, so it cannot be held out"):
+        run(books / "training.txt", tmp_path / "run", held_out=[books / "held.txt", books / "." / "training.txt"])
+    with pytest.raises(ValueError, match="no text file was named"):
+        run(books / "training.txt", tmp_path / "run", held_out=[])
+    with pytest.raises(OSError, match=r"there is no file .*nothing\.txt"):
+        run(books / "training.txt", tmp_path / "run", held_out=tmp_path / "nothing.txt")
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_optimizer_and_a_schedule_of_ones_own(text, trained, tmp_path):
+    """The default's, spelt out, are the same bits; others are not."""
+    run(text, tmp_path / "same", optimizer=AdamW(), schedule=Schedule(5e-4, 0, 6))
+    assert weights(tmp_path / "same") == weights(trained)
+    run(text, tmp_path / "betas", optimizer=AdamW((0.9, 0.98)))
+    assert weights(tmp_path / "betas") != weights(trained)
+    run(text, tmp_path / "flat", schedule=lambda step: 1e-3)
+    assert weights(tmp_path / "flat") != weights(trained)
+
+
+def test_a_training_may_start_from_weights_that_are_there(text, trained, tmp_path):
+    options = {"start": trained / "checkpoint-6", "schedule": lambda step: 0.0}
+    run(text, tmp_path / "again", **options)
+    before, after = (AlbertForPreTraining.from_pretrained(x / "checkpoint-6") for x in (trained, tmp_path / "again"))
+    for name, x in before.named_parameters():
+        assert np.array_equal(x, dict(after.named_parameters())[name]), name
+    with pytest.raises(ValueError, match="checkpoint-6 has hidden_size 16, and this training 32"):
+        run(text, tmp_path / "wide", **options, config=TINY | {"hidden_size": 32})

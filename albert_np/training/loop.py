@@ -36,6 +36,8 @@ from albert_np.training.checkpoints import (
 from albert_np.training.optimizers import LAMB, AdamW, clip_gradients, global_norm
 from albert_np.training.step import ListOfBatches, count_tokens, epochs, loss_and_gradients
 
+DRAW_EVERY = 30.0  # seconds, at least, from one picture of the curve to the next
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -145,7 +147,7 @@ def train(
             due = stopped or (plan.evaluate_every and progress.step % plan.evaluate_every == 0)
             better = bool(evaluate and due and training.evaluate(evaluate))
             if stopped or better or asked or progress.step % plan.save_every == 0:
-                training.save()
+                training.save(at_the_end=bool(stopped or asked))
             bar.set_postfix_str(training.postfix, refresh=False)
             bar.update(progress.step - bar.n)
             if asked and stopped is None:
@@ -173,7 +175,7 @@ class _Training:
         self.log_path = folder / log.LOG_NAME
         self.rate, self.postfix = 0.0, ""
         self.began, self.seconds_before, self.tokens_before = time.monotonic(), 0.0, 0
-        self.drawing = True
+        self.drawing, self.drawn_at = True, 0.0
 
     # --- beginning, also in the middle ---------------------------------------------------------------------------------
 
@@ -306,11 +308,13 @@ class _Training:
         progress.best = {"metric": plan.best, "value": value, "step": progress.step}
         return True
 
-    def save(self) -> None:
-        """A checkpoint, unless this step has one, and the picture."""
+    def save(self, at_the_end: bool) -> None:
+        """A checkpoint, unless this step has one, and the picture, which takes a second and can wait."""
         if self.saved != self.folder / f"checkpoint-{self.progress.step}":
             self.saved = self._save()
-        self.drawing = self.drawing and log.draw(self.log_path, self.folder / log.PICTURE_NAME)
+        if at_the_end or self.elapsed() - self.drawn_at > DRAW_EVERY:
+            self.drawing = self.drawing and log.draw(self.log_path, self.folder / log.PICTURE_NAME)
+            self.drawn_at = self.elapsed()
 
     def _save(self) -> Path:
         progress = self.progress

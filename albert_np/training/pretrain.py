@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from albert_np import AlbertConfig, AlbertForPreTraining, AlbertTokenizer
+from albert_np.files import shown
+from albert_np.ops import Array
 from albert_np.tokenization.files import VOCAB
-from albert_np.training.documents import TextForm
+from albert_np.training.documents import TextForm, open_binary, text_paths
 from albert_np.training.loop import Plan, Trained, train
 from albert_np.training.optimizers import LAMB, AdamW, Schedule
 from albert_np.training.pretraining import PretrainingData, PretrainingOptions
-from albert_np.training.token_corpus import tokenize_corpus
+from albert_np.training.token_corpus import TokenCorpus, tokenize_corpus
 from albert_np.training.vocabulary import train_vocabulary
 
 OPTIMIZERS = {"adamw": AdamW, "lamb": LAMB}
@@ -38,48 +40,88 @@ def pretrain(
     form: TextForm | None = None,
     options: PretrainingOptions | None = None,
     batch_size: int = 16,
-    optimizer: str = "adamw",
+    optimizer: str | AdamW | LAMB = "adamw",
     learning_rate: float = 5e-4,
     warmup_steps: int | None = None,
-    held_out: float = 0.05,
+    schedule: Callable[[int], float] | None = None,
+    held_out: float | str | os.PathLike | Iterable[str | os.PathLike] = 0.05,
     evaluation_batches: int = 20,
     seed: int = 0,
     backend: str = "auto",
+    start: str | os.PathLike | None = None,
     resume: bool = False,
     progress: bool = False,
 ) -> Trained:
     """Trains an AlbertForPreTraining on text files, into a folder. The same arguments and text give the same bits.
 
     config: values that replace AlbertConfig's own; dropout is 0 unless it says otherwise, as ALBERT v2.
-    vocabulary: a folder with spiece.model, instead of making one of vocab_size pieces. held_out: the part of the documents
-    that is evaluated and never trained on. warmup_steps: a tenth of all steps, unless given.
+    vocabulary: a folder with spiece.model, instead of making one of vocab_size pieces.
+    held_out: what is evaluated and never trained on: a part of the documents, or text files of their own, of which the
+    vocabulary sees nothing either. optimizer: a name, or one with numbers of its own.
+    warmup_steps: a tenth of all steps, unless given. schedule: step -> learning rate, instead of a line up to learning_rate
+    and down to 0. start: a folder whose weights and, unless vocabulary says otherwise, whose vocabulary training begins with,
+    instead of weights from the seed; its shape must be what config says.
     Raises ValueError (arguments, text) or OSError (files), as the functions it is made of.
     """
-    if optimizer not in OPTIMIZERS:
-        raise ValueError(f"optimizer must be one of {', '.join(OPTIMIZERS)}; got {optimizer!r}")
+    if isinstance(optimizer, str):
+        if optimizer not in OPTIMIZERS:
+            raise ValueError(f"optimizer must be one of {', '.join(OPTIMIZERS)}; got {optimizer!r}")
+        optimizer = OPTIMIZERS[optimizer]()
     folder, options = Path(folder), options or PretrainingOptions(max_length=128)
-    paths = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
-    tokenizer = _tokenizer(paths, folder / "tokenizer", vocabulary, vocab_size, seed)
-    corpus = tokenize_corpus(paths, tokenizer, form, cache_dir=folder / "tokens", progress=progress)
-    chosen, kept_back = corpus.split(held_out, seed)
-    data, held = (
-        PretrainingData(
+    training_paths = text_paths(paths)
+    held_out_paths = None if isinstance(held_out, (int, float)) else _held_out_paths(held_out, training_paths)
+    vocabulary = start if vocabulary is None else vocabulary
+    tokenizer = _tokenizer(training_paths, folder / "tokenizer", vocabulary, vocab_size, seed)
+
+    def tokens(named: list[Path]) -> TokenCorpus:
+        return tokenize_corpus(named, tokenizer, form, cache_dir=folder / "tokens", progress=progress)
+
+    def examples(corpus: TokenCorpus, documents: Array | None, epochs: int | None) -> PretrainingData:
+        return PretrainingData(
             corpus, tokenizer, batch_size=batch_size, options=options, seed=seed, documents=documents, epochs=epochs
         )
-        for documents, epochs in ((chosen, None), (kept_back, 1))
-    )
-    no_dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "classifier_dropout_prob": 0.0}
-    settings = {"vocab_size": len(tokenizer), "max_position_embeddings": options.max_length} | no_dropout
-    model = AlbertForPreTraining(AlbertConfig(**settings | (config or {})), seed=seed, backend=backend)
-    warmup = plan.steps // 10 if warmup_steps is None else warmup_steps
+
+    corpus = tokens(training_paths)
+    if held_out_paths is None:
+        chosen, kept_back = corpus.split(held_out, seed)  # type: ignore[arg-type]
+        data, held = examples(corpus, chosen, None), examples(corpus, kept_back, 1)
+    else:
+        data, held = examples(corpus, None, None), examples(tokens(held_out_paths), None, 1)
+    model = _model(start, config or {}, len(tokenizer), options.max_length, seed, backend)
+    if schedule is None:
+        schedule = Schedule(learning_rate, plan.steps // 10 if warmup_steps is None else warmup_steps, plan.steps)
     return train(
-        model, data, folder, optimizer=OPTIMIZERS[optimizer](), schedule=Schedule(learning_rate, warmup, plan.steps),
-        plan=plan, evaluate=lambda model: evaluate(model, held, evaluation_batches), tokenizer=tokenizer, resume=resume,
+        model, data, folder, optimizer=optimizer, schedule=schedule, plan=plan,
+        evaluate=lambda model: evaluate(model, held, evaluation_batches), tokenizer=tokenizer, resume=resume,
     )  # fmt: skip
 
 
+def _held_out_paths(held_out: str | os.PathLike | Iterable[str | os.PathLike], training: list[Path]) -> list[Path]:
+    paths = text_paths(held_out)
+    trained_on = {path.resolve() for path in training}
+    for path in paths:
+        if path.resolve() in trained_on:
+            raise ValueError(f"{shown(path, 300)} is to be trained on, so it cannot be held out: name other text")
+        open_binary(path).close()  # a wrong name is refused now, not after minutes of making a vocabulary
+    return paths
+
+
+def _model(
+    start: str | os.PathLike | None, given: dict[str, Any], vocab_size: int, max_length: int, seed: int, backend: str
+) -> AlbertForPreTraining:
+    no_dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "classifier_dropout_prob": 0.0}
+    settings = {"vocab_size": vocab_size, "max_position_embeddings": max_length} | no_dropout | given
+    if start is None:
+        return AlbertForPreTraining(AlbertConfig(**settings), seed=seed, backend=backend)
+    found = AlbertConfig.from_pretrained(start)
+    for name, value in settings.items():
+        if getattr(found, name) != value and name not in no_dropout:
+            raise ValueError(f"{shown(start, 300)} has {name} {getattr(found, name)!r}, and this training {value!r}")
+    return AlbertForPreTraining.from_pretrained(start, backend=backend, **{name: settings[name] for name in no_dropout})
+
+
 def _tokenizer(
-    paths: list[Any], folder: Path, vocabulary: str | os.PathLike | None, vocab_size: int, seed: int
+    paths: list[Path], folder: Path, vocabulary: str | os.PathLike | None, vocab_size: int, seed: int
 ) -> AlbertTokenizer:
     """The folder's own, where it has one: a resumed training must not get another."""
     if (folder / VOCAB).is_file():

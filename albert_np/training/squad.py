@@ -7,8 +7,9 @@ squad_utils.py, convert_examples_to_features; transformers' run_qa.py, whose win
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -188,6 +189,45 @@ def squad_batch(
         batch["start_positions"] = np.array([window.start for window in windows], np.int64)
         batch["end_positions"] = np.array([window.end for window in windows], np.int64)
     return batch
+
+
+class Answer(NamedTuple):
+    """What a model says to one question. no_answer: how much surer it is that there is none; 0 is where both are equal."""
+
+    text: str
+    no_answer: float
+
+
+def squad_answers(
+    windows: Sequence[Window], logits: Iterable[tuple[Array, Array]], max_answer_length: int = 30
+) -> dict[int, Answer]:  # (T,), (T,) of every window -> by Window.example
+    """The likeliest part of each question's context, of all its windows, by the sum of its start and end logits.
+
+    As transformers' run_qa.py (utils_qa.py, postprocess_qa_predictions), but over all pairs of places instead of the twenty
+    best of each. A part has max_answer_length tokens at most; no_answer is the least sum at [CLS] minus the best part's.
+    """
+    if type(max_answer_length) is not int or max_answer_length < 1:
+        raise ValueError(
+            f"max_answer_length must be a whole number of at least 1; got {shown(repr(max_answer_length), 60)}"
+        )
+    best: dict[int, tuple[float, str]] = {}
+    none: dict[int, float] = {}
+    for window, (start, end) in zip(windows, logits, strict=True):
+        first, n = window.offset, window.last - window.first
+        nothing = float(start[NO_ANSWER]) + float(end[NO_ANSWER])
+        none[window.example] = min(nothing, none.get(window.example, math.inf))
+        sums = start[first : first + n, None].astype(np.float64) + end[None, first : first + n]
+        places = np.arange(n)
+        length = places[None, :] - places[:, None] + 1
+        sums[(length < 1) | (length > max_answer_length)] = -np.inf
+        score = float(np.max(sums, initial=-np.inf))
+        if score > best.get(window.example, (-math.inf, ""))[0]:
+            a, b = divmod(int(np.argmax(sums)), n)
+            best[window.example] = score, window.answer(first + a, first + b) or ""
+    # a context without a token has no part at all
+    return {i: Answer(text, none[i] - score) for i, (score, text) in best.items()} | {
+        i: Answer("", math.inf) for i in none.keys() - best.keys()
+    }
 
 
 # ------------------------------------------------------------------------------------------------------------- parts

@@ -1,0 +1,352 @@
+"""Fine-tuning: a pre-trained model, a file of examples, one of four tasks, and the figures that the task is judged by.
+
+    text-classification    one text or two: a class, several labels or a number      accuracy, F1, Matthews; Pearson, Spearman
+    token-classification   a class for every word                                    accuracy; precision, recall, F1 of entities
+    multiple-choice        the right one of some continuations                       accuracy
+    question-answering     the part of a context that answers (SQuAD 1.1, 2.0)       exact match, F1
+
+A task is what differs between them, as a Task; finetune() is what they have in common.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from albert_np.config import AlbertConfig
+from albert_np.files import listed, shown
+from albert_np.initialise import check_seed
+from albert_np.model import (
+    AlbertForMultipleChoice,
+    AlbertForQuestionAnswering,
+    AlbertForSequenceClassification,
+    AlbertForTokenClassification,
+)
+from albert_np.ops import IGNORE_INDEX, Array
+from albert_np.tokenizer import AlbertTokenizer
+from albert_np.training import metrics
+from albert_np.training.batches import Batches
+from albert_np.training.loop import Plan, Trained, train
+from albert_np.training.optimizers import OPTIMIZERS, Schedule
+from albert_np.training.squad import read_squad, squad_answers, squad_batch, squad_windows
+from albert_np.training.step import count_labels
+from albert_np.training.tasks import (
+    MULTI,
+    REGRESSION,
+    TaskData,
+    classification_batch,
+    multiple_choice_batch,
+    read_classification,
+    read_multiple_choice,
+    read_token_classification,
+    token_classification_batch,
+)
+
+Collate = Callable[[Sequence[Any]], dict[str, Array]]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task on one set of data."""
+
+    model: Any  # the class of the model
+    config: dict[str, Any]  # what its config says about the labels
+    train: Sequence[Any]
+    collate: Collate
+    evaluate: Callable[[Any, int], dict[str, float]]  # (model, batch size) -> the figures
+    best: str  # the figure by which the best checkpoint is kept
+    counts: dict[str, dict[str, int]]  # of what was read, by "train" and "held out"
+
+
+@dataclass(frozen=True)
+class FineTuned:
+    """How a fine-tuning ended, and what its data was."""
+
+    trained: Trained
+    counts: dict[str, dict[str, int]]
+
+
+def finetune(
+    task: str,
+    path: str | os.PathLike,
+    folder: str | os.PathLike,
+    *,
+    model: str | os.PathLike = "demo",
+    validation: str | os.PathLike | None = None,
+    held_out: float = 0.1,
+    reading: Mapping[str, Any] | None = None,
+    max_length: int | None = None,
+    batch_size: int = 32,
+    epochs: int = 3,
+    steps: int | None = None,
+    optimizer: str = "adamw",
+    learning_rate: float = 3e-5,
+    warmup_steps: int | None = None,
+    seed: int = 0,
+    backend: str = "auto",
+    resume: bool = False,
+    hub_options: Mapping[str, Any] | None = None,
+    **plan: Any,
+) -> FineTuned:
+    """Trains a pre-trained model on a task. The same arguments and files give the same bits.
+
+    task: one of TASKS. path: CSV, TSV, JSONL or CoNLL, or SQuAD's JSON. folder: where checkpoints, log and picture go.
+    validation: a file of the same form; without one, held_out of the examples is kept back (of the contexts, where questions
+    share them). reading: more arguments of the task's reader (tasks.py): columns, label_names, problem_type; doc_stride and
+    the like of squad_windows.
+    max_length: in tokens; 128, or 384 for question answering, as far as the model has positions.
+    steps: in place of epochs. warmup_steps: a tenth of all steps, unless given. seed: of the new head, the order and dropout.
+    plan: more fields of Plan. It evaluates and saves after each epoch, and keeps the best, unless they say otherwise.
+    Raises ValueError (arguments, data) or OSError (files), as the functions it is made of.
+    """
+    if task not in TASKS:
+        raise ValueError(f"task must be one of {', '.join(TASKS)}; got {shown(repr(task), 60)}")
+    if optimizer not in OPTIMIZERS:
+        raise ValueError(f"optimizer must be one of {', '.join(OPTIMIZERS)}; got {shown(repr(optimizer), 60)}")
+    for name, value in (("epochs", epochs), ("batch_size", batch_size)):
+        if type(value) is not int or value < 1:
+            raise ValueError(f"{name} must be a whole number of at least 1; got {shown(repr(value), 60)}")
+    check_seed(seed)
+    hub_options = dict(hub_options or {})
+    tokenizer = AlbertTokenizer.from_pretrained(model, **hub_options)
+    config = AlbertConfig.from_pretrained(model, **hub_options)
+    given = TASKS[task](
+        path, validation, _Split(held_out, seed), tokenizer,
+        _max_length(max_length, 384 if task == "question-answering" else 128, config.max_position_embeddings),
+        **dict(reading or {}),
+    )  # fmt: skip
+    made, info = given.model.from_pretrained(
+        model, backend=backend, missing="init", ignore_mismatched_sizes=True, seed=seed, output_loading_info=True,
+        **given.config, **hub_options,
+    )  # fmt: skip
+    other = [name for name, _, _ in info["mismatched_keys"] if not name.startswith(("classifier.", "qa_outputs."))]
+    if other:
+        raise ValueError(f"{model}: the shapes of {listed(other)} are not those that its config.json says")
+    if len(tokenizer) > made.config.vocab_size:
+        raise ValueError(
+            f"the tokenizer has {len(tokenizer)} tokens and the model {made.config.vocab_size}: do they belong together?"
+        )
+    batches = Batches(given.train, given.collate, batch_size=batch_size, seed=seed)
+    accumulate = plan.get("accumulate", 1)  # which Plan checks
+    if steps is None:
+        steps = -(-epochs * batches.batches_per_epoch // max(1, accumulate))
+    an_epoch = max(1, batches.batches_per_epoch // max(1, accumulate))
+    every = {"evaluate_every": an_epoch, "save_every": an_epoch, "best": given.best, "keep": 1}
+    settled = Plan(steps, seed=seed, **every | plan)
+    trained = train(
+        made, batches, folder, optimizer=OPTIMIZERS[optimizer](), plan=settled, tokenizer=tokenizer, resume=resume,
+        schedule=Schedule(learning_rate, steps // 10 if warmup_steps is None else warmup_steps, steps),
+        evaluate=lambda model: given.evaluate(model, batch_size),
+    )  # fmt: skip
+    return FineTuned(trained, given.counts)
+
+
+# --- the tasks -----------------------------------------------------------------------------------------------------------
+
+
+def text_classification(
+    path: Any, validation: Any, split: _Split, tokenizer: AlbertTokenizer, max_length: int, **reading: Any
+) -> Task:
+    data, held = _read(read_classification, path, validation, split, reading)
+    problem, names = data.problem_type, data.label_names
+    collate = partial(classification_batch, tokenizer=tokenizer, max_length=max_length)
+
+    def evaluate(model: Any, batch_size: int) -> dict[str, float]:
+        loss, logits, labels = _outputs(model, held.examples, collate, batch_size)
+        if problem == REGRESSION:
+            x, y = logits[:, 0], labels
+            close = {"pearson": metrics.pearson(x, y), "spearman": metrics.spearman(x, y)}
+            return {"loss": loss, **close, "mean_squared_error": float(np.mean((x - y) ** 2))}
+        if problem == MULTI:
+            found = logits > 0
+            every = {"accuracy": float(np.mean((found == labels).all(axis=1)))}  # of all its labels at once
+            return {"loss": loss, **every, "micro_f1": metrics.f1(found.ravel(), labels.ravel().astype(bool))}
+        found = logits.argmax(axis=1)
+        f1 = {"f1": metrics.f1(found, labels)} if len(names) == 2 else {"macro_f1": metrics.macro_f1(found, labels)}
+        right = {"accuracy": metrics.accuracy(found, labels), **f1, "matthews": metrics.matthews(found, labels)}
+        return {"loss": loss, **right}
+
+    best = {REGRESSION: "pearson", MULTI: "micro_f1"}.get(str(problem), "accuracy")
+    config = _names(names, 1 if problem == REGRESSION else None) | {"problem_type": problem}
+    return Task(AlbertForSequenceClassification, config, data.examples, collate, evaluate, best, _counts(data, held))
+
+
+def token_classification(
+    path: Any, validation: Any, split: _Split, tokenizer: AlbertTokenizer, max_length: int, **reading: Any
+) -> Task:
+    data, held = _read(read_token_classification, path, validation, split, reading)
+    names = data.label_names
+    are_entities = "O" in names and all(name == "O" or name.startswith(("B-", "I-")) for name in names)
+    collate = partial(token_classification_batch, tokenizer=tokenizer, max_length=max_length)
+
+    def evaluate(model: Any, batch_size: int) -> dict[str, float]:
+        loss, found, labels = 0.0, list[Array](), list[Array]()
+        total = 0
+        for batch, out in _calls(model, held.examples, collate, batch_size):
+            n = count_labels(batch)
+            loss, total = loss + n * float(out.loss), total + n
+            for row, known in zip(out.logits.argmax(axis=-1), batch["labels"], strict=True):
+                found.append(row[known != IGNORE_INDEX])
+                labels.append(known[known != IGNORE_INDEX])
+        right = {
+            "loss": loss / max(total, 1),
+            "accuracy": metrics.accuracy(np.concatenate(found), np.concatenate(labels)),
+        }
+        if not are_entities:
+            return right
+        tags = ([[names[i] for i in row] for row in rows] for rows in (found, labels))
+        return right | metrics.entity_f1(*tags)
+
+    best = "f1" if are_entities else "accuracy"
+    return Task(
+        AlbertForTokenClassification, _names(names), data.examples, collate, evaluate, best, _counts(data, held)
+    )
+
+
+def multiple_choice(
+    path: Any, validation: Any, split: _Split, tokenizer: AlbertTokenizer, max_length: int, **reading: Any
+) -> Task:
+    data, held = _read(read_multiple_choice, path, validation, split, reading)
+    collate = partial(multiple_choice_batch, tokenizer=tokenizer, max_length=max_length)
+
+    def evaluate(model: Any, batch_size: int) -> dict[str, float]:
+        loss, logits, labels = _outputs(model, held.examples, collate, batch_size)
+        return {"loss": loss, "accuracy": metrics.accuracy(logits.argmax(axis=1), labels)}
+
+    return Task(AlbertForMultipleChoice, {}, data.examples, collate, evaluate, "accuracy", _counts(data, held))
+
+
+def question_answering(
+    path: Any, validation: Any, split: _Split, tokenizer: AlbertTokenizer, max_length: int, *,
+    max_answer_length: int = 30, **windows: Any,
+) -> Task:  # fmt: skip
+    _check_known(windows, squad_windows, beside=("max_answer_length",))
+    data = read_squad(path)
+    data, held = (
+        split(data, [x.context for x in data.examples]) if validation is None else (data, read_squad(validation))
+    )
+    chosen, counts = squad_windows(data.examples, tokenizer, max_length=max_length, **windows)
+    asked, _ = squad_windows(held.examples, tokenizer, max_length=max_length, training=False, **windows)
+    collate = partial(squad_batch, tokenizer=tokenizer)
+
+    def evaluate(model: Any, batch_size: int) -> dict[str, float]:
+        loss, rows = 0.0, list[tuple[Array, Array]]()
+        for batch, out in _calls(model, asked, collate, batch_size):
+            loss += len(batch["input_ids"]) * float(out.loss)
+            rows += zip(out.start_logits, out.end_logits, strict=True)
+        answers = squad_answers(asked, rows, max_answer_length)
+        impossible = any(not x.answers for x in held.examples)
+        said = {
+            x.id: "" if impossible and answers[i].no_answer > 0 else answers[i].text
+            for i, x in enumerate(held.examples)
+        }
+        right = {x.id: [text for text, _ in x.answers] for x in held.examples}
+        sure = {x.id: answers[i].no_answer for i, x in enumerate(held.examples)} if impossible else None
+        return {"loss": loss / len(asked)} | metrics.squad(said, right, sure)
+
+    read = _counts(data, held)
+    read["train"] |= counts
+    return Task(AlbertForQuestionAnswering, {}, chosen, collate, evaluate, "f1", read)
+
+
+TASKS: dict[str, Callable[..., Task]] = {
+    "text-classification": text_classification,
+    "token-classification": token_classification,
+    "multiple-choice": multiple_choice,
+    "question-answering": question_answering,
+}
+
+
+# --- parts ---------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Split:
+    """Keeps a part of the examples back, drawn from the seed; those of one group stay together."""
+
+    part: float
+    seed: int
+
+    def __call__(self, data: TaskData, groups: Sequence[Any] | None = None) -> tuple[TaskData, TaskData]:
+        which = list(range(len(data.examples)) if groups is None else groups)
+        different = list(dict.fromkeys(which))
+        number = isinstance(self.part, (int, float)) and not isinstance(self.part, bool)
+        if not number or not 0 < self.part < 1 or len(different) < 2:
+            raise ValueError(
+                f"held_out {shown(repr(self.part), 40)} of {len(different)} cannot be kept back: a part of at least two, "
+                "not all; or name a file for validation"
+            )
+        n = min(max(1, round(self.part * len(different))), len(different) - 1)
+        back = {different[i] for i in np.random.default_rng([self.seed, 1]).permutation(len(different))[:n]}
+        sides: tuple[list[Any], list[Any]] = [], []
+        for group, example in zip(which, data.examples, strict=True):
+            sides[group in back].append(example)
+        train, held = (TaskData(x, data.label_names, data.problem_type, {"examples": len(x)}) for x in sides)
+        return TaskData(train.examples, data.label_names, data.problem_type, data.counts | train.counts), held
+
+
+def _read(
+    reader: Callable[..., TaskData], path: Any, validation: Any, split: _Split, reading: dict[str, Any]
+) -> tuple[TaskData, TaskData]:
+    """What to train on and what to evaluate on; the labels of the second are the first's."""
+    _check_known(reading, reader)
+    data = reader(path, **reading)
+    if validation is None:
+        return split(data)
+    same = {"label_names": data.label_names} if data.label_names else {}
+    return data, reader(validation, **reading | same)
+
+
+def _check_known(reading: Mapping[str, Any], reader: Callable[..., Any], beside: tuple[str, ...] = ()) -> None:
+    """An option of another task, or a misspelt one, before anything is read."""
+    own = ("path", "examples", "tokenizer", "max_length", "training")
+    known = [name for name in (*inspect.signature(reader).parameters, *beside) if name not in own]
+    unknown = sorted(set(reading) - set(known))
+    if unknown:
+        raise ValueError(f"this task reads no {listed(unknown)}; it knows {', '.join(known)}")
+
+
+def _names(names: list[str], one: int | None = None) -> dict[str, Any]:
+    if one is not None:
+        return {"num_labels": one}
+    return {"id2label": dict(enumerate(names)), "label2id": {name: i for i, name in enumerate(names)}}
+
+
+def _counts(data: TaskData, held: TaskData) -> dict[str, dict[str, int]]:
+    return {"train": dict(data.counts), "held out": dict(held.counts)}
+
+
+def _max_length(asked: int | None, usual: int, positions: int) -> int:
+    if asked is None:
+        return min(usual, positions)
+    if type(asked) is not int or not 4 <= asked <= positions:
+        raise ValueError(
+            f"max_length must be a whole number from 4 to the model's {positions} positions; got {shown(repr(asked), 60)}"
+        )
+    return asked
+
+
+def _calls(
+    model: Any, examples: Sequence[Any], collate: Collate, batch_size: int
+) -> Iterator[tuple[dict[str, Array], Any]]:
+    for first in range(0, len(examples), batch_size):
+        batch = collate(examples[first : first + batch_size])
+        yield batch, model(**batch, skip_padding=True, return_dict=True)
+
+
+def _outputs(
+    model: Any, examples: Sequence[Any], collate: Collate, batch_size: int
+) -> tuple[float, Array, Array]:  # -> the mean loss, (n,K), (n,) or (n,K)
+    loss, logits, labels = list[float](), list[Array](), list[Array]()
+    for batch, out in _calls(model, examples, collate, batch_size):
+        loss.append(float(out.loss) * len(batch["labels"]))
+        logits.append(out.logits)
+        labels.append(batch["labels"])
+    return math.fsum(loss) / len(examples), np.concatenate(logits), np.concatenate(labels)
