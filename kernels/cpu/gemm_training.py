@@ -6,8 +6,13 @@ The naive versions, kept for teaching:
     y = activation(before := x @ W.T + b)    and `before` is kept
     d_before = (dy @ W) * activation′(before)
 
-The ladder, 3072 × 768 numbers summed over 1024 rows, on one core of a Zen 3, in Gflop/s. A is turned a block at a time, as its
-tile needs it, into the worker's scratch: 16 × 16 numbers by shuffles of registers cost a fiftieth of the product that follows.
+The ladder, dW of the inner layer, 3072 × 768 numbers summed over 1024 rows, inside a training step on one core of a Zen 3:
+
+    A turned a block at a time, as its tile needs it    0.87   of a forward product's speed in that step; 16 × 16 numbers by
+                                                               shuffles of registers, into the worker's scratch
+    tiles of up to 768 columns, not 192                 0.97   each block is turned once instead of four times; C, read again
+                                                               for each chunk of k, is in the second cache at either width
+
 The slopes are multiplied in while C is in cache, instead of in a pass of their own over three arrays of that size.
 """
 

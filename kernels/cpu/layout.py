@@ -13,6 +13,7 @@ MC = 128  # rows of A a tile: MC × CHUNK numbers are 64 KB, a part of the secon
 TURNED_ROW = CHUNK + 16  # from row to row of a block of A that was turned over: not a power of two, so that rows spread
 TILE_COLUMNS = 48  # columns of C a tile, or a multiple of it: whole panels at every level, and whole vectors of 16
 WIDE_TILE = 192  # columns of C a tile at most: MC × 192 numbers are 96 KB, and A is read again for each tile
+WIDE_TILE_TURNED = 768  # the same where A is turned for each tile: 384 KB of the second cache
 
 # --- other tiles ----------------------------------------------------------------------------------------------------------
 ROWS_A_TILE = 8  # rows that LayerNorm, the embedding, an activation and a copy take at a time

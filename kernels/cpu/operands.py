@@ -7,7 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from albert_np.kernels.cpu.layout import CHUNK, MC, QUERIES, TILE_COLUMNS, TURNED_ROW, WIDE_TILE, padded, row_stride
+from albert_np.kernels.cpu.layout import (
+    CHUNK,
+    MC,
+    QUERIES,
+    TILE_COLUMNS,
+    TURNED_ROW,
+    WIDE_TILE,
+    WIDE_TILE_TURNED,
+    padded,
+    row_stride,
+)
 from albert_np.kernels.cpu.program import Program
 from albert_np.kernels.cpu.simd import chosen_level
 
@@ -68,10 +78,10 @@ def padded_vector(x: Array) -> Array:  # (N,) -> (padded N,)
     return out
 
 
-def columns_a_tile(row_tiles: int, columns: int, threads: int) -> int:
+def columns_a_tile(row_tiles: int, columns: int, threads: int, widest: int = WIDE_TILE) -> int:
     """Wide tiles read A less often; but there must be enough of them for threads to share evenly. Changes no bit."""
     fair = row_tiles * columns // (TILES_A_THREAD * threads)
-    return min(max(fair // TILE_COLUMNS, 1), WIDE_TILE // TILE_COLUMNS) * TILE_COLUMNS
+    return min(max(fair // TILE_COLUMNS, 1), widest // TILE_COLUMNS) * TILE_COLUMNS
 
 
 def add_gemm(
@@ -84,8 +94,9 @@ def add_gemm(
     C = A·B · activation′(before) + residual.
     """
     program.work += rows * b.K * b.N
-    tile_columns = columns_a_tile(-(-rows // MC), b.columns, program.threads)
     turned = a.strides[1] != 4
+    widest = WIDE_TILE_TURNED if turned else WIDE_TILE
+    tile_columns = columns_a_tile(-(-rows // MC), b.columns, program.threads, widest)
     extra: dict[str, Any] = {}
     if turned or before is not None:
         extra = {
