@@ -24,7 +24,7 @@ from tolerances import REORDERED_FLOAT64, TWENTY_LOSSES, assert_close
 from albert_np import AlbertConfig, AlbertForPreTraining
 from albert_np.training import log
 from albert_np.training.checkpoints import checkpoints, latest_checkpoint
-from albert_np.training.loop import Plan, train
+from albert_np.training.loop import LOCK_NAME, Plan, train
 from albert_np.training.optimizers import LAMB, AdamW, Schedule, excluded
 from albert_np.training.step import count_labels, count_tokens, dropout_seed, loss_and_gradients
 
@@ -437,7 +437,17 @@ def test_a_bar_shows_on_a_terminal_and_nowhere_else(tmp_path, capsys, monkeypatc
     assert all(word in shown for word in ("loss 0.", "tokens/s", "rate "))
 
 
-def test_a_picture_is_drawn_at_every_checkpoint(tmp_path, monkeypatch):
+def test_a_folder_is_trained_into_by_one_process_at_a_time(tmp_path):
+    from filelock import FileLock
+
+    with FileLock(tmp_path / LOCK_NAME), pytest.raises(OSError, match="another process is training into"):
+        run(tmp_path)
+    assert latest_checkpoint(tmp_path) is None
+    run(tmp_path)
+    assert latest_checkpoint(tmp_path).step == STEPS
+
+
+def test_a_picture_is_drawn_at_the_end(tmp_path, monkeypatch):
     pytest.importorskip("matplotlib", reason="the picture is drawn with matplotlib")
     monkeypatch.undo()
     run(tmp_path, dataclasses.replace(PLAN, steps=4, evaluate_every=2))

@@ -54,12 +54,10 @@ def cut(path: Path, step: int) -> None:
 def draw(log_path: Path, picture_path: Path) -> bool:
     """The loss over the steps, and what evaluations gave, as a PNG. False, after a warning, where matplotlib is missing."""
     try:
-        from matplotlib.figure import (
-            Figure,
-        )  # without pyplot: no window system, no state shared with the caller's plots
+        from matplotlib.figure import Figure  # not pyplot: no window system, no state shared with the caller's plots
     except ImportError:
         warnings.warn(
-            f"matplotlib is not installed, so there is no {picture_path.name} (pip install matplotlib)", stacklevel=2
+            f"matplotlib is not installed, so there is no {picture_path.name} (pip install \"albert-np[train]\")", stacklevel=2
         )
         return False
     lines = read(log_path)

@@ -36,6 +36,7 @@ from albert_np.training.checkpoints import (
 from albert_np.training.optimizers import LAMB, AdamW, clip_gradients, global_norm
 from albert_np.training.step import ListOfBatches, count_tokens, epochs, loss_and_gradients
 
+LOCK_NAME = ".lock"
 DRAW_EVERY = 30.0  # seconds, at least, from one picture of the curve to the next
 
 
@@ -121,7 +122,8 @@ def train(
 
     Ctrl-C and SIGTERM finish the step, save, and raise a KeyboardInterrupt that says how to go on; a second one stops at
     once. Raises ValueError where a loss, a gradient or a weight is NaN or infinite (with the step and the last good
-    checkpoint), where there is no data, or where a checkpoint does not fit; OSError where the disk refuses.
+    checkpoint), where there is no data, or where a checkpoint does not fit; OSError where the disk refuses, or where another
+    process trains into the folder.
     """
     from tqdm import tqdm
 
@@ -129,32 +131,33 @@ def train(
     if not (hasattr(data, "state") and hasattr(data, "restore")):
         raise ValueError(f"batches must be a list, or have state() and restore(state); got {type(batches).__name__}")
     training = _Training(model, data, Path(folder), optimizer, schedule, plan, tokenizer)
-    training.begin(resume)
-    progress = training.progress
-    stopped = "steps" if progress.step >= plan.steps else None
-    with _stop_requests() as asked, tqdm(
-        total=plan.steps, initial=progress.step, unit="step", disable=None, dynamic_ncols=True
-    ) as bar:  # fmt: skip
-        while stopped is None:
-            if not training.step():
-                stopped = "data"
-            elif progress.step >= plan.steps:
-                stopped = "steps"
-            elif plan.hours is not None and training.elapsed() >= plan.hours * 3600:
-                stopped = "hours"
-            if stopped or progress.step % plan.log_every == 0:
-                training.log()
-            due = stopped or (plan.evaluate_every and progress.step % plan.evaluate_every == 0)
-            better = bool(evaluate and due and training.evaluate(evaluate))
-            if stopped or better or asked or progress.step % plan.save_every == 0:
-                training.save(at_the_end=bool(stopped or asked))
-            bar.set_postfix_str(training.postfix, refresh=False)
-            bar.update(progress.step - bar.n)
-            if asked and stopped is None:
-                raise KeyboardInterrupt(
-                    f"training stopped after step {progress.step}, which {training.saved} holds: "
-                    "resume=True (--resume) goes on from there"
-                )
+    with _alone(Path(folder)):
+        training.begin(resume)
+        progress = training.progress
+        stopped = "steps" if progress.step >= plan.steps else None
+        with _stop_requests() as asked, tqdm(
+            total=plan.steps, initial=progress.step, unit="step", disable=None, dynamic_ncols=True
+        ) as bar:  # fmt: skip
+            while stopped is None:
+                if not training.step():
+                    stopped = "data"
+                elif progress.step >= plan.steps:
+                    stopped = "steps"
+                elif plan.hours is not None and training.elapsed() >= plan.hours * 3600:
+                    stopped = "hours"
+                if stopped or progress.step % plan.log_every == 0:
+                    training.log()
+                due = stopped or (plan.evaluate_every and progress.step % plan.evaluate_every == 0)
+                better = bool(evaluate and due and training.evaluate(evaluate))
+                if stopped or better or asked or progress.step % plan.save_every == 0:
+                    training.save(at_the_end=bool(stopped or asked))
+                bar.set_postfix_str(training.postfix, refresh=False)
+                bar.update(progress.step - bar.n)
+                if asked and stopped is None:
+                    raise KeyboardInterrupt(
+                        f"training stopped after step {progress.step}, which {training.saved} holds: "
+                        "resume=True (--resume) goes on from there"
+                    )
     assert training.saved is not None
     return Trained(progress.step, stopped, training.saved, progress.metrics, progress.best)
 
@@ -186,7 +189,6 @@ class _Training:
             raise ValueError(
                 f"{latest.path} is there already: resume it (resume=True, --resume) or choose another folder"
             )
-        self.folder.mkdir(parents=True, exist_ok=True)
         if not resume:
             log.cut(self.log_path, 0)  # of a training that never reached a checkpoint
             return
@@ -328,6 +330,23 @@ class _Training:
             self.folder, progress.step, self.model, self.state, state, tokenizer=self.tokenizer,
             keep=self.plan.keep, protected=() if progress.best is None else (progress.best["step"],),
         )  # fmt: skip
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """The folder is this process's until the end, also a sudden one: the system takes the lock back."""
+    from filelock import FileLock, Timeout
+
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / LOCK_NAME, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise OSError(f"another process is training into {folder}: wait for it, or choose another folder") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextlib.contextmanager

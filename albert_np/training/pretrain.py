@@ -63,10 +63,9 @@ def pretrain(
     instead of weights from the seed; its shape must be what config says.
     Raises ValueError (arguments, text) or OSError (files), as the functions it is made of.
     """
-    if isinstance(optimizer, str):
-        if optimizer not in OPTIMIZERS:
-            raise ValueError(f"optimizer must be one of {', '.join(OPTIMIZERS)}; got {optimizer!r}")
-        optimizer = OPTIMIZERS[optimizer]()
+    if isinstance(optimizer, str) and optimizer not in OPTIMIZERS:
+        raise ValueError(f"optimizer must be one of {', '.join(OPTIMIZERS)}; got {optimizer!r}")
+    rule = OPTIMIZERS[optimizer]() if isinstance(optimizer, str) else optimizer
     folder, options = Path(folder), options or PretrainingOptions(max_length=128)
     training_paths = text_paths(paths)
     held_out_paths = None if isinstance(held_out, (int, float)) else _held_out_paths(held_out, training_paths)
@@ -91,7 +90,7 @@ def pretrain(
     if schedule is None:
         schedule = Schedule(learning_rate, plan.steps // 10 if warmup_steps is None else warmup_steps, plan.steps)
     return train(
-        model, data, folder, optimizer=optimizer, schedule=schedule, plan=plan,
+        model, data, folder, optimizer=rule, schedule=schedule, plan=plan,
         evaluate=lambda model: evaluate(model, held, evaluation_batches), tokenizer=tokenizer, resume=resume,
     )  # fmt: skip
 

@@ -1,0 +1,174 @@
+#!/usr/bin/env python3
+"""Makes albert_np/demo of a checkpoint of tools/train_demo.py: half-precision weights, vocabulary, model card, loss curve.
+
+    python tools/pack_demo.py runs/demo/checkpoint-40000 --corpus standard_ebooks.txt --books BOOKS.md
+
+Weights become float16 or bfloat16, whichever has the held-out loss nearer to the checkpoint's own. The model card's figures are
+those of the weights as they are packed. Nothing is written unless all of it together stays below 6 MB.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tools"))
+
+import evaluate_demo  # noqa: E402
+from demo_card import loss_curve, model_card  # noqa: E402
+from train_demo import RECIPE_NAME  # noqa: E402
+
+from albert_np import AlbertForPreTraining, AlbertTokenizer  # noqa: E402
+from albert_np.files import read_json, write_atomically  # noqa: E402
+from albert_np.ops import Array  # noqa: E402
+from albert_np.tokenization.files import CONFIG, VOCAB  # noqa: E402
+from albert_np.training import log  # noqa: E402
+from albert_np.training.checkpoints import Checkpoint, read_checkpoint  # noqa: E402
+from albert_np.training.token_corpus import TokenCorpus  # noqa: E402
+from albert_np.weights import WEIGHTS_NAME  # noqa: E402
+
+LIMIT = 6_000_000  # bytes of everything in the folder
+FILES = (WEIGHTS_NAME, "config.json", VOCAB, CONFIG)
+CARD_NAME, PICTURE_NAME, EVALUATION_NAME = "README.md", "loss.png", "evaluation.json"
+HALVES = ("float16", "bfloat16")
+
+
+def to_half(x: Array, dtype: str) -> Array | None:  # (…) float32 -> (…) float16, or uint16 that holds bfloat16
+    """The nearest values, of two equally near ones the even; None where one is out of range."""
+    if dtype == "float16":
+        with np.errstate(over="ignore"):
+            half = x.astype(np.float16)
+        return half if np.isfinite(half).all() else None
+    bits = np.ascontiguousarray(x, np.float32).view(np.uint32)
+    half = ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16)
+    return half if (half & 0x7F80 != 0x7F80).all() else None  # an exponent of ones is infinity or NaN
+
+
+def write_halved(model: AlbertForPreTraining, tokenizer: AlbertTokenizer, folder: Path, dtype: str) -> bool:
+    """The four files that are loaded, and no other; False, and nothing, where a weight is out of the dtype's range."""
+    halved = {name: to_half(x, dtype) for name, x in model.named_parameters()}
+    if any(x is None for x in halved.values()):
+        return False
+    tokenizer.save_pretrained(folder)
+    for path in folder.iterdir():
+        if path.name not in FILES:
+            path.unlink()
+    model.config.replace(architectures=[type(model).__name__], dtype=dtype).save_pretrained(folder)
+    stored = {name: x for name, x in halved.items() if x is not None}
+    (folder / WEIGHTS_NAME).write_bytes(safetensors_bytes(stored, {"float16": "F16", "bfloat16": "BF16"}[dtype]))
+    return True
+
+
+def safetensors_bytes(tensors: Mapping[str, Array], dtype: str) -> bytes:
+    """The format (formats/safetensors.py) with all tensors of one dtype: the library writes no bfloat16 without torch."""
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    end = 0
+    for name, x in tensors.items():
+        start, end = end, end + x.nbytes
+        header[name] = {"dtype": dtype, "shape": list(x.shape), "data_offsets": [start, end]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)  # so that what follows is aligned
+    return len(text).to_bytes(8, "little") + text + b"".join(x.tobytes() for x in tensors.values())
+
+
+def held_out_loss(folder: Path, books: Mapping[str, list[str]], seed: int, backend: str, progress: bool) -> float:
+    model, tokenizer = evaluate_demo.load(folder, backend), AlbertTokenizer.from_pretrained(folder)
+    length = min(evaluate_demo.LENGTH, model.config.max_position_embeddings)
+    examples = evaluate_demo.masked_paragraphs(tokenizer, list(books.values()), length, seed)
+    return float(evaluate_demo.model_ranks(model, tokenizer, examples, progress)[1].mean())
+
+
+def pack(
+    checkpoint: str | Path,
+    training: TokenCorpus,
+    books: dict[str, list[str]],
+    output: str | Path,
+    *,
+    seed: int = 0,
+    backend: str = "auto",
+    limit: int = LIMIT,
+    progress: bool = False,
+) -> dict[str, Any]:
+    """Writes the model's folder; what else lies there stays. Returns the figures on the model card.
+
+    Raises ValueError (no checkpoint of the recipe, weights beyond both dtypes, more bytes than the limit) or OSError.
+    """
+    found, recipe = _read_run(Path(checkpoint))
+    model = AlbertForPreTraining.from_pretrained(found.path, backend=backend)
+    positions = model.config.max_position_embeddings
+    tokenizer = AlbertTokenizer.from_pretrained(found.path, model_max_length=positions)
+    with tempfile.TemporaryDirectory() as temporary:
+        folders = {dtype: Path(temporary) / dtype for dtype in HALVES}
+        whole = held_out_loss(found.path, books, seed, backend, progress)
+        losses = {
+            dtype: held_out_loss(folder, books, seed, backend, progress)
+            for dtype, folder in folders.items()
+            if write_halved(model, tokenizer, folder, dtype)
+        }
+        if not losses:
+            raise ValueError(f"{found.path} holds weights beyond the range of float16 and of bfloat16")
+        dtype = min(losses, key=lambda name: abs(losses[name] - whole))
+        folder = folders[dtype]
+        figures = evaluate_demo.judge(folder, training, books, seed=seed, backend=backend, progress=progress)
+        figures |= {"checkpoint": found.path.name, "step": found.step}
+        figures["weights"] = {"dtype": dtype, "loss_float32": whole} | {f"loss_{x}": losses[x] for x in losses}
+        (folder / EVALUATION_NAME).write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        loss_curve(found.path.parent / log.LOG_NAME, folder / PICTURE_NAME)
+        card = model_card(model.config, model.num_parameters(), found.state["progress"], recipe, figures)
+        (folder / CARD_NAME).write_text(card, "utf-8")
+        sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
+        if sum(sizes.values()) > limit:
+            listed = ", ".join(f"{name} {size:,}" for name, size in sorted(sizes.items()))
+            raise ValueError(
+                f"the folder would be {sum(sizes.values()):,} bytes, and at most {limit:,} are packed: {listed}"
+            )
+        Path(output).mkdir(parents=True, exist_ok=True)
+        # the weights last: with the config of a smaller model they would be refused, without them nothing is loaded
+        for name in sorted(sizes, key=lambda name: name == WEIGHTS_NAME):
+            write_atomically(Path(output) / name, (folder / name).read_bytes())
+    return figures
+
+
+def _read_run(checkpoint: Path) -> tuple[Checkpoint, dict[str, Any]]:
+    """A checkpoint and the recipe beside it."""
+    found = read_checkpoint(checkpoint)
+    if found is None or not (checkpoint.parent / RECIPE_NAME).is_file():
+        raise ValueError(f"{checkpoint} is no checkpoint of tools/train_demo.py: {RECIPE_NAME} lies beside those")
+    return found, read_json(checkpoint.parent / RECIPE_NAME, 1 << 20)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description="Make albert_np/demo of a checkpoint: half precision, with a model card."
+    )
+    parser.add_argument("checkpoint", help="a checkpoint of tools/train_demo.py")
+    evaluate_demo.add_options(parser)
+    default = ROOT / "albert_np" / "demo"
+    parser.add_argument("--output", default=str(default), metavar="DIR", help="where to (default: albert_np/demo)")
+    args = parser.parse_args(arguments)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            tokenizer = AlbertTokenizer.from_pretrained(args.checkpoint)
+            training, books, _ = evaluate_demo.read_corpus(args, folder, tokenizer, True)
+            figures = pack(
+                args.checkpoint, training, books, args.output, seed=args.seed, backend=args.backend, progress=True
+            )  # fmt: skip
+    except (ValueError, OSError) as error:
+        print(f"pack_demo: {error}", file=sys.stderr)
+        return 1
+    print(evaluate_demo.table(figures))
+    total = sum(path.stat().st_size for path in Path(args.output).iterdir() if path.is_file())
+    print(f"{args.output}: step {figures['step']}, {figures['weights']['dtype']}, {total:,} bytes")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
