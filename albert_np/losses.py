@@ -19,22 +19,37 @@ def log_softmax(x: Array) -> Array:  # (..., K) -> (..., K)
 
 def cross_entropy(logits: Array, labels: Array, ignore_index: int = IGNORE_INDEX) -> Any:  # (R,K), (R,) int -> ()
     """Mean of −log p[label] over the rows whose label counts; NaN where none does, as torch.nn.CrossEntropyLoss."""
-    rows = np.flatnonzero(labels != ignore_index)
-    if len(rows) == 0:
+    logits, labels, _ = _counting(logits, labels, ignore_index)
+    if len(labels) == 0:
         return logits.dtype.type(np.nan)
-    return -np.mean(log_softmax(logits[rows])[np.arange(len(rows)), labels[rows]])
+    shifted = logits - np.max(logits, axis=-1, keepdims=True)
+    of_labels = shifted[np.arange(len(labels)), labels]
+    return np.mean(np.log(np.sum(np.exp(shifted, out=shifted), axis=-1)) - of_labels)
 
 
 def cross_entropy_backward(
     logits: Array, labels: Array, ignore_index: int = IGNORE_INDEX
 ) -> Array:  # (R,K), (R,) int -> (R,K)
     """loss = −mean log softmax(z)[label]: dz = (softmax(z) − onehot(label)) / rows that count, and 0 in the others."""
-    rows = np.flatnonzero(labels != ignore_index)
-    dz = np.zeros_like(logits)
-    p = np.exp(log_softmax(logits[rows]))
-    p[np.arange(len(rows)), labels[rows]] -= 1
-    dz[rows] = p / logits.dtype.type(max(len(rows), 1))
+    logits, labels, rows = _counting(logits, labels, ignore_index)
+    p = logits - np.max(logits, axis=-1, keepdims=True)  # and on in place: K may be 30,000
+    np.exp(p, out=p)
+    p /= np.sum(p, axis=-1, keepdims=True)
+    p[np.arange(len(labels)), labels] -= 1
+    p /= logits.dtype.type(max(len(labels), 1))
+    if rows is None:
+        return p
+    dz = np.zeros((len(rows), p.shape[1]), p.dtype)
+    dz[rows] = p
     return dz
+
+
+def _counting(
+    logits: Array, labels: Array, ignore_index: int
+) -> tuple[Array, Array, Array | None]:  # (R,K), (R,) -> (r,K), (r,), (R,) bool
+    """The rows that count, without a copy where all do, which the third says by None."""
+    rows = labels != ignore_index
+    return (logits, labels, None) if rows.all() else (logits[rows], labels[rows], rows)
 
 
 def mse_loss(x: Array, target: Array) -> Any:  # (...,), (...,) -> ()
