@@ -3,12 +3,15 @@
 The same maths as encoder.py and training/gradients.py, in float32, written down as two programs before they run. Of each
 application the forward keeps what the way back reads: the layer's input, q, k and v, the context, what the two LayerNorms and
 the activation were given, and what they gave; or, with recompute, the input alone.
+
+Of the last application, only the rows that the loss reads are computed behind attention: with masked words to guess a sixth of
+them, and to classify sequences one a sequence. All others have no gradient there.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -29,7 +32,7 @@ from albert_np.training.gradients import LAYERS
 
 @dataclass(frozen=True)
 class Layer:
-    """What one application computed, in rows of all sequences together."""
+    """What one application computed, in rows of all sequences together; behind attention, in those that are read."""
 
     x: Array  # (R,H), its input
     qkv: Array  # (R,3H)
@@ -54,6 +57,8 @@ class Kept:
     buffers: Buffers
     embedded: Array  # (R,E)
     layers: list[Layer]
+    rows: Array | None  # (r,) int64: those of the last application that are read; None is all
+    last: Layer  # the last application behind attention, in these rows
     recompute: bool
 
 
@@ -72,8 +77,12 @@ def encode(
     mask_mode: str,
     buffers: Buffers,
     recompute: bool,
-) -> tuple[Array, Kept]:  # (B,T,E), (B,T) or (B,T,T) bool -> (B,T,H)
-    """The encoder's output, and what was kept. buffers stay taken until encode_backward has run."""
+    reads: Array | None = None,
+) -> tuple[Array, Kept]:  # (B,T,E), (B,T) or (B,T,T) bool, (B,T) bool -> (B,T,H)
+    """The encoder's output, and what was kept. buffers stay taken until encode_backward has run.
+
+    reads: which states the loss reads; the others come out as zeros. None is all.
+    """
     B, T, E = x.shape
     H, I, R, A = config.hidden_size, config.intermediate_size, B * T, len(list(applications(config)))
     embedded = buffers.rows("embedded", R, E)
@@ -85,28 +94,52 @@ def encode(
         number = 0 if recompute else a
         arrays = {name: buffers.rows(f"{name} {number}", R, columns) for name, columns in widths.items()}
         layers.append(Layer(x=inputs[a], y=inputs[a + 1], **arrays))
-    kept = Kept(w, config, operands.sequences(mask), mask_mode, (B, T), buffers, embedded, layers, recompute)
+    rows = None if reads is None or reads.all() else np.flatnonzero(reads)
+    last = layers[-1] if rows is None else _rows_of(layers[-1], buffers.rows("x read", len(rows), H))
+    who = operands.sequences(mask)
+    kept = Kept(w, config, who, mask_mode, (B, T), buffers, embedded, layers, rows, last, recompute)
 
     program = Program(training=True)
     mapping = w.embedding_hidden_mapping_in
     packed, bias = ops.packed((mapping.weight,), (mapping.bias,))
     add_gemm(program, embedded, packed, inputs[0], R, bias=bias)
     for application, group, inner in applications(config):
-        _add_layer(program, ops, kept, application, w.albert_layer_groups[group].albert_layers[inner])
+        here, layer = layers[application], w.albert_layer_groups[group].albert_layers[inner]
+        _add_attended(program, ops, kept, here, layer)
+        if application == A - 1 and rows is not None:
+            program.run()
+            last.x[:], last.context[:] = here.x[rows], here.context[rows]
+            program, here = Program(training=True), last
+        _add_rest(program, ops, config, here, layer)
     program.run()
-    return np.ascontiguousarray(inputs[A][:, :H]).reshape(B, T, H), kept
+    if rows is None:
+        return np.ascontiguousarray(last.y[:, :H]).reshape(B, T, H), kept
+    hidden = np.zeros((R, H), np.float32)
+    hidden[rows] = last.y[:, :H]
+    return hidden.reshape(B, T, H), kept
 
 
-def _add_layer(program: Program, ops: CpuOps, kept: Kept, application: int, w: Weights) -> None:
-    """One application, as cpu_engine.py; but nothing is overwritten."""
-    config, here, R = kept.config, kept.layers[application], len(kept.embedded)
-    H, N, eps, a = config.hidden_size, config.num_attention_heads, config.layer_norm_eps, w.attention
+def _rows_of(layer: Layer, x: Array) -> Layer:  # (r,H)
+    """A layer with room for r rows: the first of its own arrays, and x, since the input is read again on the way back."""
+    names = ("context", "summed", "attended", "before", "active", "summed_again", "y")
+    return replace(layer, x=x, **{name: getattr(layer, name)[: len(x)] for name in names})
+
+
+def _add_attended(program: Program, ops: CpuOps, kept: Kept, here: Layer, w: Weights) -> None:
+    """The first half of an application, as cpu_engine.py; but nothing is overwritten."""
+    config, R, a = kept.config, len(here.x), w.attention
+    H, N = config.hidden_size, config.num_attention_heads
     packed, bias = ops.packed((a.query.weight, a.key.weight, a.value.weight), (a.query.bias, a.key.bias, a.value.bias))
     add_gemm(program, here.x, packed, here.qkv, R, bias=bias)
     qkv = here.qkv, here.qkv[:, H:], here.qkv[:, 2 * H :]
     add_attention(
         program, kept.buffers, qkv, here.context, kept.who, N, kept.shape[1], D=H // N, mask_mode=kept.mask_mode
     )
+
+
+def _add_rest(program: Program, ops: CpuOps, config: AlbertConfig, here: Layer, w: Weights) -> None:
+    """The second half, which takes every row for itself."""
+    R, eps, a = len(here.x), config.layer_norm_eps, w.attention
     packed, bias = ops.packed((a.dense.weight,), (a.dense.bias,))
     add_gemm(program, here.context, packed, here.summed, R, bias=bias, residual=here.x)
     add_layer_norm(program, here.summed, a.LayerNorm.weight, a.LayerNorm.bias, eps, here.attended, R)
@@ -166,13 +199,26 @@ def encode_backward(
     config, w, (B, T) = kept.config, kept.w, kept.shape
     H, E, R = config.hidden_size, config.embedding_size, B * T
     way = _Way(Program(training=True), ops, kept, _Gradients(per_application))
-    dy, dx = kept.buffers.rows("dy", R, H), kept.buffers.rows("dx", R, H)
-    dy[:, :H] = d_hidden.reshape(R, H)
+    dy, dx, d_sum, d_context = (kept.buffers.rows(name, R, H) for name in ("dy", "dx", "d_sum", "d_context"))
+    read, rows = d_hidden.reshape(R, H), kept.rows
+    dy[: len(kept.last.x), :H] = read if rows is None else read[rows]
     for application, group, inner in reversed(list(applications(config))):
         layer, name = w.albert_layer_groups[group].albert_layers[inner], f"{LAYERS}{group}.albert_layers.{inner}"
-        if kept.recompute:
-            _add_layer(way.program, ops, kept, application, layer)
-        _add_layer_backward(way, application, layer, name, dy, dx)
+        here, is_last = kept.layers[application], application == len(kept.layers) - 1
+        if kept.recompute and not is_last:  # that was the last thing computed
+            _add_attended(way.program, ops, kept, here, layer)
+            _add_rest(way.program, ops, config, here, layer)
+        rest = kept.last if is_last else here
+        r = len(rest.x)
+        _add_rest_backward(way, rest, layer, name, dy[:r], d_sum[:r], d_context[:r])
+        if is_last and rows is not None:
+            way.program.run()
+            way = replace(way, program=Program(training=True))
+            for x in (d_sum, d_context):
+                found = x[:r].copy()
+                x[:] = 0
+                x[rows] = found
+        _add_attended_backward(way, here, layer, name, d_sum, d_context, dx)
         dy, dx = dx, dy
     d_embedded = kept.buffers.rows("d_embedded", R, E)
     mapping = w.embedding_hidden_mapping_in
@@ -233,27 +279,38 @@ class _Way:
         )  # fmt: skip
 
 
-def _add_layer_backward(way: _Way, application: int, w: Weights, name: str, dy: Array, dx: Array) -> None:
-    # (R,H) -> (R,H)
-    """training.gradients.albert_layer_backward, in rows. dy is used up."""
-    config, ops, program, buffers = way.kept.config, way.ops, way.program, way.kept.buffers
-    here, R = way.kept.layers[application], len(way.kept.embedded)
+def _add_rest_backward(
+    way: _Way, here: Layer, w: Weights, name: str, dy: Array, d_sum: Array, d_context: Array
+) -> None:  # (r,H) -> (r,H), (r,H)
+    """training.gradients.albert_layer_backward in rows, down to attention's output. dy is used up.
+
+    d_sum: by the sum of attention's output and the layer's input, so by both.
+    """
+    config, ops, program, buffers, r = way.kept.config, way.ops, way.program, way.kept.buffers, len(dy)
     H, I, a = config.hidden_size, config.intermediate_size, w.attention
-    d_sum, d_context = buffers.rows("d_sum", R, H), buffers.rows("d_context", R, H)
-    d_wide, d_qkv = buffers.rows("d_wide", R, I), buffers.rows("d_qkv", R, 3 * H)
+    d_wide = buffers.rows("d_wide", r, I)
 
     way.layer_norm(f"{name}.full_layer_layer_norm", dy, here.summed_again, w.full_layer_layer_norm, d_sum)
     way.weight_and_bias(f"{name}.ffn_output", d_sum, here.active, H, I)
     code, straight = ACTIVATION_CODES[config.hidden_act], ops.packed_straight
     add_gemm(
-        program, d_sum, straight((w.ffn_output.weight,)), d_wide, R, activation=code, before=here.before, slopes=True
+        program, d_sum, straight((w.ffn_output.weight,)), d_wide, r, activation=code, before=here.before, slopes=True
     )
     way.weight_and_bias(f"{name}.ffn", d_wide, here.attended, I, H)
-    add_gemm(program, d_wide, straight((w.ffn.weight,)), dy, R, residual=d_sum)
+    add_gemm(program, d_wide, straight((w.ffn.weight,)), dy, r, residual=d_sum)
 
     way.layer_norm(f"{name}.attention.LayerNorm", dy, here.summed, a.LayerNorm, d_sum)
     way.weight_and_bias(f"{name}.attention.dense", d_sum, here.context, H, H)
-    add_gemm(program, d_sum, straight((a.dense.weight,)), d_context, R)
+    add_gemm(program, d_sum, straight((a.dense.weight,)), d_context, r)
+
+
+def _add_attended_backward(
+    way: _Way, here: Layer, w: Weights, name: str, d_sum: Array, d_context: Array, dx: Array
+) -> None:  # (R,H), (R,H) -> (R,H)
+    """And down to the layer's input."""
+    H, R, a = way.kept.config.hidden_size, len(here.x), w.attention
+    d_qkv = way.kept.buffers.rows("d_qkv", R, 3 * H)
     way.attention(here, d_context, d_qkv)
     way.weight_and_bias(f"{name}.attention.qkv", d_qkv, here.x, 3 * H, H)
-    add_gemm(program, d_qkv, straight((a.query.weight, a.key.weight, a.value.weight)), dx, R, residual=d_sum)
+    straight = way.ops.packed_straight((a.query.weight, a.key.weight, a.value.weight))
+    add_gemm(way.program, d_qkv, straight, dx, R, residual=d_sum)

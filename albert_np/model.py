@@ -84,6 +84,14 @@ class _Predicts(AlbertPreTrainedModel):
             return np.nonzero(labels != ops.IGNORE_INDEX)
         return None
 
+    def _reads(self, run: Run, batch: Inputs, labels: Any = None, **other: Any) -> Array | None:
+        where = self._where(run, labels, None)
+        if where is None:
+            return None
+        reads = _first_tokens(batch) if "pooler" in self.parts else np.zeros(batch.shape, bool)
+        reads[where] = True
+        return reads
+
     def _predictions(self, run: Run, encoded: Encoded, where: Any) -> Array:  # -> (B,T,V), (B,M,V) or (M,V)
         hidden, real = encoded.hidden, encoded.real
         if where is not None:
@@ -193,6 +201,9 @@ class AlbertForSequenceClassification(AlbertPreTrainedModel):
         if problem == "single_label_classification":
             return {"labels": inputs.labels("labels", labels, (B,), K), "problem": problem}
         return {"labels": inputs.floats("labels", labels, (B, K), self.dtype), "problem": problem}
+
+    def _reads(self, run: Run, batch: Inputs, **checked: Any) -> Array | None:
+        return _first_tokens(batch)
 
     def _head(self, run: Run, encoded: Encoded, labels: Any, problem: str | None) -> SequenceClassifierOutput:
         assert encoded.pooled is not None
@@ -321,6 +332,9 @@ class AlbertForMultipleChoice(AlbertPreTrainedModel):
             labels = inputs.labels("labels", labels, (batch.shape[0] // choices,), choices)
         return {"labels": labels, "choices": choices}
 
+    def _reads(self, run: Run, batch: Inputs, **checked: Any) -> Array | None:
+        return _first_tokens(batch)
+
     def _head(self, run: Run, encoded: Encoded, labels: Any, choices: int) -> MultipleChoiceModelOutput:
         assert encoded.pooled is not None
         logits = heads.classifier(run, self._weights.classifier, encoded.pooled, self._dropout)
@@ -334,6 +348,13 @@ class AlbertForMultipleChoice(AlbertPreTrainedModel):
         assert encoded.pooled is not None
         d_logits = ops.cross_entropy_backward(back["classifier"].reshape(-1, choices), labels)
         return None, self._classifier_backward(back, d_logits.reshape(-1, 1), encoded.pooled)
+
+
+def _first_tokens(batch: Inputs) -> Array:  # -> (B,T) bool
+    """All that the pooler reads."""
+    reads = np.zeros(batch.shape, bool)
+    reads[:, 0] = True
+    return reads
 
 
 def _token_loss(logits: Array, labels: Array) -> Any:  # (B,T,K), (B,T) int -> ()

@@ -306,6 +306,10 @@ class AlbertPreTrainedModel:
         parameters = dict(self.named_parameters())
         return loss, (gradients.by_application if per_application else gradients.totals)(found, parameters)
 
+    def _reads(self, run: Run, batch: Inputs, **checked: Any) -> Array | None:  # -> (B,T) bool
+        """Which of the encoder's states the loss reads; None is all."""
+        return None
+
     def _head_backward(self, back: Any, encoded: Encoded, *args: Any, **head_inputs: Any) -> tuple[Any, Any]:
         """The gradients by hidden (B,T,H) and pooled (B,H); None where the head does not read it."""
         raise NotImplementedError

@@ -113,3 +113,24 @@ def test_a_sequence_with_nothing_to_attend_to(mask_mode):
         assert np.array_equal(np.isnan(found[name]).any(), np.isnan(x).any())
         if not np.isnan(x).any() and "key.bias" not in name:
             assert_close(name, found[name], x, limit=GRADIENT_FLOAT32, dtype=np.float32)
+
+
+@pytest.mark.parametrize("kind", ["AlbertForMaskedLM", "AlbertForPreTraining", "AlbertForSequenceClassification"])
+@pytest.mark.parametrize("options", [{}, {"recompute": True}], ids=str)
+def test_rows_that_the_loss_does_not_read_change_nothing(kind, options):
+    """Of the last application they are not computed at all: one label, in a sequence of two, and the first tokens."""
+    config = AlbertConfig(**TINY)
+    call = batch(config, kind, 6)
+    if kind != "AlbertForSequenceClassification":
+        labels = np.full_like(call["labels"], -100)
+        labels[1, 2] = 7
+        call["labels"] = labels
+    tensors = trained_like(config, PARTS[kind], 2)
+    (loss, found), (true_loss, truth) = (
+        backend.model(kind, config, tensors).value_and_grad(**call, **options) for backend in (NUMBA, NUMPY)
+    )
+    assert_close("loss", np.float32(loss), np.float64(true_loss), limit=GRADIENT_FLOAT32, dtype=np.float32)
+    floor = GRADIENT_FLOOR * max(np.abs(x).max() for x in truth.values())
+    for name, x in truth.items():
+        if np.abs(x).max() > floor:
+            assert_close(name, found[name], x, limit=GRADIENT_FLOAT32, dtype=np.float32)

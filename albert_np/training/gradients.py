@@ -70,7 +70,17 @@ def value_and_found(
                 run, w.embeddings, batch.input_ids, batch.inputs_embeds, batch.token_type_ids, batch.position_ids
             )
             buffers = stack.enter_context(ops.arena.buffers())
-            hidden, kept = _cpu_training().encode(ops, w.encoder, config, x, batch.mask, mask_mode, buffers, recompute)
+            hidden, kept = _cpu_training().encode(
+                ops,
+                w.encoder,
+                config,
+                x,
+                batch.mask,
+                mask_mode,
+                buffers,
+                recompute,
+                model._reads(run, batch, **checked),
+            )
             encoded = model._pooled(run, hidden)
         else:
             encoded = model._encode(run, batch, mask_mode, False, False)
