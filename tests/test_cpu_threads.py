@@ -17,6 +17,7 @@ from albert_np import get_num_threads, num_threads, set_num_threads
 from albert_np.kernels.cpu import native, simd, threads
 
 EIGHT = {"NUMBA_NUM_THREADS": "8"}
+works_together = pytest.mark.skipif(simd.is_checked(), reason="a checked build works through a program alone")
 WITH_FORK = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 
 
@@ -105,6 +106,7 @@ changing.join()
     assert set(printed(code, **EIGHT)) == {expected}
 
 
+@works_together
 def test_a_program_runs_on_as_many_threads_as_it_was_written_for(monkeypatch):
     """Its scratch memory is for that many."""
     run, seen = threads.run, set()
@@ -302,6 +304,7 @@ native._library = Library()
 """
 
 
+@works_together
 def test_a_signal_handler_may_call_a_model_in_the_middle_of_a_call(expected):
     """Signals are handled when the native code returns, the helpers still taken."""
     code = """
@@ -315,6 +318,7 @@ print(one())
     assert printed(CALLS_BACK + code, **EIGHT) == [expected] * 2
 
 
+@works_together
 @WITH_FORK
 def test_a_signal_handler_may_fork_in_the_middle_of_a_call_and_the_child_may_leave_it(expected):
     """Helpers that were inside the program at that moment will never come out of it in the child."""
@@ -362,6 +366,7 @@ print("end")
         assert (out, err) == ("end\n", "")
 
 
+@works_together
 def test_a_call_goes_on_with_the_threads_there_are_where_the_system_has_no_more(pool, monkeypatch, expected):
     start, started = threading.Thread.start, []
 
@@ -400,6 +405,7 @@ def test_a_gate_may_be_closed_twice_or_without_having_been_open():
     assert gate[0] == 0
 
 
+@works_together
 def test_jobs_that_nobody_came_for_do_not_pile_up(pool, monkeypatch, expected):
     monkeypatch.setattr(threads._Pool, "_help", lambda pool: None)  # helpers that the system holds back
     for count in (8, 2, 8):
@@ -407,6 +413,7 @@ def test_jobs_that_nobody_came_for_do_not_pile_up(pool, monkeypatch, expected):
         assert pool.jobs.qsize() == count - 1
 
 
+@works_together
 def test_helpers_are_started_when_they_are_wanted_and_only_once(pool):
     for count, there in ((1, 0), (3, 2), (2, 2), (6, 5)):
         one(threads=count)
