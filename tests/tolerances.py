@@ -23,6 +23,10 @@ PARITY_FLOAT64 = 1e-10
 # gradient, or over a millionth of the largest of all, below which there is nothing but what rounding leaves (both add some
 # 10⁵ products of sizes near that largest one: √10⁵ · 1.1e-16 is 4e-14 of it).
 GRADIENT_FLOAT64, GRADIENT_FLOOR = 1e-9, 1e-6
+# Where all of a model's gradients are what is left of terms a million times larger, autograd's own error exceeds that: ours
+# must then be of the size of autograd's, both against the same sums with 64 bits of fraction (2 of 1,200 random models). Each
+# is the largest of some dozens of roundings, so one may be a few times the other (3.1 measured); a wrong term is millions.
+ROUNDING = 8.0
 
 # A gradient in float64 against central differences with steps of 2⁻¹⁷ (7.6e-6): cut off at step²·f‴/6, of the order of
 # 1e-11·f‴, and rounded by u·|f|/step, 1e-11·|f|; third derivatives and sums of the tests' functions reach some hundreds.
@@ -280,3 +284,9 @@ METRIC = 1e-12
 # The losses of the first 20 steps in float64 against torch, with AdamW and with LAMB. The contract is 1e-6; measured 3e-16.
 # The way there is as long as PARITY_FLOAT64's, 20 times, and the steps are short, so they carry little of it on.
 TWENTY_LOSSES = 1e-10
+
+# --- the kernels for the GPU (tests/cuda) --------------------------------------------------------------------------------
+
+# gelu_new, gelu and silu between −8 and −1, relative to each value: the exponent, up to 55 in size at −8, is rounded four
+# times on its way, and the exponential turns 4·55·u into a relative error; beside it its own error and that of a division.
+LEFT_TAIL_FLOAT32 = 240 * UNIT[np.dtype(np.float32)]
