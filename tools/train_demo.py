@@ -88,10 +88,10 @@ def parser() -> argparse.ArgumentParser:
         ("--steps", 40_000, "of the whole training, which the learning rate follows"),
         ("--warmup-steps", 1000, "steps in which the learning rate rises"),
         ("--cooldown-steps", 10_000, "last steps, in which it falls to 0"),
-        ("--max-ngram", 3, "words that are hidden together, at most"),
-        ("--evaluate-every", 500, "steps between evaluations on the held-out books"),
+        ("--max-ngram", 1, "words that are hidden together, at most"),
+        ("--evaluate-every", 250, "steps between evaluations on the held-out books"),
         ("--evaluation-batches", 20, "batches of an evaluation"),
-        ("--save-every", 500, "steps between checkpoints"),
+        ("--save-every", 250, "steps between checkpoints"),
         ("--log-every", 25, "steps between lines of the log"),
         ("--seed", 0, "of the weights, of the order of the text, and of what is hidden in it"),
     ):
@@ -100,7 +100,7 @@ def parser() -> argparse.ArgumentParser:
         ("--learning-rate", 1e-3, "the highest"),
         ("--beta2", 0.98, "AdamW's second beta; the first is 0.9"),
         ("--weight-decay", 0.01, "AdamW's"),
-        ("--mask-probability", 0.15, "the part of an example's tokens that is to be guessed"),
+        ("--mask-probability", 0.2, "the part of an example's tokens that is to be guessed"),
         ("--short-probability", 0.1, "the part of the examples that are shorter"),
     ):
         recipe.add_argument(option, type=float, default=default, metavar="X", help=meaning)
@@ -120,7 +120,7 @@ def train(args: argparse.Namespace) -> Trained:
     write_atomically(output / RECIPE_NAME, json.dumps(note, indent=1, ensure_ascii=False).encode() + b"\n")
     with threads(args.threads):
         return pretrain(
-            parts.training, output, held_out=parts.held_out, form=TextForm(lines="paragraphs"),
+            demo_corpus.loosen(parts.training), output, held_out=parts.held_out, form=TextForm(lines="paragraphs"),
             vocab_size=args.vocab_size, start=args.start, seed=args.seed, backend=args.backend, resume=args.resume,
             config={
                 "embedding_size": args.embedding_size, "hidden_size": args.hidden_size,
