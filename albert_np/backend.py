@@ -28,7 +28,16 @@ def resolve_backend(name: str, dtype: np.dtype) -> str:
     if name not in BACKENDS:
         raise ValueError(f"backend must be one of {', '.join(BACKENDS)}; got {name!r}")
     if name == "cuda":
-        raise ValueError("backend 'cuda' is not in this version of albert_np, which has 'numpy' and 'numba'")
+        if dtype != np.float32:
+            raise ValueError(
+                f"backend 'cuda' computes in float32; got {dtype}: choose backend='numpy', or dtype='float32'"
+            )
+        missing = _cuda_is_missing()
+        if missing:
+            raise ValueError(
+                f"backend 'cuda' needs an NVIDIA GPU, its driver and numba-cuda: {missing}; pip install 'albert-np[cuda]' "
+                "on a machine that has one, or choose backend='numba'"
+            )
     if name == "numba":
         if dtype != np.float32:
             raise ValueError(
@@ -54,12 +63,37 @@ def _numba_is_missing() -> str:
     return ""
 
 
+def _cuda_is_missing() -> str:
+    """Why the cuda backend cannot run, or nothing. The driver is asked only here, when somebody wants to know."""
+    try:
+        from albert_np.kernels.cuda import device
+
+        return device.missing()
+    except ModuleNotFoundError as error:
+        return f"no module named {error.name}"
+    except Exception as error:  # numba-cuda has errors of its own kinds for libraries that it does not find
+        return f"numba-cuda does not load ({type(error).__name__}: {str(error).strip().splitlines()[0][:200]})"
+
+
+def cuda_device() -> str | None:
+    """The GPU that backend "cuda" would run on, in words; None where it cannot run."""
+    if _cuda_is_missing():
+        return None
+    from albert_np.kernels.cuda import device
+
+    return device.describe()
+
+
 def ops_table(backend: str) -> Ops:
     """The functions that models call of ops.py, as that backend computes them; for one model."""
     if backend == "numba":
         from albert_np.cpu_ops import CpuOps
 
         return CpuOps()
+    if backend == "cuda":
+        from albert_np.cuda_ops import CudaOps
+
+        return CudaOps()
     return ops
 
 

@@ -126,6 +126,7 @@ def _parser() -> argparse.ArgumentParser:
         default="demo",
         help="folder, demo, or hub id, whose files are downloaded (default: %(default)s)",
     )
+    info.add_argument("--backends", action="store_true", help="only what each backend found here, without any model")
     info.set_defaults(run=_info)
 
     cli_training.add_commands(commands)
@@ -157,17 +158,9 @@ def _where(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _fill_mask(args: argparse.Namespace) -> None:
-    from albert_np.hub import DEMO, DEMO_FOLDER
     from albert_np.pipelines import pipeline
-    from albert_np.weights import WEIGHTS_NAME
 
     fill = pipeline("fill-mask", args.model, backend=args.backend, dtype=args.dtype, **_where(args))
-    if args.model == DEMO and not (DEMO_FOLDER / WEIGHTS_NAME).exists():
-        print(
-            "albert-np: the demo model is tiny and not trained yet: its weights come from a seed and its answers mean "
-            "nothing; name a real one with --model",
-            file=sys.stderr,
-        )
     options = {"truncation": True} if args.truncate else {}
     for number, text in enumerate(_texts(args.text), start=1):
         try:
@@ -219,10 +212,11 @@ def _table(text: str, answers: list) -> str:
 
 
 def _info(args: argparse.Namespace) -> None:
-    from albert_np.info import as_text, describe
+    from albert_np.info import as_text, backends, backends_as_text, describe
 
-    info = describe(args.model, **_where(args))
-    print(_json(info, indent=2) if args.json else as_text(info))
+    info = backends() if args.backends else describe(args.model, **_where(args))
+    text = backends_as_text if args.backends else as_text
+    print(_json(info, indent=2) if args.json else text(info))
 
 
 def _warm_up(args: argparse.Namespace) -> None:

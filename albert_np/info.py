@@ -54,9 +54,13 @@ def describe(name_or_path: str | os.PathLike, **where: Any) -> dict[str, Any]:
         "stored": sum(row["stored"] for row in rows),
         "unshared": sum(row["unshared"] for row in rows),
         "files": _files(name_or_path, where),
-        "backends": backend.available(),
-        "numba": numba_settings(),
+        **backends(),
     }
+
+
+def backends() -> dict[str, Any]:
+    """What each backend found on this machine: "available", or what is missing."""
+    return {"backends": backend.available(), "numba": numba_settings(), "cuda": backend.cuda_device()}
 
 
 def numba_settings() -> dict[str, Any]:
@@ -98,8 +102,14 @@ def as_text(info: dict[str, Any]) -> str:
     lines.append(f"  stored layers: {info['stored_layers']}, applications: {info['applications']}")
     lines.append("  time goes with the right column, memory with the left")
     lines += ["", "  files"] + [f"  {file['name']:32} {file['bytes']:14,} bytes" for file in info["files"]]
-    lines += ["", "  backends"] + [f"  {name:8} {answer}" for name, answer in info["backends"].items()]
-    lines += ["", "  the numba backend's"] + [f"  {name:10} {value}" for name, value in _said(info["numba"])]
+    return "\n".join([*lines, "", backends_as_text(info)])
+
+
+def backends_as_text(info: dict[str, Any]) -> str:
+    lines = ["  backends", *(f"  {name:8} {answer}" for name, answer in info["backends"].items())]
+    if info["cuda"] is not None:
+        lines += ["", f"  the cuda backend's GPU: {info['cuda']}"]
+    lines += ["", "  the numba backend's", *(f"  {name:10} {value}" for name, value in _said(info["numba"]))]
     return "\n".join(lines)
 
 

@@ -199,6 +199,7 @@ class AlbertPreTrainedModel:
         seed: int | None = None,
         mask_mode: str = "uniform",
         head_mask_mode: str = "shared",
+        output: str = "numpy",
         **head_inputs: Any,
     ) -> Any:
         """Runs the model on a batch. B, T and the other letters are those of config.py.
@@ -213,6 +214,7 @@ class AlbertPreTrainedModel:
         trace: keep every intermediate, in `out.trace`, by name.
         training: apply dropout, drawn from `seed`, which must then be given.
         mask_mode: what a query with no key to attend to gets: "uniform" (as transformers), "zeros" or "nan".
+        output: "numpy", or with backend "cuda" "device": arrays that stay in GPU memory (cuda_arrays.DeviceArray).
         head_inputs, by class: labels (with AlbertForPreTraining sentence_order_label too, with AlbertForQuestionAnswering
         start_positions and end_positions instead) give a loss; logits_positions (B,M) of the vocabulary heads asks for the
         logits of those columns only. See each class.
@@ -229,6 +231,11 @@ class AlbertPreTrainedModel:
             "input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids,
             "position_ids": position_ids, "inputs_embeds": inputs_embeds,
         }  # fmt: skip
+        if output != "numpy" and (output != "device" or self.backend != "cuda" or trace or training):
+            raise ValueError(
+                "output must be 'numpy', or 'device' with backend='cuda', without trace or training; got "
+                f"{shown(repr(output), 80)} with backend={self.backend!r}"
+            )
         batch, checked = self._check(given, head_mask, head_mask_mode, mask_mode, training, seed, head_inputs)
         run = Run(self._ops, config, np.random.default_rng(seed) if training else None, {} if trace else None)
         if skip_padding:
@@ -236,6 +243,14 @@ class AlbertPreTrainedModel:
         encode = self._encode_real_tokens if skip_padding else self._encode
         if self.backend == "numba" and not (trace or training):
             encode = partial(self._encode_fused, skip_padding=skip_padding)
+        if self.backend == "cuda" and not (trace or training):
+            from albert_np import cuda_engine
+
+            out = cuda_engine.call(
+                self, batch, checked, output, mask_mode=mask_mode, skip_padding=skip_padding,
+                keep_hidden_states=output_hidden_states, keep_attentions=output_attentions,
+            )  # fmt: skip
+            return out if return_dict else self._as_tuple(out)
         with _within_memory(batch):
             encoded = encode(run, batch, mask_mode, output_attentions, output_hidden_states)
             out = self._head(run, encoded, **checked)
@@ -329,7 +344,7 @@ class AlbertPreTrainedModel:
 
         To be called before each change: a call of the model packs its weights and makes the arrays read-only.
         """
-        if self.backend == "numba":
+        if self.backend != "numpy":
             self._ops.forget_weights()
         for name, x in self._tensors.items():
             try:

@@ -278,7 +278,7 @@ def test_auto_is_numba_in_float32_and_numpy_in_float64(dtype):
     ("given", "message"),
     [
         ({"backend": "numba", "dtype": "float64"}, "backend 'numba' computes in float32; got float64"),
-        ({"backend": "cuda"}, "backend 'cuda' is not in this version of albert_np"),
+        ({"backend": "cuda", "dtype": "float64"}, "backend 'cuda' computes in float32; got float64"),
         ({"backend": "tpu"}, "backend must be one of numpy, numba, cuda, auto; got 'tpu'"),
         ({"backend": None}, "backend must be one of numpy, numba, cuda, auto; got None"),
     ],

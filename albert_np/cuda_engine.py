@@ -1,0 +1,362 @@
+"""A call on the GPU: the same maths as embeddings.py, encoder.py and heads.py, without a way back between ids and logits.
+
+The rows of all sequences lie end to end, padded ones only where they are asked for. A layer is the seven steps of
+cpu_engine.py, each one kernel, or two where a matrix product is split:
+
+    qkv      = x·[Wq Wk Wv] + b          one product instead of three
+    context  = attention(qkv)            without its scores in memory
+    y        = context·Wo + b + x
+    attended = LayerNorm(y)
+    wide     = gelu(attended·W1 + b)
+    y        = wide·W2 + b + attended
+    x        = LayerNorm(y)
+
+A plan, the launches with all their numbers, is kept for each shape of batch while memory lies where it did; what changes from
+call to call, ids, types, positions, masks, goes up in one piece.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+
+from albert_np.config import AlbertConfig
+from albert_np.cuda_arrays import FLOAT, Block, DeviceArray, Layout
+from albert_np.cuda_ops import INT, CudaOps, Rows
+from albert_np.cuda_program import (
+    Heads,
+    Program,
+    Related,
+    add_attention,
+    add_layer_norm,
+    add_linear,
+    add_scores,
+    is_fused,
+    split_sums,
+)
+from albert_np.encoder import applications
+from albert_np.inputs import Inputs
+from albert_np.kernels.cuda import device
+from albert_np.kernels.cuda.embeddings import COPIED, embed, spread_rows
+from albert_np.kernels.cuda.kernel import Buffer, OutOfMemoryError, ceil_div
+from albert_np.kernels.cuda.rows import row_of
+from albert_np.ops import Array
+from albert_np.run import Run, Weights
+
+PLANS = 16  # kept, for so many shapes of batch
+LOGITS = ("classifier", "qa_outputs", "predictions.decoder", "sop_classifier.classifier")
+
+
+@dataclass(frozen=True)
+class DeviceRun(Run):
+    """Lets a head run on the GPU, and brings its logits down where they are wanted as NumPy arrays."""
+
+    downloads: bool = True
+
+    def record(self, name: str, x: Any) -> Any:
+        return x.numpy() if self.downloads and name in LOGITS and isinstance(x, DeviceArray) else x
+
+
+def call(model: Any, batch: Inputs, checked: dict[str, Any], output: str, **asked: Any) -> Any:
+    """What a model's call returns. asked: mask_mode, skip_padding, keep_hidden_states, keep_attentions."""
+    from albert_np import heads
+    from albert_np.pretrained import Encoded
+
+    ops: CudaOps = model._ops
+    on_device = output == "device"
+    if on_device:
+        _check_device_output(checked, asked["skip_padding"])
+    run = DeviceRun(ops, model.config, downloads=not on_device)
+    try:
+        with ops.lock:
+            states = encode(ops, model._weights, model.config, batch, own_outputs=on_device, **asked)
+            hidden: Any = Rows(ops, states.hidden)  # a head asks no more of it than indexing, and hands it on to ops
+            pooled = None
+            if "pooler" in model.parts:
+                pooled = heads.pooler(run, model._weights.pooler, hidden)
+            encoded = Encoded(hidden, pooled, real=batch.mask if asked["skip_padding"] else None)
+            out = model._head(run, encoded, **checked)
+            out.hidden_states, out.attentions = states.hidden_states, states.attentions
+            if getattr(out, "last_hidden_state", None) is hidden:
+                out.last_hidden_state = states.hidden
+            if not on_device:
+                for field in fields(out):
+                    setattr(out, field.name, _downloaded(getattr(out, field.name)))
+    except OutOfMemoryError as error:
+        B, T = batch.shape
+        raise ValueError(
+            f"{B} sequences of {T} tokens need {error.nbytes:,} bytes of GPU memory more than there are: run fewer at a "
+            "time, or ask for fewer outputs (logits_positions, no attentions, no hidden states)"
+        ) from error
+    return out
+
+
+def _check_device_output(checked: dict[str, Any], skip_padding: bool) -> None:
+    if any(
+        checked.get(name) is not None for name in ("labels", "sentence_order_label", "start_positions", "end_positions")
+    ):
+        raise ValueError("output='device' gives logits, and a loss is computed on the host: leave out the labels")
+    if skip_padding:
+        raise ValueError("output='device' computes padded positions too: leave out skip_padding")
+
+
+def _downloaded(x: Any) -> Any:
+    if isinstance(x, tuple):
+        return tuple(_downloaded(one) for one in x)
+    return x.numpy() if isinstance(x, DeviceArray) else x
+
+
+@dataclass(frozen=True)
+class States:
+    """What the encoder leaves, with zeros where nothing was computed."""
+
+    hidden: DeviceArray  # (B,T,H)
+    hidden_states: tuple[DeviceArray, ...] | None
+    attentions: tuple[DeviceArray, ...] | None
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a plan depends on."""
+
+    B: int
+    T: int
+    rows: int
+    longest: int  # rows of a sequence
+    lengths: tuple[int, ...]  # rows of each sequence, where they are attended to one by one
+    embeds: bool
+    mask: str
+    mode: str
+    factors: bool
+    skip_padding: bool
+    hidden_states: bool
+    attentions: bool
+
+
+def encode(
+    ops: CudaOps,
+    w: Weights,
+    config: AlbertConfig,
+    batch: Inputs,
+    *,
+    mask_mode: str = "uniform",
+    skip_padding: bool = False,
+    keep_hidden_states: bool = False,
+    keep_attentions: bool = False,
+    own_outputs: bool = False,
+) -> States:  # (B,T) -> (B,T,H)
+    """own_outputs: in memory that no later call writes to."""
+    B, T = batch.shape
+    mask = "none" if skip_padding or batch.mask.all() else "keys" if batch.mask.ndim == 2 else "pairs"
+    lengths = tuple(batch.mask.sum(axis=1).tolist()) if skip_padding else (T,) * B
+    shape = Shape(
+        B, T, sum(lengths), max(lengths), (), batch.input_ids is None, mask, mask_mode, batch.head_mask is not None,
+        skip_padding, keep_hidden_states, keep_attentions,
+    )  # fmt: skip
+    if skip_padding and not is_fused(*_attention_of(config, shape)):
+        shape = replace(shape, lengths=lengths)
+    given, work, outputs = _given(config, batch, shape, lengths), Layout(), Layout()
+    for name, x in given.items():
+        work.add(name, x.shape, x.dtype)
+    packed = work.packed(given)
+    _lay_out(work, outputs, config, shape)
+    block, kept = ops.pool.take(work.nbytes), ops.pool.take(outputs.nbytes)
+    block.memory.write(0, packed)
+    key = (shape, block.memory.address, kept.memory.address)
+    plan = ops.plans.pop(key, None)
+    if plan is None:
+        plan = Program()
+        _Writer(plan, ops, config, shape, work.buffers(block) | outputs.buffers(kept)).write(w)
+    if not own_outputs:
+        ops.plans[key] = plan  # the last one used stands last
+        while len(ops.plans) > PLANS:
+            del ops.plans[next(iter(ops.plans))]
+    plan.run()
+    device.synchronize()
+    return _states(config, shape, kept, outputs)
+
+
+def _given(config: AlbertConfig, batch: Inputs, shape: Shape, lengths: tuple[int, ...]) -> dict[str, Array]:
+    """What goes up: a row each of real tokens, end to end."""
+    B, T = shape.B, shape.T
+    places = np.flatnonzero(batch.mask) if shape.skip_padding else None
+
+    def flat(x: Array) -> Array:  # (B|1,T) -> (R,) int32
+        rows = np.broadcast_to(x, (B, T)).reshape(-1)
+        return np.ascontiguousarray(rows if places is None else rows[places], INT)
+
+    given = {
+        "token_types": flat(batch.token_type_ids),
+        "positions": flat(batch.position_ids),
+        "columns": flat(np.arange(T)[None]),
+        "starts": np.concatenate([[0], np.cumsum(lengths)]).astype(INT),
+    }
+    if batch.input_ids is not None:
+        given["ids"] = flat(batch.input_ids)
+    else:
+        assert batch.inputs_embeds is not None
+        rows = batch.inputs_embeds.reshape(B * T, -1)
+        given["embeds"] = np.ascontiguousarray(rows if places is None else rows[places], FLOAT)
+    if shape.factors:
+        assert batch.head_mask is not None
+        given["head_mask"] = np.ascontiguousarray(batch.head_mask, FLOAT)
+    if shape.mask != "none":
+        given["allowed"] = np.ascontiguousarray(batch.mask, np.uint8)
+    elif not is_fused(*_attention_of(config, shape)):
+        given["allowed"] = np.ones((B, T), np.uint8)
+    if places is not None:
+        source = np.full(B * T, -1, INT)
+        source[places] = np.arange(len(places))
+        given["source"] = source
+    return given
+
+
+def _attention_of(config: AlbertConfig, shape: Shape) -> tuple[int, bool, bool]:
+    D = config.hidden_size // config.num_attention_heads
+    return D, config.position_embedding_type != "absolute", shape.attentions
+
+
+def _lay_out(work: Layout, outputs: Layout, config: AlbertConfig, shape: Shape) -> None:
+    R, B, T, N = shape.rows, shape.B, shape.T, config.num_attention_heads
+    E, H, I = config.embedding_size, config.hidden_size, config.intermediate_size
+    columns = {
+        "embedded": E, "x": H, "qkv": 3 * H, "context": H, "y": H, "attended": H, "wide": I,
+    }  # fmt: skip
+    for name, width in columns.items():
+        work.add(name, (R, width))
+    products = ((E, H), (H, 3 * H), (H, H), (H, I), (I, H))
+    work.add("sums", (max(split_sums(R, width, K) for K, width in products),))
+    if not is_fused(*_attention_of(config, shape)) and not shape.attentions:
+        work.add("scores", (1 if shape.skip_padding else B, N, shape.longest, shape.longest))
+    outputs.add("hidden", (B, T, H))
+    if shape.hidden_states:
+        for i in range(config.num_hidden_layers):
+            outputs.add(f"hidden_states.{i}", (B, T, H))  # the last is `hidden`
+    if shape.attentions:
+        for i in range(config.num_hidden_layers * config.inner_group_num):
+            outputs.add(f"attentions.{i}", (B, N, T, T))
+
+
+def _states(config: AlbertConfig, shape: Shape, kept: Block, outputs: Layout) -> States:
+    found = {name: DeviceArray(kept, x.offset, x.shape) for name, x in outputs.buffers(kept).items()}
+
+    def named(prefix: str) -> tuple[DeviceArray, ...]:
+        return tuple(x for name, x in found.items() if name.startswith(prefix))
+
+    return States(
+        found["hidden"],
+        (*named("hidden_states."), found["hidden"]) if shape.hidden_states else None,
+        named("attentions.") if shape.attentions else None,
+    )
+
+
+class _Writer:
+    """Writes a plan down: every step from ids to hidden states."""
+
+    def __init__(
+        self, program: Program, ops: CudaOps, config: AlbertConfig, shape: Shape, buffers: dict[str, Buffer]
+    ) -> None:
+        self.program, self.ops, self.config, self.shape, self.at = program, ops, config, shape, buffers
+
+    def write(self, w: Weights) -> None:
+        config, H = self.config, self.config.hidden_size
+        self.embed(w.embeddings)
+        mapping, x = w.encoder.embedding_hidden_mapping_in, self.place(0)
+        self.linear("embedded", config.embedding_size, (mapping,), x)
+        self.spread(0)
+        for application, group, inner in applications(config):
+            layer = w.encoder.albert_layer_groups[group].albert_layers[inner]
+            a, i = layer.attention, application // config.inner_group_num + 1
+            ends = inner == config.inner_group_num - 1
+            self.linear(x, H, (a.query, a.key, a.value), "qkv")
+            self.attention(a, application)
+            self.linear("context", H, (a.dense,), "y", residual=x)
+            self.layer_norm("y", a.LayerNorm, "attended")
+            self.linear("attended", H, (layer.ffn,), "wide", activation=config.hidden_act)
+            self.linear("wide", config.intermediate_size, (layer.ffn_output,), "y", residual="attended")
+            x = self.place(i) if ends else "x"
+            self.layer_norm("y", layer.full_layer_layer_norm, x)
+            if ends:
+                self.spread(i)
+
+    def output(self, i: int) -> str:
+        """The array that keeps the state after i layers; "x" where none does."""
+        if i == self.config.num_hidden_layers:
+            return "hidden"
+        return f"hidden_states.{i}" if self.shape.hidden_states else "x"
+
+    def place(self, i: int) -> str:
+        """Where that state is computed: in its output, if no row is missing there."""
+        return "x" if self.shape.skip_padding else self.output(i)
+
+    def spread(self, i: int) -> None:
+        """To its output, among zeros, where padding was skipped."""
+        out = self.output(i)
+        if self.place(i) != out:
+            rows, H = self.shape.B * self.shape.T, self.config.hidden_size
+            grid = (ceil_div(rows * H, COPIED),)
+            self.program.add(spread_rows, grid, self.at["x"], self.at["source"], self.at[out], rows, H)
+
+    def embed(self, w: Weights) -> None:  # (R,) -> (R,E)
+        ops, at, config, E, R = self.ops, self.at, self.config, self.config.embedding_size, self.shape.rows
+        absolute = config.position_embedding_type == "absolute"
+        words = at["embeds"] if self.shape.embeds else ops.resident(w.word_embeddings.weight)
+        self.program.add(
+            embed(E, not self.shape.embeds, absolute), (ceil_div(R, row_of(E).rows_a_block),),
+            at.get("ids"), words, at["token_types"], ops.resident(w.token_type_embeddings.weight), at["positions"],
+            ops.resident(w.position_embeddings.weight) if absolute else None, ops.resident(w.LayerNorm.weight),
+            ops.resident(w.LayerNorm.bias), at["embedded"], R, float(config.layer_norm_eps),
+        )  # fmt: skip
+
+    def linear(
+        self,
+        x: str,
+        K: int,
+        layers: tuple[Any, ...],
+        out: str,
+        *,
+        activation: str = "none",
+        residual: str | None = None,
+    ) -> None:  # (R,K) -> (R,N)
+        w = self.ops.linear_of(tuple(one.weight for one in layers), tuple(one.bias for one in layers))
+        add_linear(
+            self.program, self.at[x], K, w, self.at[out], self.shape.rows, activation=activation,
+            residual=None if residual is None else self.at[residual], sums=self.at["sums"],
+        )  # fmt: skip
+
+    def layer_norm(self, x: str, w: Any, out: str) -> None:  # (R,H) -> (R,H)
+        weight, bias = self.ops.resident(w.weight), self.ops.resident(w.bias)
+        eps = float(self.config.layer_norm_eps)
+        add_layer_norm(self.program, self.at[x], weight, bias, self.at[out], self.shape.rows, eps)
+
+    def attention(self, w: Any, application: int) -> None:  # (R,3H) -> (R,H)
+        config, shape, at, H = self.config, self.shape, self.at, self.config.hidden_size
+        N, qkv = config.num_attention_heads, at["qkv"]
+        factors = at["head_mask"].behind(application * N) if shape.factors else None
+        fused = is_fused(*_attention_of(config, shape))
+        heads = Heads(
+            qkv, qkv.behind(H), qkv.behind(2 * H), 3 * H, N, H // N, shape.B, at["starts"], shape.longest,
+            shape.mask if fused or shape.mask != "none" else "keys", at.get("allowed"), shape.mode, factors,
+        )  # fmt: skip
+        if fused:
+            add_attention(self.program, heads, at["context"], H, shape.T)
+            return
+        related = None
+        if config.position_embedding_type != "absolute":
+            table = self.ops.resident(w.distance_embedding.weight)
+            related = Related(table, at["columns"], config.position_embedding_type == "relative_key_query")
+        scores = at[f"attentions.{application}"] if shape.attentions else at["scores"]
+        if not shape.skip_padding:
+            add_scores(self.program, heads, shape.T, scores, scores, at["context"], H, related)
+            return
+        first = 0
+        for length in shape.lengths:  # one sequence after the other: each has another length
+            one = replace(
+                heads, q=heads.q.behind(first * 3 * H), k=heads.k.behind(first * 3 * H), v=heads.v.behind(first * 3 * H),
+                B=1, longest=length,
+            )  # fmt: skip
+            its = None if related is None else replace(related, columns=related.columns.behind(first))
+            add_scores(self.program, one, length, scores, scores, at["context"].behind(first * H), H, its)
+            first += length

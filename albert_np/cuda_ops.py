@@ -1,0 +1,240 @@
+"""The table of ops of backend "cuda": the functions that models call of ops.py, on the kernels of kernels/cuda, in float32.
+
+NumPy arrays are carried to the GPU and back, op by op: the way of traces and dropout. A DeviceArray stays there, and so does
+what is computed from it: the way of heads, behind an encoder that cuda_engine.py runs as a whole.
+"""
+
+from __future__ import annotations
+
+import threading
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from albert_np import ops
+from albert_np.cuda_arrays import FLOAT, DeviceArray, Layout, Pool
+from albert_np.cuda_program import (
+    Heads,
+    Linear,
+    Program,
+    Related,
+    add_context,
+    add_layer_norm,
+    add_linear,
+    add_scores,
+    split_sums,
+)
+from albert_np.kernels.cuda import device
+from albert_np.kernels.cuda.activations import THREADS, activate, function_of
+from albert_np.kernels.cuda.embeddings import COPIED, take_rows
+from albert_np.kernels.cuda.kernel import Buffer, OutOfMemoryError, ceil_div
+from albert_np.ops import Array, MaskMode
+
+INT = np.dtype(np.int32)
+
+
+class CudaOps:
+    """A table for one model: it keeps the model's weights on the GPU, uploaded when first used."""
+
+    embedding = staticmethod(ops.embedding)
+    embedding_backward = staticmethod(ops.embedding_backward)
+    dropout_backward = staticmethod(ops.dropout_backward)
+    linear_backward = staticmethod(ops.linear_backward)
+    layer_norm_backward = staticmethod(ops.layer_norm_backward)
+    activation_backward = staticmethod(ops.activation_backward)
+    attention_backward = staticmethod(ops.attention_backward)
+
+    def __init__(self) -> None:
+        self.pool = Pool()
+        self.lock = threading.RLock()  # one stream, one call at a time
+        self.plans: dict[Any, Any] = {}  # of cuda_engine
+        self._weights: dict[tuple[Any, ...], tuple[Any, tuple[Array, ...]]] = {}
+
+    # --- what is resident --------------------------------------------------------------------------------------------
+
+    def forget_weights(self) -> None:
+        """Before they change."""
+        with self.lock:
+            self.plans.clear()
+            self._weights.clear()
+
+    def resident(self, x: Array) -> Buffer:  # of that shape
+        """A table or vector on the GPU, as it is. The array becomes read-only: a change in place would not be seen."""
+        return self._kept(("as it is", id(x)), (x,), lambda: _upload(x))
+
+    def linear_of(self, weights: tuple[Array, ...], biases: tuple[Array, ...]) -> Linear:
+        """(out, in) weights, one below the other, and their biases."""
+        key = ("linear", *(id(x) for x in (*weights, *biases)))
+
+        def upload() -> Linear:
+            N, K = sum(len(w) for w in weights), weights[0].shape[1]
+            row = ceil_div(N, 4) * 4
+            turned, bias = np.zeros((K, row), FLOAT), np.zeros(row, FLOAT)
+            turned[:, :N], bias[:N] = np.concatenate(weights).T, np.concatenate(biases)
+            return Linear(_upload(turned), _upload(bias), N, K)
+
+        return self._kept(key, (*weights, *biases), upload)
+
+    def _kept(self, key: tuple[Any, ...], arrays: tuple[Array, ...], upload: Any) -> Any:
+        with self.lock:
+            if key not in self._weights:
+                for x in arrays:
+                    x.flags.writeable = False
+                # the arrays are kept too, so that no other array can come by their id
+                self._weights[key] = (upload(), arrays)
+            return self._weights[key][0]
+
+    # --- arrays ------------------------------------------------------------------------------------------------------
+
+    def empty(self, shape: tuple[int, ...]) -> DeviceArray:
+        layout = Layout()
+        layout.add("result", shape)
+        return DeviceArray(self.pool.take(layout.nbytes), 0, shape)
+
+    def to_device(self, x: Array | DeviceArray) -> DeviceArray:
+        if isinstance(x, DeviceArray):
+            return x
+        out = self.empty(x.shape)
+        out.buffer.memory.write(out.offset, np.ascontiguousarray(x, FLOAT))
+        return out
+
+    def take(self, x: DeviceArray, rows: Array) -> DeviceArray:  # (…,H), (…) int -> (…,H)
+        """Rows by number, counted over all axes but the last."""
+        columns = x.shape[-1]
+        with self.lock:
+            which = _upload(np.ascontiguousarray(rows, INT).reshape(-1))
+            out = self.empty((*rows.shape, columns))
+            program = Program()
+            grid = (ceil_div(out.size, COPIED),)
+            program.add(take_rows, grid, x.buffer, columns, which, out.buffer, rows.size, columns)
+            self._run(program)
+        return out
+
+    def _run(self, program: Program) -> None:
+        program.run()
+        device.synchronize()  # operands that go out of scope now are in use until here
+
+    # --- the table ---------------------------------------------------------------------------------------------------
+
+    def linear(
+        self, x: Any, weight: Array, bias: Array, activation: str = "none"
+    ) -> Any:  # (..., in), (out, in), (out,) -> (..., out)
+        w = self.linear_of((weight,), (bias,))
+        with self.lock:
+            rows, row = _rows(self.to_device(x))
+            M = rows.shape[0]
+            out = self.empty((*x.shape[:-1], w.N))
+            sums = self.empty((split_sums(M, w.N, w.K),))
+            program = Program()
+            add_linear(program, rows.buffer, row, w, out.buffer, M, activation=activation, sums=sums.buffer)
+            self._run(program)
+        return _like(x, out)
+
+    def layer_norm(self, x: Any, weight: Array, bias: Array, eps: float) -> Any:  # (..., H), (H,), (H,) -> (..., H)
+        with self.lock:
+            given, out, program = self.to_device(x), self.empty(x.shape), Program()
+            rows = prod(x.shape[:-1])
+            add_layer_norm(
+                program, given.buffer, self.resident(weight), self.resident(bias), out.buffer, rows, float(eps)
+            )
+            self._run(program)
+        return _like(x, out)
+
+    def activation(self, x: Any, name: str) -> Any:  # (...,) -> (...,)
+        with self.lock:
+            given, out, program = self.to_device(x), self.empty(x.shape), Program()
+            n = prod(x.shape)
+            program.add(activate(function_of(name)[0]), (ceil_div(n, 4 * THREADS),), given.buffer, out.buffer, n)
+            self._run(program)
+        return _like(x, out)
+
+    def tanh(self, x: Any) -> Any:  # (...,) -> (...,)
+        return self.activation(x, "tanh")
+
+    def dropout(self, x: Any, p: float | None, rng: np.random.Generator | None) -> Any:  # (...,) -> (...,)
+        return ops.dropout(x, p, rng) if isinstance(x, np.ndarray) else x
+
+    def attention(
+        self,
+        query: Array,
+        key: Array,
+        value: Array,
+        allowed: Array,
+        num_heads: int,
+        *,
+        mask_mode: MaskMode = "uniform",
+        head_mask: Array | None = None,
+        position_type: str = "absolute",
+        distance_table: Array | None = None,
+        positions: Array | None = None,
+        dropout_probability: float | None = None,
+        rng: np.random.Generator | None = None,
+    ) -> tuple[Array, Array, Array]:  # 3 × (B,T,H), (B,1,1|T,T) bool, (N,) -> (B,T,H), 2 × (B,N,T,T)
+        """As ops.attention: context, scores without the mask, and probs."""
+        B, T, H = query.shape
+        with self.lock:
+            q, k, v = (self.to_device(x) for x in (query, key, value))
+            scores, probs = self.empty((B, num_heads, T, T)), self.empty((B, num_heads, T, T))
+            context = self.empty((B, T, H))
+            seen = _upload(np.ascontiguousarray(allowed[:, 0, 0] if allowed.shape[2] == 1 else allowed[:, 0], np.uint8))
+            dropping = rng is not None and bool(dropout_probability)
+            factors = None if head_mask is None or dropping else _upload(np.ascontiguousarray(head_mask, FLOAT))
+            starts = _upload(np.arange(B + 1, dtype=INT) * T)
+            mask = "keys" if allowed.shape[2] == 1 else "pairs"
+            heads = Heads(
+                q.buffer, k.buffer, v.buffer, H, num_heads, H // num_heads, B, starts, T, mask, seen, mask_mode, factors
+            )
+            related = None
+            if position_type != "absolute":
+                assert distance_table is not None
+                columns = np.tile(np.arange(T) if positions is None else positions, B).astype(INT)
+                both = position_type == "relative_key_query"
+                related = Related(self.resident(distance_table), _upload(columns), both)
+            program = Program()
+            add_scores(
+                program, heads, T, scores.buffer, probs.buffer, context.buffer, H, related, softmax_only=dropping
+            )
+            self._run(program)
+            if dropping:
+                kept = ops.dropout(probs.numpy(), dropout_probability, rng)
+                probs = self.to_device(kept if head_mask is None else kept * head_mask[:, None, None])
+                program = Program()
+                add_context(program, heads, probs.buffer, T, context.buffer, H)
+                self._run(program)
+        return context.numpy(), scores.numpy(), probs.numpy()
+
+
+class Rows(DeviceArray):
+    """What heads are given: arrays of integers over the first axes take rows of it, as in NumPy."""
+
+    def __init__(self, ops: CudaOps, x: DeviceArray) -> None:
+        super().__init__(x.block, x.offset, x.shape)
+        self._ops = ops
+
+    def __getitem__(self, index: Any) -> DeviceArray:
+        if isinstance(index, tuple) and all(isinstance(i, np.ndarray) for i in index):
+            rows = np.ravel_multi_index(np.broadcast_arrays(*index), self.shape[: len(index)])
+            return self._ops.take(self, rows)
+        return super().__getitem__(index)
+
+
+def _upload(x: Array) -> Buffer:
+    """Memory of its own for an array."""
+    try:
+        memory = device.Memory(x.nbytes)
+    except OutOfMemoryError as error:
+        raise ValueError(f"the GPU has no {error.nbytes:,} bytes left for what a model keeps there") from error
+    memory.write(0, np.ascontiguousarray(x))
+    return Buffer(memory, 0, x.shape, x.dtype)
+
+
+def _rows(x: DeviceArray) -> tuple[DeviceArray, int]:  # (..., K) -> (M,K), numbers from row to row
+    """As rows, where they lie the same distance apart."""
+    if x.ndim == 2 and x.strides[1] == FLOAT.itemsize:
+        return x, x.strides[0] // FLOAT.itemsize
+    return x.reshape(-1, x.shape[-1]), x.shape[-1]
+
+
+def _like(x: Any, out: DeviceArray) -> Any:
+    return out if isinstance(x, DeviceArray) else out.numpy()

@@ -1,0 +1,1 @@
+"""Kernels for NVIDIA GPUs, written in numba.cuda. Importing this imports nothing."""

@@ -1,0 +1,101 @@
+"""The functions a config may name, applied to each number: a kernel of their own, and the epilogue of the matmul.
+
+The naive version, naive_gelu_new below: one thread a number, and the formula of the reference, x·½(1 + tanh u), whose
+1 + tanh u is all rounding error for x < −5.
+
+The ladder: four numbers a thread, loaded and stored at once; x·sigmoid(2u) = x / (1 + e^(−2u)), one exponential and one
+division, whose left tail keeps its digits. Inside the matmul's epilogue the numbers never leave their registers, and a layer
+moves 2·R·I numbers less.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+from albert_np.kernels.cuda.intrinsics import erfc, exp, load4_constant, store4, tanh
+from albert_np.kernels.cuda.kernel import Kernel
+from albert_np.kernels.cuda.target import cuda, device, f32, u32
+
+SQRT_2_OVER_PI = 0.7978845608028654
+CUBE = 0.044715
+SQRT_HALF = 0.7071067811865476
+
+
+def _naive_gelu_new(x, out, n):  # (n,) -> (n,); a thread a number
+    i = cuda.grid(1)
+    if i < n:
+        u = f32(SQRT_2_OVER_PI) * (x[i] + f32(CUBE) * x[i] * x[i] * x[i])
+        out[i] = f32(0.5) * x[i] * (f32(1) + tanh(u))
+
+
+naive_gelu_new = Kernel(_naive_gelu_new, "FFi", 256)
+
+
+@device
+def _none(x):
+    return x
+
+
+@device
+def _gelu_new(x):
+    """x·sigmoid(2u), u = √(2/π)(x + 0.044715 x³)"""
+    return x / (f32(1) + exp(x * (f32(-2 * SQRT_2_OVER_PI) + f32(-2 * SQRT_2_OVER_PI * CUBE) * x * x)))
+
+
+@device
+def _gelu(x):
+    """x·½ erfc(−x/√2)"""
+    return x * (f32(0.5) * erfc(x * f32(-SQRT_HALF)))
+
+
+@device
+def _relu(x):
+    """NaN stays NaN."""
+    return f32(0) if x < f32(0) else x
+
+
+@device
+def _silu(x):
+    return x / (f32(1) + exp(-x))
+
+
+@device
+def _tanh(x):
+    return tanh(x)
+
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "none": _none,
+    "gelu_new": _gelu_new,
+    "gelu": _gelu,
+    "relu": _relu,
+    "silu": _silu,
+    "tanh": _tanh,
+}
+SAME = {"gelu_pytorch_tanh": "gelu_new", "gelu_fast": "gelu_new", "gelu_python": "gelu", "swish": "silu"}
+THREADS = 256
+
+
+def function_of(name: str) -> tuple[str, Callable[..., Any]]:
+    """One name for all that mean the same, and the function."""
+    name = SAME.get(name, name)
+    return name, FUNCTIONS[name]
+
+
+@lru_cache
+def activate(name: str) -> Kernel:
+    _, f = function_of(name)
+
+    def activate(x, out, n):  # (n,) -> (n,); four numbers a thread
+        i = (u32(cuda.blockIdx.x) * u32(THREADS) + u32(cuda.threadIdx.x)) * u32(4)
+        if i + u32(4) <= n:
+            a, b, c, d = load4_constant(x, i)
+            store4(out, i, f(a), f(b), f(c), f(d))
+        else:
+            while i < n:
+                out[i] = f(x[i])
+                i = u32(i + u32(1))
+
+    return Kernel(activate, "FFu", THREADS)

@@ -1,0 +1,109 @@
+"""On a GPU, at real sizes: the float32 rule, the same bits whatever the batch and however often, every size of tile.
+
+Nothing here has a simulator's version; what has is in the other files, which `pytest -m gpu` runs on the GPU too.
+"""
+
+import numpy as np
+import pytest
+from backends import PLAIN, Backend
+from cuda_run import floats
+from golden_models import trained_like
+from test_attention import fused
+from test_matmul import TILES, check, multiply, operands
+from tolerances import SAME_MODEL_FLOAT32, assert_close, assert_float32_rule
+
+from albert_np import AlbertConfig, ops
+from albert_np.cuda_ops import CudaOps
+from albert_np.kernels.cuda import matmul as kernels
+
+CUDA, TRUTH = Backend("cuda", "float32"), Backend("numpy", "float64")
+PUBLISHED = {  # H, N, I of the four published sizes
+    "base": (768, 12, 3072),
+    "large": (1024, 16, 4096),
+    "xlarge": (2048, 16, 8192),
+    "xxlarge": (4096, 64, 16384),
+}
+REPEATS = 20  # a race that shows once in a hundred blocks shows in as many runs of hundreds of blocks
+
+
+def published(name, L=2, P=512):
+    H, N, I = PUBLISHED[name]
+    return AlbertConfig(
+        vocab_size=1000, embedding_size=128, hidden_size=H, num_attention_heads=N, intermediate_size=I, num_hidden_layers=L,
+        max_position_embeddings=P,
+    )  # fmt: skip
+
+
+def inputs(config, B, T):
+    rng = np.random.default_rng(B * T)
+    lengths = rng.integers(max(1, T // 2), T + 1, (B, 1))
+    return rng.integers(1, config.vocab_size, (B, T)), np.arange(T) < lengths
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("size", [(1, 16), (2, 130)])
+def test_published_sizes(name, size):
+    config = published(name)
+    tensors = trained_like(config, ("predictions",), 1)
+    ids, mask = inputs(config, *size)
+    truth, plain, actual = (one.model("AlbertForMaskedLM", config, tensors)(ids, mask) for one in (TRUTH, PLAIN, CUDA))
+    assert_float32_rule(f"{name} {size}", actual.logits, plain.logits, truth.logits)
+
+
+@pytest.mark.parametrize("size", [(1, 16), (8, 128), (3, 512)])
+def test_the_same_bits_alone_in_a_batch_and_again(size):
+    config = published("base", L=12)
+    model = CUDA.model("AlbertModel", config, trained_like(config, ("pooler",), 2))
+    ids, mask = inputs(config, *size)
+    first = model(ids, mask)
+    for _ in range(REPEATS):
+        again = model(ids, mask)
+        assert np.array_equal(again.last_hidden_state, first.last_hidden_state)
+        assert np.array_equal(again.pooler_output, first.pooler_output)
+    for i in range(len(ids)):
+        alone = model(ids[i : i + 1, : mask[i].sum()]).last_hidden_state[0]
+        assert np.array_equal(first.last_hidden_state[i, : mask[i].sum()], alone)
+    skipped = model(ids, mask, skip_padding=True).last_hidden_state
+    assert np.array_equal(skipped[mask], first.last_hidden_state[mask])
+
+
+@pytest.mark.parametrize("tile", TILES)
+@pytest.mark.parametrize("size", [(1, 768, 768), (129, 770, 1030), (1000, 2304, 768)])
+def test_every_tile_at_real_sizes(tile, size):
+    a, b, bias, residual = operands(*size)
+    actual = multiply(TILES[tile], a, b, bias, residual, "gelu_new")
+    check(actual, a, b, bias, residual, "gelu_new")
+    assert np.array_equal(multiply(TILES[tile], a, b, bias, residual, "gelu_new", split=True), actual)
+    assert np.array_equal(multiply(kernels.SMALL, a, b, bias, residual, "gelu_new"), actual)
+
+
+@pytest.mark.parametrize(("T", "D"), [(512, 64), (509, 128), (100, 80), (512, 32)])
+def test_attention_at_real_sizes(T, D):
+    rng, B, N = np.random.default_rng(0), 4, 12
+    q, k, v = (floats(rng, B, T, N * D) for _ in range(3))
+    allowed = np.arange(T) < np.array([T, T // 2, 1, 77])[:, None]
+    actual = fused(q, k, v, N, "keys", allowed)
+    given = (q, k, v)
+    truth, plain = (
+        ops.attention(*(x.astype(dtype) for x in given), allowed[:, None, None], N)[0]
+        for dtype in (np.float64, np.float32)
+    )
+    assert_float32_rule("attention", actual, plain, truth)
+    for _ in range(REPEATS):
+        assert np.array_equal(fused(q, k, v, N, "keys", allowed), actual)
+    over_scores = CudaOps().attention(*given, allowed[:, None, None], N)[0]
+    assert_close("two ways", over_scores, truth, limit=SAME_MODEL_FLOAT32, dtype=np.float32)
+
+
+def test_outputs_on_the_gpu_are_read_in_place_by_others():
+    config = published("base")
+    model = CUDA.model("AlbertModel", config, trained_like(config, ("pooler",), 3))
+    ids, mask = inputs(config, 4, 33)
+    expected, kept = model(ids, mask), model(ids, mask, output="device")
+    from numba import cuda
+
+    assert np.array_equal(cuda.as_cuda_array(kept.last_hidden_state).copy_to_host(), expected.last_hidden_state)
+    torch = pytest.importorskip("torch", reason="a second reader: torch")
+    seen = torch.as_tensor(kept.pooler_output, device="cuda")
+    assert seen.data_ptr() == kept.pooler_output.__cuda_array_interface__["data"][0]
+    assert np.array_equal(seen.cpu().numpy(), expected.pooler_output)

@@ -1,0 +1,138 @@
+"""The matmul, step by step of its ladder, against float64: every tile, epilogue and edge; one result for all of them."""
+
+import numpy as np
+import pytest
+from cuda_run import floats, get, put, run, unwritten
+from tolerances import assert_float32_rule
+
+from albert_np import ops
+from albert_np.kernels.cuda import matmul as kernels
+from albert_np.kernels.cuda.kernel import ceil_div
+
+TILES = {"large": kernels.LARGE, "medium": kernels.MEDIUM, "small": kernels.SMALL}
+
+
+def operands(M, N, K, seed=0):
+    rng = np.random.default_rng(seed)
+    return floats(rng, M, K), floats(rng, K, N) / np.float32(np.sqrt(K)), floats(rng, N), floats(rng, M, N)
+
+
+def padded(x):
+    """Rows, or a vector, filled up with zeros to a multiple of four numbers."""
+    return np.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, -x.shape[-1] % 4)])
+
+
+def multiply(tile, a, b, bias, residual=None, activation="none", *, split=False, a_row=None):
+    """On the kernels, as albert_np/cuda_program.py launches them. a_row: rows of A this far apart, NaN in between."""
+    (M, K), N = a.shape, b.shape[1]
+    a_row = K if a_row is None else a_row
+    apart = np.full((M, a_row), np.nan, np.float32)
+    apart[:, :K] = a
+    vector = K % 4 == 0 and a_row % 4 == 0
+    x, y = tile.blocks_of(M, N)
+    weight, bias, out = put(padded(b)), put(padded(bias)), unwritten(M, N)
+    residual = None if residual is None else put(residual)
+    if not split:
+        kernel = kernels.matmul(tile, activation, residual is not None, vector=vector)
+        run(kernel, (x, y), put(apart), a_row, weight, weight.shape[1], bias, residual, N, out, N, M, N, K)
+        return get(out)
+    chunks, row = ceil_div(K, kernels.CHUNK), ceil_div(N, 4) * 4
+    sums = unwritten(chunks, M, row)
+    kernel = kernels.matmul(tile, vector=vector, split=True)
+    run(kernel, (x, y, chunks), put(apart), a_row, weight, weight.shape[1], bias, None, 0, sums, row, M, N, K)
+    kernel = kernels.add_chunks(activation, residual is not None)
+    run(kernel, (ceil_div(M * row // 4, kernels.ADDED),), sums, row, chunks, bias, residual, N, out, N, M, N)
+    return get(out)
+
+
+def check(actual, a, b, bias, residual=None, activation="none"):
+    def function(a, b, bias, *residual):
+        x = a @ b + bias
+        x = x if activation == "none" else ops.activation(x, activation)
+        return x + residual[0] if residual else x
+
+    given = (a, b, bias) if residual is None else (a, b, bias, residual)
+    assert_float32_rule("matmul", actual, function(*given), function(*(x.astype(np.float64) for x in given)))
+
+
+@pytest.mark.parametrize("kernel", [kernels.naive_matmul, kernels.tiled_matmul], ids=["naive", "tiled"])
+@pytest.mark.parametrize("size", [(16, 16, 16), (19, 21, 35), (1, 3, 2)])
+def test_the_first_steps_of_the_ladder(kernel, size, schedule):
+    M, N, K = size
+    a, b, bias, _ = operands(*size)
+    out = unwritten(M, N)
+    run(kernel, (ceil_div(N, 16), ceil_div(M, 16)), put(a), put(b), put(bias), out, M, N, K)
+    check(get(out), a, b, bias)
+
+
+# one tile; ragged in every direction, rows of B padded; one row; single numbers of A; more than one chunk
+SIZES = {
+    "large": [(128, 128, 8), (130, 66, 20)],
+    "medium": [(64, 64, 16), (70, 66, 20), (1, 2, 4), (3, 5, 7)],
+    "small": [(32, 32, 16), (33, 34, 20), (1, 2, 4), (9, 3, 7), (5, 3, 264)],
+}
+
+
+@pytest.mark.parametrize(("tile", "size"), [(tile, size) for tile, sizes in SIZES.items() for size in sizes], ids=str)
+def test_every_tile(tile, size, schedule):
+    a, b, bias, _ = operands(*size)
+    check(multiply(TILES[tile], a, b, bias), a, b, bias)
+
+
+@pytest.mark.parametrize("activation", ["none", "gelu_new", "gelu", "relu", "silu", "tanh"])
+@pytest.mark.parametrize("with_residual", [False, True])
+@pytest.mark.parametrize("N", [32, 30])
+def test_every_epilogue(activation, with_residual, N):
+    a, b, bias, residual = operands(9, N, 12)
+    residual = residual if with_residual else None
+    for tile in ("small", "medium"):
+        actual = multiply(TILES[tile], a, b, bias, residual, activation)
+        check(actual, a, b, bias, residual, activation)
+    assert np.array_equal(multiply(kernels.SMALL, a, b, bias, residual, activation, split=True), actual)
+
+
+def test_rows_of_a_may_lie_apart(schedule):
+    a, b, bias, _ = operands(6, 5, 8)
+    expected = multiply(kernels.SMALL, a, b, bias)
+    for a_row in (12, 13):
+        assert np.array_equal(multiply(kernels.SMALL, a, b, bias, a_row=a_row), expected)
+
+
+def test_one_result_whatever_the_tile_the_split_and_the_rows():
+    """K of three chunks, the last one short."""
+    a, b, bias, residual = operands(5, 6, 300)
+    results = [multiply(kernels.SMALL, a, b, bias, residual, "tanh")]
+    results.append(multiply(kernels.MEDIUM, a, b, bias, residual, "tanh"))
+    results.append(multiply(kernels.SMALL, a, b, bias, residual, "tanh", split=True))
+    results.append(multiply(kernels.SMALL, a, b, bias, residual, "tanh", a_row=301))
+    assert all(np.array_equal(x, results[0]) for x in results)
+    assert np.array_equal(multiply(kernels.SMALL, a[3:4], b, bias, residual[3:4], "tanh")[0], results[0][3])
+    check(results[0], a, b, bias, residual, "tanh")
+
+
+@pytest.mark.slow
+def test_one_result_in_the_largest_tile_too():
+    a, b, bias, residual = operands(5, 6, 300)
+    assert np.array_equal(multiply(kernels.LARGE, a, b, bias, residual), multiply(kernels.SMALL, a, b, bias, residual))
+
+
+def test_short_chunks_halve_the_error_of_long_sums():
+    """The reason for a second set of sums: a chain of 1024 roundings against eight of 128."""
+    rng = np.random.default_rng(0)
+    a, b = rng.random((4, 1024)).astype(np.float32), rng.random((1024, 4)).astype(np.float32)
+    bias, truth, chain = np.zeros(4, np.float32), a.astype(np.float64) @ b, np.zeros((4, 4), np.float32)
+    for k in range(1024):
+        chain += a[:, k : k + 1] * b[k]
+    actual = multiply(kernels.SMALL, a, b, bias)
+    assert np.sqrt(np.mean((actual - truth) ** 2)) < 0.5 * np.sqrt(np.mean((chain - truth) ** 2))
+
+
+def test_the_plan_fills_the_gpu():
+    """Few rows take small tiles, or split a long sum; many take the largest."""
+    choices = {size: kernels.choose(*size, 132) for size in [(16, 768, 3072), (128, 2304, 768), (4096, 3072, 768)]}
+    assert choices[16, 768, 3072][1]
+    assert choices[4096, 3072, 768] == (kernels.LARGE, False)
+    for (M, N, K), (tile, split) in choices.items():
+        x, y = tile.blocks_of(M, N)
+        assert x * y * (ceil_div(K, kernels.CHUNK) if split else 1) >= 132 * 0.4, (M, N, K, tile, split)
+    assert kernels.choose(1, 1, 1, 1)[1] is False

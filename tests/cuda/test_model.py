@@ -1,0 +1,256 @@
+"""Whole models on the cuda backend against the reference in float64: every class, everything a call can have on, its memory."""
+
+import numpy as np
+import pytest
+from backends import NUMPY, PLAIN, Backend
+from cuda_run import MODE
+from golden_models import PARTS, TINY, batch, trained_like
+from refusals import refusal
+from test_backends import KINDS, VARIATIONS, everything, varied
+from tolerances import SAME_MODEL_FLOAT32, assert_close, assert_float32_rule_in_the_mean
+
+from albert_np import AlbertConfig, cuda_engine
+from albert_np.cuda_arrays import DeviceArray
+from albert_np.kernels.cuda import device
+from albert_np.kernels.cuda.matmul import CHUNK
+
+CUDA = Backend("cuda", "float32")
+# the simulator takes a second for each ten blocks of threads, so sizes are small enough for one block a product, mostly
+CONFIG = AlbertConfig(**(TINY | {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 20}))
+SMALL = {
+    "vocab_size": 20, "embedding_size": 4, "hidden_size": 8, "num_attention_heads": 1, "intermediate_size": 12,
+    "num_hidden_layers": 1,
+}  # fmt: skip
+SIMULATED = MODE == "simulator"
+
+
+def tiny(kind, seed, name):
+    """As test_backends.varied, in a model of two layers."""
+    changes, options, drawn = VARIATIONS[name]
+    rng = np.random.default_rng(seed)
+    acts = ("gelu_new", "gelu", "silu", "relu", "tanh")
+    config = CONFIG.replace(
+        **({"num_hidden_groups": 2, "hidden_act": acts[seed % 5]} | changes | {"num_hidden_layers": 2})
+    )
+    call = batch(config, kind, seed, padding=True, head_mask=seed % 2 == 0, positions=seed % 3 == 0) | options
+    if drawn:
+        call |= drawn(call, rng)
+    if callable(call.get("head_mask")):
+        call["head_mask"] = call["head_mask"](config.num_hidden_layers, config.num_attention_heads)
+    return config, trained_like(config, PARTS[kind], seed), call
+
+
+def check_rule(name, several, made=tiny):
+    cases = {}
+    for kind, seed in several:
+        config, tensors, call = made(kind, seed, name)
+        truth, plain, actual = (everything(one.model(kind, config, tensors)(**call)) for one in (NUMPY, PLAIN, CUDA))
+        assert list(actual) == list(truth)
+        for key, expected in truth.items():
+            numbers = ~np.isnan(expected)
+            assert np.array_equal(np.isnan(actual[key]), ~numbers), f"{kind} {seed} {key}"
+            if numbers.any():
+                case = tuple(np.asarray(x)[numbers] for x in (actual[key], plain[key], expected))
+                cases[f"{kind} {seed} {key}"] = case
+    assert len(cases) > 1  # one array alone says nothing, see FLOAT32_ONE_CASE
+    assert_float32_rule_in_the_mean(name, cases)
+
+
+@pytest.mark.parametrize("name", VARIATIONS)
+def test_float32_is_at_most_twice_as_wrong_as_numpy(name):
+    """Every variation, and every class in turn."""
+    number = list(VARIATIONS).index(name)
+    check_rule(name, [(KINDS[number % len(KINDS)], 5000 + number)])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_class_with_nothing_kept(kind):
+    """The way of a plain call: attention without scores in memory, logits without a way back."""
+    config, tensors, call = tiny(kind, 6000 + KINDS.index(kind), "as it comes")
+    call = {key: x for key, x in call.items() if key not in ("output_hidden_states", "output_attentions", "trace")}
+    truth, plain, actual = (everything(one.model(kind, config, tensors)(**call)) for one in (NUMPY, PLAIN, CUDA))
+    assert list(actual) == list(truth)
+    assert_float32_rule_in_the_mean(kind, {key: (actual[key], plain[key], truth[key]) for key in truth})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", VARIATIONS)
+def test_every_variation_of_every_class(name):
+    check_rule(name, [(kind, 7000 + 100 * list(VARIATIONS).index(name) + i) for i, kind in enumerate(KINDS)], varied)
+
+
+def small(kind="AlbertForPreTraining", changes=None, seed=0):
+    config = CONFIG.replace(**(SMALL | (changes or {})))
+    return config, CUDA.model(kind, config, trained_like(config, PARTS[kind], seed))
+
+
+def plain_call(config, kind, seed):
+    call = batch(config, kind, seed, padding=True)
+    return {key: x for key, x in call.items() if key in ("input_ids", "attention_mask", "token_type_ids")}
+
+
+def test_a_sequence_has_the_same_bits_alone_in_a_batch_and_without_padding():
+    config, model = small()
+    lengths, rng = (5, 3, 1), np.random.default_rng(0)
+    ids = rng.integers(1, config.vocab_size, (3, 5))
+    mask = (np.arange(5) < np.array(lengths)[:, None]).astype(int)
+    together, skipped = model(ids, mask), model(ids, mask, skip_padding=True)
+    for i, length in enumerate(lengths):
+        alone = model(ids[i : i + 1, :length])
+        assert np.array_equal(together.prediction_logits[i, :length], alone.prediction_logits[0])
+        assert np.array_equal(skipped.prediction_logits[i, :length], alone.prediction_logits[0])
+        assert np.array_equal(together.sop_logits[i], alone.sop_logits[0])
+        assert not skipped.prediction_logits[i, length:].any()
+
+
+def test_one_copy_up_and_one_down_for_each_output():
+    if not SIMULATED:
+        pytest.skip("copies are counted by the simulator")
+    config, model = small(changes={"num_hidden_layers": 2})
+    call = plain_call(config, "AlbertForPreTraining", 1)
+    model(**call)  # weights go up
+    device.copies.clear()
+    device.launches.clear()
+    model(**call)
+    assert [way for way, _ in device.copies] == ["up", "down", "down"]
+    names = [name for name, _ in device.launches]
+    layer = ["matmul", "attention", "matmul", "layer_norm", "matmul", "matmul", "layer_norm"]
+    assert names[:2] == ["embed", "matmul"]
+    assert names[2 : 2 + 2 * len(layer)] == 2 * layer
+    assert len(names) <= 2 + 2 * len(layer) + 8  # heads
+
+
+def test_a_plan_is_written_once_for_a_shape(monkeypatch):
+    config, model = small()
+    monkeypatch.setattr(cuda_engine, "PLANS", 2)
+    first, second = (plain_call(config, "AlbertForPreTraining", 1) for _ in range(2))
+    second["input_ids"] = first["input_ids"][::-1].copy()
+    second["attention_mask"] = first["attention_mask"][::-1].copy()
+    second["token_type_ids"] = first["token_type_ids"][::-1].copy()
+    a, b = model(**first), model(**second)
+    assert len(model._ops.plans) == 1
+    assert np.array_equal(b.sop_logits[::-1], a.sop_logits)
+    assert np.array_equal(b.prediction_logits[::-1], a.prediction_logits)
+    for T in range(1, 4):
+        model([[1] * T])
+    assert len(model._ops.plans) == 2
+    assert np.array_equal(model(**first).sop_logits, a.sop_logits)
+
+
+def test_outputs_may_stay_on_the_gpu():
+    config, model = small()
+    call = plain_call(config, "AlbertForPreTraining", 1)
+    expected = model(**call, output_hidden_states=True, output_attentions=True)
+    plain = model(**call)
+    kept = model(**call, output="device", output_hidden_states=True, output_attentions=True)
+    for out in (kept, model(**call, output="device")):
+        assert isinstance(out.prediction_logits, DeviceArray)
+    assert isinstance(kept.hidden_states[0], DeviceArray)
+    assert np.array_equal(model(**call, output="device").prediction_logits.numpy(), plain.prediction_logits)
+    model([[1, 2, 3]])  # writes to none of them
+    for key in expected:
+        pairs = (
+            zip(kept[key], expected[key], strict=True)
+            if isinstance(expected[key], tuple)
+            else [(kept[key], expected[key])]
+        )
+        for a, b in pairs:
+            assert np.array_equal(np.asarray(a), b), key
+    interface = kept.sop_logits.__cuda_array_interface__
+    assert interface["shape"] == expected.sop_logits.shape
+    assert interface["typestr"] == "<f4"
+    assert interface["strides"] is None
+    assert interface["data"][0] == kept.sop_logits.block.memory.address
+    with pytest.raises(ValueError, match="without a copy"):
+        np.asarray(kept.sop_logits, copy=False)
+    with pytest.raises(IndexError, match="integers, slices"):
+        kept.sop_logits[np.array([0])]
+
+
+def test_start_and_end_logits_are_views():
+    config, model = small("AlbertForQuestionAnswering")
+    call = plain_call(config, "AlbertForQuestionAnswering", 1)
+    expected, kept = model(**call), model(**call, output="device")
+    assert kept.end_logits.__cuda_array_interface__["strides"] == (8 * expected.end_logits.shape[1], 8)
+    assert np.array_equal(kept.start_logits.numpy(), expected.start_logits)
+    assert np.array_equal(kept.end_logits.numpy(), expected.end_logits)
+    assert np.array_equal(kept.end_logits[1:, ::2].numpy(), expected.end_logits[1:, ::2])
+    with pytest.raises(ValueError, match="keeps its shape"):
+        kept.end_logits.reshape(-1)
+
+
+def test_only_chosen_columns_get_logits():
+    config, model = small("AlbertForMaskedLM")
+    call = plain_call(config, "AlbertForMaskedLM", 1)
+    B = len(call["input_ids"])
+    every, columns = model(**call).logits, np.tile([2, 0], (B, 1))
+    for skip_padding in (False, True):
+        some = model(**call, logits_positions=columns, skip_padding=skip_padding).logits
+        real = call["attention_mask"][np.arange(B)[:, None], columns] == 1
+        assert np.array_equal(some[real], every[np.arange(B)[:, None], columns][real])
+
+
+def test_what_cannot_stay_on_the_gpu_is_refused():
+    _, model = small("AlbertForMaskedLM")
+    assert refusal(model, [[1, 2]], labels=[[1, 2]], output="device").startswith("output='device' gives logits")
+    assert refusal(model, [[1, 2]], skip_padding=True, output="device").startswith("output='device' computes padded")
+    assert refusal(model, [[1, 2]], trace=True, output="device").startswith("output must be 'numpy', or 'device'")
+    assert refusal(model, [[1, 2]], output="torch").startswith("output must be 'numpy', or 'device'")
+    numpy = PLAIN.model("AlbertForMaskedLM", model.config)
+    assert refusal(numpy, [[1, 2]], output="device").endswith("got 'device' with backend='numpy'")
+
+
+def test_too_little_memory_is_an_error_and_the_model_goes_on(monkeypatch):
+    if not SIMULATED:
+        pytest.skip("the simulator has as little memory as it is told")
+    config, model = small("AlbertForMaskedLM")
+    expected = model([[3, 4, 5]]).logits
+    monkeypatch.setattr(device, "limit", device.used + 1000)
+    message = refusal(model, np.full((400, 19), 3))
+    assert message.startswith("400 sequences of 19 tokens need ")
+    assert "bytes of GPU memory more than there are: run fewer at a time" in message
+    assert np.array_equal(model([[3, 4, 5]]).logits, expected)
+    fresh = CUDA.model("AlbertForMaskedLM", config, trained_like(config, PARTS["AlbertForMaskedLM"], 0))
+    monkeypatch.setattr(device, "limit", device.used + 100)
+    assert "bytes" in refusal(fresh, [[3, 4, 5]])
+    monkeypatch.setattr(device, "limit", None)
+    assert np.array_equal(fresh([[3, 4, 5]]).logits, expected)
+
+
+def test_memory_is_kept_for_the_next_call_and_goes_with_the_model():
+    if not SIMULATED:
+        pytest.skip("the simulator counts")
+    before = device.used
+    config, model = small("AlbertForMaskedLM")
+    call = plain_call(config, "AlbertForMaskedLM", 1)
+    model(**call)
+    held = device.used
+    for _ in range(3):
+        model(**call)
+    assert device.used == held
+    del model
+    assert device.used == before
+
+
+def test_weights_are_read_only_once_they_are_on_the_gpu_and_change_through_the_door():
+    config, model = small("AlbertForMaskedLM")
+    call = plain_call(config, "AlbertForMaskedLM", 1)
+    first = model(**call).logits
+    assert all(not x.flags.writeable for _, x in model.named_parameters())
+    for x in model.parameters_to_change().values():
+        x *= np.float32(1.25)
+    again = model(**call).logits
+    assert not np.array_equal(again, first)
+
+
+def test_a_long_sum_is_split_among_blocks():
+    """I of more than one chunk: what one sentence of a model of the published sizes meets."""
+    config, model = small("AlbertModel", {"intermediate_size": 2 * CHUNK + 3})
+    call = plain_call(config, "AlbertModel", 2)
+    truth = NUMPY.model("AlbertModel", config, trained_like(config, PARTS["AlbertModel"], 0))(**call)
+    actual = model(**call)
+    if SIMULATED:
+        assert "add_chunks" in [name for name, _ in device.launches]
+    assert_close(
+        "hidden", actual.last_hidden_state, truth.last_hidden_state, limit=SAME_MODEL_FLOAT32, dtype=np.float32
+    )

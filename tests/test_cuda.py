@@ -1,0 +1,125 @@
+"""The kernels for the GPU, without one: simulated, and compiled. Each way is a process of its own: tests/cuda/conftest.py."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+
+import pytest
+from conftest import ROOT, unmeasured
+from refusals import refusal
+
+import albert_np
+from albert_np import backend as backends
+
+# the longest first
+SIMULATED = ("test_model.py", "test_attention.py", "test_rows.py", "test_matmul.py", "test_simulator.py")
+
+
+def run_tests(mode, name, *options, limit):
+    """pytest on one file of tests/cuda, in its own process. Of these, one runs lines of albert_np, and counts in coverage."""
+    environment = (dict(os.environ) if name == "test_model.py" else unmeasured()) | {"ALBERT_NP_CUDA_TESTS": mode}
+    environment.pop("PYTEST_ADDOPTS", None)
+    path = str(ROOT / "tests" / "cuda" / name)
+    command = [sys.executable, "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, path]
+    child = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=limit)
+    says = "\n".join(child.stdout.splitlines()[-60:])
+    nothing_to_run = child.returncode == 5 and " skipped" in child.stdout
+    assert child.returncode == 0 or nothing_to_run, f"{says}\n{child.stderr[-2000:]}"
+    return child
+
+
+@pytest.fixture(scope="module")
+def running(request):
+    """The processes of the tests that were asked for, one a core, the longest first; each test waits for its own."""
+    asked = {item.name for item in request.session.items}
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        children = {}
+        if "test_compiled" in asked and not why_nothing_compiles():
+            children["test_compiled.py"] = pool.submit(run_tests, "compiled", "test_compiled.py", "-s", limit=1800)
+        if importlib.util.find_spec("greenlet") is not None:
+            for name in SIMULATED:
+                if f"test_simulated[{name}]" in asked:
+                    children[name] = pool.submit(run_tests, "simulator", name, limit=1800)
+        yield children
+
+
+@pytest.mark.parametrize("name", SIMULATED)
+def test_simulated(name, running):
+    if name not in running:
+        pytest.skip("the simulator runs threads as greenlets: pip install greenlet")
+    running[name].result()
+
+
+@cache
+def why_nothing_compiles():
+    """Why kernels cannot be compiled here, or nothing. In another process, where what fails to load does no harm."""
+    code = "import albert_np.kernels.cuda.target"
+    child = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, env=unmeasured())
+    return "" if child.returncode == 0 else child.stderr.strip().splitlines()[-1]
+
+
+def test_compiled(running, capsys):
+    if "test_compiled.py" not in running:
+        pytest.skip(f"no kernel can be compiled here: {why_nothing_compiles()} (pip install 'albert-np[cuda]')")
+    child = running["test_compiled.py"].result()
+    if " passed" not in child.stdout:
+        pytest.skip(child.stdout.strip().splitlines()[-1])
+    with capsys.disabled():
+        print("\n" + child.stderr)  # the table of registers, shared memory and warps
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", SIMULATED[:-1])
+def test_on_a_gpu(name):
+    """The same tests as in the simulator, slow ones too; tests/cuda/test_gpu.py has the real sizes."""
+    answer = backends.available()["cuda"]
+    if answer != "yes":
+        pytest.skip(f"backend cuda: {answer}")
+    run_tests("gpu", name, "-m", "slow or not slow", limit=1800)
+
+
+@pytest.mark.gpu
+def test_real_sizes_on_a_gpu():
+    answer = backends.available()["cuda"]
+    if answer != "yes":
+        pytest.skip(f"backend cuda: {answer}")
+    run_tests("gpu", "test_gpu.py", limit=1800)
+
+
+# --- without a GPU, what a user is told ---------------------------------------------------------------------------------
+
+
+def test_the_backend_says_what_is_missing():
+    answer = backends.available()["cuda"]
+    if answer == "yes":
+        pytest.skip("there is a GPU")
+    message = refusal(albert_np.AlbertModel, albert_np.AlbertConfig(num_hidden_layers=1), backend="cuda")
+    assert message.startswith("backend 'cuda' needs an NVIDIA GPU, its driver and numba-cuda: ")
+    assert message.endswith("or choose backend='numba'")
+    assert answer == f"no ({message})"
+    assert backends.cuda_device() is None
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        ("sys.modules['numba_cuda'] = None", "no module named numba_cuda"),
+        ("sys.modules['numba'] = None", "no module named numba"),
+        ("sys.modules['numba_cuda'] = None; sys.modules['llvmlite'] = None", "no module named"),
+    ],
+)
+def test_each_thing_that_can_be_missing(code, says):
+    program = f"import os, sys; {code}; from albert_np import backend; print(backend.available()['cuda'])"
+    answer = subprocess.run(
+        [sys.executable, "-P", "-c", program], capture_output=True, text=True, check=True, env=os.environ
+    ).stdout
+    if "yes" not in answer:
+        assert f"needs an NVIDIA GPU, its driver and numba-cuda: {says}" in answer
+
+
+def test_float64_is_refused():
+    message = refusal(albert_np.AlbertModel, albert_np.AlbertConfig(), backend="cuda", dtype="float64")
+    assert message == "backend 'cuda' computes in float32; got float64: choose backend='numpy', or dtype='float32'"
