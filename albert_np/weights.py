@@ -75,6 +75,8 @@ ALIASES = {  # the second name of a tied tensor -> the first
     "predictions.decoder.weight": "embeddings.word_embeddings.weight",
     "predictions.decoder.bias": "predictions.bias",
 }
+# what pre-training leaves in a checkpoint, and most classes leave aside
+PRETRAINING = {*PARTS["pooler"], *PARTS["predictions"], *PARTS["sop_classifier"], *ALIASES}
 # older files store these ranges; they hold no weight
 BUFFERS = ("embeddings.position_ids", "embeddings.token_type_ids")
 
@@ -165,8 +167,6 @@ def load(
     if check_finite not in ("error", "warn", "off"):
         raise ValueError(f"check_finite must be 'error', 'warn' or 'off'; got {check_finite!r}")
     expected = expected_shapes(config, parts)
-    if hub.local_folder(name_or_path) == hub.DEMO_FOLDER and not (hub.DEMO_FOLDER / WEIGHTS_NAME).exists():
-        return initialise(expected, config, dtype, seed), _info()  # no demo was trained yet: its weights are a seed
     found, source = _open(name_or_path, where)
     for alias, name in ALIASES.items():  # some files keep the second name of a tied tensor only
         tied = config.tie_word_embeddings or alias != "predictions.decoder.weight"
@@ -177,7 +177,7 @@ def load(
     mismatched = [(name, found[name].shape, shape) for name, shape in expected.items() if _differs(found, name, shape)]
     aliases = set(ALIASES) if "predictions" in parts else set()
     known = {*expected, *aliases, *BUFFERS}
-    unexpected = [tensor.name for name, tensor in found.items() if name not in known]
+    unexpected = {name: tensor.name for name, tensor in found.items() if name not in known}
     if mismatched and not ignore_mismatched_sizes:
         raise ValueError(_mismatch_message(mismatched, source))
     if absent and missing == "error":
@@ -198,21 +198,16 @@ def load(
         warnings.warn(
             f"{source}: {listed(list(drawn))} drawn from seed {seed}; answers mean nothing until trained", stacklevel=3
         )
-    if unexpected:
-        warnings.warn(f"{source} also holds {listed(unexpected)}, which this class does not use", stacklevel=3)
-    info = _info(absent, unexpected, mismatched, parts)
-    return {name: tensors[name] for name in expected}, info
-
-
-def _info(
-    absent: list[str] | None = None, unexpected: list[str] | None = None, mismatched: list | None = None, parts: tuple = ()
-) -> dict[str, list]:  # fmt: skip
-    return {
-        "missing_keys": [hub_name(name, parts) for name in absent or []],
-        "unexpected_keys": list(unexpected or []),
-        "mismatched_keys": [(hub_name(name, parts), found, wanted) for name, found, wanted in mismatched or []],
+    foreign = [stored for name, stored in unexpected.items() if name not in PRETRAINING]
+    if foreign:
+        warnings.warn(f"{source} also holds {listed(foreign)}, which this class does not use", stacklevel=3)
+    info: dict[str, list] = {
+        "missing_keys": [hub_name(name, parts) for name in absent],
+        "unexpected_keys": list(unexpected.values()),
+        "mismatched_keys": [(hub_name(name, parts), stored, wanted) for name, stored, wanted in mismatched],
         "error_msgs": [],
     }
+    return {name: tensors[name] for name in expected}, info
 
 
 def _open(name_or_path: str | os.PathLike, where: dict[str, Any]) -> tuple[dict[str, Tensor], str]:

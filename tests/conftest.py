@@ -10,6 +10,9 @@ import pytest
 from backends import BACKENDS, runnable
 
 ROOT = Path(__file__).resolve().parent.parent
+# a vocabulary of 1,000 pieces with the config of a tiny model, no weights: for what is not about the embedded model itself
+TINY_MODEL = ROOT / "tests" / "tiny_model"
+sys.path.insert(0, str(ROOT / "tools"))  # which some tests import
 
 
 def unmeasured():
@@ -66,5 +69,47 @@ def fixtures_dir():
 
 
 @pytest.fixture(scope="session")
-def demo_dir():
-    return ROOT / "albert_np" / "demo"
+def tiny_dir():
+    return TINY_MODEL
+
+
+@pytest.fixture(scope="session")
+def toy_books(tmp_path_factory):
+    """Ten made-up books, the last four of which have the names of those that the demo's recipe holds out."""
+    import demo_corpus
+    from made_up_books import write_corpus
+
+    names = [*(f"books/{letter}" for letter in "abcdef"), *demo_corpus.HELD_OUT]
+    return write_corpus(tmp_path_factory.mktemp("corpus"), names)
+
+
+@pytest.fixture(scope="session")
+def toy_run(toy_books, tmp_path_factory):
+    """What tools/train_demo.py leaves of six steps on them."""
+    import train_demo
+    from made_up_books import arguments
+
+    folder = tmp_path_factory.mktemp("run")
+    train_demo.train(train_demo.parser().parse_args(arguments(toy_books, folder)))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def toy_checkpoint(toy_run):
+    return toy_run / "checkpoint-6"
+
+
+@pytest.fixture(scope="session")
+def toy_texts(toy_books, toy_checkpoint, tmp_path_factory):
+    """(training text in tokens, held-out books) for the checkpoint's vocabulary."""
+    import evaluate_demo
+
+    from albert_np import AlbertTokenizer
+
+    given = ["--corpus", str(toy_books / "corpus.txt"), "--books", str(toy_books / "BOOKS.md")]
+    parser = evaluate_demo.argparse.ArgumentParser()
+    evaluate_demo.add_options(parser)
+    tokenizer = AlbertTokenizer.from_pretrained(toy_checkpoint)
+    args, folder = parser.parse_args(given), tmp_path_factory.mktemp("parts")
+    training, books, _ = evaluate_demo.read_corpus(args, folder, tokenizer, False)
+    return training, books

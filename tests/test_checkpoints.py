@@ -135,18 +135,35 @@ def test_missing_init_draws_the_head_from_the_seed(tmp_path):
 
 
 def test_a_base_model_from_a_head_checkpoint_warns_once_and_tells(tmp_path):
-    arrays = tensors("AlbertForSequenceClassification") | {"albert.extra": np.zeros(1)}
+    extra = {"albert.extra": np.zeros(1), "sop_classifier.extra": np.zeros(1)}
+    arrays = tensors("AlbertForSequenceClassification") | extra
     folder = write(tmp_path, arrays)
     with pytest.warns(UserWarning, match="also holds") as caught:
         model, info = AlbertModel.from_pretrained(folder, output_loading_info=True)
     assert len(caught) == 1
-    assert "also holds classifier.weight, classifier.bias, albert.extra, which this class" in str(caught[0].message)
+    foreign = ["classifier.weight", "classifier.bias", *extra]
+    assert f"also holds {', '.join(foreign)}, which this class" in str(caught[0].message)
     assert caught[0].filename == __file__
-    assert info["unexpected_keys"] == ["classifier.weight", "classifier.bias", "albert.extra"]
+    assert info["unexpected_keys"] == foreign
     assert_holds(
         model,
         {name.removeprefix("albert."): x for name, x in arrays.items() if name.startswith("albert.e") and x.size > 1},
     )
+
+
+@pytest.mark.parametrize(
+    ("kind", "unused", "count"),
+    [
+        ("AlbertModel", ("predictions.", "sop_classifier."), 8),
+        ("AlbertForMaskedLM", ("albert.pooler.", "sop_classifier."), 4),
+    ],
+)
+def test_heads_of_pre_training_that_a_class_leaves_aside_are_told_without_a_warning(tmp_path, kind, unused, count):
+    arrays = tensors("AlbertForPreTraining")
+    arrays["predictions.decoder.bias"] = arrays["predictions.bias"]
+    _, info = getattr(albert_np, kind).from_pretrained(write(tmp_path, arrays), output_loading_info=True)
+    assert info["unexpected_keys"] == [name for name in arrays if name.startswith(unused)]
+    assert len(info["unexpected_keys"]) == count
 
 
 def test_without_a_pooler_the_error_says_how_to_load(tmp_path):

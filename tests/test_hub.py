@@ -109,15 +109,15 @@ def test_a_hub_id_loads_and_then_needs_no_network(server, tmp_path, sums):
     assert "offline mode is enabled" in answers[1]
 
 
-def test_an_optional_file_that_cannot_be_fetched_is_not_an_absent_one(server, tmp_path, demo_dir):
+def test_an_optional_file_that_cannot_be_fetched_is_not_an_absent_one(server, tmp_path, tiny_dir):
     """A tokenizer without its tokenizer_config.json would cut text another way, and nobody would know."""
     words = tmp_path / "words"
     words.mkdir()
-    settings = json.loads((demo_dir / "tokenizer_config.json").read_text()) | {"do_lower_case": False}
+    settings = json.loads((tiny_dir / "tokenizer_config.json").read_text()) | {"do_lower_case": False}
     (words / "tokenizer_config.json").write_text(json.dumps(settings))
-    (words / "spiece.model").write_bytes((demo_dir / "spiece.model").read_bytes())
+    (words / "spiece.model").write_bytes((tiny_dir / "spiece.model").read_bytes())
     expected = AlbertTokenizer.from_pretrained(words)("The Capital")["input_ids"]
-    assert expected != AlbertTokenizer.from_pretrained("demo")("The Capital")["input_ids"]
+    assert expected != AlbertTokenizer.from_pretrained(tiny_dir)("The Capital")["input_ids"]
     server.add("me/words", words)
     server.broken_files.add("tokenizer_config.json")
     (answer,), _ = run(server, tmp_path, [("me/words", {})], kind="AlbertTokenizer")

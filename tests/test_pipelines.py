@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from backends import NUMBA, NUMPY, runnable
+from conftest import TINY_MODEL
 from golden_models import trained_like
 from tolerances import PARITY_FLOAT64, REORDERED
 
@@ -18,18 +19,18 @@ TWO = "The [MASK] of France is [MASK]."
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return albert_np.AlbertTokenizer.from_pretrained("demo")
+    return albert_np.AlbertTokenizer.from_pretrained(TINY_MODEL)
 
 
-def demo_shaped(backend):
-    """The demo's shape with trained-like weights, whose scores differ enough to be ranked."""
-    config = AlbertConfig.from_pretrained("demo")
+def tiny_model(backend):
+    """The tests' vocabulary with trained-like weights, whose scores differ enough to be ranked."""
+    config = AlbertConfig.from_pretrained(TINY_MODEL)
     return backend.model("AlbertForMaskedLM", config, trained_like(config, ("predictions",), 7))
 
 
 @pytest.fixture(scope="module")
 def model(backend):
-    return demo_shaped(backend)
+    return tiny_model(backend)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +41,7 @@ def fill(model, tokenizer):
 @pytest.fixture(scope="module")
 def steady_fill(tokenizer):
     """On the numba backend, where a text has the same bits alone and in any batch."""
-    return albert_np.pipeline("fill-mask", demo_shaped(runnable(NUMBA)), tokenizer)
+    return albert_np.pipeline("fill-mask", tiny_model(runnable(NUMBA)), tokenizer)
 
 
 def test_one_mask_gives_a_list_of_answers_best_first(fill, tokenizer, model, backend):
@@ -90,7 +91,7 @@ def test_a_batch_size_is_a_positive_whole_number(fill, size):
 
 
 def test_a_tokenizer_that_pads_on_the_left_changes_no_answer(steady_fill):
-    left = albert_np.AlbertTokenizer.from_pretrained("demo", padding_side="left")
+    left = albert_np.AlbertTokenizer.from_pretrained(TINY_MODEL, padding_side="left")
     assert albert_np.pipeline("fill-mask", steady_fill.model, left)([ONE, TWO]) == steady_fill([ONE, TWO])
 
 
@@ -148,7 +149,7 @@ def test_tokenizer_kwargs_say_whether_long_texts_are_cut(fill, tokenizer):
 
 def test_a_tokenizer_without_a_limit_is_cut_all_the_same(fill):
     long = ONE + " word" * 200
-    boundless = albert_np.AlbertTokenizer.from_pretrained("demo", model_max_length=10**30)
+    boundless = albert_np.AlbertTokenizer.from_pretrained(TINY_MODEL, model_max_length=10**30)
     other = albert_np.pipeline("fill-mask", fill.model, boundless)
     cut = {"tokenizer_kwargs": {"truncation": True}}
     assert other(long, **cut) == fill(long, **cut)
@@ -157,7 +158,7 @@ def test_a_tokenizer_without_a_limit_is_cut_all_the_same(fill):
 
 
 def test_padding_beyond_the_models_positions_is_left_out_without_a_warning(fill):
-    wide = albert_np.AlbertTokenizer.from_pretrained("demo", model_max_length=200)
+    wide = albert_np.AlbertTokenizer.from_pretrained(TINY_MODEL, model_max_length=200)
     options = {"tokenizer_kwargs": {"padding": "max_length"}}
     answers = albert_np.pipeline("fill-mask", fill.model, wide)(ONE, **options)
     assert [answer["token"] for answer in answers] == [answer["token"] for answer in fill(ONE)]

@@ -42,7 +42,6 @@ def checkpoint(golden):
     return folder
 
 
-@pytest.mark.filterwarnings("ignore:.*also holds:UserWarning")  # heads that the base class leaves aside
 @pytest.mark.parametrize("name", GOLDENS)
 def test_arrays_are_those_published(published, backend, name):
     golden = published[name]
@@ -56,7 +55,6 @@ def test_arrays_are_those_published(published, backend, name):
     assert np.all(np.abs(out[field][where] - expected) <= golden["atol"] + golden.get("rtol", 0) * np.abs(expected))
 
 
-@pytest.mark.filterwarnings("ignore:.*also holds:UserWarning")
 @pytest.mark.parametrize("name", FILLED)
 def test_masks_are_filled_as_published(published, backend, name):
     golden = published[name]
@@ -68,7 +66,6 @@ def test_masks_are_filled_as_published(published, backend, name):
     assert [answer["token_str"] for answer in answers] == expected
 
 
-@pytest.mark.filterwarnings("ignore:.*also holds:UserWarning")
 def test_an_answer_is_found_as_published(published, backend):
     golden = published["hf_doc_qa"]
     start, end = golden["loss_targets_start_end"]

@@ -4,6 +4,8 @@ import contextlib
 import io
 import re
 
+import pytest
+import show_demo
 from conftest import ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -30,6 +32,21 @@ def test_python_block_runs_and_its_shapes_are_right():
     (shape,) = re.findall(r"^out\.logits\.shape  # (\(.*\))$", code, re.M)
     assert str(names["out"].logits.shape) == shape
     assert list(names["out"].trace)[:2] == ["embeddings.sum", "embeddings.LayerNorm"]
+
+
+def test_the_table_of_answers_is_what_the_embedded_model_answers():
+    begin, end = show_demo.MARKS
+    assert README.split(begin)[1].split(end)[0].strip("\n") == show_demo.table().strip("\n")
+    assert len(show_demo.SENTENCES) == 10
+
+
+def test_a_table_is_put_between_the_marks_of_a_text_that_has_them():
+    begin, end = show_demo.MARKS
+    first = show_demo.put_into(f"a\n{begin}{end}b\n", "| x |\n")
+    assert first == f"a\n{begin}\n| x |\n\n{end}b\n"
+    assert show_demo.put_into(first, "| y |\n") == first.replace("x", "y")
+    with pytest.raises(ValueError, match="the marks are missing"):
+        show_demo.put_into(f"a\n{end}{begin}", "| x |\n")
 
 
 def test_relative_links_lead_to_files():

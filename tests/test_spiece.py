@@ -35,11 +35,11 @@ def test_of_a_setting_given_twice_the_last_counts_as_in_protobuf():
     assert not spiece.normalizer.add_dummy_prefix
 
 
-def test_sentencepiece_sees_a_copy_that_means_the_same(demo_dir):
+def test_sentencepiece_sees_a_copy_that_means_the_same(tiny_dir):
     import sentencepiece
 
-    spiece = load_spiece(demo_dir / "spiece.model")
-    theirs = sentencepiece.SentencePieceProcessor(model_file=str(demo_dir / "spiece.model"))
+    spiece = load_spiece(tiny_dir / "spiece.model")
+    theirs = sentencepiece.SentencePieceProcessor(model_file=str(tiny_dir / "spiece.model"))
     copy = sentencepiece.SentencePieceProcessor(model_proto=spiece.proto)
     for processor in (theirs, copy):
         n = processor.get_piece_size()
@@ -130,9 +130,9 @@ def with_unit(index, value):
     return [*SAFE[:index], value, *SAFE[index + 1 :]]
 
 
-def test_a_trie_that_stays_inside_is_accepted(demo_dir):
+def test_a_trie_that_stays_inside_is_accepted(tiny_dir):
     assert charsmap_problem(charsmap(SAFE)) is None
-    assert charsmap_problem(load_spiece(demo_dir / "spiece.model").normalizer.charsmap) is None
+    assert charsmap_problem(load_spiece(tiny_dir / "spiece.model").normalizer.charsmap) is None
 
 
 @pytest.mark.parametrize(
@@ -167,9 +167,9 @@ def test_values_must_point_at_the_start_of_a_replacement():
     assert "middle of a character" in made(1, "\u00e9\0".encode())
 
 
-def test_no_walk_over_the_demo_charsmap_leaves_it(demo_dir):
+def test_no_walk_over_a_real_charsmap_leaves_it(tiny_dir):
     """The argument of charsmap_problem, tried out: walks over random bytes, with Darts' own arithmetic."""
-    units, replacements = split_charsmap(load_spiece(demo_dir / "spiece.model").normalizer.charsmap)
+    units, replacements = split_charsmap(load_spiece(tiny_dir / "spiece.model").normalizer.charsmap)
     units = units.tolist()
     rng = np.random.default_rng(0)
     matches = 0

@@ -116,11 +116,11 @@ def damage(rng, healthy, charsmap_at):
     return bytes(data)
 
 
-def child(demo, cases, seed):
+def child(vocabulary, cases, seed):
     from albert_np.tokenizer import AlbertTokenizer
 
     signal.signal(signal.SIGALRM, signal.SIG_DFL)  # a hang, in C as in Python, ends the process
-    healthy = Path(demo).read_bytes()
+    healthy = Path(vocabulary).read_bytes()
     low, stop = next((a, b) for tag, a, b in top_level(healthy) if tag == 3)
     inside = next((a + low, b + low) for tag, a, b in top_level(healthy[low:stop][:-6]) if tag == 2)
     outcomes = {"refused": 0, "loaded": 0}
@@ -149,10 +149,10 @@ def child(demo, cases, seed):
     print("outcomes", outcomes["refused"], outcomes["loaded"], flush=True)
 
 
-def test_damaged_vocabularies_are_refused_or_work_and_never_crash(demo_dir):
+def test_damaged_vocabularies_are_refused_or_work_and_never_crash(tiny_dir):
     from conftest import unmeasured  # here, because this file is the program of the child too
 
-    arguments = [sys.executable, __file__, str(demo_dir / "spiece.model"), str(CASES), "1"]
+    arguments = [sys.executable, __file__, str(tiny_dir / "spiece.model"), str(CASES), "1"]
     done = subprocess.run(
         arguments, env=unmeasured(), capture_output=True, text=True, timeout=CASES * SECONDS_EACH, check=False
     )

@@ -1,4 +1,4 @@
-"""AlbertTokenizer on the demo vocabulary (and ALBERT's own where it is at hand): the surface people call.
+"""AlbertTokenizer on the tests' vocabulary (and ALBERT's own where it is at hand): the surface people call.
 
 Which ids are right is settled in test_tokenizer_goldens.py and, live, in test_tokenizer_parity.py; the literals here are
 of the real vocabulary, and each regression test is named after the question people asked.
@@ -10,6 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from conftest import TINY_MODEL
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_spiece_damaged import piece
@@ -21,8 +22,8 @@ from albert_np.tokenization.lengths import kept_lengths, window_lengths, windows
 
 
 @pytest.fixture(scope="module")
-def tok(demo_dir):
-    return AlbertTokenizer.from_pretrained(demo_dir)
+def tok(tiny_dir):
+    return AlbertTokenizer.from_pretrained(tiny_dir)
 
 
 @pytest.fixture(scope="module")
@@ -74,12 +75,12 @@ def test_digit_comma_rule_on_a_custom_vocabulary_differs_from_googles(tmp_path):
     assert spans == [(0, 0), (0, 1), (1, 2), (2, 3), (0, 0)]
 
 
-def test_keep_accents_do_lower_case_and_nfkd(demo_dir):
+def test_keep_accents_do_lower_case_and_nfkd(tiny_dir):
     """FARM#215, tokenizers#413, transformers#2742."""
 
     def pieces(text, **options):
         return (
-            "".join(AlbertTokenizer.from_pretrained(demo_dir, **options).tokenize(text)).replace("\u2581", " ").strip()
+            "".join(AlbertTokenizer.from_pretrained(tiny_dir, **options).tokenize(text)).replace("\u2581", " ").strip()
         )
 
     assert pieces("\u00c9te\u0301") == "ete"
@@ -249,7 +250,7 @@ def test_truncation_keeps_the_named_side_of_the_named_text(tok):
     first, full = tok("a b c d")["input_ids"], tok("a b c d", "e f")["input_ids"]
     n, options = len(first) - 1, {"truncation": "only_first", "max_length": len(full) - 2}
     assert tok("a b c d", "e f", **options)["input_ids"] == first[: n - 2] + full[n:]
-    left = AlbertTokenizer.from_pretrained("demo", truncation_side="left")
+    left = AlbertTokenizer.from_pretrained(TINY_MODEL, truncation_side="left")
     assert left("a b c d", "e f", **options)["input_ids"] == [full[0], *full[3:]]
 
 
@@ -433,9 +434,9 @@ def test_misuse_is_a_value_error_that_says_what_to_do(tok, call, message):
         ({"added_tokens_decoder": {2_000_000_000: {"content": "x"}}}, "far beyond"),
     ],
 )
-def test_settings_are_checked(demo_dir, settings, message):
+def test_settings_are_checked(tiny_dir, settings, message):
     with pytest.raises(ValueError, match=message):
-        AlbertTokenizer(demo_dir / "spiece.model", **settings)
+        AlbertTokenizer(tiny_dir / "spiece.model", **settings)
 
 
 def test_a_tokenizer_needs_a_vocabulary():
@@ -443,8 +444,8 @@ def test_a_tokenizer_needs_a_vocabulary():
         AlbertTokenizer()
 
 
-def test_padding_without_a_pad_token_is_refused(demo_dir):
-    tokenizer = AlbertTokenizer(demo_dir / "spiece.model", pad_token=None)
+def test_padding_without_a_pad_token_is_refused(tiny_dir):
+    tokenizer = AlbertTokenizer(tiny_dir / "spiece.model", pad_token=None)
     assert tokenizer.pad_token_id is None
     with pytest.raises(ValueError, match="no pad_token"):
         tokenizer(["a", "a light"], padding=True)

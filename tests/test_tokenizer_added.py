@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from conftest import TINY_MODEL
 from refusals import refusal
 
 from albert_np import AlbertTokenizer, AlbertTokenizerFast
@@ -12,7 +13,7 @@ ENT = {"content": "<ent>"}
 
 @pytest.fixture
 def tok():
-    return AlbertTokenizer.from_pretrained("demo")
+    return AlbertTokenizer.from_pretrained(TINY_MODEL)
 
 
 @pytest.mark.parametrize(
@@ -37,9 +38,9 @@ def tok():
         ),
     ],
 )
-def test_added_tokens_are_kept_whole_and_meet_their_neighbours(demo_dir, tokens, text, pieces, decoded):
+def test_added_tokens_are_kept_whole_and_meet_their_neighbours(tiny_dir, tokens, text, pieces, decoded):
     added = {1000 + i: AddedToken(**token) for i, token in enumerate(tokens)}
-    tokenizer = AlbertTokenizer(demo_dir / "spiece.model", added_tokens_decoder=added)
+    tokenizer = AlbertTokenizer(tiny_dir / "spiece.model", added_tokens_decoder=added)
     assert tokenizer.tokenize(text) == pieces
     encoding = tokenizer(text, return_offsets_mapping=True)
     ids = encoding["input_ids"]
@@ -61,7 +62,7 @@ def test_words_are_known_where_they_came_split(tok):
     assert words[-1] is None
     assert sorted(set(words[1:-1])) == [0, 1]
     assert "words are known" in refusal(tok("my dog").word_ids)
-    assert AlbertTokenizerFast.from_pretrained("demo")("my dog").word_ids()[1] == 0
+    assert AlbertTokenizerFast.from_pretrained(TINY_MODEL)("my dog").word_ids()[1] == 0
 
 
 def test_settings_that_change_are_checked_and_the_others_are_refused(tok):
@@ -97,7 +98,7 @@ def test_unknown_options_are_refused_by_name(tok):
         (lambda tok: AlbertTokenizer(5), "path of a spiece.model; got 5"),
         (lambda tok: AlbertTokenizer(b"x"), "path of a spiece.model"),
         (lambda tok: AlbertTokenizer("a\0b"), "path of a spiece.model"),
-        (lambda tok: AlbertTokenizer.from_pretrained("demo", sp_model_kwargs=5), "sampling is not supported"),
+        (lambda tok: AlbertTokenizer.from_pretrained(TINY_MODEL, sp_model_kwargs=5), "sampling is not supported"),
         (lambda tok: tok.convert_tokens_to_string([30000]), "a list of str"),
         (lambda tok: tok.convert_tokens_to_string(["\udc80"]), "lone surrogate"),
         (lambda tok: tok.batch_decode(5), "a list of id lists"),
@@ -129,10 +130,10 @@ def test_the_type_of_padding_is_one_setting(tok):
     assert called["token_type_ids"][0][-1] == 1
 
 
-def test_thousands_of_added_tokens_and_no_more(demo_dir):
+def test_thousands_of_added_tokens_and_no_more(tiny_dir):
     """One of 4,000 tokens contains another, which is found without comparing all pairs."""
     added = {1000 + i: AddedToken(f"<{i}>") for i in range(4000)} | {5000: AddedToken("x<7>x")}
-    tokenizer = AlbertTokenizer(demo_dir / "spiece.model", added_tokens_decoder=added)
+    tokenizer = AlbertTokenizer(tiny_dir / "spiece.model", added_tokens_decoder=added)
     assert tokenizer.tokenize("a <7> b x<7>x") == ["▁a", "<7>", "▁b", "x<7>x"]
     many = {1000 + i: AddedToken(f"<{i}>") for i in range(10_001)}
-    assert "at most 10,000" in refusal(AlbertTokenizer, demo_dir / "spiece.model", added_tokens_decoder=many)
+    assert "at most 10,000" in refusal(AlbertTokenizer, tiny_dir / "spiece.model", added_tokens_decoder=many)

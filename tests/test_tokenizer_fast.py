@@ -19,8 +19,8 @@ MANY = settings(max_examples=250, deadline=None, derandomize=True)
 
 
 @pytest.fixture(scope="module")
-def fast(demo_dir):
-    return AlbertTokenizerFast.from_pretrained(demo_dir)
+def fast(tiny_dir):
+    return AlbertTokenizerFast.from_pretrained(tiny_dir)
 
 
 @pytest.fixture(scope="module")
@@ -72,10 +72,10 @@ def test_rows_are_those_of_the_library(fast, library, first, second):
     side=st.sampled_from(["left", "right"]),
     style=st.sampled_from(["hf_fast", "hf_slow"]),
 )
-def test_windows_are_those_of_the_library(demo_dir, library, first, second, strategy, max_length, stride, side, style):
+def test_windows_are_those_of_the_library(tiny_dir, library, first, second, strategy, max_length, stride, side, style):
     """Both styles, since plain text is the same pieces in both: ids, spans, order and padding of every window."""
     assume(stride < max_length - (2 if second is None else 3))  # the library refuses the setting itself
-    tokenizer = _cached(demo_dir, style)
+    tokenizer = _cached(tiny_dir, style)
     tokenizer.truncation_side = side
     options = {"truncation": strategy, "max_length": max_length, "stride": stride, "padding": True}
 
@@ -128,9 +128,9 @@ def test_split_words_have_word_ids_and_spans_in_their_words(fast, library):
     assert (ours["input_ids"], ours["offset_mapping"], ours.word_ids()) == (theirs.ids, theirs.offsets, theirs.word_ids)
 
 
-def test_newline_and_extra_spaces_and_special_tokens_slow_and_fast(fast, demo_dir):
+def test_newline_and_extra_spaces_and_special_tokens_slow_and_fast(fast, tiny_dir):
     """transformers#11358: spaces are the same in both; a special token in small letters is one to the slow style only."""
-    slow = AlbertTokenizer.from_pretrained(demo_dir)
+    slow = AlbertTokenizer.from_pretrained(tiny_dir)
     assert slow("a\n\n light \t on")["input_ids"] == fast("a\n\n light \t on")["input_ids"]
     assert slow("<PAD>")["input_ids"] == [2, 0, 3]
     assert fast("<PAD>")["input_ids"] != [2, 0, 3]
@@ -173,7 +173,7 @@ def test_the_fast_tokenizer_of_transformers_does_the_same(transformers, fast, tm
     assert fast.decode(ids) == theirs.decode(ids)
 
 
-def test_without_the_library_the_refusal_names_the_extra(demo_dir, monkeypatch):
+def test_without_the_library_the_refusal_names_the_extra(tiny_dir, monkeypatch):
     real_import = builtins.__import__
 
     def missing(name, *args, **kwargs):
@@ -183,7 +183,7 @@ def test_without_the_library_the_refusal_names_the_extra(demo_dir, monkeypatch):
 
     monkeypatch.setattr(builtins, "__import__", missing)
     with pytest.raises(ValueError, match=r'pip install "albert-np\[fast\]"'):
-        AlbertTokenizer.from_pretrained(demo_dir, style="hf_fast")
+        AlbertTokenizer.from_pretrained(tiny_dir, style="hf_fast")
 
 
 def damaged(fast, change):

@@ -11,16 +11,16 @@ import pytest
 from albert_np import AlbertTokenizer
 
 GOLDENS = Path(__file__).resolve().parent / "goldens"
-DEMO = json.loads((GOLDENS / "tokenizer_demo.json").read_text())["cases"]
+TINY = json.loads((GOLDENS / "tokenizer_tiny.json").read_text())["cases"]
 REAL = json.loads((GOLDENS / "tokenizer_real.json").read_text())["cases"]
 STYLES = ("hf_slow", "hf_fast", "google")
 
 
 @pytest.fixture(scope="module", params=STYLES)
-def demo(request, demo_dir):
+def tiny(request, tiny_dir):
     if request.param == "hf_fast":
         pytest.importorskip("tokenizers", reason='the extra "fast" is not installed')
-    return AlbertTokenizer.from_pretrained(demo_dir, style=request.param)
+    return AlbertTokenizer.from_pretrained(tiny_dir, style=request.param)
 
 
 @pytest.fixture(scope="module", params=STYLES)
@@ -45,9 +45,9 @@ def check(tokenizer, case):
         assert encoding["offset_mapping"] == list(map(tuple, expected["offsets"]))
 
 
-@pytest.mark.parametrize("name", DEMO)
-def test_demo_vocabulary(demo, name):
-    check(demo, DEMO[name])
+@pytest.mark.parametrize("name", TINY)
+def test_tiny_vocabulary(tiny, name):
+    check(tiny, TINY[name])
 
 
 @pytest.mark.parametrize("name", REAL)

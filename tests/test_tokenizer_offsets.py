@@ -19,14 +19,14 @@ MANY = settings(max_examples=200, deadline=None, derandomize=True)
 
 
 @pytest.fixture(scope="module")
-def tok(demo_dir):
-    return AlbertTokenizer.from_pretrained(demo_dir)
+def tok(tiny_dir):
+    return AlbertTokenizer.from_pretrained(tiny_dir)
 
 
 @pytest.fixture(scope="module")
-def library(demo_dir):
-    """The library itself over the demo vocabulary."""
-    fast = AlbertTokenizer.from_pretrained(demo_dir, style="hf_fast")
+def library(tiny_dir):
+    """The library itself over the tests' vocabulary."""
+    fast = AlbertTokenizer.from_pretrained(tiny_dir, style="hf_fast")
     tokenizer = tokenizers.Tokenizer.from_str(json.dumps(fast.to_json()))
     return lambda: tokenizer  # a failing example would print the whole vocabulary otherwise
 
@@ -72,9 +72,9 @@ def test_spans_after_a_removed_character_are_right_where_the_library_is_not(tok,
 
 @MANY
 @given(text=TEXT, style=st.sampled_from(["hf_slow", "google"]), lower=st.booleans(), space=st.booleans())
-def test_spans_lie_in_the_text_in_order_and_do_not_change_the_pieces(demo_dir, text, style, lower, space):
+def test_spans_lie_in_the_text_in_order_and_do_not_change_the_pieces(tiny_dir, text, style, lower, space):
     tokenizer = AlbertTokenizer(
-        demo_dir / "spiece.model", do_lower_case=lower, remove_space=space or style == "google", style=style
+        tiny_dir / "spiece.model", do_lower_case=lower, remove_space=space or style == "google", style=style
     )
     encoding = tokenizer(text, return_offsets_mapping=True)
     assert encoding["input_ids"] == tokenizer(text)["input_ids"]
@@ -108,9 +108,9 @@ def test_the_aligned_preprocessing_gives_the_same_text(text, steps):
 
 
 @pytest.mark.parity
-def test_preprocessing_is_transformers(transformers, demo_dir):
+def test_preprocessing_is_transformers(transformers, tiny_dir):
     """parity of the unaligned form; the texts are those of tests/goldens"""
-    theirs = transformers.AlbertTokenizer.from_pretrained(demo_dir)
+    theirs = transformers.AlbertTokenizer.from_pretrained(tiny_dir)
     for text in ("  \u00c9 ``a''\n b", "a\U0001d6ba", "\u0130 \ufb01\u3000\u00bd", ""):
         assert preprocess(text, Preprocessing()) == theirs.preprocess_text(text)
 

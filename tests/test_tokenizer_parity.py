@@ -81,13 +81,13 @@ FEW = settings(max_examples=250, deadline=None, derandomize=True, suppress_healt
 
 
 @pytest.fixture(scope="module", params=range(len(CONFIGS)), ids=lambda i: "-".join(CONFIGS[i]) or "default")
-def both(request, transformers, demo_dir):
-    """(transformers' slow tokenizer, ours) of the demo vocabulary with one set of settings."""
+def both(request, transformers, tiny_dir):
+    """(transformers' slow tokenizer, ours) of the tests' vocabulary with one set of settings."""
     logging.getLogger("albert_np").setLevel(logging.CRITICAL)
     transformers.logging.set_verbosity(logging.CRITICAL)
     config = CONFIGS[request.param]
-    return transformers.AlbertTokenizer.from_pretrained(demo_dir, **config), AlbertTokenizer.from_pretrained(
-        demo_dir, **config
+    return transformers.AlbertTokenizer.from_pretrained(tiny_dir, **config), AlbertTokenizer.from_pretrained(
+        tiny_dir, **config
     )
 
 
@@ -167,10 +167,10 @@ FLAGGED = st.builds(
         st.sampled_from(["<x>", "<y>", "ab", "a", "Qq", "qq", " t ", " ", "\n", "\x1c", "b", "[MASK]"]), max_size=9
     ),
 )
-def test_added_tokens_of_every_kind_meet_their_neighbours_as_in_transformers(transformers, demo_dir, tokens, text):
+def test_added_tokens_of_every_kind_meet_their_neighbours_as_in_transformers(transformers, tiny_dir, tokens, text):
     text = "".join(text)
     added = {1000 + i: token for i, token in enumerate(tokens)}
-    path = str(demo_dir / "spiece.model")
+    path = str(tiny_dir / "spiece.model")
     theirs = transformers.AlbertTokenizer(
         path, added_tokens_decoder={i: transformers.AddedToken(**token.to_json()) for i, token in added.items()}
     )
@@ -238,9 +238,9 @@ FOLDERS = {
 
 
 @pytest.fixture
-def folder(tmp_path, demo_dir):
+def folder(tmp_path, tiny_dir):
     def make(files):
-        (tmp_path / "spiece.model").write_bytes((demo_dir / "spiece.model").read_bytes())
+        (tmp_path / "spiece.model").write_bytes((tiny_dir / "spiece.model").read_bytes())
         for name, value in files.items():
             (tmp_path / name).write_text(json.dumps(value))
         return tmp_path
@@ -263,13 +263,13 @@ def test_files_of_a_folder_mean_what_they_mean_to_transformers(transformers, fol
         {"mask_token": "<x>"},
     ],
 )
-def test_a_saved_tokenizer_is_read_back_by_both(transformers, tmp_path, demo_dir, arguments):
-    ours = AlbertTokenizer.from_pretrained(demo_dir, **arguments)
+def test_a_saved_tokenizer_is_read_back_by_both(transformers, tmp_path, tiny_dir, arguments):
+    ours = AlbertTokenizer.from_pretrained(tiny_dir, **arguments)
     ours.save_pretrained(tmp_path / "ours")
     expected = description(ours)
     assert description(AlbertTokenizer.from_pretrained(tmp_path / "ours")) == expected
     assert description(transformers.AlbertTokenizer.from_pretrained(tmp_path / "ours")) == expected
-    theirs = transformers.AlbertTokenizer.from_pretrained(demo_dir, **arguments)
+    theirs = transformers.AlbertTokenizer.from_pretrained(tiny_dir, **arguments)
     theirs.save_pretrained(tmp_path / "theirs")
     assert description(AlbertTokenizer.from_pretrained(tmp_path / "theirs")) == expected
 

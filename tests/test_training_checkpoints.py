@@ -55,11 +55,11 @@ def loads(checkpoint):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_model_and_optimizer_come_back_to_the_bit(tmp_path, dtype, demo_dir):
+def test_model_and_optimizer_come_back_to_the_bit(tmp_path, dtype, tiny_dir):
     config = AlbertConfig(**TINY, num_labels=3)
     model = AlbertForSequenceClassification(config, seed=1, backend="numpy", dtype=dtype)
     state, facts = filled(model, 2), {"data": {"place": [1, 2]}, "seed": 3, "number": 2**100}
-    path = save_checkpoint(tmp_path, 7, model, state, facts, tokenizer=AlbertTokenizer.from_pretrained(demo_dir))
+    path = save_checkpoint(tmp_path, 7, model, state, facts, tokenizer=AlbertTokenizer.from_pretrained(tiny_dir))
     assert path == tmp_path / "checkpoint-7"
 
     found = latest_checkpoint(tmp_path)
@@ -77,7 +77,7 @@ def test_model_and_optimizer_come_back_to_the_bit(tmp_path, dtype, demo_dir):
     plain = AlbertForSequenceClassification.from_pretrained(path, backend="numpy", dtype=dtype)
     assert bits(plain.state_dict()) == bits(model.state_dict())
     tokens = AlbertTokenizer.from_pretrained(path)("a fox")
-    assert dict(tokens) == dict(AlbertTokenizer.from_pretrained(demo_dir)("a fox"))
+    assert dict(tokens) == dict(AlbertTokenizer.from_pretrained(tiny_dir)("a fox"))
 
 
 def test_the_newest_stay_and_the_protected(tmp_path):

@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import TINY_MODEL
 
 from albert_np import AlbertForPreTraining, AlbertTokenizer
 from albert_np.cli import main
@@ -27,8 +27,8 @@ TINY = {
 
 @pytest.fixture(scope="module")
 def text(tmp_path_factory):
-    """Paragraphs of the demo text as documents of a sentence a line."""
-    lines = [line for line in (ROOT / "tools" / "demo_text.txt").read_text().splitlines() if line.strip()]
+    """Paragraphs of the tests' text as documents of a sentence a line."""
+    lines = [line for line in (TINY_MODEL / "text.txt").read_text().splitlines() if line.strip()]
     path = tmp_path_factory.mktemp("text") / "text.txt"
     path.write_text("\n\n".join("\n".join(lines[i : i + 8]) for i in range(0, len(lines), 8)))
     return path
@@ -106,7 +106,7 @@ def test_an_unknown_optimizer_is_refused_before_anything_is_written(text, tmp_pa
 def books(tmp_path_factory):
     """Two texts of their own, one to train on and one to hold out, with letters that the other has not."""
     folder = tmp_path_factory.mktemp("books")
-    lines = [line for line in (ROOT / "tools" / "demo_text.txt").read_text().splitlines() if line.strip()]
+    lines = [line for line in (TINY_MODEL / "text.txt").read_text().splitlines() if line.strip()]
     for name, chosen in (("training", lines[:200]), ("held", [line.replace("th", "ж") for line in lines[200:300]])):
         chapters = ["\n".join(chosen[i : i + 8]) for i in range(0, len(chosen), 8)]
         (folder / f"{name}.txt").write_text("\n\n".join(chapters))

@@ -11,12 +11,12 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from conftest import ROOT, unmeasured
+from conftest import TINY_MODEL, unmeasured
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from refusals import refusal
 
-from albert_np import AlbertForPreTraining, AlbertTokenizer
+from albert_np import AlbertConfig, AlbertForPreTraining, AlbertTokenizer
 from albert_np.training import token_corpus
 from albert_np.training.documents import TextForm
 from albert_np.training.masking import choose_ngrams, mask_words, ngram_probabilities, pieces_of
@@ -30,13 +30,13 @@ CLS, SEP, MASK, PAD = 2, 3, 4, 0
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return AlbertTokenizer.from_pretrained("demo")
+    return AlbertTokenizer.from_pretrained(TINY_MODEL)
 
 
 @pytest.fixture(scope="module")
 def text(tmp_path_factory):
-    """The demo's text in documents of 2 to 21 sentences."""
-    lines = (ROOT / "tools" / "demo_text.txt").read_text("utf-8").split("\n")
+    """The tests' text in documents of 2 to 21 sentences."""
+    lines = (TINY_MODEL / "text.txt").read_text("utf-8").split("\n")
     path = tmp_path_factory.mktemp("text") / "text.txt"
     blocks, at = [], 0
     while at + 2 < len(lines):
@@ -120,7 +120,7 @@ def test_a_cache_is_made_once_and_again_where_anything_changes(text, tokenizer, 
     assert tokenize_corpus(copy, tokenizer, FORM, cache_dir=cache).key == first.key  # the name does not count
     monkeypatch.undo()
     copy.write_bytes(text.read_bytes() + b"\nOne more.\n")
-    cased = AlbertTokenizer.from_pretrained("demo", do_lower_case=False)
+    cased = AlbertTokenizer.from_pretrained(TINY_MODEL, do_lower_case=False)
     others = [
         tokenize_corpus(copy, tokenizer, FORM, cache_dir=cache),
         tokenize_corpus(text, cased, FORM, cache_dir=cache),
@@ -417,7 +417,7 @@ def test_without_masking_the_pairs_are_consecutive_text(corpus, tokenizer):
 
 @pytest.mark.parity
 def test_the_ids_are_those_of_transformers(corpus, tokenizer, text, transformers):
-    theirs = transformers.AlbertTokenizer.from_pretrained(str(ROOT / "albert_np" / "demo"))
+    theirs = transformers.AlbertTokenizer.from_pretrained(str(TINY_MODEL))
     documents = [block.replace("\n", " ") for block in text.read_text("utf-8").strip().split("\n\n")]
     whole = {tuple(theirs.encode(document, add_special_tokens=False)) for document in documents}
     for ids, types, _, order in rows(
@@ -471,7 +471,7 @@ def test_what_a_word_is_follows_the_rule_that_is_asked_for(tokenizer):
 
 
 def test_batches_are_what_the_model_takes(corpus, tokenizer):
-    model = AlbertForPreTraining.from_pretrained("demo", missing="init", seed=0)
+    model = AlbertForPreTraining(AlbertConfig.from_pretrained(TINY_MODEL), seed=0)
     (*_, last) = batches = list(data(corpus, tokenizer, 5))
     for batch in batches:
         assert {array.dtype for array in batch.values()} == {np.dtype(np.int64)}
@@ -534,7 +534,7 @@ from albert_np import AlbertTokenizer
 from albert_np.training.documents import TextForm
 from albert_np.training.pretraining import PretrainingData, PretrainingOptions
 from albert_np.training.token_corpus import tokenize_corpus
-tokenizer = AlbertTokenizer.from_pretrained("demo")
+tokenizer = AlbertTokenizer.from_pretrained(sys.argv[2])
 corpus = tokenize_corpus(sys.argv[1], tokenizer, TextForm(lines="sentences"))
 digest = hashlib.sha256()
 for batch in PretrainingData(corpus, tokenizer, batch_size=4, options=PretrainingOptions(32), epochs=2, shuffle=20):
@@ -550,7 +550,7 @@ def test_another_process_makes_the_same_bits(corpus, tokenizer, text):
         for name in sorted(batch):
             digest.update(batch[name].tobytes())
     environment = unmeasured() | {"PYTHONHASHSEED": "123"}
-    command = [sys.executable, "-c", PROGRAM, os.fspath(text)]
+    command = [sys.executable, "-c", PROGRAM, os.fspath(text), os.fspath(TINY_MODEL)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     assert done.stdout.strip() == digest.hexdigest()
 
@@ -641,7 +641,7 @@ def test_arguments_are_checked(corpus, tokenizer, options, message):
 
 
 def test_another_tokenizer_is_refused(corpus):
-    cased = AlbertTokenizer.from_pretrained("demo", do_lower_case=False)
+    cased = AlbertTokenizer.from_pretrained(TINY_MODEL, do_lower_case=False)
     assert "made with another tokenizer" in refusal(data, corpus, cased)
 
 

@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+from conftest import TINY_MODEL
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from refusals import refusal
@@ -35,7 +36,7 @@ from albert_np.training.tasks import (
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return AlbertTokenizer.from_pretrained("demo")
+    return AlbertTokenizer.from_pretrained(TINY_MODEL)
 
 
 def tiny(**options):

@@ -3,7 +3,7 @@
 import sys
 
 import pytest
-from conftest import ROOT
+from conftest import TINY_MODEL
 from refusals import refusal
 
 from albert_np import AlbertTokenizer
@@ -12,7 +12,7 @@ from albert_np.training import vocabulary
 from albert_np.training.documents import TextCounts
 from albert_np.training.vocabulary import train_vocabulary
 
-TEXT = ROOT / "tools" / "demo_text.txt"
+TEXT = TINY_MODEL / "text.txt"
 # read off the published spiece.model
 FIRST = ("<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]", "(", ")", '"', "-", ".", "\u2013", "\u00a3", "\u20ac")
 KINDS = (CONTROL, UNKNOWN, CONTROL, CONTROL, CONTROL) + 8 * (USER_DEFINED,)
@@ -53,12 +53,12 @@ def test_special_pieces_and_settings_are_those_of_the_published_file(trained, fi
     assert max(map(len, ours.pieces)) <= 16
 
 
-def test_the_demo_vocabulary_comes_out_again(demo_dir, tmp_path):
+def test_the_tests_vocabulary_comes_out_again(tmp_path):
     """Its own tool has the same settings, written down apart from these."""
     train_vocabulary(TEXT, tmp_path, vocab_size=1000, character_coverage=1.0)
-    ours, demo = load_spiece(tmp_path / "spiece.model"), load_spiece(demo_dir / "spiece.model")
-    assert ours.pieces == demo.pieces
-    assert ours.scores == demo.scores
+    ours, tiny = load_spiece(tmp_path / "spiece.model"), load_spiece(TINY_MODEL / "spiece.model")
+    assert ours.pieces == tiny.pieces
+    assert ours.scores == tiny.scores
 
 
 def test_the_same_text_gives_the_same_bytes(trained, tmp_path):

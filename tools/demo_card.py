@@ -32,6 +32,8 @@ def model_card(
         for book in held_out["titles"]
         if book["others_by_the_author"]
     )
+    n = recipe["max_ngram"]
+    chosen = "each word by itself" if n == 1 else f"up to {n} words in a row"
     rows = "\n".join(
         f"| {title} | {_percent(masked[name], 'top1')} | {_percent(masked[name], 'top5')} |"
         for name, title in MEASURED.items()
@@ -76,8 +78,8 @@ from the vocabulary too: {titles}.
 
 `python tools/train_demo.py`, on paragraphs packed into pairs of up to {recipe["max_length"]} tokens:
 
-- masked words, {100 * recipe["mask_probability"]:g} % of the tokens, up to {recipe["max_ngram"]} words in a row, full stops
-  and other marks as words of their own; sentence order;
+- masked words, {100 * recipe["mask_probability"]:g} % of the tokens, {chosen}, full stops and other marks as words of
+  their own; sentence order; one paragraph in twenty has spaces before its marks, as a text has behind [MASK];
 - AdamW, betas 0.9 and {recipe["beta2"]:g}, weight decay {recipe["weight_decay"]:g}, {pairs} pairs a step, no dropout;
 - learning rate {recipe["learning_rate"]:g}, reached after {recipe["warmup_steps"]:,} steps and falling to 0 in the last
   {recipe["cooldown_steps"]:,} of {recipe["steps"]:,};

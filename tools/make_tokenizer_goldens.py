@@ -1,4 +1,4 @@
-"""Make tests/goldens/tokenizer_demo.json and tokenizer_real.json: what three independent tokenizers do to hard texts.
+"""Make tests/goldens/tokenizer_tiny.json and tokenizer_real.json: what three independent tokenizers do to hard texts.
 
     python tools/make_tokenizer_goldens.py --google path/to/google-research/albert/tokenization.py [--real folder]
 
@@ -123,9 +123,9 @@ def main():
     functions = google_functions(arguments.google)
     from albert_np import AlbertTokenizerFast
 
-    demo = ROOT / "albert_np" / "demo"
-    built = json.dumps(AlbertTokenizerFast.from_pretrained(demo).to_json())
-    write(GOLDENS / "tokenizer_demo.json", goldens(demo, functions, built, True), "albert_np/demo/spiece.model")
+    tiny = ROOT / "tests" / "tiny_model"
+    built = json.dumps(AlbertTokenizerFast.from_pretrained(tiny).to_json())
+    write(GOLDENS / "tokenizer_tiny.json", goldens(tiny, functions, built, True), "tests/tiny_model/spiece.model")
     if arguments.real:
         text = (arguments.real / "tokenizer.json").read_text(encoding="utf-8")
         cases = goldens(arguments.real, functions, text, False)

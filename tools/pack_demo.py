@@ -4,7 +4,8 @@
     python tools/pack_demo.py runs/demo/checkpoint-40000 --corpus standard_ebooks.txt --books BOOKS.md
 
 Weights become float16 or bfloat16, whichever has the held-out loss nearer to the checkpoint's own. The model card's figures are
-those of the weights as they are packed. Nothing is written unless all of it together stays below 6 MB.
+those of the weights as they are packed. Nothing is written unless all of it together stays below 6 MB. README.md's table of
+answers (tools/show_demo.py --readme) and the outputs of the notebook are of these weights too, and made again after this.
 """
 
 from __future__ import annotations

@@ -57,7 +57,8 @@ def draw(log_path: Path, picture_path: Path) -> bool:
         from matplotlib.figure import Figure  # not pyplot: no window system, no state shared with the caller's plots
     except ImportError:
         warnings.warn(
-            f"matplotlib is not installed, so there is no {picture_path.name} (pip install \"albert-np[train]\")", stacklevel=2
+            f'matplotlib is not installed, so there is no {picture_path.name} (pip install "albert-np[train]")',
+            stacklevel=2,
         )
         return False
     lines = read(log_path)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Train albert_np/demo/spiece.model, the vocabulary of the demo model, from tools/demo_text.txt.
+"""Train tests/tiny_model/spiece.model, the vocabulary of the tests, from text.txt beside it.
 
 The settings are those of the published ALBERT vocabularies, as their own trainer_spec gives them, with 1,000 pieces in
 place of 30,000. The same text and the same sentencepiece release give the same bytes every time.
@@ -16,9 +16,9 @@ from pathlib import Path
 
 import sentencepiece
 
-ROOT = Path(__file__).resolve().parent.parent
-TEXT = ROOT / "tools" / "demo_text.txt"
-MODEL = ROOT / "albert_np" / "demo" / "spiece.model"
+FOLDER = Path(__file__).resolve().parent
+TEXT = FOLDER / "text.txt"
+MODEL = FOLDER / "spiece.model"
 MADE_WITH = "0.2.3"  # the sentencepiece release that wrote the committed file; another may write other bytes
 
 SETTINGS = {
@@ -78,8 +78,8 @@ def write(path: Path, data: bytes) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        description="Train the demo model's SentencePiece vocabulary (1,000 pieces) from tools/demo_text.txt "
-        "and write it to albert_np/demo/spiece.model.",
+        description="Train the SentencePiece vocabulary of the tests (1,000 pieces) from text.txt and write it to "
+        "spiece.model, both in tests/tiny_model.",
         epilog=f"The same bytes come out every time with sentencepiece {MADE_WITH}; other releases may differ.",
     )
     parser.add_argument(
@@ -89,7 +89,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     check = parser.parse_args(arguments).check
 
-    name = MODEL.relative_to(ROOT).as_posix()
+    name, tool = (f"tests/tiny_model/{path.name}" for path in (MODEL, Path(__file__)))
     try:
         data = train(TEXT)
         if not check:
@@ -97,7 +97,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"{name}: written, {len(data):,} bytes")
             return 0
         if not MODEL.is_file():
-            print(f"{name}: missing; run tools/{Path(__file__).name} to make it", file=sys.stderr)
+            print(f"{name}: missing; run {tool} to make it", file=sys.stderr)
             return 1
         if MODEL.read_bytes() == data:
             print(f"{name}: up to date")
@@ -107,8 +107,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     release = sentencepiece.__version__
     print(
-        f"{name}: stale, it differs from what {TEXT.relative_to(ROOT).as_posix()} gives; "
-        f"run tools/{Path(__file__).name} (made with sentencepiece {MADE_WITH}, this is {release})",
+        f"{name}: stale, it differs from what {TEXT.name} gives; "
+        f"run {tool} (made with sentencepiece {MADE_WITH}, this is {release})",
         file=sys.stderr,
     )
     return 1
