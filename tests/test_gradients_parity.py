@@ -8,7 +8,7 @@ import pytest
 from backends import NUMPY
 from conftest import ROOT
 from golden_models import PARTS, random_case
-from tolerances import GRADIENT_FLOAT64, GRADIENT_FLOOR, PARITY_FLOAT64, ROUNDING, assert_close
+from tolerances import GRADIENT_FLOAT64, GRADIENT_FLOOR, ONE_GRADIENT, PARITY_FLOAT64, assert_close
 
 from albert_np.run import weight_tree
 
@@ -22,32 +22,45 @@ def reference(transformers):
 
 
 def compare(reference, torch, kind, seed):
+    """The names whose gradient is further from autograd's than the contract allows, if any."""
     config, tensors, call = random_case(seed, kind)
     theirs = reference["hugging_face_model"](kind, config, tensors, "float64")
     given = {name: torch.from_numpy(x) for name, x in call.items()}
     out = theirs(**{name: x.double() if x.is_floating_point() else x for name, x in given.items()})
     out.loss.backward()
-    truth = {name: np.zeros(x.shape) if x.grad is None else x.grad.numpy() for name, x in theirs.named_parameters()}
+    autograds = {name: np.zeros(x.shape) if x.grad is None else x.grad.numpy() for name, x in theirs.named_parameters()}
     model = NUMPY.model(kind, config, tensors)
-    loss, gradients = model.value_and_grad(**call)
-    assert set(gradients) == set(truth)
+    loss, ours = model.value_and_grad(**call)
+    assert set(ours) == set(autograds)
     if np.isnan(out.loss.item()):  # every label happened to be ignored
         assert np.isnan(loss)
-        return
+        return []
     assert_close("loss", loss, np.float64(out.loss.item()), limit=PARITY_FLOAT64)
-    floor = GRADIENT_FLOOR * max(np.abs(x).max() for x in truth.values())
-    off = {}
-    for name, x in gradients.items():
-        limit = GRADIENT_FLOAT64 * max(np.abs(truth[name]).max(), floor)
-        if not noise(name, kind, config) and not np.abs(x - truth[name]).max() <= limit:
-            off[name] = limit
-    exact = in_extended_precision(model, call) if off else {}
-    for name, limit in off.items():
-        ours, autograds = (np.abs(x[name] - exact[name]).max() for x in (gradients, truth))
-        assert ours <= ROUNDING * autograds, (
-            f"seed {seed} {kind} {name}: off by {np.abs(gradients[name] - truth[name]).max():.3g}, more than {limit:.3g}, "
-            f"which is not autograd's rounding: ours {ours:.3g}, autograd's {autograds:.3g}"
-        )
+    floor = GRADIENT_FLOOR * max(np.abs(x).max() for x in autograds.values())
+    names = [name for name in ours if not noise(name, kind, config)]
+    limits = {name: GRADIENT_FLOAT64 * max(np.abs(autograds[name]).max(), floor) for name in names}
+    off = [name for name in names if not np.abs(ours[name] - autograds[name]).max() <= limits[name]]
+    if off:
+        exact = in_extended_precision(model, call)
+        assert_rounding(f"seed {seed} {kind}", {x: (ours[x], autograds[x], exact[x], limits[x]) for x in names})
+    return off
+
+
+def assert_rounding(case, gradients):
+    """What is off is rounding, if autograd itself is further from the exact gradients than the contract allows, and ours
+    are no worse than its, in the geometric mean of all parameters. See ONE_GRADIENT."""
+    errors = {
+        name: (np.abs(ours - exact).max(), np.abs(autograds - exact).max(), limit)
+        for name, (ours, autograds, exact, limit) in gradients.items()
+    }
+    assert max(theirs / limit for _, theirs, limit in errors.values()) > 1, (
+        f"{case}: autograd is exact enough, ours is not"
+    )
+    ratios = {name: float(mine / theirs) for name, (mine, theirs, _) in errors.items() if theirs > 0 and mine > 0}
+    worst = max(ratios, key=ratios.__getitem__)
+    assert ratios[worst] <= ONE_GRADIENT, f"{case}: {worst} is {ratios[worst]:.3g} times as wrong as autograd's"
+    mean = np.exp(np.mean(np.log(list(ratios.values()))))
+    assert mean <= 1, f"{case}: {mean:.3g} times as wrong as autograd in the mean of {len(ratios)}"
 
 
 def in_extended_precision(model, call):
@@ -75,11 +88,12 @@ def noise(name, kind, config):
 @pytest.mark.parametrize("seed", range(12))
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_gradient_equals_autograd(reference, torch, kind, seed):
-    compare(reference, torch, kind, 2000 * KINDS.index(kind) + seed)
+    assert compare(reference, torch, kind, 2000 * KINDS.index(kind) + seed) == []
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_gradient_equals_autograd_on_many_configurations(reference, torch, kind):
-    for seed in range(200):
-        compare(reference, torch, kind, 2_000_000 + 1000 * KINDS.index(kind) + seed)
+    seeds = range(2_000_000 + 1000 * KINDS.index(kind), 2_000_000 + 1000 * KINDS.index(kind) + 200)
+    rounded = [seed for seed in seeds if compare(reference, torch, kind, seed)]
+    assert len(rounded) <= 1, f"{kind}: the contract is not met with seeds {rounded}"

@@ -6,6 +6,7 @@ import json
 import shutil
 import warnings
 
+import finetune_genre
 import numpy as np
 import pytest
 from conftest import TINY_MODEL
@@ -303,7 +304,6 @@ def test_the_command_knows_every_task():
 
 def test_the_recipe_learns_a_genre_from_other_books(base, fixtures_dir, tmp_path):
     """tools/finetune_genre.py with fewer paragraphs and a fresh model: words alone tell more than the commonest genre."""
-    import finetune_genre
 
     corpus = fixtures_dir / "corpus"
     with warnings.catch_warnings():

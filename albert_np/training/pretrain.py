@@ -21,12 +21,10 @@ from albert_np.ops import Array
 from albert_np.tokenization.files import VOCAB
 from albert_np.training.documents import TextForm, open_binary, text_paths
 from albert_np.training.loop import Plan, Trained, train
-from albert_np.training.optimizers import LAMB, AdamW, Schedule
+from albert_np.training.optimizers import LAMB, OPTIMIZERS, AdamW, Schedule
 from albert_np.training.pretraining import PretrainingData, PretrainingOptions
 from albert_np.training.token_corpus import TokenCorpus, tokenize_corpus
 from albert_np.training.vocabulary import train_vocabulary
-
-OPTIMIZERS = {"adamw": AdamW, "lamb": LAMB}
 
 
 def pretrain(

@@ -9,45 +9,22 @@ from __future__ import annotations
 
 import argparse
 import io
-import os
 import sys
 import unicodedata
 from pathlib import Path
 
 import sentencepiece
 
+from albert_np.files import write_atomically
+from albert_np.training.vocabulary import SETTINGS
+
 FOLDER = Path(__file__).resolve().parent
 TEXT = FOLDER / "text.txt"
 MODEL = FOLDER / "spiece.model"
 MADE_WITH = "0.2.3"  # the sentencepiece release that wrote the committed file; another may write other bytes
 
-SETTINGS = {
-    "model_type": "unigram",
-    "vocab_size": 1000,
-    "character_coverage": 1.0,  # the text is small: every character of it gets a piece
-    "pad_id": 0,
-    "pad_piece": "<pad>",
-    "unk_id": 1,
-    "unk_piece": "<unk>",
-    "bos_id": -1,
-    "eos_id": -1,
-    "control_symbols": ["[CLS]", "[SEP]", "[MASK]"],  # ids 2, 3, 4
-    "user_defined_symbols": ["(", ")", '"', "-", ".", "–", "£", "€"],  # ids 5 to 12
-    "normalization_rule_name": "nmt_nfkc",
-    "add_dummy_prefix": True,
-    "remove_extra_whitespaces": True,
-    "split_by_unicode_script": True,
-    "split_by_number": True,
-    "split_by_whitespace": True,
-    "max_sentencepiece_length": 16,
-    "shrinking_factor": 0.75,
-    "num_sub_iterations": 2,
-    "seed_sentencepiece_size": 1_000_000,
-    # one thread and no shuffling: sums in a fixed order, hence the same bytes
-    "num_threads": 1,
-    "shuffle_input_sentence": False,
-    "minloglevel": 2,
-}
+# one thread, like no shuffling: sums in a fixed order, hence the same bytes. The text is small: every character gets a piece
+TINY = SETTINGS | {"vocab_size": 1000, "character_coverage": 1.0, "num_threads": 1}
 
 
 def prepare(line: str) -> str:
@@ -61,19 +38,8 @@ def train(text: Path) -> bytes:
     """The model file's bytes. Training from an iterator keeps the path of the text out of them."""
     lines = [prepare(line) for line in text.read_text(encoding="utf-8").splitlines() if line.strip()]
     model = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(sentence_iterator=iter(lines), model_writer=model, **SETTINGS)
+    sentencepiece.SentencePieceTrainer.train(sentence_iterator=iter(lines), model_writer=model, **TINY)
     return model.getvalue()
-
-
-def write(path: Path, data: bytes) -> None:
-    """Replace the file in one step, so that nobody reads half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -93,7 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         data = train(TEXT)
         if not check:
-            write(MODEL, data)
+            write_atomically(MODEL, data)
             print(f"{name}: written, {len(data):,} bytes")
             return 0
         if not MODEL.is_file():
