@@ -4,35 +4,46 @@
     python tools/train_demo.py --corpus standard_ebooks.txt --books BOOKS.md --output runs/demo --hours 2
     python tools/train_demo.py --corpus standard_ebooks.txt --books BOOKS.md --output runs/demo --hours 2 --resume
 
-The defaults are the recipe. What it makes in --output: training.txt and held_out.txt (demo_corpus.py), the vocabulary (from the
-training text alone), recipe.json, and what albert_np.training.pretrain writes. A training that was stopped, at any moment,
-goes on with --resume, and ends with the same bits as one that never stopped. The best checkpoint by held-out loss is kept.
+The defaults are the recipe, in two stages. The first --first-steps apply the one layer --first-layers times, from weights that
+look at the neighbours (demo_start.py): the fewer the applications, the sooner the layer finds out what context is good for. The
+rest goes on with the same weights, applied --layers times.
+
+What it makes in --output: training.txt and held_out.txt (demo_corpus.py), the vocabulary (from the training text alone),
+recipe.json, the first stage in first/, and what albert_np.training.pretrain writes. A training that was stopped, at any
+moment, goes on with --resume, and ends with the same bits as one that never stopped. The best checkpoint by held-out loss is
+kept.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import json
 import math
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "benchmarks")]
 
 import demo_corpus  # noqa: E402
+import demo_start  # noqa: E402
 import machine  # noqa: E402
 
 from albert_np.files import write_atomically  # noqa: E402
+from albert_np.training.checkpoints import latest_checkpoint  # noqa: E402
 from albert_np.training.documents import TextForm  # noqa: E402
 from albert_np.training.loop import Plan, Trained  # noqa: E402
+from albert_np.training.muon import Muon  # noqa: E402
 from albert_np.training.optimizers import AdamW  # noqa: E402
 from albert_np.training.pretrain import pretrain  # noqa: E402
 from albert_np.training.pretraining import PretrainingOptions  # noqa: E402
 
-RECIPE_NAME = "recipe.json"
+RECIPE_NAME, FIRST_STAGE = "recipe.json", "first"
 
 
 @dataclass(frozen=True)
@@ -70,9 +81,16 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--books", required=True, metavar="FILE", help="the list of the books, BOOKS.md")
     parser.add_argument("--output", required=True, metavar="DIR", help="where everything goes")
     parser.add_argument("--resume", action="store_true", help="go on from the latest checkpoint in --output")
-    parser.add_argument("--start", metavar="DIR", help="begin with the weights and the vocabulary of this folder")
+    parser.add_argument(
+        "--start", metavar="DIR", help="the weights and the vocabulary of this folder, and no first stage"
+    )
     parser.add_argument("--hours", type=float, metavar="H", help="stop after so many, with a checkpoint")
-    parser.add_argument("--stop-at", type=int, metavar="STEP", help="stop there, with a checkpoint, as after --hours")
+    parser.add_argument(
+        "--stop-at",
+        type=int,
+        metavar="STEP",
+        help="stop at this step of the second stage, with a checkpoint, as after --hours",
+    )
     parser.add_argument("--threads", type=int, metavar="N", help="threads of the numba backend; they change no bit")
     parser.add_argument("--backend", default="auto", metavar="NAME", help="numba, numpy or auto")
     recipe = parser.add_argument_group("the recipe")
@@ -85,8 +103,10 @@ def parser() -> argparse.ArgumentParser:
         ("--max-length", 128, "T, of an example and of the position table"),
         ("--batch-size", 32, "examples of a step"),
         ("--accumulate", 1, "batches of a step"),
-        ("--steps", 40_000, "of the whole training, which the learning rate follows"),
-        ("--warmup-steps", 1000, "steps in which the learning rate rises"),
+        ("--first-layers", 2, "applications in the first stage"),
+        ("--first-steps", 1200, "of the first stage"),
+        ("--steps", 40_000, "of the second stage, which the learning rate follows"),
+        ("--warmup-steps", 100, "steps in which the learning rate rises, at the beginning of each stage"),
         ("--cooldown-steps", 10_000, "last steps, in which it falls to 0"),
         ("--max-ngram", 1, "words that are hidden together, at most"),
         ("--evaluate-every", 250, "steps between evaluations on the held-out books"),
@@ -98,8 +118,10 @@ def parser() -> argparse.ArgumentParser:
         recipe.add_argument(option, type=int, default=default, metavar="N", help=meaning)
     for option, default, meaning in (
         ("--learning-rate", 1e-3, "the highest"),
-        ("--beta2", 0.98, "AdamW's second beta; the first is 0.9"),
-        ("--weight-decay", 0.01, "AdamW's"),
+        ("--momentum", 0.95, "Muon's, of the encoder's matrices"),
+        ("--beta2", 0.98, "AdamW's second beta, of everything else; the first is 0.9"),
+        ("--weight-decay", 0.01, "of both"),
+        ("--initializer-range", 0.05, "the deviation of random weights"),
         ("--mask-probability", 0.2, "the part of an example's tokens that is to be guessed"),
         ("--short-probability", 0.1, "the part of the examples that are shorter"),
     ):
@@ -109,37 +131,62 @@ def parser() -> argparse.ArgumentParser:
 
 def train(args: argparse.Namespace) -> Trained:
     """One training as the arguments say. Raises ValueError or OSError."""
-    output = Path(args.output)
-    # first: it says at once what does not fit
-    schedule = Trapezoid(args.learning_rate, args.warmup_steps, args.cooldown_steps, args.steps)
+    output, start, began = Path(args.output), args.start, time.monotonic()
+    # before anything is read: they say at once what does not fit
+    first = Trapezoid(args.learning_rate, args.warmup_steps, 0, args.first_steps)
+    second = Trapezoid(args.learning_rate, args.warmup_steps, args.cooldown_steps, args.steps)
     last = args.steps if args.stop_at is None else min(args.stop_at, args.steps)
     parts = demo_corpus.part(args.corpus, args.books, output)
+    training = demo_corpus.loosen(parts.training)
     machine_only = ("corpus", "books", "output", "resume", "hours", "stop_at", "threads", "backend")
     recipe = {name: value for name, value in vars(args).items() if name not in machine_only}
     note = {"recipe": recipe, "corpus": parts.facts, "machine": machine.machine()}
     write_atomically(output / RECIPE_NAME, json.dumps(note, indent=1, ensure_ascii=False).encode() + b"\n")
+    stage = functools.partial(_stage, args, training, parts.held_out)
     with threads(args.threads):
-        return pretrain(
-            demo_corpus.loosen(parts.training), output, held_out=parts.held_out, form=TextForm(lines="paragraphs"),
-            vocab_size=args.vocab_size, start=args.start, seed=args.seed, backend=args.backend, resume=args.resume,
-            config={
-                "embedding_size": args.embedding_size, "hidden_size": args.hidden_size,
-                "intermediate_size": 4 * args.hidden_size, "num_hidden_layers": args.layers,
-                "num_attention_heads": args.heads,
-            },
-            # "google": marks are words, so that a full stop is not always hidden with the last word of its sentence
-            options=PretrainingOptions(
-                args.max_length, short_probability=args.short_probability, mask_probability=args.mask_probability,
-                max_ngram=args.max_ngram, word_rule="google",
-            ),
-            batch_size=args.batch_size, optimizer=AdamW((0.9, args.beta2), weight_decay=args.weight_decay),
-            schedule=schedule, evaluation_batches=args.evaluation_batches, progress=True,
-            plan=Plan(
-                last, hours=args.hours, accumulate=args.accumulate, dropout=False, seed=args.seed,
-                log_every=args.log_every, evaluate_every=args.evaluate_every, save_every=args.save_every,
-                best="loss", smallest_is_best=True,
-            ),
-        )  # fmt: skip
+        if start is None:
+            start = output / FIRST_STAGE / f"checkpoint-{args.first_steps}"
+            if latest_checkpoint(output) is None:
+                done = stage(
+                    output / FIRST_STAGE, args.first_layers, first, args.first_steps, args.hours,
+                    initial=demo_start.look_at_neighbours,
+                )  # fmt: skip
+                if done.stopped != "steps":
+                    return done
+        hours = None if args.hours is None else max(args.hours - (time.monotonic() - began) / 3600, 1e-6)
+        return stage(output, args.layers, second, last, hours, start=start)
+
+
+def _stage(
+    args: argparse.Namespace, training: Path, held_out: Path, folder: Path, layers: int, schedule: Trapezoid, steps: int,
+    hours: float | None, **beginning: Any,
+) -> Trained:  # fmt: skip
+    """Steps of one stage, from its beginning or from its latest checkpoint."""
+    return pretrain(
+        training, folder, held_out=held_out, form=TextForm(lines="paragraphs"),
+        vocab_size=args.vocab_size, seed=args.seed, backend=args.backend,
+        # the other stage may have been the one that stopped
+        resume=args.resume and latest_checkpoint(folder) is not None,
+        config={
+            "embedding_size": args.embedding_size, "hidden_size": args.hidden_size,
+            "intermediate_size": 4 * args.hidden_size, "num_hidden_layers": layers,
+            "num_attention_heads": args.heads, "initializer_range": args.initializer_range,
+        },
+        # "google": marks are words, so that a full stop is not always hidden with the last word of its sentence
+        options=PretrainingOptions(
+            args.max_length, short_probability=args.short_probability, mask_probability=args.mask_probability,
+            max_ngram=args.max_ngram, word_rule="google",
+        ),
+        batch_size=args.batch_size,
+        optimizer=Muon(args.momentum, AdamW((0.9, args.beta2), weight_decay=args.weight_decay)),
+        schedule=schedule, evaluation_batches=args.evaluation_batches, progress=True,
+        plan=Plan(
+            steps, hours=hours, accumulate=args.accumulate, dropout=False, seed=args.seed,
+            log_every=args.log_every, evaluate_every=args.evaluate_every, save_every=args.save_every,
+            best="loss", smallest_is_best=True,
+        ),
+        **beginning,
+    )  # fmt: skip
 
 
 def threads(number: int | None) -> contextlib.AbstractContextManager:

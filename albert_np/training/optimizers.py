@@ -234,6 +234,14 @@ def _start(parameters: Mapping[str, Array]) -> dict[str, Array]:
 
 def _next_step(parameters: Mapping[str, Array], gradients: Mapping[str, Array], state: Mapping[str, Array]) -> int:
     """The number of this update, counted from 1, once everything has been found to fit."""
+    check_fit(parameters, gradients, state, (FIRST, SECOND))
+    return int(state[STEP]) + 1
+
+
+def check_fit(
+    parameters: Mapping[str, Array], gradients: Mapping[str, Array], state: Mapping[str, Array], kept: tuple[str, ...]
+) -> None:
+    """Raises ValueError where gradients, or the moments that are `kept`, do not fit the parameters."""
     unknown = [name for name in gradients if name not in parameters]
     if unknown:
         raise ValueError(f"there are gradients of {listed(unknown)}, and no such parameters")
@@ -241,8 +249,8 @@ def _next_step(parameters: Mapping[str, Array], gradients: Mapping[str, Array], 
         parameter = parameters[name]
         if parameter.dtype not in (np.float32, np.float64):
             raise ValueError(f"parameter {name} is {parameter.dtype}; float32 and float64 are trained")
-        moments = [state[key] for key in (FIRST + name, SECOND + name) if key in state]
-        if len(moments) != 2 or any((x.shape, x.dtype) != (parameter.shape, parameter.dtype) for x in moments):
+        moments = [state[key + name] for key in kept if key + name in state]
+        if len(moments) != len(kept) or any((x.shape, x.dtype) != (parameter.shape, parameter.dtype) for x in moments):
             raise ValueError(f"the state was not started with parameter {name}, {parameter.dtype} {parameter.shape}")
         if (gradient.shape, gradient.dtype) != (parameter.shape, parameter.dtype):
             raise ValueError(
@@ -250,7 +258,6 @@ def _next_step(parameters: Mapping[str, Array], gradients: Mapping[str, Array], 
             )
         if not all(x.flags.c_contiguous and x.flags.writeable for x in (parameter, *moments)):
             raise ValueError(f"parameter {name} and its state must be contiguous arrays that may be written to")
-    return int(state[STEP]) + 1
 
 
 def _pieces(*arrays: Array) -> Iterator[tuple[Array, ...]]:

@@ -21,6 +21,7 @@ from albert_np.ops import Array
 from albert_np.tokenization.files import VOCAB
 from albert_np.training.documents import TextForm, open_binary, text_paths
 from albert_np.training.loop import Plan, Trained, train
+from albert_np.training.muon import Muon
 from albert_np.training.optimizers import LAMB, OPTIMIZERS, AdamW, Schedule
 from albert_np.training.pretraining import PretrainingData, PretrainingOptions
 from albert_np.training.token_corpus import TokenCorpus, tokenize_corpus
@@ -38,7 +39,7 @@ def pretrain(
     form: TextForm | None = None,
     options: PretrainingOptions | None = None,
     batch_size: int = 16,
-    optimizer: str | AdamW | LAMB = "adamw",
+    optimizer: str | AdamW | LAMB | Muon = "adamw",
     learning_rate: float = 5e-4,
     warmup_steps: int | None = None,
     schedule: Callable[[int], float] | None = None,
@@ -47,6 +48,7 @@ def pretrain(
     seed: int = 0,
     backend: str = "auto",
     start: str | os.PathLike | None = None,
+    initial: Callable[[AlbertForPreTraining], None] | None = None,
     resume: bool = False,
     progress: bool = False,
 ) -> Trained:
@@ -58,7 +60,8 @@ def pretrain(
     vocabulary sees nothing either. optimizer: a name, or one with numbers of its own.
     warmup_steps: a tenth of all steps, unless given. schedule: step -> learning rate, instead of a line up to learning_rate
     and down to 0. start: a folder whose weights and, unless vocabulary says otherwise, whose vocabulary training begins with,
-    instead of weights from the seed; its shape must be what config says.
+    instead of weights from the seed; its shape must be what config says, but for the number of layers: a group's weights fit
+    any number of them. initial: changes weights from the seed, in place, before the first step.
     Raises ValueError (arguments, text) or OSError (files), as the functions it is made of.
     """
     if isinstance(optimizer, str) and optimizer not in OPTIMIZERS:
@@ -85,6 +88,8 @@ def pretrain(
     else:
         data, held = examples(corpus, None, None), examples(tokens(held_out_paths), None, 1)
     model = _model(start, config or {}, len(tokenizer), options.max_length, seed, backend)
+    if initial is not None and start is None:
+        initial(model)
     if schedule is None:
         schedule = Schedule(learning_rate, plan.steps // 10 if warmup_steps is None else warmup_steps, plan.steps)
     return train(
@@ -111,10 +116,11 @@ def _model(
     if start is None:
         return AlbertForPreTraining(AlbertConfig(**settings), seed=seed, backend=backend)
     found = AlbertConfig.from_pretrained(start)
+    free = {name: settings[name] for name in (*no_dropout, "num_hidden_layers") if name in settings}
     for name, value in settings.items():
-        if getattr(found, name) != value and name not in no_dropout:
+        if getattr(found, name) != value and name not in free:
             raise ValueError(f"{shown(start, 300)} has {name} {getattr(found, name)!r}, and this training {value!r}")
-    return AlbertForPreTraining.from_pretrained(start, backend=backend, **{name: settings[name] for name in no_dropout})
+    return AlbertForPreTraining.from_pretrained(start, backend=backend, **free)
 
 
 def _tokenizer(
