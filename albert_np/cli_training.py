@@ -37,7 +37,7 @@ def add_commands(commands: Any) -> None:
     _add_numbers(out, {"--log-every": (10, "steps between two lines of log.jsonl")})
     out.add_argument("--json", action="store_true", help="print JSON instead of text")
     how = shared.add_argument_group("how it trains")
-    how.add_argument("--optimizer", default="adamw", choices=("adamw", "lamb"), help="(default: %(default)s)")
+    how.add_argument("--optimizer", default="adamw", choices=("adamw", "lamb", "muon"), help="(default: %(default)s)")
     how.add_argument("--warmup-steps", type=int, metavar="N", help="a tenth of the steps, unless given")
     numbers = {
         "--accumulate": (1, "batches a step"),

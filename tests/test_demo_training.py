@@ -96,6 +96,8 @@ def test_the_recipe_leaves_a_checkpoint_and_says_what_it_did(toy_run, toy_checkp
     assert (c.vocab_size, c.embedding_size, c.hidden_size, c.intermediate_size) == (60, 8, 16, 64)
     note = json.loads((toy_run / "recipe.json").read_text())
     assert note["recipe"]["learning_rate"] == 1e-3
+    first = AlbertForPreTraining.from_pretrained(toy_run / train_demo.FIRST_STAGE / "checkpoint-4")
+    assert (first.config.num_hidden_layers, c.num_hidden_layers) == (1, 2)
     assert note["corpus"]["held_out"]["books"] == 4
     assert {"output", "corpus", "resume"}.isdisjoint(note["recipe"])
 
@@ -124,32 +126,37 @@ def test_the_learning_rate_is_a_trapezoid():
 
 
 @pytest.mark.slow
-def test_200_steps_have_the_same_bits_twice_and_across_a_kill(toy_books, tmp_path):
+def test_200_steps_have_the_same_bits_twice_and_across_two_kills(toy_books, tmp_path):
     """The recipe as a command, on the kernels of training where they are; killed as no process can prevent, and resumed."""
-    options = {"stop_at": 200, "steps": 400, "save_every": 25, "evaluate_every": 50, "backend": "auto"}
+    options = {
+        "first_steps": 100, "stop_at": 100, "steps": 400, "save_every": 25, "evaluate_every": 50, "backend": "auto"
+    }  # fmt: skip
 
     def command(folder, **more):
         given = arguments(toy_books, tmp_path / folder, **options | more)
         return [sys.executable, str(ROOT / "tools" / "train_demo.py"), *given]
 
     quiet = {"env": unmeasured(), "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    for folder in ("first", "second"):
+    for folder in ("one", "two"):
         subprocess.run(command(folder), check=True, **quiet)
-    killed = subprocess.Popen(command("killed"), **quiet)
-    deadline = time.monotonic() + 300
-    while latest_checkpoint(tmp_path / "killed") is None:
-        assert killed.poll() is None, "it ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    killed.kill()
-    killed.wait()
-    assert latest_checkpoint(tmp_path / "killed").step < 200
+    for stage, more in ((train_demo.FIRST_STAGE, {}), (".", {"resume": True})):
+        killed = subprocess.Popen(command("killed", **more), **quiet)
+        deadline = time.monotonic() + 300
+        while latest_checkpoint(tmp_path / "killed" / stage) is None:
+            assert killed.poll() is None, "it ended before it could be killed"
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        killed.kill()
+        killed.wait()
+        assert latest_checkpoint(tmp_path / "killed" / stage).step < 100
     subprocess.run(command("killed", resume=True), check=True, **quiet)
-    for name in ("model.safetensors", "optimizer.safetensors"):
-        first, *others = (
-            (tmp_path / folder / "checkpoint-200" / name).read_bytes() for folder in ("first", "second", "killed")
-        )
-        assert others == [first, first]
+    for stage in (train_demo.FIRST_STAGE, "."):
+        for name in ("model.safetensors", "optimizer.safetensors"):
+            first, *others = (
+                (tmp_path / folder / stage / "checkpoint-100" / name).read_bytes()
+                for folder in ("one", "two", "killed")
+            )
+            assert others == [first, first]
 
 
 def test_a_twentieth_of_the_paragraphs_has_spaces_before_its_marks(tmp_path):

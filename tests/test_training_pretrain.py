@@ -97,7 +97,7 @@ def test_command_line(text, tmp_path, capsys):
 
 
 def test_an_unknown_optimizer_is_refused_before_anything_is_written(text, tmp_path):
-    with pytest.raises(ValueError, match="optimizer must be one of adamw, lamb; got 'sgd'"):
+    with pytest.raises(ValueError, match="optimizer must be one of adamw, lamb, muon; got 'sgd'"):
         run(text, tmp_path / "model", optimizer="sgd")
     assert not (tmp_path / "model").exists()
 
@@ -174,3 +174,24 @@ def test_a_training_may_start_from_weights_that_are_there(text, trained, tmp_pat
         assert np.array_equal(x, dict(after.named_parameters())[name]), name
     with pytest.raises(ValueError, match="checkpoint-6 has hidden_size 16, and this training 32"):
         run(text, tmp_path / "wide", **options, config=TINY | {"hidden_size": 32})
+    run(text, tmp_path / "deep", **options, config=TINY | {"num_hidden_layers": 5})  # one layer, applied more often
+    deep = AlbertForPreTraining.from_pretrained(tmp_path / "deep" / "checkpoint-6")
+    assert deep.config.num_hidden_layers == 5
+    assert all(np.array_equal(x, dict(deep.named_parameters())[name]) for name, x in before.named_parameters())
+
+
+def test_fresh_weights_may_be_changed_before_the_first_step(text, trained, tmp_path):
+    def initial(model):
+        for _, x in model.named_parameters():
+            x[...] = 0.25
+
+    run(text, tmp_path / "set", initial=initial, schedule=lambda step: 0.0)
+    model = AlbertForPreTraining.from_pretrained(tmp_path / "set" / "checkpoint-6")
+    assert {float(x.flat[0]) for _, x in model.named_parameters()} == {0.25}
+
+
+def test_muon_resumes_with_the_same_bits(text, tmp_path):
+    run(text, tmp_path / "whole", optimizer="muon")
+    run(text, tmp_path / "parts", optimizer="muon", plan=Plan(6, save_every=3, log_every=2, hours=1e-9))
+    run(text, tmp_path / "parts", optimizer="muon", resume=True)
+    assert weights(tmp_path / "parts") == weights(tmp_path / "whole")

@@ -21,7 +21,10 @@ MEASURED = {
 def model_card(
     config: AlbertConfig, parameters: int, progress: dict[str, Any], run: dict[str, Any], figures: dict[str, Any]
 ) -> str:
-    """Markdown. progress: of the checkpoint; run: recipe.json; figures: what evaluate_demo.judge gave, and the weights'."""
+    """Markdown. progress: tokens and seconds of all stages; run: recipe.json.
+
+    figures: what evaluate_demo.judge gave, and the weights'.
+    """
     recipe, corpus, machine = run["recipe"], run["corpus"], run["machine"]
     training, held_out = corpus["training"], corpus["held_out"]
     masked, weights = figures["masked"], figures["weights"]
@@ -42,6 +45,12 @@ def model_card(
         f"| {title} | {x['tokens']:,} | {_percent(x['model'], 'top1')} | {_percent(x['neighbours'], 'top1')} |"
         for title, x in figures["books"].items()
     )
+    began = "from the weights of an earlier training"
+    if recipe["start"] is None:
+        began = (
+            f"first {recipe['first_steps']:,} steps with the layer applied {recipe['first_layers']} times, from heads that look "
+            "at their\n  neighbours (tools/demo_start.py)"
+        )
     verdict = _verdict(masked["top1_over_neighbours"], figures["order"])
     return f"""---
 language: en
@@ -80,13 +89,16 @@ from the vocabulary too: {titles}.
 
 - masked words, {100 * recipe["mask_probability"]:g} % of the tokens, {chosen}, full stops and other marks as words of
   their own; sentence order; one paragraph in twenty has spaces before its marks, as a text has behind [MASK];
-- AdamW, betas 0.9 and {recipe["beta2"]:g}, weight decay {recipe["weight_decay"]:g}, {pairs} pairs a step, no dropout;
+- {began};
+- Muon for the encoder's matrices, momentum {recipe["momentum"]:g}, AdamW for everything else, betas 0.9 and
+  {recipe["beta2"]:g}; weight decay {recipe["weight_decay"]:g}, {pairs} pairs a step, no dropout;
 - learning rate {recipe["learning_rate"]:g}, reached after {recipe["warmup_steps"]:,} steps and falling to 0 in the last
   {recipe["cooldown_steps"]:,} of {recipe["steps"]:,};
 - seed {recipe["seed"]}, float32.
 
-This is the checkpoint of step {figures["step"]:,}: {progress["tokens"]:,} tokens in {progress["seconds"] / 3600:.1f} hours
-on {machine["cpu"]} (NumPy {machine["numpy"]}, Numba {machine.get("numba", "absent")}).
+This is the checkpoint of step {figures["step"]:,} after that: {progress["tokens"]:,} tokens in
+{progress["seconds"] / 3600:.1f} hours in all, on {machine["cpu"]} (NumPy {machine["numpy"]}, Numba
+{machine.get("numba", "absent")}).
 
 ![loss](loss.png)
 
@@ -138,13 +150,20 @@ def _percent(x: dict[str, float], name: str, error: str | None = None) -> str:
     return f"{100 * x[name]:.1f} % ± {100 * x[error or f'{name}_error']:.1f}"
 
 
-def loss_curve(log_path: Path, picture_path: Path) -> None:
-    """A PNG of a training's log: losses above, what was right on the held-out books below. OSError without matplotlib."""
+def loss_curve(log_paths: list[Path], picture_path: Path) -> None:
+    """A PNG of the logs of a training's stages: losses above, what was right on the held-out books below.
+
+    Raises OSError without matplotlib.
+    """
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise OSError("the loss curve is drawn by matplotlib: pip install matplotlib") from error
-    lines = log.read(log_path)
+    lines: list[dict[str, Any]] = []
+    ends = [0]  # of the stages
+    for path in log_paths:
+        lines += [line | {"step": line["step"] + ends[-1]} for line in log.read(path)]
+        ends.append(max((line["step"] for line in lines), default=0))
     figure = Figure(figsize=(8, 6), layout="constrained")
     above, below = figure.subplots(2, sharex=True)
     trained = [(line["step"], line["loss"]) for line in lines if line.get("loss") is not None]
@@ -161,6 +180,8 @@ def loss_curve(log_path: Path, picture_path: Path) -> None:
     below.set_ylabel("right, held-out books")
     below.set_xlabel("step")
     for axes in (above, below):
+        for end in ends[1:-1]:
+            axes.axvline(end, color="grey", linewidth=0.8, linestyle=":", label="the layer applied more often")
         axes.grid(alpha=0.3)
         axes.legend()
     with atomic_path(picture_path) as temporary:

@@ -22,7 +22,7 @@ from albert_np.ops import Array
 POSITION = (
     0.1  # the sinusoids' amplitude, twice the deviation of the words' vectors: a head must see places through words
 )
-SHARPNESS = 1.0  # of queries and keys: the place that a head asks for gets a score of 4, far ones less than 1
+SHARPNESS = 1.0  # of queries and keys; with 3, and with twice the learning rate, the heads lost their places again
 
 
 def look_at_neighbours(model: AlbertForPreTraining) -> None:

@@ -85,12 +85,7 @@ def parser() -> argparse.ArgumentParser:
         "--start", metavar="DIR", help="the weights and the vocabulary of this folder, and no first stage"
     )
     parser.add_argument("--hours", type=float, metavar="H", help="stop after so many, with a checkpoint")
-    parser.add_argument(
-        "--stop-at",
-        type=int,
-        metavar="STEP",
-        help="stop at this step of the second stage, with a checkpoint, as after --hours",
-    )
+    parser.add_argument("--stop-at", type=int, metavar="STEP", help="as --hours, at a step of the second stage")
     parser.add_argument("--threads", type=int, metavar="N", help="threads of the numba backend; they change no bit")
     parser.add_argument("--backend", default="auto", metavar="NAME", help="numba, numpy or auto")
     recipe = parser.add_argument_group("the recipe")

@@ -33,8 +33,8 @@ from albert_np.ops import IGNORE_INDEX, Array
 from albert_np.tokenizer import AlbertTokenizer
 from albert_np.training import metrics
 from albert_np.training.batches import Batches
-from albert_np.training.loop import Plan, Trained, train
-from albert_np.training.optimizers import OPTIMIZERS, Schedule
+from albert_np.training.loop import OPTIMIZERS, Plan, Trained, train
+from albert_np.training.optimizers import Schedule
 from albert_np.training.squad import read_squad, squad_answers, squad_batch, squad_windows
 from albert_np.training.step import count_labels
 from albert_np.training.tasks import (

@@ -37,6 +37,9 @@ from albert_np.training.muon import Muon
 from albert_np.training.optimizers import LAMB, AdamW, clip_gradients, global_norm
 from albert_np.training.step import ListOfBatches, count_tokens, epochs, loss_and_gradients
 
+OPTIMIZERS = {"adamw": AdamW, "lamb": LAMB, "muon": Muon}
+Optimizer = AdamW | LAMB | Muon
+
 LOCK_NAME = ".lock"
 DRAW_EVERY = 30.0  # seconds, at least, from one picture of the curve to the next
 
@@ -104,7 +107,7 @@ def train(
     batches: Any,
     folder: str | os.PathLike,
     *,
-    optimizer: AdamW | LAMB | Muon,
+    optimizer: Optimizer,
     schedule: Callable[[int], float],
     plan: Plan,
     evaluate: Callable[[Any], Mapping[str, float]] | None = None,
@@ -167,7 +170,7 @@ class _Training:
     """One call of train(): what is trained, by what, and how far it is."""
 
     def __init__(
-        self, model: Any, data: Any, folder: Path, optimizer: AdamW | LAMB | Muon, schedule: Callable[[int], float], plan: Plan,
+        self, model: Any, data: Any, folder: Path, optimizer: Optimizer, schedule: Callable[[int], float], plan: Plan,
         tokenizer: Any,
     ) -> None:  # fmt: skip
         self.model, self.data, self.folder, self.tokenizer = model, data, folder, tokenizer

@@ -144,9 +144,6 @@ class LAMB:
         state[STEP][...] = t
 
 
-OPTIMIZERS = {"adamw": AdamW, "lamb": LAMB}
-
-
 def trust_ratio(parameter: Array, update: Array) -> float:
     """‖p‖/‖u‖, or 1 where either is 0 (google-research/albert, lamb_optimizer.py)."""
     p, u = norm(parameter), norm(update)

@@ -20,9 +20,8 @@ from albert_np.files import shown
 from albert_np.ops import Array
 from albert_np.tokenization.files import VOCAB
 from albert_np.training.documents import TextForm, open_binary, text_paths
-from albert_np.training.loop import Plan, Trained, train
-from albert_np.training.muon import Muon
-from albert_np.training.optimizers import LAMB, OPTIMIZERS, AdamW, Schedule
+from albert_np.training.loop import OPTIMIZERS, Optimizer, Plan, Trained, train
+from albert_np.training.optimizers import Schedule
 from albert_np.training.pretraining import PretrainingData, PretrainingOptions
 from albert_np.training.token_corpus import TokenCorpus, tokenize_corpus
 from albert_np.training.vocabulary import train_vocabulary
@@ -39,7 +38,7 @@ def pretrain(
     form: TextForm | None = None,
     options: PretrainingOptions | None = None,
     batch_size: int = 16,
-    optimizer: str | AdamW | LAMB | Muon = "adamw",
+    optimizer: str | Optimizer = "adamw",
     learning_rate: float = 5e-4,
     warmup_steps: int | None = None,
     schedule: Callable[[int], float] | None = None,
