@@ -48,8 +48,8 @@ def model_card(
     began = "from the weights of an earlier training"
     if recipe["start"] is None:
         began = (
-            f"first {recipe['first_steps']:,} steps with the layer applied {recipe['first_layers']} times, from heads that look "
-            "at their\n  neighbours (tools/demo_start.py)"
+            f"first {recipe['first_steps']:,} steps with the layer applied {recipe['first_layers']} times, from heads that "
+            "look at their\n  neighbours (tools/demo_start.py)"
         )
     verdict = _verdict(masked["top1_over_neighbours"], figures["order"])
     return f"""---
