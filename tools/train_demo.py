@@ -96,8 +96,8 @@ def parser() -> argparse.ArgumentParser:
         ("--layers", 6, "L, applications of the one shared layer"),
         ("--heads", 4, "N"),
         ("--max-length", 128, "T, of an example and of the position table"),
-        ("--batch-size", 32, "examples of a step"),
-        ("--accumulate", 1, "batches of a step"),
+        ("--batch-size", 16, "examples of a batch"),
+        ("--accumulate", 2, "batches of a step, side by side where there are cores for them"),
         ("--first-layers", 2, "applications in the first stage"),
         ("--first-steps", 1200, "of the first stage"),
         ("--steps", 40_000, "of the second stage, which the learning rate follows"),
@@ -105,7 +105,7 @@ def parser() -> argparse.ArgumentParser:
         ("--cooldown-steps", 10_000, "last steps, in which it falls to 0"),
         ("--max-ngram", 1, "words that are hidden together, at most"),
         ("--evaluate-every", 250, "steps between evaluations on the held-out books"),
-        ("--evaluation-batches", 20, "batches of an evaluation"),
+        ("--evaluation-batches", 40, "batches of an evaluation"),
         ("--save-every", 250, "steps between checkpoints"),
         ("--log-every", 25, "steps between lines of the log"),
         ("--seed", 0, "of the weights, of the order of the text, and of what is hidden in it"),
@@ -117,7 +117,7 @@ def parser() -> argparse.ArgumentParser:
         ("--beta2", 0.98, "AdamW's second beta, of everything else; the first is 0.9"),
         ("--weight-decay", 0.01, "of both"),
         ("--initializer-range", 0.05, "the deviation of random weights"),
-        ("--mask-probability", 0.2, "the part of an example's tokens that is to be guessed"),
+        ("--mask-probability", 0.25, "the part of an example's tokens that is to be guessed"),
         ("--short-probability", 0.1, "the part of the examples that are shorter"),
     ):
         recipe.add_argument(option, type=float, default=default, metavar="X", help=meaning)
