@@ -92,8 +92,8 @@ from the vocabulary too: {titles}.
 - {began};
 - Muon for the encoder's matrices, momentum {recipe["momentum"]:g}, AdamW for everything else, betas 0.9 and
   {recipe["beta2"]:g}; weight decay {recipe["weight_decay"]:g}, {pairs} pairs a step, no dropout;
-- learning rate {recipe["learning_rate"]:g}, reached after {recipe["warmup_steps"]:,} steps and falling to 0 in the last
-  {recipe["cooldown_steps"]:,} of {recipe["steps"]:,};
+- learning rate {recipe["first_learning_rate"]:g} and then {recipe["learning_rate"]:g}, each reached after
+  {recipe["warmup_steps"]:,} steps, and falling to 0 in the last {recipe["cooldown_steps"]:,} of {recipe["steps"]:,};
 - seed {recipe["seed"]}, float32.
 
 This is the checkpoint of step {figures["step"]:,} after that: {progress["tokens"]:,} tokens in

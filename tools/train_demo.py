@@ -112,7 +112,8 @@ def parser() -> argparse.ArgumentParser:
     ):
         recipe.add_argument(option, type=int, default=default, metavar="N", help=meaning)
     for option, default, meaning in (
-        ("--learning-rate", 1e-3, "the highest"),
+        ("--first-learning-rate", 1e-3, "the highest of the first stage"),
+        ("--learning-rate", 5e-4, "the highest of the second: what changes a layer changes every application of it"),
         ("--momentum", 0.95, "Muon's, of the encoder's matrices"),
         ("--beta2", 0.98, "AdamW's second beta, of everything else; the first is 0.9"),
         ("--weight-decay", 0.01, "of both"),
@@ -128,7 +129,7 @@ def train(args: argparse.Namespace) -> Trained:
     """One training as the arguments say. Raises ValueError or OSError."""
     output, start, began = Path(args.output), args.start, time.monotonic()
     # before anything is read: they say at once what does not fit
-    first = Trapezoid(args.learning_rate, args.warmup_steps, 0, args.first_steps)
+    first = Trapezoid(args.first_learning_rate, args.warmup_steps, 0, args.first_steps)
     second = Trapezoid(args.learning_rate, args.warmup_steps, args.cooldown_steps, args.steps)
     last = args.steps if args.stop_at is None else min(args.stop_at, args.steps)
     parts = demo_corpus.part(args.corpus, args.books, output)
