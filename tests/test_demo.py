@@ -24,11 +24,16 @@ def test_it_is_what_a_pipeline_without_a_name_gets(fill):
     assert fill.tokenizer.get_vocab() == AlbertTokenizer.from_pretrained(DEMO).get_vocab()
 
 
-def test_a_frequent_word_is_its_first_answer_at_least(fill):
-    """All that so short a training gives: the pieces that every book is full of come first."""
-    frequent = {",", ".", "the", "and", "of", "to", "a", "he", "i", "it", "in", "was", "that", "his", "her", "you"}
-    for text in ("I do not [MASK] what you mean.", "He took off his [MASK] and sat down by the fire."):
-        assert frequent & {answer["token_str"] for answer in fill(text)}
+@pytest.mark.parametrize(
+    ("text", "sensible"),
+    [
+        ("There was a knock at the [MASK] and a boy came in.", {"door", "window", "gate"}),
+        ("I do not [MASK] what you mean.", {"know", "understand", "see"}),
+        ("She had not slept, and her [MASK] were red with weeping.", {"eyes", "cheeks"}),
+    ],
+)
+def test_a_sensible_word_is_its_first_answer(fill, text, sensible):
+    assert fill(text)[0]["token_str"] in sensible
 
 
 def test_scores_are_the_probabilities_of_all_pieces_best_first(fill):
