@@ -11,24 +11,36 @@ from albert_np import ops
 from albert_np.run import Ops
 
 BACKENDS = ("numpy", "numba", "cuda", "auto")
-DTYPES: dict[str, np.dtype[Any]] = {"float32": np.dtype(np.float32), "float64": np.dtype(np.float64)}
+# the types models compute in, and those of their arrays: tensor cores round what they multiply, and nothing else is rounded
+DTYPES: dict[str, np.dtype[Any]] = {
+    "float32": np.dtype(np.float32),
+    "float64": np.dtype(np.float64),
+    "tf32": np.dtype(np.float32),
+    "bfloat16": np.dtype(np.float32),
+}
+ON_TENSOR_CORES = ("tf32", "bfloat16")
+TENSOR_CORES = (8, 0)  # the compute capability from which on they take these
 
 
-def resolve_dtype(dtype: Any) -> np.dtype:
-    """A NumPy dtype from "float32", np.float64, "torch.float32" … Raises ValueError where no backend computes in it."""
+def resolve_precision(dtype: Any) -> str:
+    """A name of DTYPES from "float32", np.float64, "torch.bfloat16" … Raises ValueError where no backend computes in it."""
     is_scalar_type = isinstance(dtype, type) and issubclass(dtype, np.generic)
     name = dtype.__name__ if is_scalar_type else str(dtype).removeprefix("torch.")
     if name not in DTYPES:
         raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, the types models compute in; got {dtype!r}")
-    return DTYPES[name]
+    return name
 
 
-def resolve_backend(name: str, dtype: np.dtype) -> str:
-    """The backend that a name means for a dtype. "auto" chooses among those that run here and is never cuda."""
+def resolve_backend(name: str, dtype: str) -> str:
+    """The backend that a name means for one of DTYPES. "auto" chooses among those that run here and is never cuda."""
     if name not in BACKENDS:
         raise ValueError(f"backend must be one of {', '.join(BACKENDS)}; got {name!r}")
+    if dtype in ON_TENSOR_CORES and name != "cuda":
+        raise ValueError(
+            f"only backend 'cuda' computes in {dtype}, on tensor cores; got {name!r}: choose backend='cuda', or dtype='float32'"
+        )
     if name == "cuda":
-        if dtype != np.float32:
+        if dtype == "float64":
             raise ValueError(
                 f"backend 'cuda' computes in float32; got {dtype}: choose backend='numpy', or dtype='float32'"
             )
@@ -38,8 +50,10 @@ def resolve_backend(name: str, dtype: np.dtype) -> str:
                 f"backend 'cuda' needs an NVIDIA GPU, its driver and numba-cuda: {missing}; pip install 'albert-np[cuda]' "
                 "on a machine that has one, or choose backend='numba'"
             )
+        if dtype in ON_TENSOR_CORES:
+            _check_tensor_cores(dtype)
     if name == "numba":
-        if dtype != np.float32:
+        if dtype != "float32":
             raise ValueError(
                 f"backend 'numba' computes in float32; got {dtype}: choose backend='numpy', or dtype='float32'"
             )
@@ -47,7 +61,7 @@ def resolve_backend(name: str, dtype: np.dtype) -> str:
         if missing:
             raise ValueError(f"backend 'numba' needs numba: {missing}; pip install numba, or choose backend='numpy'")
     if name == "auto":
-        return "numba" if dtype == np.float32 and not _numba_is_missing() else "numpy"
+        return "numba" if dtype == "float32" and not _numba_is_missing() else "numpy"
     return name
 
 
@@ -75,6 +89,17 @@ def _cuda_is_missing() -> str:
         return f"numba-cuda does not load ({type(error).__name__}: {str(error).strip().splitlines()[0][:200]})"
 
 
+def _check_tensor_cores(dtype: str) -> None:
+    from albert_np.kernels.cuda import device
+
+    found = device.capability()
+    if found < TENSOR_CORES:
+        raise ValueError(
+            f"dtype {dtype!r} needs a GPU of compute capability {TENSOR_CORES[0]}.{TENSOR_CORES[1]} (A100, RTX 30) or newer; "
+            f"this one has {found[0]}.{found[1]}: choose dtype='float32'"
+        )
+
+
 def cuda_device() -> str | None:
     """The GPU that backend "cuda" would run on, in words; None where it cannot run."""
     if _cuda_is_missing():
@@ -84,8 +109,8 @@ def cuda_device() -> str | None:
     return device.describe()
 
 
-def ops_table(backend: str) -> Ops:
-    """The functions that models call of ops.py, as that backend computes them; for one model."""
+def ops_table(backend: str, dtype: str = "float32") -> Ops:
+    """The functions that models call of ops.py, as that backend computes them in one of its DTYPES; for one model."""
     if backend == "numba":
         from albert_np.cpu_ops import CpuOps
 
@@ -93,7 +118,7 @@ def ops_table(backend: str) -> Ops:
     if backend == "cuda":
         from albert_np.cuda_ops import CudaOps
 
-        return CudaOps()
+        return CudaOps(dtype)
     return ops
 
 
@@ -102,7 +127,7 @@ def available() -> dict[str, str]:
     answers = {}
     for name in ("numpy", "numba", "cuda"):
         try:
-            resolve_backend(name, DTYPES["float32"])
+            resolve_backend(name, "float32")
             answers[name] = "yes"
         except ValueError as error:
             answers[name] = f"no ({error})"

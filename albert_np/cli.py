@@ -222,10 +222,10 @@ def _info(args: argparse.Namespace) -> None:
 def _warm_up(args: argparse.Namespace) -> None:
     from tqdm import tqdm
 
-    from albert_np.backend import DTYPES, resolve_backend
+    from albert_np.backend import resolve_backend
     from albert_np.kernels.cpu import cache, native, simd
 
-    resolve_backend("numba", DTYPES["float32"])  # where it cannot run, this says why
+    resolve_backend("numba", "float32")  # where it cannot run, this says why
     start = time.perf_counter()
     with tqdm(total=len(native.names(args.training)), unit=" kernels", disable=None) as bar:
 

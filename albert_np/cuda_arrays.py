@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from albert_np import dlpack
 from albert_np.kernels.cuda import device
 from albert_np.kernels.cuda.kernel import Buffer, OutOfMemoryError, ceil_div
 from albert_np.ops import Array
@@ -39,8 +40,12 @@ class Pool:
         with self._lock:
             fitting = [memory for memory in self._free if nbytes <= memory.nbytes <= 2 * nbytes]
             if fitting:
-                memory = min(fitting, key=lambda memory: memory.nbytes)
+                # in whatever order they came back: a call that is like another finds its memory, and a plan, where that did
+                memory = min(fitting, key=lambda memory: (memory.nbytes, memory.address))
                 self._free.remove(memory)
+                if memory.lent:
+                    device.synchronize_all()
+                    memory.lent = False
                 return Block(self, memory)
         try:
             return Block(self, device.Memory(nbytes))
@@ -86,8 +91,9 @@ class Layout:
 class DeviceArray:
     """float32 numbers in GPU memory: what a call with output="device" returns.
 
-    Other libraries read it in place through `__cuda_array_interface__`; NumPy gets a copy, from numpy() or np.asarray.
-    Indexing by integers and slices gives a view. It is complete when the call returns, and lives as long as it is held.
+    Other libraries read it in place through `__cuda_array_interface__` or DLPack; NumPy gets a copy, from numpy() or
+    np.asarray. Indexing by integers and slices gives a view. It is complete when the call returns, and lives as long as it is
+    held, here or there.
     """
 
     dtype = FLOAT
@@ -139,6 +145,8 @@ class DeviceArray:
         # NumPy works out the view, on an array of that shape which takes no memory; … keeps it from reading a number
         shape = np.lib.stride_tricks.as_strided(np.zeros(1, FLOAT), self.shape, self.strides)
         view = shape[index if Ellipsis in index else (*index, ...)]
+        if any(stride < 0 for stride in view.strides):
+            raise IndexError(f"a DeviceArray is not read backwards; got {index!r}")
         offset = view.__array_interface__["data"][0] - shape.__array_interface__["data"][0]
         return DeviceArray(self.block, self.offset + offset, view.shape, view.strides)
 
@@ -151,12 +159,43 @@ class DeviceArray:
             raise ValueError(f"a DeviceArray of shape {self.shape} cannot take the shape {shape}")
         return DeviceArray(self.block, self.offset, shape)
 
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return dlpack.CUDA, self.block.memory.gpu
+
+    def __dlpack__(
+        self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None, copy: bool | None = None
+    ) -> Any:
+        """A capsule for one `from_dlpack`. No stream has anything to wait for; dl_device=(1, 0) is a copy on the CPU."""
+        own = self.__dlpack_device__()
+        dlpack.check_stream(stream)
+        dlpack.check_version(max_version)
+        device_asked = dlpack.asked_device(dl_device, own)
+        if device_asked != own:
+            if copy is False:
+                raise BufferError("a DeviceArray lies in GPU memory: the CPU cannot have it without a copy")
+            return dlpack.capsule(self.numpy(), device_asked, max_version=max_version, copied=True)
+        lent = self._copied() if copy else self
+        where = dlpack.placeholder(lent, lent._lend(), lent.shape, lent.strides, FLOAT)
+        return dlpack.capsule(where, own, max_version=max_version, copied=bool(copy))
+
+    def _copied(self) -> DeviceArray:
+        """By way of the host: nobody asks for it often."""
+        x = self.numpy()
+        block = self.block.pool.take(x.nbytes)
+        block.memory.write(0, x)
+        return DeviceArray(block, 0, x.shape)
+
+    def _lend(self) -> int:
+        """The address, for somebody whose kernels may still read there when he has let go of it: see Pool.take."""
+        self.block.memory.lent = True
+        return self.block.memory.address + self.offset
+
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
         return {
             "shape": self.shape,
             "typestr": FLOAT.str,
-            "data": (self.block.memory.address + self.offset, False),
+            "data": (self._lend(), False),
             "strides": None if self.is_contiguous else self.strides,
             "stream": None,  # nothing is left to wait for
             "version": 3,

@@ -4,7 +4,8 @@ The rows of all sequences lie end to end, padded ones only where they are asked 
 cpu_engine.py, each one kernel, or two where a matrix product is split:
 
     qkv      = x·[Wq Wk Wv] + b          one product instead of three
-    context  = attention(qkv)            without its scores in memory
+    context  = attention(qkv)            without its scores in memory; in bfloat16 qkv, context and wide are nothing else,
+                                         and beside embedded, x and attended lies a copy in it, for products to read
     y        = context·Wo + b + x
     attended = LayerNorm(y)
     wide     = gelu(attended·W1 + b)
@@ -25,6 +26,7 @@ import numpy as np
 from albert_np.config import AlbertConfig
 from albert_np.cuda_arrays import FLOAT, Block, DeviceArray, Layout
 from albert_np.cuda_ops import INT, CudaOps, Rows
+from albert_np.cuda_precision import row_of
 from albert_np.cuda_program import (
     Heads,
     Program,
@@ -32,8 +34,10 @@ from albert_np.cuda_program import (
     add_attention,
     add_layer_norm,
     add_linear,
+    add_rounding,
     add_scores,
     is_fused,
+    is_tensor_fused,
     split_sums,
 )
 from albert_np.encoder import applications
@@ -41,7 +45,7 @@ from albert_np.inputs import Inputs
 from albert_np.kernels.cuda import device
 from albert_np.kernels.cuda.embeddings import COPIED, embed, spread_rows
 from albert_np.kernels.cuda.kernel import Buffer, OutOfMemoryError, ceil_div
-from albert_np.kernels.cuda.rows import row_of
+from albert_np.kernels.cuda.rows import row_of as lanes_of
 from albert_np.ops import Array
 from albert_np.run import Run, Weights
 
@@ -71,7 +75,7 @@ def call(model: Any, batch: Inputs, checked: dict[str, Any], output: str, **aske
     run = DeviceRun(ops, model.config, downloads=not on_device)
     try:
         with ops.lock:
-            states = encode(ops, model._weights, model.config, batch, own_outputs=on_device, **asked)
+            states = encode(ops, model._weights, model.config, batch, **asked)
             hidden: Any = Rows(ops, states.hidden)  # a head asks no more of it than indexing, and hands it on to ops
             pooled = None
             if "pooler" in model.parts:
@@ -145,9 +149,8 @@ def encode(
     skip_padding: bool = False,
     keep_hidden_states: bool = False,
     keep_attentions: bool = False,
-    own_outputs: bool = False,
 ) -> States:  # (B,T) -> (B,T,H)
-    """own_outputs: in memory that no later call writes to."""
+    """In memory that no call writes to while somebody holds it."""
     B, T = batch.shape
     mask = "none" if skip_padding or batch.mask.all() else "keys" if batch.mask.ndim == 2 else "pairs"
     lengths = tuple(batch.mask.sum(axis=1).tolist()) if skip_padding else (T,) * B
@@ -161,7 +164,7 @@ def encode(
     for name, x in given.items():
         work.add(name, x.shape, x.dtype)
     packed = work.packed(given)
-    _lay_out(work, outputs, config, shape)
+    _lay_out(work, outputs, config, shape, ops.kind)
     block, kept = ops.pool.take(work.nbytes), ops.pool.take(outputs.nbytes)
     block.memory.write(0, packed)
     key = (shape, block.memory.address, kept.memory.address)
@@ -169,10 +172,9 @@ def encode(
     if plan is None:
         plan = Program()
         _Writer(plan, ops, config, shape, work.buffers(block) | outputs.buffers(kept)).write(w)
-    if not own_outputs:
-        ops.plans[key] = plan  # the last one used stands last
-        while len(ops.plans) > PLANS:
-            del ops.plans[next(iter(ops.plans))]
+    ops.plans[key] = plan  # the last one used stands last
+    while len(ops.plans) > PLANS:
+        del ops.plans[next(iter(ops.plans))]
     plan.run()
     device.synchronize()
     return _states(config, shape, kept, outputs)
@@ -218,16 +220,23 @@ def _attention_of(config: AlbertConfig, shape: Shape) -> tuple[int, bool, bool]:
     return D, config.position_embedding_type != "absolute", shape.attentions
 
 
-def _lay_out(work: Layout, outputs: Layout, config: AlbertConfig, shape: Shape) -> None:
+def _lay_out(work: Layout, outputs: Layout, config: AlbertConfig, shape: Shape, kind: str) -> None:
     R, B, T, N = shape.rows, shape.B, shape.T, config.num_attention_heads
     E, H, I = config.embedding_size, config.hidden_size, config.intermediate_size
     columns = {
         "embedded": E, "x": H, "qkv": 3 * H, "context": H, "y": H, "attended": H, "wide": I,
     }  # fmt: skip
+    rounded, only_rounded = set(), set()  # what products read, and what nobody else does
+    if kind == "bfloat16":
+        only_rounded = {"qkv", "context", "wide"} if is_tensor_fused(*_attention_of(config, shape)) else {"wide"}
+        rounded = only_rounded | {"embedded", "x", "context", "attended"}
     for name, width in columns.items():
-        work.add(name, (R, width))
+        if name not in only_rounded:
+            work.add(name, (R, width))
+        if name in rounded:
+            work.add(f"{name}.rounded", (R, row_of(kind, width)), np.uint16)
     products = ((E, H), (H, 3 * H), (H, H), (H, I), (I, H))
-    work.add("sums", (max(split_sums(R, width, K) for K, width in products),))
+    work.add("sums", (max(split_sums(R, width, K, kind) for K, width in products),))
     if not is_fused(*_attention_of(config, shape)) and not shape.attentions:
         work.add("scores", (1 if shape.skip_padding else B, N, shape.longest, shape.longest))
     outputs.add("hidden", (B, T, H))
@@ -261,21 +270,24 @@ class _Writer:
         self.program, self.ops, self.config, self.shape, self.at = program, ops, config, shape, buffers
 
     def write(self, w: Weights) -> None:
-        config, H = self.config, self.config.hidden_size
+        config = self.config
         self.embed(w.embeddings)
+        self.round("embedded")
         mapping, x = w.encoder.embedding_hidden_mapping_in, self.place(0)
-        self.linear("embedded", config.embedding_size, (mapping,), x)
+        self.linear("embedded", (mapping,), x)
+        self.round(x)
         self.spread(0)
         for application, group, inner in applications(config):
             layer = w.encoder.albert_layer_groups[group].albert_layers[inner]
             a, i = layer.attention, application // config.inner_group_num + 1
             ends = inner == config.inner_group_num - 1
-            self.linear(x, H, (a.query, a.key, a.value), "qkv")
+            self.linear(x, (a.query, a.key, a.value), "qkv")
             self.attention(a, application)
-            self.linear("context", H, (a.dense,), "y", residual=x)
+            self.round("context")
+            self.linear("context", (a.dense,), "y", residual=x)
             self.layer_norm("y", a.LayerNorm, "attended")
-            self.linear("attended", H, (layer.ffn,), "wide", activation=config.hidden_act)
-            self.linear("wide", config.intermediate_size, (layer.ffn_output,), "y", residual="attended")
+            self.linear("attended", (layer.ffn,), "wide", activation=config.hidden_act)
+            self.linear("wide", (layer.ffn_output,), "y", residual="attended")
             x = self.place(i) if ends else "x"
             self.layer_norm("y", layer.full_layer_layer_norm, x)
             if ends:
@@ -291,6 +303,20 @@ class _Writer:
         """Where that state is computed: in its output, if no row is missing there."""
         return "x" if self.shape.skip_padding else self.output(i)
 
+    def operand(self, x: str) -> Buffer:
+        """What products read of an array: in bfloat16 a copy, one for whatever array the state lies in."""
+        return self.at.get(f"{x}.rounded", self.at.get("x.rounded", self.at.get(x)))
+
+    def result(self, x: str) -> Buffer:
+        """Where an array is computed."""
+        return self.at[x] if x in self.at else self.at[f"{x}.rounded"]
+
+    def round(self, x: str) -> None:
+        """For products, where what computed it has not done so already."""
+        if self.operand(x) is not self.result(x):
+            columns = self.at[x].shape[-1]
+            add_rounding(self.program, self.at[x], columns, self.operand(x), self.shape.rows, columns)
+
     def spread(self, i: int) -> None:
         """To its output, among zeros, where padding was skipped."""
         out = self.output(i)
@@ -304,7 +330,7 @@ class _Writer:
         absolute = config.position_embedding_type == "absolute"
         words = at["embeds"] if self.shape.embeds else ops.resident(w.word_embeddings.weight)
         self.program.add(
-            embed(E, not self.shape.embeds, absolute), (ceil_div(R, row_of(E).rows_a_block),),
+            embed(E, not self.shape.embeds, absolute), (ceil_div(R, lanes_of(E).rows_a_block),),
             at.get("ids"), words, at["token_types"], ops.resident(w.token_type_embeddings.weight), at["positions"],
             ops.resident(w.position_embeddings.weight) if absolute else None, ops.resident(w.LayerNorm.weight),
             ops.resident(w.LayerNorm.bias), at["embedded"], R, float(config.layer_norm_eps),
@@ -313,7 +339,6 @@ class _Writer:
     def linear(
         self,
         x: str,
-        K: int,
         layers: tuple[Any, ...],
         out: str,
         *,
@@ -321,19 +346,21 @@ class _Writer:
         residual: str | None = None,
     ) -> None:  # (R,K) -> (R,N)
         w = self.ops.linear_of(tuple(one.weight for one in layers), tuple(one.bias for one in layers))
+        operand = self.operand(x)
         add_linear(
-            self.program, self.at[x], K, w, self.at[out], self.shape.rows, activation=activation,
+            self.program, operand, operand.shape[-1], w, self.result(out), self.shape.rows, activation=activation,
             residual=None if residual is None else self.at[residual], sums=self.at["sums"],
         )  # fmt: skip
 
     def layer_norm(self, x: str, w: Any, out: str) -> None:  # (R,H) -> (R,H)
         weight, bias = self.ops.resident(w.weight), self.ops.resident(w.bias)
         eps = float(self.config.layer_norm_eps)
-        add_layer_norm(self.program, self.at[x], weight, bias, self.at[out], self.shape.rows, eps)
+        rounded = self.operand(out) if self.operand(out) is not self.at[out] else None
+        add_layer_norm(self.program, self.at[x], weight, bias, self.at[out], self.shape.rows, eps, rounded)
 
     def attention(self, w: Any, application: int) -> None:  # (R,3H) -> (R,H)
         config, shape, at, H = self.config, self.shape, self.at, self.config.hidden_size
-        N, qkv = config.num_attention_heads, at["qkv"]
+        N, qkv, context = config.num_attention_heads, self.result("qkv"), self.result("context")
         factors = at["head_mask"].behind(application * N) if shape.factors else None
         fused = is_fused(*_attention_of(config, shape))
         heads = Heads(
@@ -341,7 +368,7 @@ class _Writer:
             shape.mask if fused or shape.mask != "none" else "keys", at.get("allowed"), shape.mode, factors,
         )  # fmt: skip
         if fused:
-            add_attention(self.program, heads, at["context"], H, shape.T)
+            add_attention(self.program, heads, context, H, shape.T)
             return
         related = None
         if config.position_embedding_type != "absolute":
@@ -349,7 +376,7 @@ class _Writer:
             related = Related(table, at["columns"], config.position_embedding_type == "relative_key_query")
         scores = at[f"attentions.{application}"] if shape.attentions else at["scores"]
         if not shape.skip_padding:
-            add_scores(self.program, heads, shape.T, scores, scores, at["context"], H, related)
+            add_scores(self.program, heads, shape.T, scores, scores, context, H, related)
             return
         first = 0
         for length in shape.lengths:  # one sequence after the other: each has another length
@@ -358,5 +385,5 @@ class _Writer:
                 B=1, longest=length,
             )  # fmt: skip
             its = None if related is None else replace(related, columns=related.columns.behind(first))
-            add_scores(self.program, one, length, scores, scores, at["context"].behind(first * H), H, its)
+            add_scores(self.program, one, length, scores, scores, context.behind(first * H), H, its)
             first += length

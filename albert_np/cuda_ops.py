@@ -1,4 +1,4 @@
-"""The table of ops of backend "cuda": the functions that models call of ops.py, on the kernels of kernels/cuda, in float32.
+"""The table of ops of backend "cuda": the functions that models call of ops.py, on the kernels of kernels/cuda.
 
 NumPy arrays are carried to the GPU and back, op by op: the way of traces and dropout. A DeviceArray stays there, and so does
 what is computed from it: the way of heads, behind an encoder that cuda_engine.py runs as a whole.
@@ -14,6 +14,7 @@ import numpy as np
 
 from albert_np import ops
 from albert_np.cuda_arrays import FLOAT, DeviceArray, Layout, Pool
+from albert_np.cuda_precision import operand_dtype, operands_of, row_of
 from albert_np.cuda_program import (
     Heads,
     Linear,
@@ -22,6 +23,7 @@ from albert_np.cuda_program import (
     add_context,
     add_layer_norm,
     add_linear,
+    add_rounding,
     add_scores,
     split_sums,
 )
@@ -35,7 +37,10 @@ INT = np.dtype(np.int32)
 
 
 class CudaOps:
-    """A table for one model: it keeps the model's weights on the GPU, uploaded when first used."""
+    """A table for one model: it keeps the model's weights on the GPU, uploaded when first used.
+
+    Arrays are float32; kind says what products are computed in (cuda_precision.py).
+    """
 
     embedding = staticmethod(ops.embedding)
     embedding_backward = staticmethod(ops.embedding_backward)
@@ -45,7 +50,8 @@ class CudaOps:
     activation_backward = staticmethod(ops.activation_backward)
     attention_backward = staticmethod(ops.attention_backward)
 
-    def __init__(self) -> None:
+    def __init__(self, kind: str = "float32") -> None:
+        self.kind = kind
         self.pool = Pool()
         self.lock = threading.RLock()  # one stream, one call at a time
         self.plans: dict[Any, Any] = {}  # of cuda_engine
@@ -70,8 +76,12 @@ class CudaOps:
         def upload() -> Linear:
             N, K = sum(len(w) for w in weights), weights[0].shape[1]
             row = ceil_div(N, 4) * 4
-            turned, bias = np.zeros((K, row), FLOAT), np.zeros(row, FLOAT)
-            turned[:, :N], bias[:N] = np.concatenate(weights).T, np.concatenate(biases)
+            bias = np.zeros(row, FLOAT)
+            bias[:N] = np.concatenate(biases)
+            if self.kind != "float32":
+                return Linear(_upload(operands_of(self.kind, np.concatenate(weights))), _upload(bias), N, K, self.kind)
+            turned = np.zeros((K, row), FLOAT)
+            turned[:, :N] = np.concatenate(weights).T
             return Linear(_upload(turned), _upload(bias), N, K)
 
         return self._kept(key, (*weights, *biases), upload)
@@ -125,9 +135,15 @@ class CudaOps:
             rows, row = _rows(self.to_device(x))
             M = rows.shape[0]
             out = self.empty((*x.shape[:-1], w.N))
-            sums = self.empty((split_sums(M, w.N, w.K),))
-            program = Program()
-            add_linear(program, rows.buffer, row, w, out.buffer, M, activation=activation, sums=sums.buffer)
+            sums = self.empty((split_sums(M, w.N, w.K, w.kind),))
+            program, operand, rounded = Program(), rows.buffer, Layout()
+            rounded.add("operand", (M, row_of(w.kind, w.K)), operand_dtype(w.kind))
+            if w.kind == "bfloat16":
+                kept = self.pool.take(rounded.nbytes)
+                operand = rounded.buffers(kept)["operand"]
+                add_rounding(program, rows.buffer, row, operand, M, w.K)
+                row = operand.shape[1]
+            add_linear(program, operand, row, w, out.buffer, M, activation=activation, sums=sums.buffer)
             self._run(program)
         return _like(x, out)
 

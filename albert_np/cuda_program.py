@@ -3,51 +3,93 @@
 from __future__ import annotations
 
 import math
+import os
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from albert_np.cuda_precision import row_of
 from albert_np.kernels.cuda import device
 from albert_np.kernels.cuda.attention import QUERIES, attention, width_of
+from albert_np.kernels.cuda.attention_tensor import QUERIES as TENSOR_QUERIES
+from albert_np.kernels.cuda.attention_tensor import tensor_attention
 from albert_np.kernels.cuda.kernel import Buffer, Kernel, ceil_div
-from albert_np.kernels.cuda.layer_norm import layer_norm
+from albert_np.kernels.cuda.layer_norm import layer_norm, rounded_layer_norm
 from albert_np.kernels.cuda.matmul import ADDED, CHUNK, add_chunks, choose, matmul
-from albert_np.kernels.cuda.rows import row_of
+from albert_np.kernels.cuda.matmul_tensor import ROUNDED, round_rows, tensor_matmul
+from albert_np.kernels.cuda.rows import row_of as lanes_of
 from albert_np.kernels.cuda.scores import RELATED, TILE, add_distances, heads_matmul
 from albert_np.kernels.cuda.softmax import ROWS, softmax
+from albert_np.kernels.cuda.tensor_tiles import choose as choose_tensor
+from albert_np.kernels.cuda.tensor_tiles import ends_of
 
 MODES = {"uniform": 0, "zeros": 1, "nan": 2}
 MOST_BLOCKS = 65535  # along the second and third axis of a grid
+RECORDED = 2  # the run before which steps become one CUDA graph: the first may be the only one, and loads the kernels
+_refusals: list[str] = []  # of the driver, to record a graph: after one nothing is recorded any more
 
 
 class Program:
+    """Launches on the one stream. Those of a plan that is run again become one: a hundred cost the host as much as the GPU."""
+
     def __init__(self) -> None:
-        self.steps: list[Callable[[], None]] = []
+        self.steps: list[Callable[..., None]] = []
+        self._runs = 0
+        self._graph: Callable[[], None] | None = None
 
     def add(self, kernel: Kernel, grid: tuple[int, ...], *arguments: Any) -> None:
         self.steps.append(device.prepare(kernel, grid, *arguments))
 
     def run(self) -> None:
+        self._runs += 1
+        if self._runs == RECORDED:
+            self._graph = _recorded(self.steps)
+        if self._graph is not None:
+            self._graph()
+            return
         for step in self.steps:
             step()
 
 
+def _recorded(steps: list[Callable[..., None]]) -> Callable[[], None] | None:
+    """The steps as one launch. None, and a warning the first time, where that cannot be: then they are launched one by one."""
+    if _refusals or os.environ.get("ALBERT_NP_CUDA_GRAPHS") == "0":
+        return None
+    try:
+        return device.recorded(steps)
+    except Exception as error:
+        says = str(error).strip().partition("\n")[0]
+        _refusals.append(says)
+        warnings.warn(
+            f"launches cannot be recorded as a CUDA graph ({type(error).__name__}: {says}): they are sent one by one, with the "
+            "same results in more time; with ALBERT_NP_CUDA_GRAPHS=0 nobody tries",
+            stacklevel=2,
+        )
+        return None
+
+
 @dataclass(frozen=True)
 class Linear:
-    """Weights as the matmul wants them: turned over, and rows padded with zeros to 16 bytes."""
+    """Weights as the matmul of their kind wants them: turned over, or for tensor cores not; rows of multiples of 16 bytes."""
 
-    weight: Buffer  # (K,row)
+    weight: Buffer  # (K,row), or (N,row)
     bias: Buffer  # (row,)
     N: int
     K: int
+    kind: str = "float32"  # of cuda_precision.py
 
     @property
     def row(self) -> int:
         return self.weight.shape[1]
 
 
-def split_sums(M: int, N: int, K: int) -> int:
+def split_sums(M: int, N: int, K: int, kind: str = "float32") -> int:
     """Numbers of workspace that add_linear needs for a product of that size."""
+    if kind != "float32":
+        return 0
     return ceil_div(K, CHUNK) * M * ceil_div(N, 4) * 4 if choose(M, N, K, device.multiprocessors())[1] else 0
 
 
@@ -64,7 +106,13 @@ def add_linear(
     residual: Buffer | None = None,
     sums: Buffer | None = None,
 ) -> None:  # (M,K), (K,N), (M,N) -> (M,N)
-    """x·Wᵀ + b, then activation, then + residual, whose rows lie together. sums: split_sums(M, N, K) numbers."""  # fmt: skip
+    """x·Wᵀ + b, then activation, then + residual, whose rows lie together. sums: split_sums(M, N, K) numbers.
+
+    Of kind "bfloat16" x is that, its rows filled up to multiples of 8; out is, if it is a buffer of uint16.
+    """  # fmt: skip
+    if w.kind != "float32":
+        _add_tensor_linear(program, x, x_row, w, out, M, out_row, activation, residual)
+        return
     tile, split = choose(M, w.N, w.K, device.multiprocessors())
     vector = w.K % 4 == 0 and x_row % 4 == 0 and x.offset % 16 == 0
     out_row = w.N if out_row is None else out_row
@@ -86,11 +134,54 @@ def add_linear(
     )  # fmt: skip
 
 
+def _add_tensor_linear(
+    program: Program,
+    x: Buffer,
+    x_row: int,
+    w: Linear,
+    out: Buffer,
+    M: int,
+    out_row: int | None,
+    activation: str,
+    residual: Buffer | None,
+) -> None:
+    tile = choose_tensor(w.kind, M, w.N, w.K, device.multiprocessors())
+    rounded = out.dtype == np.uint16
+    aligned = x_row * x.dtype.itemsize % 16 == 0 and x.offset % 16 == 0
+    kernel = tensor_matmul(
+        w.kind, tile, activation, residual is not None, rounded=rounded, ends=ends_of(w.kind, w.K, aligned)
+    )
+    if out_row is None:
+        out_row = row_of("bfloat16", w.N) if rounded else w.N
+    program.add(
+        kernel, tile.blocks_of(M, w.N), x, x_row, w.weight, w.row, w.bias, residual, w.N, out, out_row, M, w.N, w.K
+    )
+
+
+def add_rounding(
+    program: Program, x: Buffer, x_row: int, out: Buffer, rows: int, columns: int
+) -> None:  # (R,H) -> (R,H) in bfloat16, filled up with zeros to multiples of 8
+    row = row_of("bfloat16", columns)
+    grid = (ceil_div(rows * row, 4 * ROUNDED),)
+    program.add(round_rows, grid, x, x_row, out, row, rows, columns)
+
+
 def add_layer_norm(
-    program: Program, x: Buffer, weight: Buffer, bias: Buffer, out: Buffer, rows: int, eps: float
-) -> None:  # (R,H), (H,), (H,) -> (R,H)
+    program: Program,
+    x: Buffer,
+    weight: Buffer,
+    bias: Buffer,
+    out: Buffer,
+    rows: int,
+    eps: float,
+    rounded: Buffer | None = None,
+) -> None:  # (R,H), (H,), (H,) -> (R,H), and the same in bfloat16 where it is wanted
     H = weight.size
-    program.add(layer_norm(H), (ceil_div(rows, row_of(H).rows_a_block),), x, weight, bias, out, rows, eps)
+    if rounded is not None:
+        row, grid = row_of("bfloat16", H), (ceil_div(rows, lanes_of(H).rows_a_block),)
+        program.add(rounded_layer_norm(H), grid, x, weight, bias, out, rounded, row, rows, eps)
+        return
+    program.add(layer_norm(H), (ceil_div(rows, lanes_of(H).rows_a_block),), x, weight, bias, out, rows, eps)
 
 
 @dataclass(frozen=True)
@@ -116,12 +207,19 @@ def is_fused(D: int, relative: bool, keeps_probs: bool) -> bool:
     return width_of(D) is not None and not relative and not keeps_probs
 
 
+def is_tensor_fused(D: int, relative: bool, keeps_probs: bool) -> bool:
+    """In bfloat16 on tensor cores; what is fused and not that runs in float32, between products in bfloat16."""
+    return is_fused(D, relative, keeps_probs) and D % 8 == 0
+
+
 def add_attention(program: Program, heads: Heads, context: Buffer, context_row: int, T: int) -> None:  # -> (R,H)
     """Without scores in memory. T: columns of the mask."""
-    kernel = attention(heads.D, heads.mask, heads.factors is not None)
+    kernel, queries = attention(heads.D, heads.mask, heads.factors is not None), QUERIES
+    if heads.q.dtype == np.uint16:
+        kernel, queries = tensor_attention(heads.D, heads.mask, heads.factors is not None), TENSOR_QUERIES
     _check_grid(heads.B)
     program.add(
-        kernel, (ceil_div(heads.longest, QUERIES), heads.N, heads.B), heads.q, heads.k, heads.v, heads.row, context,
+        kernel, (ceil_div(heads.longest, queries), heads.N, heads.B), heads.q, heads.k, heads.v, heads.row, context,
         context_row, heads.starts, heads.allowed, heads.factors, T, 1 / math.sqrt(heads.D), MODES[heads.mode],
     )  # fmt: skip
 

@@ -80,13 +80,15 @@ class AlbertPreTrainedModel:
     ) -> None:
         """A freshly initialised model: weights from a truncated normal of deviation config.initializer_range.
 
+        dtype: what it computes in (`precision`), as from_pretrained has it; its arrays, and `dtype`, are float32 or float64.
         tensors: the stored arrays instead, under the names of weights.py (what from_pretrained passes).
         """
         if not isinstance(config, AlbertConfig):
             raise ValueError(f"config must be an AlbertConfig; got {type(config).__name__}")
         self.config = config
-        self.dtype = backends.resolve_dtype(dtype)
-        self.backend = backends.resolve_backend(backend, self.dtype)
+        self.precision = backends.resolve_precision(dtype)
+        self.dtype = backends.DTYPES[self.precision]
+        self.backend = backends.resolve_backend(backend, self.precision)
         expected = weights.expected_shapes(config, self.parts)
         if tensors is None:
             tensors = initialise(expected, config, self.dtype, seed)
@@ -96,20 +98,20 @@ class AlbertPreTrainedModel:
             raise ValueError(f"tensors must be the {len(expected)} arrays of this config, in {self.dtype}")
         self._tensors = {name: np.ascontiguousarray(x) for name, x in tensors.items()}
         self._weights = weight_tree(self._tensors)
-        self._ops = backends.ops_table(self.backend)
+        self._ops = backends.ops_table(self.backend, self.precision)
 
     def __repr__(self) -> str:
         c = self.config
         sizes = f"V={c.vocab_size}, E={c.embedding_size}, H={c.hidden_size}, L={c.num_hidden_layers}"
         name, count = type(self).__name__, self.num_parameters()
-        return f"{name}({sizes}, backend={self.backend!r}, dtype={self.dtype.name!r}, {count:,} parameters)"
+        return f"{name}({sizes}, backend={self.backend!r}, dtype={self.precision!r}, {count:,} parameters)"
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_ops"}  # a table of ops may be a module
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self._ops = backends.ops_table(self.backend)
+        self._ops = backends.ops_table(self.backend, self.precision)
 
     # --- making, saving, listing ---------------------------------------------------------------------------------------
 
@@ -130,7 +132,8 @@ class AlbertPreTrainedModel:
     ) -> Any:
         """A model from a folder, "demo" or a hub id, of safetensors in float32, float16, bfloat16 or float64.
 
-        dtype: "float32" (default, whatever the file holds) or "float64"; torch_dtype is an alias.
+        dtype: "float32" (default, whatever the file holds) or "float64"; torch_dtype is an alias. With backend="cuda" also
+        "tf32" and "bfloat16": weights and results stay float32, products are computed on tensor cores in that.
         missing: "error", or "init" to start a fine-tune with tensors drawn from `seed` where the file has none.
         ignore_mismatched_sizes: draw tensors of another shape from `seed` too (a new head over an old one).
         check_finite: "error", "warn" or "off" for NaN and infinity among the weights.
@@ -143,10 +146,10 @@ class AlbertPreTrainedModel:
         dtype = "float32" if dtype is None and torch_dtype is None else (torch_dtype if dtype is None else dtype)
         parts = cls._parts(options)
         where, config = weights.resolve_options(name_or_path, config, options)
-        dtype = backends.resolve_dtype(dtype)
+        dtype = backends.resolve_precision(dtype)
         backends.resolve_backend(backend, dtype)  # a backend that cannot run says so before gigabytes are read
         tensors, info = weights.load(
-            name_or_path, where, config, parts, dtype,
+            name_or_path, where, config, parts, backends.DTYPES[dtype],
             missing=missing, seed=seed, ignore_mismatched_sizes=ignore_mismatched_sizes, check_finite=check_finite,
         )  # fmt: skip
         model = cls._with_parts(config, parts, backend=backend, dtype=dtype, tensors=tensors)

@@ -1,7 +1,8 @@
 """The GPU kernels against their floor and against PyTorch in the same run; whole forwards against transformers; their errors.
 
-A matmul is held against torch.matmul (cuBLAS, float32, tf32 off), row kernels against the bandwidth of a copy measured just
-before, a forward against transformers' AlbertModel uncompiled, with SDPA and compiled. Times are medians, by CUDA events for
+A matmul is held against torch.nn.functional.linear (cuBLAS) in the same precision, row kernels against the bandwidth of a copy
+measured just before, a forward against transformers' AlbertModel uncompiled, with SDPA and compiled, in the same precision
+again: float32 (tf32 off), tf32, bfloat16. Times are medians, by CUDA events for
 kernels and by the clock, until the GPU is idle, for forwards; data is random; everything ran before it is timed. Without torch
 or transformers the columns of the peer stay empty. Writes benchmarks/results/cuda.json and cuda.md:
 python benchmarks/bench_cuda.py [--rounds N] [--errors N]
@@ -10,10 +11,11 @@ python benchmarks/bench_cuda.py [--rounds N] [--errors N]
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.util
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -32,6 +34,8 @@ MATMULS = [
     (128, 3072, 768),
     (16, 768, 3072),
 ]
+TENSOR_MATMULS = [(8192, 8192, 8192), (4096, 4096, 4096), (4096, 3072, 768), (4096, 768, 3072), (128, 3072, 768)]
+KINDS, DTYPES = ("bfloat16", "tf32", "tf32x3"), ("float32", "tf32", "bfloat16")
 SHAPES = [(1, 16), (1, 128), (8, 128), (32, 128), (8, 512)]
 ROUNDS = 30
 
@@ -119,6 +123,7 @@ def kernels(rounds: int, torch: Any) -> dict[str, Any]:
             row["of_cublas"] = row["cublas_ms"] / ms
         found[f"matmul {M}×{columns}×{K}"] = row
 
+    found |= tensor_matmuls(rounds, torch)
     rows = 2**18  # × 768 numbers: 805 MB, well past the second cache
     x, y, out = (ops.to_device(rng.standard_normal((rows, H), np.float32)) for _ in range(3))
     weight, bias = (ops.resident(rng.standard_normal(H, np.float32)) for _ in range(2))
@@ -144,13 +149,64 @@ def kernels(rounds: int, torch: Any) -> dict[str, Any]:
     return found
 
 
-def weights(config: AlbertConfig) -> Any:
+def tensor_matmuls(rounds: int, torch: Any) -> dict[str, Any]:
+    """On tensor cores, every tile that a kind has; the one that `choose` takes is marked."""
+    from albert_np.cuda_ops import CudaOps, _upload
+    from albert_np.cuda_precision import operands_of
+    from albert_np.cuda_program import Program
+    from albert_np.kernels.cuda import device
+    from albert_np.kernels.cuda.matmul_tensor import tensor_matmul
+    from albert_np.kernels.cuda.tensor_tiles import TILES, choose
+
+    found, rng = {}, np.random.default_rng(0)
+    for M, columns, K in TENSOR_MATMULS:
+        a, w = rng.standard_normal((M, K), np.float32), rng.standard_normal((columns, K), np.float32)
+        for kind in KINDS:
+            ops = CudaOps(kind)
+            linear = ops.linear_of((w,), (np.zeros(columns, np.float32),))
+            rounded = kind == "bfloat16"
+            x = _upload(operands_of(kind, a) if rounded else a)
+            out = _upload(np.empty((M, columns), np.uint16 if rounded else np.float32))
+            row: dict[str, Any] = {}
+            for tile in TILES[kind]:
+                program, name = Program(), f"{tile.rows}×{tile.columns}"
+                program.add(
+                    tensor_matmul(kind, tile, rounded=rounded), tile.blocks_of(M, columns),
+                    x, K, linear.weight, linear.row, linear.bias, None, 0, out, columns, M, columns, K,
+                )  # fmt: skip
+                row[f"{name} ms"] = events(program.run, rounds)
+                if tile == choose(kind, M, columns, K, device.multiprocessors()):
+                    row["tile"], row["ms"] = name, row[f"{name} ms"]
+            row["tflops"] = 2e-9 * M * columns * K / row["ms"]
+            if torch:
+                at, wt = (torch.from_numpy(z).cuda() for z in (a, w))
+                if rounded:
+                    at, wt = at.bfloat16(), wt.bfloat16()
+                with precision(torch, kind):
+                    run = torch.nn.functional.linear
+                    row["cublas_ms"] = torch_events(lambda at=at, wt=wt, run=run: run(at, wt), rounds)
+                row["of_cublas"] = row["cublas_ms"] / row["ms"]
+            found[f"matmul {kind} {M}×{columns}×{K}"] = row
+    return found
+
+
+@contextlib.contextmanager
+def precision(torch: Any, dtype: str) -> Iterator[None]:
+    """torch's float32 products in tf32, if that is the dtype."""
+    torch.backends.cuda.matmul.allow_tf32 = dtype == "tf32"
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = False
+
+
+def weights(config: AlbertConfig, dtype: str = "float32") -> Any:
     """A model of seeded weights, and its tensors under transformers' names."""
-    model = albert_np.AlbertModel(config, seed=0, backend="cuda")
+    model = albert_np.AlbertModel(config, seed=0, backend="cuda", dtype=dtype)
     return model, model.state_dict()
 
 
-def peers(config: AlbertConfig, tensors: dict[str, np.ndarray], torch: Any) -> dict[str, Any]:
+def peers(config: AlbertConfig, tensors: dict[str, np.ndarray], torch: Any, dtype: str = "float32") -> dict[str, Any]:
     import transformers
 
     given = config.to_dict()
@@ -167,17 +223,17 @@ def peers(config: AlbertConfig, tensors: dict[str, np.ndarray], torch: Any) -> d
             name for name in model.load_state_dict(state, strict=False).missing_keys if "position_ids" not in name
         ]
         assert not missing, missing
-        found[attention] = model.cuda()
+        found[attention] = model.cuda().bfloat16() if dtype == "bfloat16" else model.cuda()
     found["compiled"] = torch.compile(found["sdpa"])
     return found
 
 
-def forwards(rounds: int, torch: Any, with_peers: bool) -> dict[str, Any]:
+def forwards(rounds: int, torch: Any, with_peers: bool, dtype: str = "float32") -> dict[str, Any]:
     config = AlbertConfig(
         vocab_size=V, embedding_size=E, hidden_size=H, num_attention_heads=N, intermediate_size=I, num_hidden_layers=12
     )
-    model, tensors = weights(config)
-    others = peers(config, tensors, torch) if with_peers else {}
+    model, tensors = weights(config, dtype)
+    others = peers(config, tensors, torch, dtype) if with_peers else {}
     found: dict[str, Any] = {}
     for B, T in SHAPES:
         ids = np.random.default_rng(B * T).integers(1, V, (B, T))
@@ -190,33 +246,35 @@ def forwards(rounds: int, torch: Any, with_peers: bool) -> dict[str, Any]:
                 torch.cuda.synchronize()
 
             try:
-                row[name] = clocked(run, rounds)
+                with precision(torch, dtype):
+                    row[name] = clocked(run, rounds)
             except Exception as error:  # a compiler that is not set up here costs its column, and no other
                 row[name] = None
                 print(f"{name} at {B} × {T}: {type(error).__name__}")
-        if row.get("eager"):
-            row["times as fast as eager"] = row["eager"] / row["albert_np"]
+        for name in ("eager", "sdpa"):
+            if row.get(name):
+                row[f"times as fast as {name}"] = row[name] / row["albert_np"]
         found[f"{B}×{T}"] = row
     return found
 
 
-def errors(count: int, torch: Any, with_peers: bool) -> dict[str, Any]:
-    """RMS errors of last_hidden_state against float64, over those of PyTorch in float32."""
+def errors(count: int, torch: Any, with_peers: bool, dtype: str) -> dict[str, Any]:
+    """RMS errors of last_hidden_state against float64, over those of PyTorch in the same precision."""
     config = AlbertConfig(
         vocab_size=V, embedding_size=E, hidden_size=H, num_attention_heads=N, intermediate_size=I, num_hidden_layers=12
     )
-    model, tensors = weights(config)
+    model, tensors = weights(config, dtype)
     named = {name: x.astype(np.float64) for name, x in model._tensors.items()}
     truth = albert_np.AlbertModel(config, backend="numpy", dtype="float64", tensors=named)
-    other = peers(config, tensors, torch)["eager"] if with_peers else None
+    other = peers(config, tensors, torch, dtype)["eager"] if with_peers else None
     ours, theirs = [], []
     for seed in range(count):
         ids = np.random.default_rng(seed).integers(1, V, (1, 16 + 4 * seed))
         expected = truth(ids).last_hidden_state
         ours.append(float(np.sqrt(np.mean((model(ids).last_hidden_state - expected) ** 2))))
         if other is not None:
-            with torch.inference_mode():
-                actual = other(torch.from_numpy(ids).cuda()).last_hidden_state.cpu().numpy()
+            with torch.inference_mode(), precision(torch, dtype):
+                actual = other(torch.from_numpy(ids).cuda()).last_hidden_state.float().cpu().numpy()
             theirs.append(float(np.sqrt(np.mean((actual - expected) ** 2))))
     found: dict[str, Any] = {"inputs": count, "albert_np": statistics.median(ours)}
     if theirs:
@@ -232,12 +290,13 @@ def as_text(result: dict[str, Any]) -> str:
             f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}" for key, value in row.items()
         )
         lines.append(f"| {name} | {row['ms']:.3f} | {numbers} |")
-    columns = list(next(iter(result["forward"].values())))
-    lines += ["", f"| forward, float32 | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
-    for name, row in result["forward"].items():
-        cells = [f"{row[key]:.3f}" if row.get(key) is not None else "–" for key in columns]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    lines += ["", f"RMS error of last_hidden_state: {result['errors']}"]
+    for dtype, forward in result["forward"].items():
+        columns = list(next(iter(forward.values())))
+        lines += ["", f"| forward, {dtype} | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
+        for name, row in forward.items():
+            cells = [f"{row[key]:.3f}" if row.get(key) is not None else "–" for key in columns]
+            lines.append(f"| {name} | {' | '.join(cells)} |")
+    lines += ["", *(f"RMS error of last_hidden_state in {dtype}: {found}" for dtype, found in result["errors"].items())]
     return "\n".join(lines) + "\n"
 
 
@@ -259,8 +318,8 @@ def main() -> None:
         "gpu": backends.cuda_device(),
         "rounds": options.rounds,
         "kernels": kernels(options.rounds, torch),
-        "forward": forwards(options.rounds, torch, with_peers),
-        "errors": errors(options.errors, torch, with_peers),
+        "forward": {dtype: forwards(options.rounds, torch, with_peers, dtype) for dtype in DTYPES},
+        "errors": {dtype: errors(options.errors, torch, with_peers, dtype) for dtype in DTYPES},
     }
     write("cuda", result)
     text = as_text(result)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,14 @@ from tolerances import SAME_MODEL, assert_close
 
 import albert_np.model
 from albert_np import backend as backends
+
+# numba.cuda is decided when it is imported, so each way of testing the kernels for the GPU is a process of its own, and says
+# here which it is: simulator, compiled or gpu. tests/test_cuda.py starts them
+CUDA_TESTS = os.environ.get("ALBERT_NP_CUDA_TESTS")
+if CUDA_TESTS == "simulator":
+    import cuda_simulator
+
+    cuda_simulator.install()
 
 
 @dataclass(frozen=True)
@@ -29,7 +38,8 @@ class Backend:
     @property
     def encoder(self) -> str:
         """The function in which a plain call runs the encoder, for tests that put another in its place."""
-        return "albert_np.cpu_engine.encode" if self.name == "numba" else "albert_np.pretrained.encoder"
+        engines = {"numba": "albert_np.cpu_engine.encode", "cuda": "albert_np.cuda_engine.encode"}
+        return engines.get(self.name, "albert_np.pretrained.encoder")
 
     def model(self, kind: str, config: Any, tensors: dict[str, np.ndarray] | None = None, **made: Any) -> Any:
         """A model of it; the tensors may be of another dtype."""
@@ -39,13 +49,16 @@ class Backend:
 
     def assert_same(self, name: str, actual: Any, expected: Any, *, limits: dict[str, float] = SAME_MODEL) -> None:
         """One thing computed in two ways. The kernels give the same bits; BLAS may add in another order."""
-        if self.name == "numba":
+        if self.name in ("numba", "cuda"):
             limits = {"float32": 0}
         assert_close(name, actual, expected, limit=limits[self.dtype], dtype=self.dtype)
 
 
 NUMPY, PLAIN, NUMBA = Backend("numpy", "float64"), Backend("numpy", "float32"), Backend("numba", "float32")
 BACKENDS = (NUMPY, PLAIN, NUMBA)  # NUMPY is the truth, PLAIN what float32 is measured by
+CUDA = Backend("cuda", "float32")
+# for the suites that run on a GPU too: `pytest -m gpu`, or as far as tests/test_cuda.py has them simulated
+ON_GPU = CUDA if CUDA_TESTS == "simulator" else pytest.param(CUDA, marks=pytest.mark.gpu)
 
 
 def runnable(backend: Backend) -> Backend:

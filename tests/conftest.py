@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from backends import BACKENDS, runnable
+from backends import BACKENDS, CUDA_TESTS, runnable
 
 ROOT = Path(__file__).resolve().parent.parent
 # a vocabulary of 1,000 pieces with the config of a tiny model, no weights: for what is not about the embedded model itself
@@ -23,7 +23,7 @@ def unmeasured():
 @pytest.fixture(scope="session", autouse=True)
 def compiled_kernels():
     """Kernels are compiled before the first test, by a process whose every line is not measured: that is three times slower."""
-    if importlib.util.find_spec("numba") is not None:
+    if importlib.util.find_spec("numba") is not None and not CUDA_TESTS:  # there, none of the CPU's runs
         for options in ("", ", '--training'"):
             command = f"import sys; from albert_np.cli import main; sys.exit(main(['warmup'{options}]))"
             subprocess.run(

@@ -79,7 +79,7 @@ def without_a_gpu() -> None:
     import numba.cuda.dispatcher
 
     device = SimpleNamespace(compute_capability=(9, 0), id=0, name=b"none")
-    for module in (numba.cuda.dispatcher, numba.cuda.compiler):
+    for module in (numba.cuda.dispatcher, numba.cuda.compiler, cuda):
         module.get_current_device = lambda: device
     for module in (numba.cuda.dispatcher, numba.cuda.cudadrv.devices):
         module.get_context = lambda number=None: SimpleNamespace(device=device)

@@ -14,6 +14,9 @@ limit: int | None = None  # bytes of GPU memory; None: as many as there are
 used = 0
 launches: list[tuple[str, tuple[int, ...]]] = []  # names and grids, in order
 copies: list[tuple[str, int]] = []  # "up" or "down", and bytes
+waits = 0  # for the streams of others
+recordings = 0  # of steps as one launch
+replays: list[int] = []  # of so many steps, in order
 
 
 def missing() -> str:
@@ -24,11 +27,17 @@ def describe() -> str:
     return "the simulator of tests/cuda_simulator.py"
 
 
+def capability() -> tuple[int, int]:
+    return 9, 0
+
+
 def multiprocessors() -> int:
     return 132
 
 
 class Memory:
+    gpu, lent = 0, False
+
     def __init__(self, nbytes: int) -> None:
         global used
         self.nbytes = 0
@@ -59,6 +68,11 @@ def synchronize() -> None:
     pass
 
 
+def synchronize_all() -> None:
+    global waits
+    waits += 1
+
+
 POINTERS = {"F": np.float32, "I": np.int32, "B": np.uint8, "H": np.uint16, "W": np.uint32}
 SCALARS = {"f": np.float32, "u": int, "i": int}
 
@@ -76,6 +90,20 @@ def prepare(kernel: Kernel, grid: tuple[int, ...], *arguments: Any) -> Callable[
     def run() -> None:
         launches.append((kernel.name, grid))
         cuda_simulator.launch(kernel.function, grid, kernel.threads, values, kernel.shared)
+
+    return run
+
+
+def recorded(steps: list[Callable[..., None]]) -> Callable[[], None]:
+    """The steps as they are now, as one."""
+    global recordings
+    recordings += 1
+    kept = tuple(steps)
+
+    def run() -> None:
+        replays.append(len(kept))
+        for step in kept:
+            step()
 
     return run
 

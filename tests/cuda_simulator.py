@@ -82,7 +82,7 @@ class Pointer:
 
 def poisoned(shape: Any, dtype: Any) -> np.ndarray:
     """Memory as a kernel finds it, aligned to 16 bytes: NaN, or numbers that index nothing."""
-    count, dtype = int(np.prod(shape)), np.dtype(dtype)
+    count, dtype = int(np.prod(shape)), np.dtype(np.uint32 if dtype is u32 else dtype)
     raw = np.full(count * dtype.itemsize + 16, POISON, np.uint8)
     skip = -raw.ctypes.data % 16
     memory = raw[skip : skip + count * dtype.itemsize].view(dtype).reshape(shape)
@@ -291,14 +291,18 @@ def install() -> None:
     """From now on albert_np.kernels.cuda is simulated. To be called before it is imported."""
     import cuda_host
     import cuda_intrinsics
+    import cuda_tensor_intrinsics
 
     package = "albert_np.kernels.cuda"
-    assert not any(f"{package}.{name}" in sys.modules for name in ("target", "intrinsics", "device")), "too late"
     target = types.ModuleType(f"{package}.target", "The simulator, in the place of numba.cuda.")
     target.cuda, target.f32, target.u32, target.device = Cuda(), np.float32, u32, lambda function: function
-    for name, module in (("target", target), ("intrinsics", cuda_intrinsics), ("device", cuda_host)):
+    modules = {
+        "target": target, "intrinsics": cuda_intrinsics, "tensor_intrinsics": cuda_tensor_intrinsics, "device": cuda_host,
+    }  # fmt: skip
+    assert not any(f"{package}.{name}" in sys.modules for name in modules), "too late"
+    for name, module in modules.items():
         sys.modules[f"{package}.{name}"] = module
     import albert_np.kernels.cuda as parent
 
-    for name, module in (("target", target), ("intrinsics", cuda_intrinsics), ("device", cuda_host)):
+    for name, module in modules.items():
         setattr(parent, name, module)

@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from backends import BACKENDS, NUMBA, NUMPY, PLAIN, runnable
+from backends import BACKENDS, CUDA, NUMBA, NUMPY, ON_GPU, PLAIN, runnable
 from golden_models import PARTS, TINY, batch, random_case, trained_like
 from refusals import refusal
 from test_goldens import flat
@@ -107,7 +107,7 @@ def kind_of(name):
     return ".".join(words) if in_encoder or words[0] in ("hidden_states", "attentions", "loss") else "heads"
 
 
-@pytest.mark.parametrize("backend", [NUMBA], ids=str, indirect=True)
+@pytest.mark.parametrize("backend", [NUMBA, ON_GPU], ids=str, indirect=True)
 @pytest.mark.parametrize("name", VARIATIONS)
 def test_float32_is_at_most_twice_as_wrong_as_numpy(backend, name):
     cases = {}
@@ -127,7 +127,7 @@ def test_float32_is_at_most_twice_as_wrong_as_numpy(backend, name):
         assert_float32_rule_in_the_mean(f"{name}, {what}", arrays)
 
 
-@pytest.mark.parametrize("backend", [NUMBA], ids=str, indirect=True)
+@pytest.mark.parametrize("backend", [NUMBA, ON_GPU], ids=str, indirect=True)
 @pytest.mark.parametrize("size", [(1, 1), (3, 17), (2, 40)])
 def test_float32_rule_in_the_sizes_of_the_published_models(backend, size):
     """Two applications of one layer of albert-base, whose sums run over 768 and 3072 numbers."""
@@ -174,6 +174,7 @@ def part_of(call, some):
     return {name: x[some] if isinstance(x, np.ndarray) else x for name, x in call.items()}
 
 
+@pytest.mark.parametrize("backend", [*BACKENDS, ON_GPU], ids=str, indirect=True)
 @pytest.mark.parametrize("skip_padding", [False, True])
 def test_a_sequence_among_thousands_of_tokens_is_what_it_is_among_few(backend, skip_padding):
     """More rows than the CPU's engine takes at once, in sequences of every length, cut at no place in particular."""
@@ -197,6 +198,7 @@ def test_a_sequence_among_thousands_of_tokens_is_what_it_is_among_few(backend, s
             backend.assert_same(name, every[name][some], x)
 
 
+@pytest.mark.parametrize("backend", [*BACKENDS, ON_GPU], ids=str, indirect=True)
 def test_a_sequence_of_more_tokens_than_are_computed_at_once(backend):
     config = CONFIG.replace(max_position_embeddings=1100, num_hidden_layers=1, num_attention_heads=1)
     tensors = trained_like(config, ("pooler",), 2)
@@ -224,6 +226,7 @@ def read_only(x):
     return x
 
 
+@pytest.mark.parametrize("backend", [*BACKENDS, ON_GPU], ids=str, indirect=True)
 @pytest.mark.parametrize("layout", [np.asfortranarray, backwards, read_only])
 def test_weights_and_inputs_lie_in_memory_as_they_like(backend, layout):
     config = CONFIG.replace(position_embedding_type="relative_key")
@@ -245,6 +248,7 @@ def test_weights_and_inputs_lie_in_memory_as_they_like(backend, layout):
     backend.assert_same("logits", again, expected)
 
 
+@pytest.mark.parametrize("backend", [*BACKENDS, ON_GPU], ids=str, indirect=True)
 def test_a_weight_that_is_changed_in_place_counts_or_is_read_only(backend):
     """A backend may keep weights in a form of its own; but then the array says so, and none is silently ignored."""
     call = batch(CONFIG, "AlbertForPreTraining", 1)
@@ -260,7 +264,7 @@ def test_a_weight_that_is_changed_in_place_counts_or_is_read_only(backend):
             # the key's bias adds the same to a query's scores: nothing but rounding changes
             assert name.endswith("key.bias") or any(not np.array_equal(out[key], expected[key]) for key in out), name
         else:
-            assert backend is NUMBA, name
+            assert backend in (NUMBA, CUDA), name
 
 
 # --- names ------------------------------------------------------------------------------------------------------------

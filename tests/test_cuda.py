@@ -1,4 +1,4 @@
-"""The kernels for the GPU, without one: simulated, and compiled. Each way is a process of its own: tests/cuda/conftest.py."""
+"""The kernels for the GPU, without one: simulated, and compiled. Each way is a process of its own: tests/backends.py."""
 
 import importlib.util
 import os
@@ -14,16 +14,27 @@ from refusals import refusal
 import albert_np
 from albert_np import backend as backends
 
-# the longest first
-SIMULATED = ("test_model.py", "test_attention.py", "test_rows.py", "test_matmul.py", "test_simulator.py")
+ON_BOTH = (
+    "test_model_tensor.py", "test_matmul_tensor.py", "test_attention_tensor.py",
+    "test_model.py", "test_attention.py", "test_rows.py", "test_matmul.py", "test_arrays.py",
+)  # fmt: skip
+# the longest first; of the goldens two small ones, the others are slow
+SIMULATED = {name: [f"cuda/{name}"] for name in (*ON_BOTH, "test_simulator.py")} | {
+    "test_goldens.py": [
+        f"test_goldens.py::test_float32_is_no_further_off_than_twice_torch[{name}-cuda-float32]"
+        for name in ("sequence_single", "question_head_mask")
+    ]
+}
+# these run lines of albert_np that no other test does: they count in coverage
+MEASURED = ("test_model.py", "test_model_tensor.py", "test_arrays.py")
 
 
-def run_tests(mode, name, *options, limit):
-    """pytest on one file of tests/cuda, in its own process. Of these, one runs lines of albert_np, and counts in coverage."""
-    environment = (dict(os.environ) if name == "test_model.py" else unmeasured()) | {"ALBERT_NP_CUDA_TESTS": mode}
+def run_tests(mode, paths, *options, limit, measured=False):
+    """pytest on what lies there below tests/, in its own process."""
+    environment = (dict(os.environ) if measured else unmeasured()) | {"ALBERT_NP_CUDA_TESTS": mode}
     environment.pop("PYTEST_ADDOPTS", None)
-    path = str(ROOT / "tests" / "cuda" / name)
-    command = [sys.executable, "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, path]
+    command = [sys.executable, "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider", *options]
+    command += [f"tests/{path}" for path in paths]
     child = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=limit)
     says = "\n".join(child.stdout.splitlines()[-60:])
     nothing_to_run = child.returncode == 5 and " skipped" in child.stdout
@@ -38,11 +49,13 @@ def running(request):
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         children = {}
         if "test_compiled" in asked and not why_nothing_compiles():
-            children["test_compiled.py"] = pool.submit(run_tests, "compiled", "test_compiled.py", "-s", limit=1800)
+            children["test_compiled.py"] = pool.submit(
+                run_tests, "compiled", ["cuda/test_compiled.py", "cuda/test_compiled_tensor.py"], "-s", limit=1800
+            )
         if importlib.util.find_spec("greenlet") is not None:
-            for name in SIMULATED:
+            for name, paths in SIMULATED.items():
                 if f"test_simulated[{name}]" in asked:
-                    children[name] = pool.submit(run_tests, "simulator", name, limit=1800)
+                    children[name] = pool.submit(run_tests, "simulator", paths, limit=1800, measured=name in MEASURED)
         yield children
 
 
@@ -71,14 +84,35 @@ def test_compiled(running, capsys):
         print("\n" + child.stderr)  # the table of registers, shared memory and warps
 
 
+def test_compiled_once_and_launched():
+    """kernels/cuda/device.py and cache.py, up to the driver."""
+    if why_nothing_compiles():
+        pytest.skip(f"no kernel can be compiled here: {why_nothing_compiles()} (pip install 'albert-np[cuda]')")
+    run_tests("compiled", ["cuda/test_device.py"], limit=600)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("chosen", ["twice_torch", "twice_numpy", "as_they_like"])
+def test_the_suites_of_every_backend_simulated(chosen):
+    """All goldens, step by step too; of the rest, what is small enough. tests/cuda/test_model.py has the variations."""
+    suite = "test_goldens.py" if "twice" in chosen else "test_backends.py"
+    run_tests("simulator", [suite], "-k", f"cuda-float32 and {chosen}", limit=3600)
+
+
+def test_what_runs_on_a_gpu_can_be_collected_without_one():
+    if why_nothing_compiles():
+        pytest.skip(f"numba-cuda does not load here: {why_nothing_compiles()}")
+    assert " collected" in run_tests("gpu", ["cuda"], "--collect-only", limit=600).stdout
+
+
 @pytest.mark.gpu
-@pytest.mark.parametrize("name", SIMULATED[:-1])
+@pytest.mark.parametrize("name", ON_BOTH)
 def test_on_a_gpu(name):
     """The same tests as in the simulator, slow ones too; tests/cuda/test_gpu.py has the real sizes."""
     answer = backends.available()["cuda"]
     if answer != "yes":
         pytest.skip(f"backend cuda: {answer}")
-    run_tests("gpu", name, "-m", "slow or not slow", limit=1800)
+    run_tests("gpu", SIMULATED[name], "-m", "slow or not slow", limit=1800)
 
 
 @pytest.mark.gpu
@@ -86,7 +120,7 @@ def test_real_sizes_on_a_gpu():
     answer = backends.available()["cuda"]
     if answer != "yes":
         pytest.skip(f"backend cuda: {answer}")
-    run_tests("gpu", "test_gpu.py", limit=1800)
+    run_tests("gpu", ["cuda/test_gpu.py", "cuda/test_gpu_tensor.py"], limit=1800)
 
 
 # --- without a GPU, what a user is told ---------------------------------------------------------------------------------
@@ -109,10 +143,15 @@ def test_the_backend_says_what_is_missing():
         ("sys.modules['numba_cuda'] = None", "no module named numba_cuda"),
         ("sys.modules['numba'] = None", "no module named numba"),
         ("sys.modules['numba_cuda'] = None; sys.modules['llvmlite'] = None", "no module named"),
+        (
+            "find = lambda self, name, *_: 1 // 0 if name == 'numba_cuda' else None\n"
+            "sys.meta_path.insert(0, type('Broken', (), {'find_spec': find})())",
+            "numba-cuda does not load (ZeroDivisionError: ",
+        ),
     ],
 )
 def test_each_thing_that_can_be_missing(code, says):
-    program = f"import os, sys; {code}; from albert_np import backend; print(backend.available()['cuda'])"
+    program = f"import os, sys; {code}\nfrom albert_np import backend; print(backend.available()['cuda'])"
     answer = subprocess.run(
         [sys.executable, "-P", "-c", program], capture_output=True, text=True, check=True, env=os.environ
     ).stdout

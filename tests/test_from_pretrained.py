@@ -49,10 +49,18 @@ def test_dtype_has_many_spellings(tmp_path, given):
     assert {x.dtype for x in model.state_dict().values()} == {np.dtype(np.float64)}
 
 
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16", np.int32, int, dict, "auto", 5])
+@pytest.mark.parametrize("dtype", ["float16", np.int32, int, dict, "auto", 5])
 def test_another_dtype_is_refused(tmp_path, dtype):
     with pytest.raises(ValueError, match="dtype must be one of float32, float64"):
         AlbertModel.from_pretrained(write(tmp_path, tensors("AlbertModel")), dtype=dtype)
+
+
+@pytest.mark.parametrize("backend", ["auto", "numpy", "numba"])
+@pytest.mark.parametrize("dtype", ["tf32", "bfloat16", "torch.bfloat16"])
+def test_what_only_tensor_cores_compute_in_is_refused_elsewhere(tmp_path, dtype, backend):
+    name = dtype.removeprefix("torch.")
+    with pytest.raises(ValueError, match=f"^only backend 'cuda' computes in {name}, on tensor cores; got '{backend}'"):
+        AlbertModel.from_pretrained(write(tmp_path, tensors("AlbertModel")), dtype=dtype, backend=backend)
 
 
 def test_torch_only_and_unknown_arguments_are_refused_by_name(tmp_path):

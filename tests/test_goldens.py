@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from backends import NUMBA, NUMPY, PLAIN
+from backends import NUMBA, NUMPY, ON_GPU, PLAIN
 from conftest import ROOT
 from golden_models import CASES, PARTS, TINY
 from tolerances import PARITY_FLOAT64, assert_close, assert_float32_rule, assert_float32_rule_in_the_mean
@@ -57,7 +57,7 @@ def test_float64_equals_golden(name):
         assert_close(f"{name}/{key}", out[key], expected, limit=PARITY_FLOAT64)
 
 
-@pytest.mark.parametrize("backend", [PLAIN, NUMBA], ids=str, indirect=True)
+@pytest.mark.parametrize("backend", [PLAIN, NUMBA, ON_GPU], ids=str, indirect=True)
 @pytest.mark.parametrize("name", CASES)
 def test_float32_is_no_further_off_than_twice_torch(name, backend):
     groups = load(name)
@@ -91,7 +91,7 @@ def test_trace_equals_golden_at_every_step(name):
         assert_close(f"{name}/{key}", actual, expected, limit=PARITY_FLOAT64)
 
 
-@pytest.mark.parametrize("backend", [NUMBA], ids=str, indirect=True)
+@pytest.mark.parametrize("backend", [NUMBA, ON_GPU], ids=str, indirect=True)
 def test_trace_in_float32_is_no_further_off_than_twice_numpy(backend):
     steps = {}  # of all layers together
     for name in TRACED:

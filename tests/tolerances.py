@@ -300,3 +300,43 @@ TWENTY_LOSSES = 1e-10
 # gelu_new, gelu and silu between −8 and −1, relative to each value: the exponent, up to 55 in size at −8, is rounded four
 # times on its way, and the exponential turns 4·55·u into a relative error; beside it its own error and that of a division.
 LEFT_TAIL_FLOAT32 = 240 * UNIT[np.dtype(np.float32)]
+
+# --- the kernels on tensor cores (tests/cuda/test_*_tensor.py) -----------------------------------------------------------
+
+# Unit roundoffs of what tensor cores multiply: 8 and 11 bits of fraction.
+OPERANDS = {"bfloat16": 2.0**-8, "tf32": 2.0**-11}
+DEPTH = {"bfloat16": 16, "tf32": 8}  # products of one mma
+
+# No slope of an activation is larger: gelu and gelu_new reach 1.129 at √2, silu 1.0999 at 2.4.
+SLOPE = 1.13
+
+
+def tensor_core_sum(kind: str, K: int) -> float:
+    """A sum of K products of tensor cores is off by at most so much, times the sum of the products' sizes.
+
+    One mma cuts off its addends, DEPTH products and the sum so far, one bit below the largest one's float32 (2u of it, half
+    that each) and then the sum (2u of it).
+    """
+    return math.ceil(K / DEPTH[kind]) * (DEPTH[kind] + 1 + 2) * UNIT[np.dtype(np.float32)]
+
+
+def tensor_matmul_limit(kind: str, K: int, size: float, added: float, truth: Any, *, rounded: bool) -> float:
+    """For relative_error of f(A·B + bias) + residual, A and B as tensor cores see them. size: the largest of |A|·|B|.
+
+    added: the largest bias and residual. In float32 there are the bias, f (an exponential and a few operations: 8u of what
+    goes in) and the residual; at the end perhaps half a unit of bfloat16.
+    """
+    largest = float(np.max(np.abs(truth)))
+    error = SLOPE * tensor_core_sum(kind, K) * size + 16 * UNIT[np.dtype(np.float32)] * (size + added)
+    return error / largest + (OPERANDS["bfloat16"] if rounded else 0)
+
+
+def tensor_attention_limit(scores: Any, mixed: Any, truth: Any) -> float:
+    """For relative_error of attention of q, k and v that are bfloat16. scores: |q|·|k|ᵀ/√D, its largest; mixed: probs·|v|.
+
+    Each probability is rounded to bfloat16, and so is what is written. What float32 leaves of a score, by 16 products of 128 at
+    most and 4 roundings more, stands in the exponent, in numerator and denominator.
+    """
+    largest = np.max(np.abs(truth))
+    exponent = (tensor_core_sum("bfloat16", 128) + 4 * UNIT[np.dtype(np.float32)]) * np.max(scores)
+    return OPERANDS["bfloat16"] * (1 + np.max(mixed) / largest) + 2 * exponent * np.max(mixed) / largest

@@ -51,11 +51,16 @@ def place() -> str:
         return str(error)
 
 
+def digest(sources: Path) -> bytes:
+    """Of every source file in a folder."""
+    found = hashlib.sha256()
+    for file in sorted(sources.glob("*.py")):
+        found.update(f"{file.name} {file.stat().st_size}\n".encode() + file.read_bytes())
+    return found.digest()
+
+
 def _sources() -> bytes:
-    digest = hashlib.sha256()
-    for file in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(f"{file.name} {file.stat().st_size}\n".encode() + file.read_bytes())
-    return digest.digest()
+    return digest(Path(__file__).parent)
 
 
 # the sources as this process has them: who edits one later must not find old code under the new key
@@ -99,21 +104,26 @@ def path(training: bool = False) -> Path:
 def read(training: bool = False) -> tuple[bytes, dict[str, list[str]]] | None:
     """Machine code and arguments' names, or None where there is no sound file."""
     try:
-        file = path(training)
-        with open(file, "rb") as stream:
-            if not _is_ours(stream.fileno()):
-                return None
-            content = stream.read()
+        content = read_file(path(training))
     except OSError:
         return None
-    start = len(MAGIC) + hashlib.sha256().digest_size
-    if content[:start] != _opening(file, content[start:]):
+    if content is None:
         return None
-    header, _, machine_code = content[start:].partition(b"\n")
+    header, _, machine_code = content.partition(b"\n")
     try:
         return machine_code, json.loads(header)
     except ValueError:
         return None
+
+
+def read_file(file: Path) -> bytes | None:
+    """What was kept there, or None where it is damaged or could be another user's. Raises OSError."""
+    with open(file, "rb") as stream:
+        if not _is_ours(stream.fileno()):
+            return None
+        content = stream.read()
+    start = len(MAGIC) + hashlib.sha256().digest_size
+    return content[start:] if content[:start] == _opening(file, content[start:]) else None
 
 
 def _opening(file: Path, rest: bytes) -> bytes:
@@ -130,7 +140,8 @@ def _is_ours(file: int) -> bool:
 
 
 @contextlib.contextmanager
-def _said_in_words() -> Iterator[None]:
+def said_in_words() -> Iterator[None]:
+    """What keeps a file from being kept, and what to do."""
     try:
         yield
     except OSError as error:
@@ -140,7 +151,7 @@ def _said_in_words() -> Iterator[None]:
         ) from error
 
 
-@_said_in_words()
+@said_in_words()
 def check_writable() -> None:
     """Raises OSError where no file can be kept."""
     folder().mkdir(parents=True, exist_ok=True)
@@ -148,13 +159,18 @@ def check_writable() -> None:
         pass
 
 
-@_said_in_words()
+@said_in_words()
 def write(machine_code: bytes, arguments: dict[str, list[str]], training: bool = False) -> None:
     """Keeps the kernels for the next start. Two processes that write at once write the same. Raises OSError."""
     if _sources() != _SOURCES:
         return
-    rest = json.dumps(arguments).encode() + b"\n" + machine_code
     target = path(training)
+    write_file(target, json.dumps(arguments).encode() + b"\n" + machine_code)
+    prune(target, "kernels-*.bin", KEPT)
+
+
+def write_file(target: Path, rest: bytes) -> None:
+    """So that it is there whole or not at all. Raises OSError."""
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".kernels-")
     try:
@@ -167,16 +183,15 @@ def write(machine_code: bytes, arguments: dict[str, list[str]], training: bool =
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
-    _prune(target)
 
 
-def _prune(newest: Path) -> None:
-    """Leaves the newest files, and no piece of a process that was killed while it wrote."""
+def prune(newest: Path, pattern: str, kept: int) -> None:
+    """Leaves the newest of such files, and no piece of a process that was killed while it wrote."""
 
     def age(file: Path) -> float:
         return time.time() - file.stat().st_mtime
 
     with contextlib.suppress(OSError):
         pieces = [file for file in newest.parent.glob(".kernels-*") if age(file) > 3600]
-        for file in [*sorted(newest.parent.glob("kernels-*.bin"), key=age)[KEPT:], *pieces]:
+        for file in [*sorted(newest.parent.glob(pattern), key=age)[kept:], *pieces]:
             file.unlink()

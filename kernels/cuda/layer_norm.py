@@ -59,6 +59,26 @@ def layer_norm(H: int) -> Kernel:
 
 
 @lru_cache
+def rounded_layer_norm(H: int) -> Kernel:
+    row = row_of(H)
+    LANES, ROWS, VALUES = row.lanes, row.rows_a_block, row.values
+    load, normalise, store_rounded = row.load, row.normalise, row.store_rounded
+
+    def rounded_layer_norm(x, weight, bias, out, rounded, rounded_row, rows, eps):
+        # (R,H), (H,), (H,) -> (R,H), and the same in bfloat16 for the next product, its rows multiples of 8 apart
+        values = cuda.local.array(VALUES, f32)
+        lane = u32(cuda.threadIdx.x) % u32(LANES)
+        r = u32(cuda.blockIdx.x) * u32(ROWS) + u32(cuda.threadIdx.x) // u32(LANES)
+        if r >= rows:
+            return
+        load(values, x, r * u32(H), lane)
+        normalise(values, weight, bias, out, r * u32(H), lane, eps)
+        store_rounded(values, rounded, r * rounded_row, lane)
+
+    return Kernel(rounded_layer_norm, "FFFFHuuf", row.threads)
+
+
+@lru_cache
 def add_layer_norm(H: int) -> Kernel:
     row = row_of(H)
     LANES, ROWS, VALUES = row.lanes, row.rows_a_block, row.values

@@ -14,6 +14,7 @@ from typing import Any
 from albert_np.kernels.cuda.intrinsics import load4_constant, sqrt, store4
 from albert_np.kernels.cuda.kernel import ceil_div
 from albert_np.kernels.cuda.target import cuda, device, f32, u32
+from albert_np.kernels.cuda.tensor_intrinsics import store4_rounded, store_rounded
 from albert_np.kernels.cuda.warps import warp_sum
 
 MOST = 32  # numbers a lane shall hold: more registers than this leave too few warps on an SM to hide memory behind
@@ -27,6 +28,7 @@ class Row:
     load: Callable[..., Any]
     add: Callable[..., Any]
     normalise: Callable[..., Any]
+    store_rounded: Callable[..., Any]
 
     @property
     def threads(self) -> int:
@@ -90,7 +92,9 @@ def row_of(H: int) -> Row:
                     values[i] += x[base + column]
 
     @device
-    def normalise(values, weight, bias, out, base, lane, eps):  # registers, (H,), (H,) -> out[base … base + H)
+    def normalise(
+        values, weight, bias, out, base, lane, eps
+    ):  # registers, (H,), (H,) -> them, and out[base … base + H)
         x = f32(0)
         for i in range(GROUPS * VECTOR):
             x += values[i]
@@ -109,15 +113,28 @@ def row_of(H: int) -> Row:
                 if VECTOR == 4:
                     w, x, y, z = load4_constant(weight, column)
                     a, b, c, d = load4_constant(bias, column)
+                    values[i * 4] = values[i * 4] * inverse * w + a
+                    values[i * 4 + 1] = values[i * 4 + 1] * inverse * x + b
+                    values[i * 4 + 2] = values[i * 4 + 2] * inverse * y + c
+                    values[i * 4 + 3] = values[i * 4 + 3] * inverse * z + d
                     store4(
-                        out,
-                        base + column,
-                        values[i * 4] * inverse * w + a,
-                        values[i * 4 + 1] * inverse * x + b,
-                        values[i * 4 + 2] * inverse * y + c,
-                        values[i * 4 + 3] * inverse * z + d,
-                    )
+                        out, base + column, values[i * 4], values[i * 4 + 1], values[i * 4 + 2], values[i * 4 + 3]
+                    )  # fmt: skip
                 else:
-                    out[base + column] = values[i] * inverse * weight[column] + bias[column]
+                    values[i] = values[i] * inverse * weight[column] + bias[column]
+                    out[base + column] = values[i]
 
-    return Row(LANES, 4 if WARPS == 1 else 1, GROUPS * VECTOR, load, add, normalise)
+    @device
+    def store_in_bfloat16(values, out, base, lane):  # registers -> out[base … base + H); base is a multiple of 4
+        for i in range(GROUPS):
+            column = (lane + u32(i * LANES)) * u32(VECTOR)
+            if WHOLE or column < u32(H):
+                if VECTOR == 4:
+                    store4_rounded(
+                        out, base + column, values[i * 4], values[i * 4 + 1], values[i * 4 + 2], values[i * 4 + 3]
+                    )  # fmt: skip
+                else:
+                    store_rounded(out, base + column, values[i])
+
+    rows_a_block = 4 if WARPS == 1 else 1
+    return Row(LANES, rows_a_block, GROUPS * VECTOR, load, add, normalise, store_in_bfloat16)

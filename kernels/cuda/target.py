@@ -1,4 +1,4 @@
-"""The only import of numba.cuda: every kernel takes `cuda`, its number types and `device` from here.
+"""The only import of numba.cuda, and of cuda.core below it: every kernel takes `cuda`, its number types and `device` from here.
 
 So there is one place for another compiler of the same dialect, and one to put a simulator in (tests/cuda_simulator.py).
 
@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numba_cuda  # noqa: F401  without it numba.cuda is an older one, of Numba itself
+from cuda.core import Device, LaunchConfig, ObjectCode, Stream, launch  # noqa: F401  taken from here by device.py
 from numba import cuda
 from numba.cuda import float32, int32, types, uint8, uint16, uint32
 from numba.cuda.core import config  # noqa: F401  taken from here by device.py

@@ -112,17 +112,6 @@ def test_the_checks_see_what_they_look_for():
     assert not found["sums"].count(LOAD)
 
 
-def test_the_engine_compiles_what_is_tested_here():
-    """kernels/cuda/device.py, up to the launch: one signature of raw pointers, and nothing compiled afterwards."""
-    from albert_np.kernels.cuda import device
-
-    kernel = activations.naive_gelu_new
-    compiled = device.compiled(kernel)
-    assert compiled is device.compiled(kernel)
-    assert [tuple(map(str, signature)) for signature in compiled.overloads] == [("float32*", "float32*", "int32")]
-    assert device.missing()
-
-
 def test_resource_table():
     """Printed to stderr (-s shows it); at least eight warps, two for each of its schedulers, fit on an SM."""
     head = f"{'kernel':32} {'cc':>3} {'threads':>7} {'regs':>5} {'shared':>7} {'warps/SM':>8} {'length':>7} {'FFMA':>5}"

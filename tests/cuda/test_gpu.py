@@ -3,20 +3,23 @@
 Nothing here has a simulator's version; what has is in the other files, which `pytest -m gpu` runs on the GPU too.
 """
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
-from backends import PLAIN, Backend
+from backends import CUDA, NUMPY, PLAIN
+from conftest import unmeasured
 from cuda_run import floats
 from golden_models import trained_like
 from test_attention import fused
 from test_matmul import TILES, check, multiply, operands
 from tolerances import SAME_MODEL_FLOAT32, assert_close, assert_float32_rule
 
-from albert_np import AlbertConfig, ops
+from albert_np import AlbertConfig, cuda_program, ops
 from albert_np.cuda_ops import CudaOps
 from albert_np.kernels.cuda import matmul as kernels
 
-CUDA, TRUTH = Backend("cuda", "float32"), Backend("numpy", "float64")
 PUBLISHED = {  # H, N, I of the four published sizes
     "base": (768, 12, 3072),
     "large": (1024, 16, 4096),
@@ -46,7 +49,7 @@ def test_published_sizes(name, size):
     config = published(name)
     tensors = trained_like(config, ("predictions",), 1)
     ids, mask = inputs(config, *size)
-    truth, plain, actual = (one.model("AlbertForMaskedLM", config, tensors)(ids, mask) for one in (TRUTH, PLAIN, CUDA))
+    truth, plain, actual = (one.model("AlbertForMaskedLM", config, tensors)(ids, mask) for one in (NUMPY, PLAIN, CUDA))
     assert_float32_rule(f"{name} {size}", actual.logits, plain.logits, truth.logits)
 
 
@@ -65,6 +68,44 @@ def test_the_same_bits_alone_in_a_batch_and_again(size):
         assert np.array_equal(first.last_hidden_state[i, : mask[i].sum()], alone)
     skipped = model(ids, mask, skip_padding=True).last_hidden_state
     assert np.array_equal(skipped[mask], first.last_hidden_state[mask])
+
+
+@pytest.mark.parametrize("size", [(1, 16), (8, 128)])
+def test_a_graph_gives_the_bits_of_its_launches(size, monkeypatch):
+    config = published("base", L=12)
+    model = CUDA.model("AlbertModel", config, trained_like(config, ("pooler",), 2))
+    several = [inputs(config, *size)[0] for _ in range(2)]
+    several[1] = several[1][:, ::-1].copy()
+    monkeypatch.setenv("ALBERT_NP_CUDA_GRAPHS", "0")
+    expected = [model(ids) for ids in several]
+    monkeypatch.delenv("ALBERT_NP_CUDA_GRAPHS")
+    model.parameters_to_change()  # the plan goes
+    for i in range(2 * REPEATS):
+        found = model(several[i % 2], output="device" if i % 3 == 0 else "numpy")
+        for key in found:
+            assert np.array_equal(np.asarray(found[key]), expected[i % 2][key])
+    assert cuda_program._refusals == []
+    assert any(plan._graph is not None for plan in model._ops.plans.values())
+
+
+def test_a_second_process_compiles_nothing(tmp_path):
+    code = (
+        "import sys, albert_np\n"
+        "from albert_np.kernels.cuda import device\n"
+        "compiling = device._compile\n"
+        "device._compile = lambda kernel: print(kernel.name) or compiling(kernel)\n"
+        "model = albert_np.AlbertForPreTraining(albert_np.AlbertConfig(num_hidden_layers=2), seed=0, backend='cuda')\n"
+        "print(float(model([[2, 5, 3]]).sop_logits.sum()))"
+    )
+    first, second = (
+        subprocess.run(
+            [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True,
+            env=unmeasured() | {"ALBERT_NP_CACHE_DIR": str(tmp_path)},
+        ).stdout.split()
+        for _ in range(2)
+    )  # fmt: skip
+    assert len(first) > 5
+    assert second == first[-1:]
 
 
 @pytest.mark.parametrize("tile", TILES)
@@ -107,3 +148,29 @@ def test_outputs_on_the_gpu_are_read_in_place_by_others():
     seen = torch.as_tensor(kept.pooler_output, device="cuda")
     assert seen.data_ptr() == kept.pooler_output.__cuda_array_interface__["data"][0]
     assert np.array_equal(seen.cpu().numpy(), expected.pooler_output)
+
+
+@pytest.mark.parametrize("library", ["torch", "cupy"])
+def test_others_take_capsules_and_give_the_memory_back(library):
+    """In place, a view of it too; and what they let go of is used again, after their kernels."""
+    other = pytest.importorskip(library, reason=f"a library that reads DLPack: {library}")
+    config = published("base")
+    model = CUDA.model("AlbertModel", config, trained_like(config, ("pooler",), 3))
+    ids, mask = inputs(config, 4, 33)
+    expected = model(ids, mask).last_hidden_state
+    for _ in range(REPEATS):
+        kept = model(ids, mask, output="device").last_hidden_state
+        memory, address = kept.block.memory, kept.__cuda_array_interface__["data"][0]
+        seen, part = other.from_dlpack(kept), other.from_dlpack(kept[1:, ::2])
+        assert address == (seen.data_ptr() if library == "torch" else seen.data.ptr)
+        del kept
+        doubled, halved = 2 * seen, part / 2
+        assert memory not in model._ops.pool._free
+        del seen, part
+        assert memory in model._ops.pool._free
+        model(ids, mask, output="device")  # writes there again
+        host = (lambda x: x.cpu().numpy()) if library == "torch" else other.asnumpy
+        assert np.array_equal(host(doubled), 2 * expected)
+        assert np.array_equal(host(halved), expected[1:, ::2] / 2)
+    if library == "torch":
+        assert np.array_equal(other.from_dlpack(model(ids, mask, output="device").last_hidden_state).cpu(), expected)

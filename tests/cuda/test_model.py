@@ -2,19 +2,18 @@
 
 import numpy as np
 import pytest
-from backends import NUMPY, PLAIN, Backend
+from backends import CUDA, NUMPY, PLAIN
 from cuda_run import MODE
 from golden_models import PARTS, TINY, batch, trained_like
 from refusals import refusal
 from test_backends import KINDS, VARIATIONS, everything, varied
 from tolerances import SAME_MODEL_FLOAT32, assert_close, assert_float32_rule_in_the_mean
 
-from albert_np import AlbertConfig, cuda_engine
+from albert_np import AlbertConfig, cuda_engine, cuda_program
 from albert_np.cuda_arrays import DeviceArray
 from albert_np.kernels.cuda import device
 from albert_np.kernels.cuda.matmul import CHUNK
 
-CUDA = Backend("cuda", "float32")
 # the simulator takes a second for each ten blocks of threads, so sizes are small enough for one block a product, mostly
 CONFIG = AlbertConfig(**(TINY | {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 20}))
 SMALL = {
@@ -135,6 +134,100 @@ def test_a_plan_is_written_once_for_a_shape(monkeypatch):
         model([[1] * T])
     assert len(model._ops.plans) == 2
     assert np.array_equal(model(**first).sop_logits, a.sop_logits)
+
+
+# --- plans that are run again: one launch -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def recording(monkeypatch):
+    """How many steps were recorded as a graph, each time; and no refusal of earlier."""
+    lengths, recorded = [], device.recorded
+    monkeypatch.setattr(device, "recorded", lambda steps: lengths.append(len(steps)) or recorded(steps))
+    monkeypatch.setattr(cuda_program, "_refusals", [])
+    return lengths
+
+
+def test_a_plan_becomes_a_graph_at_its_second_run_and_no_bit_changes(recording, monkeypatch):
+    _, model = small("AlbertModel")
+    calls = [[1, 2, 3]], [[4, 5, 6]]  # what changes from call to call is read by the steps, and not recorded
+    monkeypatch.setenv("ALBERT_NP_CUDA_GRAPHS", "0")
+    expected = [model(call).last_hidden_state for call in calls]
+    assert recording == []
+    monkeypatch.delenv("ALBERT_NP_CUDA_GRAPHS")
+    model.parameters_to_change()  # the plan goes
+    for i in (0, 1, 0, 1):  # the first may leave memory in another order
+        assert np.array_equal(model(calls[i]).last_hidden_state, expected[i])
+    assert recording == [2 + 7]
+    if SIMULATED:
+        assert device.replays[-2:] == 2 * recording
+    for i in (1, 0, 1, 0, 1, 0):  # outputs that somebody holds lie elsewhere, in places that take turns
+        kept = model(calls[i], output="device").last_hidden_state
+        assert np.array_equal(kept.numpy(), expected[i])
+    assert 1 < len(recording) <= 3
+    for x in model.parameters_to_change().values():
+        x *= np.float32(1.25)
+    assert not np.array_equal(model(calls[0]).last_hidden_state, expected[0])
+
+
+def program_of(log):
+    program = cuda_program.Program()
+    program.steps = [lambda i=i: log.append(i) for i in range(3)]
+    return program
+
+
+@pytest.mark.parametrize("error", [RuntimeError("CUDA_ERROR_STREAM_CAPTURE_INVALIDATED: no\nmore"), MemoryError()])
+def test_without_graphs_the_steps_go_one_by_one_and_a_warning_says_why_once(monkeypatch, error):
+    attempts, log = [], []
+
+    def refuse(steps):
+        attempts.append(len(steps))
+        raise error
+
+    monkeypatch.setattr(device, "recorded", refuse)
+    monkeypatch.setattr(cuda_program, "_refusals", [])
+    program, other = program_of(log), program_of(log)
+    program.run()
+    with pytest.warns(UserWarning, match="launches cannot be recorded as a CUDA graph") as warned:
+        program.run()
+    says = str(error).partition("\n")[0]
+    assert f"({type(error).__name__}: {says}): they are sent one by one" in str(warned[0].message)
+    assert "ALBERT_NP_CUDA_GRAPHS=0" in str(warned[0].message)
+    for one in (program, other, other):  # a second warning would be an error
+        one.run()
+    assert attempts == [3]
+    assert log == [0, 1, 2] * 5
+
+
+def test_that_warning_as_an_error_costs_one_call(monkeypatch):
+    log = []
+    monkeypatch.setattr(device, "recorded", lambda steps: 1 // 0)
+    monkeypatch.setattr(cuda_program, "_refusals", [])
+    program = program_of(log)
+    program.run()
+    with pytest.raises(UserWarning, match="ZeroDivisionError"):
+        program.run()
+    program.run()
+    assert log == [0, 1, 2] * 2
+
+
+def test_a_program_is_recorded_once_and_no_graph_is_asked_for_where_none_is_wanted(monkeypatch):
+    attempts, log = [], []
+    monkeypatch.setattr(device, "recorded", lambda steps: attempts.append(1) or (lambda: log.append("graph")))
+    monkeypatch.setattr(cuda_program, "_refusals", [])
+    program = program_of(log)
+    for _ in range(4):
+        program.run()
+    assert (attempts, log) == ([1], [0, 1, 2, "graph", "graph", "graph"])
+    monkeypatch.setenv("ALBERT_NP_CUDA_GRAPHS", "0")
+    program = program_of(log)
+    for _ in range(4):
+        program.run()
+    assert attempts == [1]
+    assert log[6:] == [0, 1, 2] * 4
+
+
+# --- outputs on the GPU -------------------------------------------------------------------------------------------------------
 
 
 def test_outputs_may_stay_on_the_gpu():

@@ -1,0 +1,232 @@
+"""softmax(q·kᵀ/√D + mask)·v in bfloat16 on tensor cores, for QUERIES queries of one head of one sequence a block.
+
+The naive version is that of attention.py: a thread a query. What its ladder came to stays: a block keeps its queries, keys and
+values pass by in tiles, a running maximum in float32 makes scores and probabilities that never reach memory, and the division
+comes at the end (FlashAttention). The steps from there:
+
+    tensor cores                16 queries a warp: their scores against 8 keys are one mma for each 16 numbers of a head
+    scores become operands      where mma leaves sums in registers is where the next one wants its A: probabilities are
+                                rounded in pairs, and multiply values without leaving their lane
+    turned matrices             values lie key by key; ldmatrix.trans hands them over by columns
+    cp.async                    the next tile of keys and values is under way while this one is multiplied
+    2ˣ instead of eˣ            log₂e is multiplied into the scale, and 2ˣ is one instruction
+
+q, k, v and probabilities are rounded to bfloat16, and so is what is written; products and their sums, maximum, exponential and
+total are float32. The total is that of the probabilities before they are rounded.
+
+Masks, sequences of their own length, and queries that may see nothing are treated as in attention.py: padding changes no bit.
+Heads are filled up with zeros to 32, 64 or 128 numbers; D must be a multiple of 8, so that each begins at 16 bytes.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from albert_np.kernels.cuda.attention import width_of
+from albert_np.kernels.cuda.kernel import Kernel
+from albert_np.kernels.cuda.softmax import INFINITY, LOWEST, finish
+from albert_np.kernels.cuda.target import cuda, device, f32, u32
+from albert_np.kernels.cuda.tensor_intrinsics import (
+    bfloat16_pair,
+    commit_copies,
+    copy_async_part,
+    exp2,
+    load_matrices,
+    load_matrices_turned,
+    mma_bfloat16,
+    store2_rounded,
+    wait_for_copies,
+)
+from albert_np.kernels.cuda.warps import ALL
+
+QUERIES = 64
+THREADS = 128  # four warps of 16 queries
+LOG2_E = 1.4426950408889634
+
+
+@lru_cache
+def tensor_attention(D: int, mask: str, factors: bool) -> Kernel:
+    """mask: "none", "keys" (B,T) or "pairs" (B,T,T). factors: one a head, by which its context is multiplied."""
+    WIDTH = width_of(D)
+    assert WIDTH is not None, D
+    assert D % 8 == 0, D
+    KEYS = 64 if WIDTH <= 64 else 32  # a tile; what fits into 48 KB
+    ROW, CHUNKS = WIDTH // 2, WIDTH // 8  # of a tile: words and 16 bytes a row
+    TURNS, SHIFT = min(CHUNKS, 8), 2 if CHUNKS == 4 else 1  # eight rows of one column of 16 bytes touch all banks once
+    STEPS, BLOCKS, PIECES, OUTS = WIDTH // 16, KEYS // 8, KEYS // 16, WIDTH // 8
+    K_AT, V_AT, TILE = QUERIES * ROW, (QUERIES + 2 * KEYS) * ROW, KEYS * ROW
+    SIZE = V_AT + 2 * TILE
+    Q_LOADS, K_LOADS = QUERIES * CHUNKS // THREADS, KEYS * CHUNKS // THREADS
+    FULL, MASKED, PAIRS, FACTORS = D == WIDTH, mask != "none", mask == "pairs", factors
+    arrived = wait_for_copies(0)
+
+    @device
+    def place(row, chunk):
+        """Where 16 bytes of a row lie, in words."""
+        return u32(row * u32(ROW) + u32(chunk ^ (row // u32(SHIFT) % u32(TURNS))) * u32(4))
+
+    @device
+    def fetch_rows(tile, to, x, first, rows, row0, x_row, head, thread, i):
+        """16 bytes on their way; zeros outside the head and behind the last row."""
+        at = u32(thread + u32(i * THREADS))
+        row, chunk = u32(at // u32(CHUNKS)), u32(at % u32(CHUNKS))
+        there = row0 + row < rows
+        if not FULL:
+            there = there and chunk < u32(D // 8)
+        index = u32((first + row0 + row) * x_row + head + chunk * u32(8))
+        copy_async_part(tile, u32(to + place(row, chunk)), x, index, u32(16) if there else u32(0))
+
+    @device
+    def fetch(tile, half, k, v, start, length, key0, row, head, thread):
+        """Keys and values of a tile into one half of their places."""
+        for i in range(K_LOADS):
+            fetch_rows(tile, u32(u32(K_AT) + half * u32(TILE)), k, start, length, key0, row, head, thread, i)
+        for i in range(K_LOADS):
+            fetch_rows(tile, u32(u32(V_AT) + half * u32(TILE)), v, start, length, key0, row, head, thread, i)
+
+    @device
+    def add_scores(tile, at, step, q, scores):
+        """16 numbers of the head: 16 queries against all keys of the tile."""
+        for p in range(PIECES):
+            b = load_matrices(tile, u32(u32(at ^ u32(8 * step)) + u32(16 * p * ROW)))
+            for e in range(2):
+                j = 2 * p + e
+                s0, s1, s2, s3 = scores[j, 0], scores[j, 1], scores[j, 2], scores[j, 3]
+                s0, s1, s2, s3 = mma_bfloat16(
+                    q[step, 0], q[step, 1], q[step, 2], q[step, 3], b[2 * e], b[2 * e + 1], s0, s1, s2, s3
+                )
+                scores[j, 0] = s0
+                scores[j, 1] = s1
+                scores[j, 2] = s2
+                scores[j, 3] = s3
+
+    @device
+    def add_values(tile, at, p, scores, mixed):
+        """16 keys: their probabilities times their values."""
+        a0, a1 = (
+            bfloat16_pair(scores[2 * p, 0], scores[2 * p, 1]),
+            bfloat16_pair(scores[2 * p, 2], scores[2 * p, 3]),
+        )
+        a2 = bfloat16_pair(scores[2 * p + 1, 0], scores[2 * p + 1, 1])
+        a3 = bfloat16_pair(scores[2 * p + 1, 2], scores[2 * p + 1, 3])
+        for i in range(STEPS):
+            b = load_matrices_turned(tile, u32(u32(at ^ u32(8 * i)) + u32(16 * p * ROW)))
+            for e in range(2):
+                j = 2 * i + e
+                m0, m1, m2, m3 = mixed[j, 0], mixed[j, 1], mixed[j, 2], mixed[j, 3]
+                m0, m1, m2, m3 = mma_bfloat16(a0, a1, a2, a3, b[2 * e], b[2 * e + 1], m0, m1, m2, m3)
+                mixed[j, 0] = m0
+                mixed[j, 1] = m1
+                mixed[j, 2] = m2
+                mixed[j, 3] = m3
+
+    @device
+    def hide(scores, r, query, key0, allowed, b, T, length):
+        """What may not be seen scores the lowest number, what is not there −∞."""
+        for j in range(BLOCKS):
+            for e in range(2):
+                key = u32(key0 + u32(8 * j + e))
+                if key >= length:
+                    scores[j, 2 * r + e] = f32(-INFINITY)
+                elif MASKED and query < length:
+                    see = u32((u32(b * T + query) if PAIRS else b) * T + key)
+                    if not allowed[see]:
+                        scores[j, 2 * r + e] = f32(LOWEST)
+
+    @device
+    def weigh(scores, r, mixed, top, total):
+        """Row r of a lane's scores to probabilities, up to the division; what was added so far follows the maximum."""
+        highest = top[r]
+        for j in range(BLOCKS):
+            highest = max(highest, max(scores[j, 2 * r], scores[j, 2 * r + 1]))
+        highest = max(highest, cuda.shfl_xor_sync(ALL, highest, 2))  # the four lanes that share the row
+        highest = max(highest, cuda.shfl_xor_sync(ALL, highest, 1))
+        factor = exp2(top[r] - highest)
+        top[r] = highest
+        here = f32(0)
+        for j in range(BLOCKS):
+            for e in range(2):
+                scores[j, 2 * r + e] = exp2(scores[j, 2 * r + e] - highest)
+                here += scores[j, 2 * r + e]
+        total[r] = total[r] * factor + here
+        for j in range(OUTS):
+            for e in range(2):
+                mixed[j, 2 * r + e] *= factor
+
+    @device
+    def put(mixed, r, query, length, top, total, share, mode, context, at):
+        """Row r of a lane's context."""
+        x = total[r]
+        x += cuda.shfl_xor_sync(ALL, x, 2)
+        x += cuda.shfl_xor_sync(ALL, x, 1)
+        factor = finish(top[r], x, share, mode)
+        if query < length:
+            for j in range(D // 8):
+                store2_rounded(context, u32(at + u32(8 * j)), mixed[j, 2 * r] * factor, mixed[j, 2 * r + 1] * factor)
+
+    def tensor_attention(q, k, v, row, context, context_row, starts, allowed, head_mask, T, scale, mode):
+        # 3 × (R,…) of one row stride, (B+1,) int32, (B,T) or (B,T,T) uint8, (N,) -> (R,H); grid (tiles of queries, N, B)
+        tile = cuda.shared.array(SIZE, f32, alignment=128)  # words: queries, two tiles of keys, two of values
+        scores, mixed = cuda.local.array((BLOCKS, 4), f32), cuda.local.array((OUTS, 4), f32)
+        queries, top, total = cuda.local.array((STEPS, 4), u32), cuda.local.array(2, f32), cuda.local.array(2, f32)
+        b, head = u32(cuda.blockIdx.z), u32(cuda.blockIdx.y * u32(D))
+        start = u32(starts[b])
+        length = u32(u32(starts[b + u32(1)]) - start)
+        first = u32(cuda.blockIdx.x * u32(QUERIES))
+        if first >= length:
+            return  # the whole block: a shorter sequence than the longest
+        thread = u32(cuda.threadIdx.x)
+        lane, warp = u32(thread % u32(32)), u32(thread // u32(32))
+        for i in range(Q_LOADS):
+            fetch_rows(tile, u32(0), q, start, length, first, row, head, thread, i)
+        fetch(tile, u32(0), k, v, start, length, u32(0), row, head, thread)
+        commit_copies()
+        q_at = place(u32(warp * u32(16) + lane % u32(16)), u32(lane // u32(16)))
+        k_at = u32(u32(K_AT) + place(u32(lane // u32(16) * u32(8) + lane % u32(8)), u32(lane // u32(8) % u32(2))))
+        v_at = u32(u32(V_AT) + place(u32(lane % u32(16)), u32(lane // u32(16))))
+        for j in range(OUTS):
+            for e in range(4):
+                mixed[j, e] = f32(0)
+        for r in range(2):
+            top[r] = f32(-INFINITY)
+            total[r] = f32(0)
+        factor, query = scale * f32(LOG2_E), u32(first + warp * u32(16) + lane // u32(4))
+        arrived()
+        cuda.syncthreads()
+        for s in range(STEPS):
+            words = load_matrices(tile, u32(q_at ^ u32(8 * s)))
+            for e in range(4):
+                queries[s, e] = words[e]
+
+        key0, half = u32(0), u32(0)
+        while key0 < length:
+            after = u32(key0 + u32(KEYS))
+            if after < length:
+                fetch(tile, u32(half ^ u32(1)), k, v, start, length, after, row, head, thread)
+            commit_copies()
+            for j in range(BLOCKS):
+                for e in range(4):
+                    scores[j, e] = f32(0)
+            for s in range(STEPS):
+                add_scores(tile, u32(k_at + half * u32(TILE)), s, queries, scores)
+            for j in range(BLOCKS):
+                for e in range(4):
+                    scores[j, e] *= factor
+            if MASKED or after > length:
+                own = u32(key0 + lane % u32(4) * u32(2))
+                hide(scores, 0, query, own, allowed, b, T, length)
+                hide(scores, 1, u32(query + u32(8)), own, allowed, b, T, length)
+            weigh(scores, 0, mixed, top, total)
+            weigh(scores, 1, mixed, top, total)
+            for p in range(PIECES):
+                add_values(tile, u32(v_at + half * u32(TILE)), p, scores, mixed)
+            half, key0 = u32(half ^ u32(1)), after
+            arrived()  # this thread's part of the next tile
+            cuda.syncthreads()  # everybody's; and this one is read
+
+        share = head_mask[u32(cuda.blockIdx.y)] if FACTORS else f32(1)
+        at = u32((start + query) * context_row + head + lane % u32(4) * u32(2))
+        put(mixed, 0, query, length, top, total, share, mode, context, at)
+        put(mixed, 1, u32(query + u32(8)), length, top, total, share, mode, context, u32(at + u32(8) * context_row))
+
+    return Kernel(tensor_attention, "HHHuHuIBFufu", THREADS, 3 if WIDTH <= 64 else 2)

@@ -1,0 +1,129 @@
+"""Attention on tensor cores against float64, of the bfloat16 numbers that it is given: masks, lengths, head sizes."""
+
+import math
+
+import numpy as np
+import pytest
+from cuda_run import MODE, floats, get, put, run
+from test_attention import MODES, allowed_of
+from test_matmul_tensor import differs, mutant
+from tolerances import assert_close, tensor_attention_limit
+
+from albert_np import ops
+from albert_np.cuda_precision import bfloat16_of, float32_of
+from albert_np.kernels.cuda import attention_tensor as kernels
+from albert_np.kernels.cuda.kernel import ceil_div
+
+
+def qkv(B, T, N, D, seed=0):
+    rng = np.random.default_rng(seed)
+    return [float32_of(bfloat16_of(floats(rng, B, T, N * D))) for _ in range(3)]
+
+
+def fused(q, k, v, N, mask="none", allowed=None, mode="uniform", factors=None, lengths=None, module=kernels):
+    """On the kernel; q, k and v side by side in rows, as the engine has them. lengths: of sequences end to end."""
+    B, T, H = q.shape
+    D = H // N
+    rows = bfloat16_of(np.concatenate([q, k, v], axis=2).reshape(-1, 3 * H))
+    lengths = [T] * B if lengths is None else lengths
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    x, out = put(rows), put(np.full((len(rows), H), 0x7FC0, np.uint16))
+    run(
+        module.tensor_attention(D, mask, factors is not None), (ceil_div(max(lengths), kernels.QUERIES), N, len(lengths)),
+        x, x.behind(H), x.behind(2 * H), 3 * H, out, H, put(starts, np.int32),
+        None if allowed is None else put(allowed, np.uint8), None if factors is None else put(factors), T,
+        1 / math.sqrt(D), MODES[mode],
+    )  # fmt: skip
+    return float32_of(get(out)).reshape(B, T, H)
+
+
+def check(actual, q, k, v, N, allowed, mode="uniform", factors=None):
+    given = [x.astype(np.float64) for x in (q, k, v)]
+    factors = None if factors is None else factors.astype(np.float64)
+    options = {"mask_mode": mode, "head_mask": factors}
+    truth = ops.attention(*given, allowed, N, **options)[0]
+    numbers = ~np.isnan(truth)
+    assert np.array_equal(np.isnan(actual), ~numbers)
+    q, k, v = map(np.abs, given)
+    _, scores, _ = ops.attention(q, k, v, np.ones_like(allowed), N)
+    mixed = ops.attention(given[0], given[1], v, allowed, N, mask_mode=mode, head_mask=factors)[0]
+    limit = tensor_attention_limit(scores, np.abs(mixed[numbers]), truth[numbers])
+    assert_close("attention", actual[numbers], truth[numbers], limit=limit, dtype=np.float32)
+
+
+# less than a tile, one key more than a tile, several; a head as wide as its kernel and narrower
+@pytest.mark.parametrize("size", [(1, 1, 8), (2, 7, 32), (1, 65, 64), (1, 40, 24), (1, 33, 128), (1, 70, 96)], ids=str)
+def test_without_a_mask(size):
+    B, T, D = size
+    N = 2 if T < 20 else 1
+    q, k, v = qkv(B, T, N, D)
+    check(fused(q, k, v, N), q, k, v, N, np.ones((B, 1, 1, T), bool))
+
+
+@pytest.mark.parametrize("D", [32, 64])
+def test_no_order_of_threads_and_copies_changes_a_bit(D, schedule):
+    q, k, v = qkv(1, 130, 1, D)
+    check(fused(q, k, v, 1), q, k, v, 1, np.ones((1, 1, 1, 130), bool))
+
+
+@pytest.mark.parametrize("mask", ["keys", "pairs"])
+@pytest.mark.parametrize("mode", MODES)
+def test_masks(mask, mode):
+    B, T, N, D = 2, 67, 1, 32
+    rng = np.random.default_rng(1)
+    (q, k, v), allowed, factors = qkv(B, T, N, D), allowed_of(rng, B, T, mask), floats(rng, N)
+    allowed[1, ..., :64] = False  # a whole tile
+    broadcast = allowed[:, None, None] if mask == "keys" else allowed[:, None]
+    check(fused(q, k, v, N, mask, allowed, mode, factors), q, k, v, N, broadcast, mode, factors)
+
+
+def test_padding_changes_no_bit(schedule):
+    q, k, v = qkv(1, 70, 1, 32)
+    alone = fused(q[:, :33], k[:, :33], v[:, :33], 1)
+    padded = fused(q, k, v, 1, "keys", np.arange(70)[None] < 33)
+    assert np.array_equal(padded[:, :33], alone)
+
+
+def test_sequences_end_to_end():
+    """33 + 4 + 3 rows of three sequences; what lies behind one is another's, and here not a number."""
+    q, k, v = qkv(1, 40, 2, 8)
+    actual, first = fused(q, k, v, 2, lengths=[33, 4, 3])[0], 0
+    for length in (33, 4, 3):
+        part = [np.full_like(x, np.nan) for x in (q, k, v)]
+        for x, whole in zip(part, (q, k, v), strict=True):
+            x[:, :length] = whole[:, first : first + length]
+        assert np.array_equal(actual[first : first + length], fused(*part, 2, lengths=[length])[0, :length])
+        first += length
+
+
+def test_scores_far_apart_do_not_overflow():
+    q, k, v = qkv(1, 40, 1, 32)
+    q *= 32
+    check(fused(q, k, v, 1), q, k, v, 1, np.ones((1, 1, 1, 40), bool))
+
+
+MISTAKES = [
+    ("        arrived()\n        cuda.syncthreads()\n", "        cuda.syncthreads()\n"),
+    ("        arrived()\n        cuda.syncthreads()\n", "        arrived()\n"),
+    ("            arrived()  # this", "            pass  # this"),
+    ("            cuda.syncthreads()  # everybody", "            pass  # everybody"),
+    ("load_matrices_turned(tile, u32", "load_matrices(tile, u32"),
+    ("u32(half ^ u32(1)), k, v", "half, k, v"),
+    ("cuda.shfl_xor_sync(ALL, highest, 2)", "highest"),
+    ("mixed[j, 2 * r + e] *= factor", "mixed[j, 2 * r + e] *= f32(1)"),
+    ("if key >= length:", "if key > length:"),
+    ("there = row0 + row < rows", "there = True"),
+    ("u32(lane // u32(8) % u32(2))", "u32(lane // u32(16))"),
+]
+
+
+@pytest.mark.parametrize(("old", "new"), MISTAKES)
+def test_every_mistake_shows(old, new):
+    if MODE != "simulator":
+        pytest.skip("the simulator is what must notice")
+    q, k, v = qkv(1, 70, 1, 32)
+
+    def function(module):
+        return fused(q, k, v, 1, module=module)
+
+    assert differs(function, mutant(kernels, old, new), function(kernels))

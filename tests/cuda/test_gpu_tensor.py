@@ -1,0 +1,73 @@
+"""Tensor cores on a GPU, at real sizes: sums within what is derived, the same bits for every tile, batch and repetition.
+
+What the simulator's mma takes for granted, fragments, copies and what is cut off, shows here first.
+"""
+
+import numpy as np
+import pytest
+import test_attention_tensor as attention
+from backends import NUMPY, PLAIN
+from golden_models import trained_like
+from test_attention_tensor import fused, qkv
+from test_gpu import PUBLISHED, REPEATS, inputs, published
+from test_matmul_tensor import KINDS, check, multiply, operands
+from test_model_tensor import RoundedOps, on_tensor_cores
+from tolerances import assert_float32_rule
+
+from albert_np.kernels.cuda import tensor_tiles as tiles
+
+TILES = [(kind, tile) for kind in KINDS for tile in tiles.TILES[kind]]
+
+
+@pytest.mark.parametrize(("kind", "tile"), TILES, ids=lambda x: str(getattr(x, "rows", x)))
+@pytest.mark.parametrize("size", [(1, 768, 768), (129, 770, 1030), (1000, 2304, 768), (300, 768, 3072)])
+def test_every_tile_at_real_sizes(kind, tile, size):
+    a, w, bias, residual = operands(*size)
+    actual = multiply(kind, tile, a, w, bias, residual, "gelu_new")
+    check(actual, kind, a, w, bias, residual, "gelu_new")
+    assert np.array_equal(multiply(kind, tiles.SMALL, a, w, bias, residual, "gelu_new"), actual)
+    for _ in range(REPEATS):
+        assert np.array_equal(multiply(kind, tile, a, w, bias, residual, "gelu_new"), actual)
+
+
+@pytest.mark.parametrize(("T", "D"), [(512, 64), (509, 128), (100, 80), (512, 32)])
+def test_attention_at_real_sizes(T, D):
+    B, N = 4, 12
+    q, k, v = qkv(B, T, N, D)
+    allowed = np.arange(T) < np.array([T, T // 2, 1, 77])[:, None]
+    actual = fused(q, k, v, N, "keys", allowed)
+    attention.check(actual, q, k, v, N, allowed[:, None, None])
+    for _ in range(REPEATS):
+        assert np.array_equal(fused(q, k, v, N, "keys", allowed), actual)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_sizes(kind, name):
+    """By float32's rule, against the reference that rounds the same operands."""
+    config = published(name)
+    tensors = trained_like(config, ("predictions",), 1)
+    ids, mask = inputs(config, 2, 130)
+    plain = (PLAIN if kind == "tf32x3" else NUMPY).model("AlbertForMaskedLM", config, tensors)
+    if kind != "tf32x3":
+        plain._ops = RoundedOps(kind, kind == "bfloat16")
+    truth = NUMPY.model("AlbertForMaskedLM", config, tensors)(ids, mask).logits
+    actual = on_tensor_cores(kind, "AlbertForMaskedLM", config, tensors)(ids, mask).logits
+    assert_float32_rule(f"{name} in {kind}", actual, plain(ids, mask).logits, truth)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("size", [(1, 16), (8, 128), (3, 512)])
+def test_the_same_bits_alone_in_a_batch_and_again(kind, size):
+    config = published("base", L=12)
+    model = on_tensor_cores(kind, "AlbertModel", config, trained_like(config, ("pooler",), 2))
+    ids, mask = inputs(config, *size)
+    first = model(ids, mask)
+    for _ in range(REPEATS):
+        again = model(ids, mask)
+        assert np.array_equal(again.last_hidden_state, first.last_hidden_state)
+    for i in range(len(ids)):
+        alone = model(ids[i : i + 1, : mask[i].sum()]).last_hidden_state[0]
+        assert np.array_equal(first.last_hidden_state[i, : mask[i].sum()], alone)
+    skipped = model(ids, mask, skip_padding=True).last_hidden_state
+    assert np.array_equal(skipped[mask], first.last_hidden_state[mask])

@@ -1,0 +1,169 @@
+"""Whole models whose products run on tensor cores: as wrong as the reference is when it rounds what they round, and no more."""
+
+import pickle
+
+import numpy as np
+import pytest
+from backends import NUMPY, PLAIN
+from cuda_run import MODE
+from golden_models import PARTS, trained_like
+from refusals import refusal
+from test_backends import everything
+from test_matmul_tensor import seen
+from test_model import CONFIG, SMALL, plain_call, tiny
+from tolerances import assert_float32_rule_in_the_mean
+
+import albert_np.model
+from albert_np import ops
+from albert_np.cuda_ops import CudaOps
+from albert_np.kernels.cuda import device
+
+
+class RoundedOps:
+    """The reference, which rounds operands of products as tensor cores want them; attention's too, if it is said."""
+
+    def __init__(self, kind, attention):
+        self.kind, self.rounds_attention = kind, attention
+
+    def __getattr__(self, name):
+        return getattr(ops, name)
+
+    def _seen(self, x):
+        return seen(self.kind, x.astype(np.float32)).astype(x.dtype)
+
+    def linear(self, x, weight, bias):
+        return ops.linear(self._seen(x), self._seen(weight), bias)
+
+    def attention(self, query, key, value, *given, **options):
+        if self.rounds_attention:
+            query, key, value = map(self._seen, (query, key, value))
+        return ops.attention(query, key, value, *given, **options)
+
+
+def on_tensor_cores(kind, name, config, tensors):
+    """A model whose products are of that kind. Three products of tf32 are float32, which a user cannot ask for yet."""
+    tensors = {key: x.astype(np.float32) for key, x in tensors.items()}
+    dtype = "float32" if kind == "tf32x3" else kind
+    model = getattr(albert_np.model, name)(config, backend="cuda", dtype=dtype, tensors=tensors)
+    if kind == "tf32x3":
+        model._ops = CudaOps(kind)
+    assert model._ops.kind == kind
+    return model
+
+
+KEPT = ("output_hidden_states", "output_attentions", "trace")
+
+
+def check_rule(kind, several, variation, *, changes=None, keeps=True):
+    cases = {}
+    for name, seed in several:
+        config, tensors, call = tiny(name, seed, variation)
+        if changes:
+            config = config.replace(**changes)
+            tensors = trained_like(config, PARTS[name], seed)
+        if not keeps:
+            call = {key: x for key, x in call.items() if key not in KEPT}
+        rounded, D = NUMPY.model(name, config, tensors), config.hidden_size // config.num_attention_heads
+        fused = not call.get("output_attentions") and config.position_embedding_type == "absolute"
+        rounded._ops = RoundedOps(kind, kind == "bfloat16" and fused and D % 8 == 0)
+        truth = everything(NUMPY.model(name, config, tensors)(**call))
+        plain = everything((PLAIN.model(name, config, tensors) if kind == "tf32x3" else rounded)(**call))
+        actual = everything(on_tensor_cores(kind, name, config, tensors)(**call))
+        assert list(actual) == list(truth)
+        for key, expected in truth.items():
+            numbers = ~np.isnan(expected)
+            assert np.array_equal(np.isnan(actual[key]), ~numbers), f"{name} {seed} {key}"
+            if numbers.any():
+                triple = (np.asarray(x)[numbers] for x in (actual[key], plain[key], expected))
+                cases[f"{name} {seed} {key}"] = tuple(triple)
+    assert len(cases) > 1
+    assert_float32_rule_in_the_mean(f"{kind}, {variation}", cases)
+
+
+WAYS = {  # the ways of attention and padding, each with a class of its own
+    "as it comes": "AlbertForPreTraining",
+    "a mask of pairs, zeros": "AlbertForMaskedLM",
+    "relative_key": "AlbertForTokenClassification",
+    "padding skipped": "AlbertForQuestionAnswering",
+    "padding skipped, relative": "AlbertForMaskedLM",
+    "a head mask of rows": "AlbertForSequenceClassification",
+}
+
+
+CASES = [("bfloat16", variation) for variation in WAYS]
+CASES += [("tf32", "as it comes"), ("tf32", "padding skipped"), ("tf32x3", "as it comes")]
+
+
+@pytest.mark.parametrize(("kind", "variation"), CASES)
+def test_no_more_wrong_than_the_rounding_makes_it(kind, variation):
+    check_rule(kind, [(WAYS[variation], 9000 + list(WAYS).index(variation))], variation)
+
+
+@pytest.mark.parametrize(
+    ("kind", "sizes"),
+    [("bfloat16", (16, 2)), ("bfloat16", (18, 3)), ("bfloat16", (12, 1)), ("tf32", (18, 3)), ("tf32x3", (16, 2))],
+)
+def test_a_plain_call(kind, sizes):
+    """Nothing kept, so attention is fused: on tensor cores where a head has a multiple of 8 numbers; rows of any length."""
+    changes = {"hidden_size": sizes[0], "num_attention_heads": sizes[1], "embedding_size": 6, "intermediate_size": 22}
+    several = [("AlbertForPreTraining", 9101), ("AlbertForTokenClassification", 9103)]  # without a head mask
+    check_rule(kind, several, "as it comes", changes=changes, keeps=False)
+
+
+@pytest.mark.parametrize("kind", ["bfloat16", "tf32"])
+def test_a_sequence_has_the_same_bits_alone_in_a_batch_and_without_padding(kind):
+    config = CONFIG.replace(**SMALL)
+    model = on_tensor_cores(
+        kind, "AlbertForPreTraining", config, trained_like(config, PARTS["AlbertForPreTraining"], 0)
+    )
+    lengths, rng = (5, 3, 1), np.random.default_rng(0)
+    ids = rng.integers(1, config.vocab_size, (3, 5))
+    mask = (np.arange(5) < np.array(lengths)[:, None]).astype(int)
+    together, skipped = model(ids, mask), model(ids, mask, skip_padding=True)
+    for i, length in enumerate(lengths):
+        alone = model(ids[i : i + 1, :length])
+        assert np.array_equal(together.prediction_logits[i, :length], alone.prediction_logits[0])
+        assert np.array_equal(skipped.prediction_logits[i, :length], alone.prediction_logits[0])
+        assert np.array_equal(together.sop_logits[i], alone.sop_logits[0])
+    assert together.prediction_logits.dtype == np.float32
+
+
+def test_a_layer_in_bfloat16_is_seven_kernels_too():
+    if MODE != "simulator":
+        pytest.skip("launches are counted by the simulator")
+    config = CONFIG.replace(**SMALL | {"num_hidden_layers": 2})
+    model = on_tensor_cores("bfloat16", "AlbertModel", config, trained_like(config, PARTS["AlbertModel"], 0))
+    call = plain_call(config, "AlbertModel", 1)
+    device.launches.clear()
+    model(**call)
+    layer = ["tensor_matmul", "tensor_attention", "tensor_matmul", "rounded_layer_norm"]
+    layer += ["tensor_matmul", "tensor_matmul", "rounded_layer_norm"]
+    names = [name for name, _ in device.launches]
+    assert names[:4] == ["embed", "_round_rows", "tensor_matmul", "_round_rows"]
+    assert names[4 : 4 + 2 * len(layer)] == 2 * layer
+
+
+@pytest.mark.parametrize("dtype", ["tf32", "bfloat16"])
+def test_what_a_model_says_of_itself(dtype, tmp_path):
+    config = CONFIG.replace(**SMALL)
+    model = albert_np.model.AlbertModel(config, backend="cuda", dtype=f"torch.{dtype}")
+    assert model.precision == dtype
+    assert model.dtype == np.float32
+    assert f"dtype={dtype!r}" in repr(model)
+    again = pickle.loads(pickle.dumps(model))
+    assert np.array_equal(again([[3, 4]]).last_hidden_state, model([[3, 4]]).last_hidden_state)
+    assert again._ops.kind == dtype
+    model.save_pretrained(tmp_path)
+    assert albert_np.AlbertConfig.from_pretrained(tmp_path).dtype == "float32"
+    loaded = albert_np.model.AlbertModel.from_pretrained(tmp_path, backend="cuda", dtype=dtype)
+    assert np.array_equal(loaded([[3, 4]]).last_hidden_state, model([[3, 4]]).last_hidden_state)
+
+
+@pytest.mark.parametrize("dtype", ["tf32", "bfloat16"])
+def test_a_gpu_without_them_is_refused(dtype, monkeypatch):
+    monkeypatch.setattr(device, "capability", lambda: (7, 5))
+    message = refusal(albert_np.model.AlbertModel, CONFIG, backend="cuda", dtype=dtype)
+    assert message == (
+        f"dtype {dtype!r} needs a GPU of compute capability 8.0 (A100, RTX 30) or newer; this one has 7.5: "
+        "choose dtype='float32'"
+    )
