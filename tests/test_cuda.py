@@ -99,6 +99,11 @@ def test_the_suites_of_every_backend_simulated(chosen):
     run_tests("simulator", [suite], "-k", f"cuda-float32 and {chosen}", limit=3600)
 
 
+@pytest.mark.slow
+def test_what_takes_long_simulated():
+    run_tests("simulator", ["cuda"], "-m", "slow", limit=3600)
+
+
 def test_what_runs_on_a_gpu_can_be_collected_without_one():
     if why_nothing_compiles():
         pytest.skip(f"numba-cuda does not load here: {why_nothing_compiles()}")

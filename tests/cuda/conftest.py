@@ -28,7 +28,10 @@ collect_ignore = [
 ]
 
 
-@pytest.fixture(params=[None, 1, 2] if MODE == "simulator" else [None], ids=str)
+ORDERS = [None, 1, pytest.param(2, marks=pytest.mark.slow)]
+
+
+@pytest.fixture(params=ORDERS if MODE == "simulator" else [None], ids=str)
 def schedule(request):
     """An order in which threads run."""
     if MODE == "simulator":

@@ -101,8 +101,11 @@ def test_no_more_wrong_than_the_rounding_makes_it(kind, variation):
 
 @pytest.mark.parametrize(
     ("kind", "sizes"),
-    [("bfloat16", (16, 2)), ("bfloat16", (18, 3)), ("bfloat16", (12, 1)), ("tf32", (18, 3)), ("tf32x3", (16, 2))],
-)
+    [
+        ("bfloat16", (16, 2)), ("tf32", (18, 3)), pytest.param("bfloat16", (18, 3), marks=pytest.mark.slow),
+        pytest.param("bfloat16", (12, 1), marks=pytest.mark.slow), pytest.param("tf32x3", (16, 2), marks=pytest.mark.slow),
+    ],
+)  # fmt: skip
 def test_a_plain_call(kind, sizes):
     """Nothing kept, so attention is fused: on tensor cores where a head has a multiple of 8 numbers; rows of any length."""
     changes = {"hidden_size": sizes[0], "num_attention_heads": sizes[1], "embedding_size": 6, "intermediate_size": 22}
@@ -110,7 +113,7 @@ def test_a_plain_call(kind, sizes):
     check_rule(kind, several, "as it comes", changes=changes, keeps=False)
 
 
-@pytest.mark.parametrize("kind", ["bfloat16", "tf32"])
+@pytest.mark.parametrize("kind", ["bfloat16", pytest.param("tf32", marks=pytest.mark.slow)])
 def test_a_sequence_has_the_same_bits_alone_in_a_batch_and_without_padding(kind):
     config = CONFIG.replace(**SMALL)
     model = on_tensor_cores(
@@ -143,7 +146,7 @@ def test_a_layer_in_bfloat16_is_seven_kernels_too():
     assert names[4 : 4 + 2 * len(layer)] == 2 * layer
 
 
-@pytest.mark.parametrize("dtype", ["tf32", "bfloat16"])
+@pytest.mark.parametrize("dtype", [pytest.param("tf32", marks=pytest.mark.slow), "bfloat16"])
 def test_what_a_model_says_of_itself(dtype, tmp_path):
     config = CONFIG.replace(**SMALL)
     model = albert_np.model.AlbertModel(config, backend="cuda", dtype=f"torch.{dtype}")
