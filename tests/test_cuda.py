@@ -25,8 +25,12 @@ SIMULATED = {name: [f"cuda/{name}"] for name in (*ON_BOTH, "test_simulator.py")}
         for name in ("sequence_single", "question_head_mask")
     ]
 }
-# these run lines of albert_np that no other test does: they count in coverage
-MEASURED = ("test_model.py", "test_model_tensor.py", "test_arrays.py")
+VARIED = "test_model.py, varied"
+SIMULATED[VARIED] = ["cuda/test_model.py"]
+ALIKE = "every_class or every_variation or twice_as_wrong"  # most of that file's time
+CHOSEN = {VARIED: ("-k", ALIKE), "test_model.py": ("-k", f"not ({ALIKE})")}
+# these run lines of albert_np that no other test does: they count in coverage, which makes a simulation crawl
+MEASURED = ("test_model.py", "test_arrays.py")
 
 
 def run_tests(mode, paths, *options, limit, measured=False):
@@ -55,7 +59,8 @@ def running(request):
         if importlib.util.find_spec("greenlet") is not None:
             for name, paths in SIMULATED.items():
                 if f"test_simulated[{name}]" in asked:
-                    children[name] = pool.submit(run_tests, "simulator", paths, limit=1800, measured=name in MEASURED)
+                    chosen, measured = CHOSEN.get(name, ()), name in MEASURED
+                    children[name] = pool.submit(run_tests, "simulator", paths, *chosen, limit=1800, measured=measured)
         yield children
 
 
