@@ -95,7 +95,7 @@ def test_the_recipe_leaves_a_checkpoint_and_says_what_it_did(toy_run, toy_checkp
     c = model.config
     assert (c.vocab_size, c.embedding_size, c.hidden_size, c.intermediate_size) == (60, 8, 16, 64)
     note = json.loads((toy_run / "recipe.json").read_text())
-    assert note["recipe"]["learning_rate"] == 1e-3
+    assert (note["recipe"]["first_learning_rate"], note["recipe"]["learning_rate"]) == (1e-3, 5e-4)
     first = AlbertForPreTraining.from_pretrained(toy_run / train_demo.FIRST_STAGE / "checkpoint-4")
     assert (first.config.num_hidden_layers, c.num_hidden_layers) == (1, 2)
     assert note["corpus"]["held_out"]["books"] == 4
