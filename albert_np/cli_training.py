@@ -84,9 +84,12 @@ def _add_pretrain(commands: Any, shared: argparse.ArgumentParser) -> None:
     text.add_argument(
         "--word-rule",
         default="space",
-        choices=("space", "google"),
-        help="what is masked as one word: up to the next space, or, as google-research/albert, marks on their own "
-        "(default: %(default)s)",
+        choices=("space", "google", "piece"),
+        help="what is masked as one word: up to the next space, or, as google-research/albert, marks on their own, or every "
+        "piece (default: %(default)s)",
+    )
+    text.add_argument(
+        "--group-by-length", action="store_true", help="batches of examples of like length, with little padding"
     )
     numbers = {
         "--vocab-size": (8000, "pieces of the vocabulary"), "--max-length": (128, "tokens a sequence, and positions"),
@@ -159,6 +162,7 @@ def _pretrain(args: argparse.Namespace) -> None:
             "num_attention_heads": args.heads, "intermediate_size": 4 * args.hidden_size,
         },
         options=PretrainingOptions(max_length=args.max_length, word_rule=args.word_rule), batch_size=args.batch_size,
+        group_by_length=args.group_by_length,
         optimizer=args.optimizer, learning_rate=args.learning_rate, warmup_steps=args.warmup_steps, held_out=held_out,
         seed=args.seed, backend=args.backend, resume=args.resume, progress=True,
     )  # fmt: skip

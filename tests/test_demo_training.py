@@ -159,10 +159,21 @@ def test_200_steps_have_the_same_bits_twice_and_across_two_kills(toy_books, tmp_
             assert others == [first, first]
 
 
+def test_documents_are_paragraphs_with_the_single_sentences_before_them(tmp_path):
+    path = tmp_path / "training.txt"
+    lines = ["“Well!” he said.", "It was late. Why?", "So it was.", "No. Yes. No.", "It ends.", "", "It was late."]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    written = demo_corpus.documents(path)
+    assert written.name == "training_documents.txt"
+    assert written.read_text("utf-8").split("\n\n") == [
+        "\n".join(x) for x in (lines[:2], lines[2:4], lines[4:5], lines[6:])
+    ]
+    assert path.read_text("utf-8") == "\n".join(lines)
+
+
 def test_a_twentieth_of_the_paragraphs_has_spaces_before_its_marks(tmp_path):
     path = tmp_path / "training.txt"
-    lines = ["Yes, sir; no... “Well!” he said.", *["It was late."] * 19, "Why?", "", ""]
+    lines = ["Yes, sir; no... “Well!” he said.", *["It was late."] * 19, "Why?"]
     path.write_text("\n".join(lines), encoding="utf-8")
-    loose = demo_corpus.loosen(path).read_text("utf-8").split("\n")
-    assert loose == ["Yes , sir ; no ... “Well !” he said .", *lines[1:20], "Why ?", "", ""]
-    assert path.read_text("utf-8") == "\n".join(lines)
+    loose = [line for line in demo_corpus.documents(path, demo_corpus.LOOSE).read_text("utf-8").split("\n") if line]
+    assert loose == ["Yes , sir ; no ... “Well !” he said .", *lines[1:20], "Why ?"]

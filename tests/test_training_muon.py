@@ -130,3 +130,22 @@ def test_a_gradient_of_zeros_moves_nothing():
     before = {name: x.copy() for name, x in parameters.items()}
     optimizer.update(parameters, {n: np.zeros_like(x) for n, x in parameters.items()}, optimizer.start(parameters), 1.0)
     assert all(np.array_equal(parameters[name], before[name]) for name in SHAPES)
+
+
+@pytest.mark.parametrize("threads", ["1", "2", None])
+def test_matrices_side_by_side_have_the_same_bits(threads, monkeypatch):
+    """OPENBLAS_NUM_THREADS decides how many are moved at once, and here, after NumPy was imported, nothing else."""
+
+    def moved():
+        optimizer, parameters = Muon(), drawn(0)
+        state = optimizer.start(parameters)
+        for seed in (1, 2):
+            optimizer.update(parameters, drawn(seed), state, 1e-2)
+        return parameters, state
+
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    expected = moved()
+    if threads is not None:
+        monkeypatch.setenv("OPENBLAS_NUM_THREADS", threads)
+    for found, wanted in zip(moved(), expected, strict=True):
+        assert all(np.array_equal(found[name], wanted[name]) for name in wanted)

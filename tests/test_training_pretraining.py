@@ -52,10 +52,12 @@ def corpus(text, tokenizer):
     return tokenize_corpus(text, tokenizer, FORM)
 
 
-def data(corpus, tokenizer, batch_size=4, *, max_length=32, seed=0, epochs=1, shuffle=20, padding="longest", **options):
+def data(
+    corpus, tokenizer, batch_size=4, *, max_length=32, seed=0, epochs=1, shuffle=20, group=0, padding="longest", **options
+):  # fmt: skip
     return PretrainingData(
         corpus, tokenizer, batch_size=batch_size, options=PretrainingOptions(max_length, **options), seed=seed,
-        epochs=epochs, shuffle=shuffle, padding=padding,
+        epochs=epochs, shuffle=shuffle, group_by_length=group, padding=padding,
     )  # fmt: skip
 
 
@@ -460,11 +462,12 @@ def test_what_a_word_is_follows_the_rule_that_is_asked_for(tokenizer):
         return {token for token, index in tokenizer.get_vocab().items() if table[index]}
 
     space, google = begin("space"), begin("google")
+    assert begin("piece") == set(tokenizer.get_vocab())
     assert space == {token for token in tokenizer.get_vocab() if token.startswith("\u2581")}
     assert space < google
     assert {".", ",", '"', "(", "\u20ac", "\u2013", "1"} & set(tokenizer.get_vocab()) <= google - space
     assert {"s", "ing", "ed"} & set(tokenizer.get_vocab()) <= set(tokenizer.get_vocab()) - google
-    assert "word_rule must be one of space, google" in refusal(pieces_of, tokenizer, "bert")
+    assert "word_rule must be one of space, google, piece" in refusal(pieces_of, tokenizer, "bert")
 
 
 # ------------------------------------------------------------------------------------------------------------ batches
@@ -500,6 +503,50 @@ def test_an_example_depends_on_neither_the_batch_size_nor_the_padding(corpus, to
     assert sorted(map(str, examples(shuffle=0))) == sorted(map(str, examples(shuffle=1000)))  # an order, nothing else
     assert examples(shuffle=0) != examples(shuffle=1000)
     assert examples(seed=1) != examples(seed=2)
+
+
+def test_single_pieces_are_hidden_by_themselves(corpus, tokenizer):
+    """Of a word of two pieces, one may be hidden and the other not."""
+    pieces = pieces_of(tokenizer)
+
+    def parted(rule):
+        count = 0
+        for ids, _, labels, _ in rows(data(corpus, tokenizer, max_length=200, max_ngram=1, word_rule=rule)):
+            text, hidden = originals(ids, labels), labels != -100
+            inside = ~pieces.begins_word[text[1:]] & ~pieces.special[text[1:]] & ~pieces.special[text[:-1]]
+            count += int(np.sum(inside & (hidden[1:] != hidden[:-1])))
+        return count
+
+    assert parted("space") == 0
+    assert parted("piece") > 100
+
+
+@pytest.mark.parametrize("together", [1, 3])
+def test_batches_of_like_length_hold_the_same_examples_with_less_padding(corpus, tokenizer, together):
+    def examples(batches):
+        return sorted((ids.tolist(), labels.tolist(), order) for ids, _, labels, order in rows(batches))
+
+    options = {"max_length": 64, "short_probability": 0.8, "shuffle": 1000}
+    mixed, grouped = (list(data(corpus, tokenizer, 4, group=group, **options)) for group in (0, together))
+    assert examples(grouped) == examples(mixed)
+    padding = [np.mean(np.concatenate([1 - b["attention_mask"].ravel() for b in x])) for x in (mixed, grouped)]
+    assert padding[1] < 0.3 * padding[0]
+    lengths = [batch["attention_mask"].sum(axis=1) for batch in grouped]
+    whole = len(mixed) // together * together if len(lengths[-1]) == 4 else (len(mixed) - 1) // together * together
+    spans = [np.concatenate(lengths[i : i + together]) for i in range(0, whole, together)]
+    spans = sorted((int(x.min()), int(x.max())) for x in spans)
+    assert all(a[1] <= b[0] for a, b in pairwise(spans))  # no two groups overlap
+    assert [int(x.max()) for x in lengths] != sorted(int(x.max()) for x in lengths)  # and they come mixed
+
+
+def test_a_gathering_ends_with_a_smaller_batch_where_lengths_are_grouped(corpus, tokenizer):
+    """So that the batches of the next one are groups again."""
+    batches = list(data(corpus, tokenizer, 4, group=1, shuffle=30))
+    sizes = [len(batch["input_ids"]) for batch in batches]
+    pairs = len(list(rows(data(corpus, tokenizer, 4, shuffle=30))))
+    assert sum(sizes) == pairs
+    assert set(sizes) <= {1, 2, 3, 4}
+    assert sum(size < 4 for size in sizes) > 1
 
 
 def test_epochs_differ_in_masks_and_pairs_and_hold_the_same_text(corpus, tokenizer):
@@ -564,10 +611,12 @@ def test_another_process_makes_the_same_bits(corpus, tokenizer, text):
     shuffle=st.sampled_from([0, 1, 7, 1000]),
     size=st.sampled_from([1, 3, 8]),
     seed=st.integers(0, 3),
+    group=st.sampled_from([0, 1, 2]),
 )
-def test_restore_continues_as_if_it_had_never_stopped(corpus, tokenizer, stop, shuffle, size, seed):
+def test_restore_continues_as_if_it_had_never_stopped(corpus, tokenizer, stop, shuffle, size, seed, group):
     def make():
-        return data(corpus, tokenizer, size, max_length=64, seed=seed, shuffle=shuffle, epochs=3)
+        grouped = group if shuffle else 0
+        return data(corpus, tokenizer, size, max_length=64, seed=seed, shuffle=shuffle, group=grouped, epochs=3)
 
     unbroken = make()
     for _ in range(stop):
@@ -603,7 +652,8 @@ def test_restore_goes_back_too_and_an_end_stays_an_end(corpus, tokenizer):
 
 def test_a_state_of_other_data_is_refused(corpus, tokenizer):
     state = data(corpus, tokenizer).state()
-    for other in ({"seed": 1}, {"shuffle": 21}, {"max_length": 31}, {"max_ngram": 2}, {"word_rule": "google"}):
+    changes = {"seed": 1, "shuffle": 21, "max_length": 31, "max_ngram": 2, "word_rule": "google", "group": 1}
+    for other in ({name: value} for name, value in changes.items()):
         assert "belongs to other data" in refusal(data(corpus, tokenizer, **other).restore, state)
     data(corpus, tokenizer, 9, epochs=None, padding="max_length").restore(state)
     for wrong in (
@@ -627,6 +677,8 @@ def test_a_state_of_other_data_is_refused(corpus, tokenizer):
         ({"seed": -1}, "seed must be a whole number"),
         ({"epochs": 0}, "epochs must be"),
         ({"shuffle": -1}, "shuffle must be"),
+        ({"group": -1}, "group_by_length must be a whole number of at least 0"),
+        ({"group": 1, "shuffle": 0}, "group_by_length changes the order of the text, which shuffle=0 keeps"),
         ({"padding": "left"}, "padding must be 'longest' or 'max_length'"),
         ({"max_length": 4}, "max_length must be a whole number of at least 5"),
         ({"max_ngram": 0}, "max_ngram must be"),

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from albert_np.files import listed, write_atomically
+from albert_np.training.sentences import split_sentences
 
 # Chosen by name, a twentieth of the words: a detective novel, whose author has two more books in the training text, and a
 # novel, a comic journey and a nature diary of authors who have none there.
@@ -27,8 +28,8 @@ HELD_OUT = (
 # The corpus leaves out a few paragraphs that BOOKS.md counts, at most 0.5 % of a book. A cut in a wrong place is off by more.
 NEAR = 0.01
 COLUMNS = ("repository", "bytes", "words", "chapters/tales", "paragraphs", "title", "author")
-TRAINING_NAME, HELD_OUT_NAME, LOOSE_NAME = "training.txt", "held_out.txt", "training_loose.txt"
-LOOSE = 20  # one paragraph in so many has spaces before its marks
+TRAINING_NAME, HELD_OUT_NAME, DOCUMENTS = "training.txt", "held_out.txt", "_documents.txt"
+LOOSE = 20  # one training paragraph in so many has spaces before its marks
 MARK = re.compile(r"(?<=\w)(?=[.,;:!?])")
 
 
@@ -144,17 +145,26 @@ def part(
     return Parts(folder / TRAINING_NAME, folder / HELD_OUT_NAME, facts)
 
 
-def loosen(training: Path) -> Path:
-    """training_loose.txt beside the training text: the same, but one paragraph in LOOSE has spaces before its marks.
+def documents(text: Path, loose: int = 0) -> Path:
+    """X_documents.txt beside X.txt: the same paragraphs, an empty line after each that ends a document.
 
-    A tokenizer takes what follows [MASK] for the beginning of a text: "the [MASK]." comes as the, [MASK], a space and the full
-    stop. Masking a text that is in tokens already never gives that, so a model would not know it.
+    A document is a paragraph, with those before it that have a single sentence: such have no order, and a pair of segments
+    begins and ends where paragraphs do, as it does where the model is asked.
+
+    loose: one paragraph in so many has spaces before its marks. A tokenizer takes what follows [MASK] for the beginning of a
+    text: "the [MASK]." comes as the, [MASK], a space and the full stop. Masking a text that is in tokens already never gives
+    that, so a model would not know it.
     """
-    lines = training.read_text("utf-8").split("\n")
-    lines[::LOOSE] = [MARK.sub(" ", line) for line in lines[::LOOSE]]
-    loose = training.with_name(LOOSE_NAME)
-    write_atomically(loose, "\n".join(lines).encode("utf-8"))
-    return loose
+    lines, sentences = [], 0
+    for number, line in enumerate(text.read_text("utf-8").split("\n")):
+        sentences = sentences + len(split_sentences(line)) if line else 0
+        lines.append(MARK.sub(" ", line) if loose and number % loose == 0 else line)
+        if sentences > 1:
+            lines.append("")
+            sentences = 0
+    written = text.with_name(text.stem + DOCUMENTS)
+    write_atomically(written, "\n".join(lines).encode("utf-8"))
+    return written
 
 
 def _facts(books: list[Book], data: bytes, named: bool, texts: Iterable[tuple[Book, bytes]]) -> dict[str, Any]:

@@ -6,12 +6,12 @@
 
 The defaults are the recipe, in two stages. The first --first-steps apply the one layer --first-layers times, from weights that
 look at the neighbours (demo_start.py): the fewer the applications, the sooner the layer finds out what context is good for. The
-rest goes on with the same weights, applied --layers times.
+rest goes on with the same weights, applied --layers times. Its words begin with vectors that are counted (demo_words.py).
 
-What it makes in --output: training.txt and held_out.txt (demo_corpus.py), the vocabulary (from the training text alone),
-recipe.json, the first stage in first/, and what albert_np.training.pretrain writes. A training that was stopped, at any
-moment, goes on with --resume, and ends with the same bits as one that never stopped. The best checkpoint by held-out loss is
-kept.
+What it makes in --output: training.txt and held_out.txt and both as documents (demo_corpus.py), the vocabulary (from the
+training text alone), recipe.json, the first stage in first/, and what albert_np.training.pretrain writes.
+A training that was stopped, at any moment, goes on with --resume, and ends with the same bits as one that never stopped. The
+best checkpoint by held-out loss is kept.
 """
 
 from __future__ import annotations
@@ -32,8 +32,11 @@ sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "benchmarks")]
 
 import demo_corpus  # noqa: E402
 import demo_start  # noqa: E402
+import demo_words  # noqa: E402
 import machine  # noqa: E402
+import numpy as np  # noqa: E402
 
+from albert_np import AlbertForPreTraining, AlbertTokenizer  # noqa: E402
 from albert_np.files import write_atomically  # noqa: E402
 from albert_np.training.checkpoints import latest_checkpoint  # noqa: E402
 from albert_np.training.documents import TextForm  # noqa: E402
@@ -42,8 +45,10 @@ from albert_np.training.muon import Muon  # noqa: E402
 from albert_np.training.optimizers import AdamW  # noqa: E402
 from albert_np.training.pretrain import pretrain  # noqa: E402
 from albert_np.training.pretraining import PretrainingOptions  # noqa: E402
+from albert_np.training.token_corpus import tokenize_corpus  # noqa: E402
 
 RECIPE_NAME, FIRST_STAGE = "recipe.json", "first"
+PARAGRAPHS = TextForm(lines="paragraphs")
 
 
 @dataclass(frozen=True)
@@ -94,16 +99,16 @@ def parser() -> argparse.ArgumentParser:
         ("--embedding-size", 128, "E"),
         ("--hidden-size", 256, "H; the intermediate size is four times that"),
         ("--layers", 6, "L, applications of the one shared layer"),
-        ("--heads", 4, "N"),
+        ("--heads", 8, "N"),
         ("--max-length", 128, "T, of an example and of the position table"),
         ("--batch-size", 16, "examples of a batch"),
         ("--accumulate", 2, "batches of a step, side by side where there are cores for them"),
         ("--first-layers", 2, "applications in the first stage"),
-        ("--first-steps", 1200, "of the first stage"),
+        ("--first-steps", 6000, "of the first stage"),
         ("--steps", 40_000, "of the second stage, which the learning rate follows"),
         ("--warmup-steps", 100, "steps in which the learning rate rises, at the beginning of each stage"),
         ("--cooldown-steps", 10_000, "last steps, in which it falls to 0"),
-        ("--max-ngram", 1, "words that are hidden together, at most"),
+        ("--max-ngram", 1, "pieces that are hidden together, at most"),
         ("--evaluate-every", 250, "steps between evaluations on the held-out books"),
         ("--evaluation-batches", 40, "batches of an evaluation"),
         ("--save-every", 250, "steps between checkpoints"),
@@ -133,24 +138,35 @@ def train(args: argparse.Namespace) -> Trained:
     second = Trapezoid(args.learning_rate, args.warmup_steps, args.cooldown_steps, args.steps)
     last = args.steps if args.stop_at is None else min(args.stop_at, args.steps)
     parts = demo_corpus.part(args.corpus, args.books, output)
-    training = demo_corpus.loosen(parts.training)
+    training, held_out = (
+        demo_corpus.documents(parts.training, demo_corpus.LOOSE),
+        demo_corpus.documents(parts.held_out),
+    )
     machine_only = ("corpus", "books", "output", "resume", "hours", "stop_at", "threads", "backend")
     recipe = {name: value for name, value in vars(args).items() if name not in machine_only}
     note = {"recipe": recipe, "corpus": parts.facts, "machine": machine.machine()}
     write_atomically(output / RECIPE_NAME, json.dumps(note, indent=1, ensure_ascii=False).encode() + b"\n")
-    stage = functools.partial(_stage, args, training, parts.held_out)
+    stage = functools.partial(_stage, args, training, held_out)
     with threads(args.threads):
         if start is None:
             start = output / FIRST_STAGE / f"checkpoint-{args.first_steps}"
             if latest_checkpoint(output) is None:
                 done = stage(
                     output / FIRST_STAGE, args.first_layers, first, args.first_steps, args.hours,
-                    initial=demo_start.look_at_neighbours,
+                    initial=functools.partial(_begin, training, output / FIRST_STAGE),
                 )  # fmt: skip
                 if done.stopped != "steps":
                     return done
         hours = None if args.hours is None else max(args.hours - (time.monotonic() - began) / 3600, 1e-6)
         return stage(output, args.layers, second, last, hours, start=start)
+
+
+def _begin(training: Path, folder: Path, model: AlbertForPreTraining) -> None:
+    """What the weights are before the first step."""
+    tokenizer = AlbertTokenizer.from_pretrained(folder / "tokenizer")
+    tokens = tokenize_corpus([training], tokenizer, PARAGRAPHS, cache_dir=folder / "tokens")  # there already
+    demo_words.count_words(model, np.asarray(tokens.ids))
+    demo_start.look_at_neighbours(model)
 
 
 def _stage(
@@ -159,7 +175,7 @@ def _stage(
 ) -> Trained:  # fmt: skip
     """Steps of one stage, from its beginning or from its latest checkpoint."""
     return pretrain(
-        training, folder, held_out=held_out, form=TextForm(lines="paragraphs"),
+        training, folder, held_out=held_out, form=PARAGRAPHS, group_by_length=True,
         vocab_size=args.vocab_size, seed=args.seed, backend=args.backend,
         # the other stage may have been the one that stopped
         resume=args.resume and latest_checkpoint(folder) is not None,
@@ -168,10 +184,10 @@ def _stage(
             "intermediate_size": 4 * args.hidden_size, "num_hidden_layers": layers,
             "num_attention_heads": args.heads, "initializer_range": args.initializer_range,
         },
-        # "google": marks are words, so that a full stop is not always hidden with the last word of its sentence
+        # single pieces are hidden, as where the model is asked: the rest of a word says much about a piece of it
         options=PretrainingOptions(
             args.max_length, short_probability=args.short_probability, mask_probability=args.mask_probability,
-            max_ngram=args.max_ngram, word_rule="google",
+            max_ngram=args.max_ngram, word_rule="piece",
         ),
         batch_size=args.batch_size,
         optimizer=Muon(args.momentum, AdamW((0.9, args.beta2), weight_decay=args.weight_decay)),

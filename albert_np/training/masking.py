@@ -22,7 +22,7 @@ from albert_np.tokenization.spiece import NORMAL, USER_DEFINED
 from albert_np.tokenizer import AlbertTokenizer
 
 SPACE = "▁"
-WORD_RULES = ("space", "google")
+WORD_RULES = ("space", "google", "piece")
 # create_pretraining_data.py, _is_start_piece_sp: each of these pieces is a word, and so is what holds another character
 _MARKS = frozenset('!"#$%&"()*+,-./:;?@[\\]^_`{|}~€£')
 _LATIN = frozenset("abcdefghijklmnopqrstuvwxyz")
@@ -44,8 +44,8 @@ def pieces_of(tokenizer: AlbertTokenizer, word_rule: str = "space") -> Pieces:
     """Tables of a tokenizer's tokens.
 
     A word is a piece that begins with ▁ and the pieces that follow it (word_rule "space"); with "google" marks such as a full
-    stop, and pieces with anything but a to z and marks in them, are words too, so that "house." is two. Raises ValueError
-    where there is no [MASK], or no ordinary piece.
+    stop, and pieces with anything but a to z and marks in them, are words too, so that "house." is two; with "piece" every piece
+    is a word by itself. Raises ValueError where there is no [MASK], or no ordinary piece.
     """
     if word_rule not in WORD_RULES:
         raise ValueError(f"word_rule must be one of {', '.join(WORD_RULES)}; got {word_rule!r:.80}")
@@ -55,7 +55,9 @@ def pieces_of(tokenizer: AlbertTokenizer, word_rule: str = "space") -> Pieces:
     size = max(vocab.values()) + 1
     begins, special = np.zeros(size, bool), np.ones(size, bool)
     for token, index in vocab.items():
-        begins[index] = token.startswith(SPACE) or (word_rule == "google" and _google_word(token))
+        begins[index] = (
+            token.startswith(SPACE) or word_rule == "piece" or (word_rule == "google" and _google_word(token))
+        )
         special[index] = False
     special[tokenizer.all_special_ids] = True
     if tokenizer._spiece is not None:

@@ -9,7 +9,9 @@ such directions: AdamW moves them.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -57,13 +59,20 @@ class Muon:
         check_fit(parameters, matrices, state, (FIRST,))
         self.rest.update(parameters, {n: x for n, x in gradients.items() if n not in matrices}, state, learning_rate)
         rate = float(learning_rate)
-        for name, gradient in matrices.items():
-            parameter, moment = parameters[name], state[FIRST + name]
+
+        def move(name: str) -> None:
+            parameter, moment, gradient = parameters[name], state[FIRST + name], matrices[name]
             moment *= self.momentum
             moment += gradient
             direction = orthogonalised(gradient + self.momentum * moment)  # Nesterov: one step ahead
             parameter *= 1 - rate * self.rest.weight_decay
             parameter -= 0.2 * math.sqrt(max(parameter.shape)) * rate * direction
+
+        # No matrix waits for another. The largest come first, so that none of them is left to one thread at the end; where
+        # BLAS uses all the cores for each, two at once would only stand in each other's way.
+        threads = os.cpu_count() if os.environ.get("OPENBLAS_NUM_THREADS") == "1" else 1
+        with ThreadPoolExecutor(threads, thread_name_prefix="albert_np_muon") as workers:
+            list(workers.map(move, sorted(matrices, key=lambda name: -matrices[name].size)))
 
 
 def orthogonal(name: str, parameter: Array) -> bool:

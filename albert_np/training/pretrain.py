@@ -38,6 +38,7 @@ def pretrain(
     form: TextForm | None = None,
     options: PretrainingOptions | None = None,
     batch_size: int = 16,
+    group_by_length: bool = False,
     optimizer: str | Optimizer = "adamw",
     learning_rate: float = 5e-4,
     warmup_steps: int | None = None,
@@ -56,8 +57,8 @@ def pretrain(
     config: values that replace AlbertConfig's own; dropout is 0 unless it says otherwise, as ALBERT v2.
     vocabulary: a folder with spiece.model, instead of making one of vocab_size pieces.
     held_out: what is evaluated and never trained on: a part of the documents, or text files of their own, of which the
-    vocabulary sees nothing either. optimizer: a name, or one with numbers of its own.
-    warmup_steps: a tenth of all steps, unless given. schedule: step -> learning rate, instead of a line up to learning_rate
+    vocabulary sees nothing either. group_by_length: the examples of an update are of like length, with little padding.
+    optimizer: a name, or one with numbers of its own. warmup_steps: a tenth of all steps, unless given. schedule: step -> learning rate, instead of a line up to learning_rate
     and down to 0. start: a folder whose weights and, unless vocabulary says otherwise, whose vocabulary training begins with,
     instead of weights from the seed; its shape must be what config says, but for the number of layers: a group's weights fit
     any number of them. initial: changes weights from the seed, in place, before the first step.
@@ -77,8 +78,9 @@ def pretrain(
 
     def examples(corpus: TokenCorpus, documents: Array | None, epochs: int | None) -> PretrainingData:
         return PretrainingData(
-            corpus, tokenizer, batch_size=batch_size, options=options, seed=seed, documents=documents, epochs=epochs
-        )
+            corpus, tokenizer, batch_size=batch_size, options=options, seed=seed, documents=documents, epochs=epochs,
+            group_by_length=plan.accumulate if group_by_length else 0,
+        )  # fmt: skip
 
     corpus = tokens(training_paths)
     if held_out_paths is None:

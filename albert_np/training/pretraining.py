@@ -59,8 +59,10 @@ class PretrainingData:
     padding="max_length".
 
     Each epoch goes through the documents in another order, with other pairs and other masks. `shuffle` pairs at a time (of
-    whole documents) are gathered, mixed and given out; 0 keeps the order of the text. epochs None goes on for ever; the last
-    batch of the last epoch may be smaller. documents: the numbers of those to use (None: all), as from TokenCorpus.split.
+    whole documents) are gathered, mixed and given out; 0 keeps the order of the text. group_by_length: the pairs of so
+    many batches in a row are of like length, so that there is little padding, and such groups come mixed; the last batch of
+    a gathering may be smaller then. epochs None goes on for ever; the last batch of the last epoch may be smaller.
+    documents: the numbers of those to use (None: all), as from TokenCorpus.split.
 
     Data that has come to its end stays there, also after restore(): rewind() begins again.
     """
@@ -75,15 +77,23 @@ class PretrainingData:
         seed: int = 0,
         epochs: int | None = None,
         shuffle: int = 1 << 14,
+        group_by_length: int = 0,
         padding: str = "longest",
         documents: Sequence[int] | Array | None = None,
     ) -> None:
         self.corpus, self.options = corpus, PretrainingOptions() if options is None else options
         check_seed(seed)
-        least = {"batch_size": (batch_size, 1), "shuffle": (shuffle, 0), "epochs": (epochs, 1)}
+        least = {
+            "batch_size": (batch_size, 1), "shuffle": (shuffle, 0), "epochs": (epochs, 1),
+            "group_by_length": (group_by_length, 0),
+        }  # fmt: skip
         for name, (value, bound) in least.items():
             if (type(value) is not int or value < bound) and not (name == "epochs" and value is None):
                 raise ValueError(f"{name} must be a whole number of at least {bound}; got {shown(repr(value), 80)}")
+        if group_by_length and not shuffle:
+            raise ValueError(
+                "group_by_length changes the order of the text, which shuffle=0 keeps: give shuffle a number"
+            )
         if padding not in ("longest", "max_length"):
             raise ValueError(f"padding must be 'longest' or 'max_length'; got {shown(repr(padding), 80)}")
         self.batch_size, self.seed, self.epochs, self.shuffle, self.padding = (
@@ -100,7 +110,8 @@ class PretrainingData:
         self._cls, self._sep, self._pad = tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.pad_token_id
         if tokenizer_key(tokenizer) != corpus.tokenizer_key:
             raise ValueError("this corpus was made with another tokenizer: its ids mean other pieces here")
-        decides = json.dumps([corpus.key, asdict(self.options), self.seed, shuffle]).encode()
+        self._group = batch_size * group_by_length
+        decides = json.dumps([corpus.key, asdict(self.options), self.seed, shuffle, self._group]).encode()
         self._fingerprint = hashlib.sha256(decides + self._documents.tobytes()).hexdigest()[:32]
         self.rewind()
 
@@ -123,7 +134,8 @@ class PretrainingData:
         }  # fmt: skip
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Continue as the object did whose state() this is. Batch size, padding and the number of epochs may differ.
+        """Continue as the object did whose state() this is. Padding and the number of epochs may differ, and the batch size
+        where examples are not grouped by it.
 
         Raises ValueError where the text, the vocabulary, the options or the seed are others, or the state is none.
         """
@@ -134,8 +146,8 @@ class PretrainingData:
             raise ValueError(f"a state's numbers are whole and not negative; got {shown(repr(state), 200)}")
         if state["fingerprint"] != self._fingerprint:
             raise ValueError(
-                "this state belongs to other data: text, vocabulary, options, seed, shuffle and documents must be those it "
-                "was saved with"
+                "this state belongs to other data: text, vocabulary, options, seed, shuffle, grouping and documents must be "
+                "those it was saved with"
             )
         if state["document"] >= len(self._documents):
             raise ValueError(f"a state at document {state['document']} of {len(self._documents)}")
@@ -150,6 +162,8 @@ class PretrainingData:
         rows: list[tuple[Array, Array, int, bool]] = []
         while len(rows) < self.batch_size and (self.epochs is None or self._epoch < self.epochs):
             rows.append(self._next_row())
+            if self._group and self._block is None:
+                break  # the pairs that follow are of another length
         if not rows:
             raise StopIteration
         return self._batch(rows)
@@ -194,7 +208,10 @@ class PretrainingData:
             block += [(pair, document, number) for number, pair in enumerate(self._pairs(self._epoch, document))]
             end += 1
         if self.shuffle:
-            order = np.random.default_rng([self.seed, self._epoch, self._document]).permutation(len(block))
+            rng = np.random.default_rng([self.seed, self._epoch, self._document])
+            order = rng.permutation(len(block))
+            if self._group:
+                order = _grouped(order, np.array([_length(pair) for pair, *_ in block]), self._group, rng)
             block = [block[i] for i in order]
         if self._example >= len(block):
             raise ValueError(f"a state at example {self._example} of {len(block)}")
@@ -231,6 +248,20 @@ class PretrainingData:
             batch["attention_mask"][i, :n] = 1
             batch["token_type_ids"][i, second:n] = 1
         return batch
+
+
+def _length(pair: Pair) -> int:
+    return pair.a_end - pair.a_start + pair.b_end - pair.b_start
+
+
+def _grouped(order: Array, lengths: Array, size: int, rng: np.random.Generator) -> Array:  # (n,), (n,) -> (n,)
+    """The same numbers, `size` of like length side by side, such groups in any order, what is left over last."""
+    by_length = order[np.argsort(lengths[order], kind="stable")]  # of equal ones, in the order that is mixed already
+    over = len(order) % size
+    first = int(rng.integers(len(order) - over + 1))  # of those left over, which would always be the longest
+    left_over = slice(first, first + over)
+    groups = np.delete(by_length, left_over).reshape(-1, size)
+    return np.concatenate([rng.permutation(groups).reshape(-1), by_length[left_over]])
 
 
 def _chosen(documents: Sequence[int] | Array, count: int) -> Array:  # -> (n,) int64
