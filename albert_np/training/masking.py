@@ -44,8 +44,8 @@ def pieces_of(tokenizer: AlbertTokenizer, word_rule: str = "space") -> Pieces:
     """Tables of a tokenizer's tokens.
 
     A word is a piece that begins with ▁ and the pieces that follow it (word_rule "space"); with "google" marks such as a full
-    stop, and pieces with anything but a to z and marks in them, are words too, so that "house." is two; with "piece" every piece
-    is a word by itself. Raises ValueError where there is no [MASK], or no ordinary piece.
+    stop, and pieces with anything but a to z and marks in them, are words too, so that "house." is two; with "piece" every
+    piece is a word by itself. Raises ValueError where there is no [MASK], or no ordinary piece.
     """
     if word_rule not in WORD_RULES:
         raise ValueError(f"word_rule must be one of {', '.join(WORD_RULES)}; got {word_rule!r:.80}")

@@ -58,10 +58,11 @@ def pretrain(
     vocabulary: a folder with spiece.model, instead of making one of vocab_size pieces.
     held_out: what is evaluated and never trained on: a part of the documents, or text files of their own, of which the
     vocabulary sees nothing either. group_by_length: the examples of an update are of like length, with little padding.
-    optimizer: a name, or one with numbers of its own. warmup_steps: a tenth of all steps, unless given. schedule: step -> learning rate, instead of a line up to learning_rate
-    and down to 0. start: a folder whose weights and, unless vocabulary says otherwise, whose vocabulary training begins with,
-    instead of weights from the seed; its shape must be what config says, but for the number of layers: a group's weights fit
-    any number of them. initial: changes weights from the seed, in place, before the first step.
+    optimizer: a name, or one with numbers of its own. warmup_steps: a tenth of all steps, unless given. schedule: step ->
+    learning rate, instead of a line up to learning_rate and down to 0. start: a folder whose weights and, unless vocabulary
+    says otherwise, whose vocabulary training begins with, instead of weights from the seed; its shape must be what config says,
+    but for the number of layers: a group's weights fit any number of them. initial: changes weights from the seed, in place,
+    before the first step.
     Raises ValueError (arguments, text) or OSError (files), as the functions it is made of.
     """
     if isinstance(optimizer, str) and optimizer not in OPTIMIZERS:
