@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def model_card(
         if book["others_by_the_author"]
     )
     n = recipe["max_ngram"]
-    chosen = "each word by itself" if n == 1 else f"up to {n} words in a row"
+    chosen = "each piece by itself" if n == 1 else f"up to {n} pieces in a row"
     rows = "\n".join(
         f"| {title} | {_percent(masked[name], 'top1')} | {_percent(masked[name], 'top5')} |"
         for name, title in MEASURED.items()
@@ -48,9 +49,22 @@ def model_card(
     began = "from the weights of an earlier training"
     if recipe["start"] is None:
         began = (
-            f"first {recipe['first_steps']:,} steps with the layer applied {recipe['first_layers']} times, from heads that "
-            "look at their\n  neighbours (tools/demo_start.py)"
+            f"first {recipe['first_steps']:,} steps with the layer applied {recipe['first_layers']} times, from word vectors "
+            "that are counted on\n  the training text (tools/demo_words.py) and heads that look at their neighbours "
+            "(tools/demo_start.py)"
         )
+    data = _wrapped(
+        f"""{training["books"]} books of [Standard Ebooks](https://standardebooks.org), {training["words"]:,} words: novels,
+        tales, essays and science, 1839 to 1930. The texts are believed to be in the public domain in the United States, and the
+        edition work is CC0 1.0; elsewhere, copyright may still hold. {held_out["books"]} whole books,
+        {held_out["words"]:,} words, were held out, from the vocabulary too: {titles}. {known} sha256 of the corpus:
+        `{corpus["sha256"]}`."""
+    )
+    reached = _wrapped(
+        f"""This is the checkpoint of step {figures["step"]:,} after that: {progress["tokens"]:,} tokens in
+        {progress["seconds"] / 3600:.1f} hours in all, on {machine["cpu"]} (NumPy {machine["numpy"]}, Numba
+        {machine.get("numba", "absent")})."""
+    )
     verdict = _verdict(masked["top1_over_neighbours"], figures["order"])
     return f"""---
 language: en
@@ -77,28 +91,22 @@ trying things out and for teaching; it knows the prose of some sixty books and n
 
 ## Data
 
-{training["books"]} books of [Standard Ebooks](https://standardebooks.org), {training["words"]:,} words: novels, tales, essays
-and science, 1839 to 1930. The texts are believed to be in the public domain in the United States, and the edition work is
-CC0 1.0; elsewhere, copyright may still hold. {held_out["books"]} whole books, {held_out["words"]:,} words, were held out,
-from the vocabulary too: {titles}.
-{known} sha256 of the corpus: `{corpus["sha256"]}`.
+{data}
 
 ## Training
 
-`python tools/train_demo.py`, on paragraphs packed into pairs of up to {recipe["max_length"]} tokens:
+`python tools/train_demo.py`, on paragraphs, cut into pairs of up to {recipe["max_length"]} tokens, {pairs} a step:
 
-- masked words, {100 * recipe["mask_probability"]:g} % of the tokens, {chosen}, full stops and other marks as words of
-  their own; sentence order; one paragraph in twenty has spaces before its marks, as a text has behind [MASK];
+- masked words, {100 * recipe["mask_probability"]:g} % of the tokens, {chosen}, and the order of the two segments;
+- one paragraph in twenty has spaces before its marks, as a text has behind [MASK];
 - {began};
 - Muon for the encoder's matrices, momentum {recipe["momentum"]:g}, AdamW for everything else, betas 0.9 and
-  {recipe["beta2"]:g}; weight decay {recipe["weight_decay"]:g}, {pairs} pairs a step, no dropout;
+  {recipe["beta2"]:g}; weight decay {recipe["weight_decay"]:g}, no dropout;
 - learning rate {recipe["first_learning_rate"]:g} and then {recipe["learning_rate"]:g}, each reached after
   {recipe["warmup_steps"]:,} steps, and falling to 0 in the last {recipe["cooldown_steps"]:,} of {recipe["steps"]:,};
 - seed {recipe["seed"]}, float32.
 
-This is the checkpoint of step {figures["step"]:,} after that: {progress["tokens"]:,} tokens in
-{progress["seconds"] / 3600:.1f} hours in all, on {machine["cpu"]} (NumPy {machine["numpy"]}, Numba
-{machine.get("numba", "absent")}).
+{reached}
 
 ![loss](loss.png)
 
@@ -143,7 +151,11 @@ def _verdict(ratio: float | None, order: dict[str, Any] | None) -> str:
             f"Sentence order, the halves of a paragraph in order or swapped: {_percent(order, 'accuracy', 'error')} right, of "
             f"{order['paragraphs']:,} paragraphs, both ways (chance is 50 %)."
         )
-    return " ".join(sentences)
+    return _wrapped(" ".join(sentences))
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(" ".join(text.split()), 120, break_long_words=False, break_on_hyphens=False)
 
 
 def _percent(x: dict[str, float], name: str, error: str | None = None) -> str:

@@ -88,10 +88,10 @@ def plain_call(config, kind, seed):
     return {key: x for key, x in call.items() if key in ("input_ids", "attention_mask", "token_type_ids")}
 
 
-def test_a_sequence_has_the_same_bits_alone_in_a_batch_and_without_padding():
-    config, model = small()
+def check_same_bits_alone_and_together(model):
+    """A sequence alone, in a batch with longer ones, and with the padding skipped."""
     lengths, rng = (5, 3, 1), np.random.default_rng(0)
-    ids = rng.integers(1, config.vocab_size, (3, 5))
+    ids = rng.integers(1, model.config.vocab_size, (3, 5))
     mask = (np.arange(5) < np.array(lengths)[:, None]).astype(int)
     together, skipped = model(ids, mask), model(ids, mask, skip_padding=True)
     for i, length in enumerate(lengths):
@@ -100,6 +100,12 @@ def test_a_sequence_has_the_same_bits_alone_in_a_batch_and_without_padding():
         assert np.array_equal(skipped.prediction_logits[i, :length], alone.prediction_logits[0])
         assert np.array_equal(together.sop_logits[i], alone.sop_logits[0])
         assert not skipped.prediction_logits[i, length:].any()
+    assert together.prediction_logits.dtype == np.float32
+
+
+def test_a_sequence_has_the_same_bits_alone_in_a_batch_and_without_padding():
+    _, model = small()
+    check_same_bits_alone_and_together(model)
 
 
 def test_one_copy_up_and_one_down_for_each_output():

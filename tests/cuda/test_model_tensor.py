@@ -10,7 +10,7 @@ from golden_models import PARTS, trained_like
 from refusals import refusal
 from test_backends import everything
 from test_matmul_tensor import seen
-from test_model import CONFIG, SMALL, plain_call, tiny
+from test_model import CONFIG, SMALL, check_same_bits_alone_and_together, plain_call, tiny
 from tolerances import assert_float32_rule_in_the_mean
 
 import albert_np.model
@@ -116,19 +116,8 @@ def test_a_plain_call(kind, sizes):
 @pytest.mark.parametrize("kind", ["bfloat16", pytest.param("tf32", marks=pytest.mark.slow)])
 def test_a_sequence_has_the_same_bits_alone_in_a_batch_and_without_padding(kind):
     config = CONFIG.replace(**SMALL)
-    model = on_tensor_cores(
-        kind, "AlbertForPreTraining", config, trained_like(config, PARTS["AlbertForPreTraining"], 0)
-    )
-    lengths, rng = (5, 3, 1), np.random.default_rng(0)
-    ids = rng.integers(1, config.vocab_size, (3, 5))
-    mask = (np.arange(5) < np.array(lengths)[:, None]).astype(int)
-    together, skipped = model(ids, mask), model(ids, mask, skip_padding=True)
-    for i, length in enumerate(lengths):
-        alone = model(ids[i : i + 1, :length])
-        assert np.array_equal(together.prediction_logits[i, :length], alone.prediction_logits[0])
-        assert np.array_equal(skipped.prediction_logits[i, :length], alone.prediction_logits[0])
-        assert np.array_equal(together.sop_logits[i], alone.sop_logits[0])
-    assert together.prediction_logits.dtype == np.float32
+    tensors = trained_like(config, PARTS["AlbertForPreTraining"], 0)
+    check_same_bits_alone_and_together(on_tensor_cores(kind, "AlbertForPreTraining", config, tensors))
 
 
 def test_a_layer_in_bfloat16_is_seven_kernels_too():
