@@ -104,7 +104,7 @@ def parser() -> argparse.ArgumentParser:
         ("--batch-size", 16, "examples of a batch"),
         ("--accumulate", 2, "batches of a step, side by side where there are cores for them"),
         ("--first-layers", 2, "applications in the first stage"),
-        ("--first-steps", 6000, "of the first stage"),
+        ("--first-steps", 4000, "of the first stage"),
         ("--steps", 40_000, "of the second stage, which the learning rate follows"),
         ("--warmup-steps", 100, "steps in which the learning rate rises, at the beginning of each stage"),
         ("--cooldown-steps", 10_000, "last steps, in which it falls to 0"),
@@ -152,13 +152,14 @@ def train(args: argparse.Namespace) -> Trained:
             start = output / FIRST_STAGE / f"checkpoint-{args.first_steps}"
             if latest_checkpoint(output) is None:
                 done = stage(
-                    output / FIRST_STAGE, args.first_layers, first, args.first_steps, args.hours,
+                    output / FIRST_STAGE, args.first_layers, first, args.first_steps, args.hours, args.seed,
                     initial=functools.partial(_begin, training, output / FIRST_STAGE),
                 )  # fmt: skip
                 if done.stopped != "steps":
                     return done
         hours = None if args.hours is None else max(args.hours - (time.monotonic() - began) / 3600, 1e-6)
-        return stage(output, args.layers, second, last, hours, start=start)
+        # pairs and masks of its own: not those of the first stage again
+        return stage(output, args.layers, second, last, hours, args.seed + 1, start=start)
 
 
 def _begin(training: Path, folder: Path, model: AlbertForPreTraining) -> None:
@@ -171,12 +172,12 @@ def _begin(training: Path, folder: Path, model: AlbertForPreTraining) -> None:
 
 def _stage(
     args: argparse.Namespace, training: Path, held_out: Path, folder: Path, layers: int, schedule: Trapezoid, steps: int,
-    hours: float | None, **beginning: Any,
+    hours: float | None, seed: int, **beginning: Any,
 ) -> Trained:  # fmt: skip
     """Steps of one stage, from its beginning or from its latest checkpoint."""
     return pretrain(
         training, folder, held_out=held_out, form=PARAGRAPHS, group_by_length=True,
-        vocab_size=args.vocab_size, seed=args.seed, backend=args.backend,
+        vocab_size=args.vocab_size, seed=seed, backend=args.backend,
         # the other stage may have been the one that stopped
         resume=args.resume and latest_checkpoint(folder) is not None,
         config={
