@@ -96,8 +96,11 @@ def test_the_recipe_leaves_a_checkpoint_and_says_what_it_did(toy_run, toy_checkp
     assert (c.vocab_size, c.embedding_size, c.hidden_size, c.intermediate_size) == (60, 8, 16, 64)
     note = json.loads((toy_run / "recipe.json").read_text())
     assert (note["recipe"]["first_learning_rate"], note["recipe"]["learning_rate"]) == (1e-3, 5e-4)
-    first = AlbertForPreTraining.from_pretrained(toy_run / train_demo.FIRST_STAGE / "checkpoint-4")
-    assert (first.config.num_hidden_layers, c.num_hidden_layers) == (1, 2)
+    first, second = (
+        AlbertForPreTraining.from_pretrained(toy_run / name / f"checkpoint-{steps}")
+        for name, steps in zip(train_demo.STAGES, (4, 3), strict=True)
+    )
+    assert (first.config.num_hidden_layers, second.config.num_hidden_layers, c.num_hidden_layers) == (1, 2, 2)
     assert note["corpus"]["held_out"]["books"] == 4
     assert {"output", "corpus", "resume"}.isdisjoint(note["recipe"])
 
@@ -126,10 +129,11 @@ def test_the_learning_rate_is_a_trapezoid():
 
 
 @pytest.mark.slow
-def test_200_steps_have_the_same_bits_twice_and_across_two_kills(toy_books, tmp_path):
+def test_200_steps_have_the_same_bits_twice_and_across_three_kills(toy_books, tmp_path):
     """The recipe as a command, on the kernels of training where they are; killed as no process can prevent, and resumed."""
     options = {
-        "first_steps": 100, "stop_at": 100, "steps": 400, "save_every": 25, "evaluate_every": 50, "backend": "auto"
+        "first_steps": 100, "second_steps": 50, "steps": 400, "stop_at": 50, "save_every": 10, "evaluate_every": 50,
+        "backend": "auto",
     }  # fmt: skip
 
     def command(folder, **more):
@@ -139,7 +143,8 @@ def test_200_steps_have_the_same_bits_twice_and_across_two_kills(toy_books, tmp_
     quiet = {"env": unmeasured(), "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     for folder in ("one", "two"):
         subprocess.run(command(folder), check=True, **quiet)
-    for stage, more in ((train_demo.FIRST_STAGE, {}), (".", {"resume": True})):
+    stages = {name: options[f"{name}_steps"] for name in train_demo.STAGES} | {".": options["stop_at"]}
+    for stage, more in zip(stages, ({}, {"resume": True}, {"resume": True}), strict=True):
         killed = subprocess.Popen(command("killed", **more), **quiet)
         deadline = time.monotonic() + 300
         while latest_checkpoint(tmp_path / "killed" / stage) is None:
@@ -148,12 +153,12 @@ def test_200_steps_have_the_same_bits_twice_and_across_two_kills(toy_books, tmp_
             time.sleep(0.01)
         killed.kill()
         killed.wait()
-        assert latest_checkpoint(tmp_path / "killed" / stage).step < 100
+        assert latest_checkpoint(tmp_path / "killed" / stage).step < stages[stage]
     subprocess.run(command("killed", resume=True), check=True, **quiet)
-    for stage in (train_demo.FIRST_STAGE, "."):
+    for stage, steps in stages.items():
         for name in ("model.safetensors", "optimizer.safetensors"):
             first, *others = (
-                (tmp_path / folder / stage / "checkpoint-100" / name).read_bytes()
+                (tmp_path / folder / stage / f"checkpoint-{steps}" / name).read_bytes()
                 for folder in ("one", "two", "killed")
             )
             assert others == [first, first]

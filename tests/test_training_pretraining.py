@@ -549,6 +549,37 @@ def test_a_gathering_ends_with_a_smaller_batch_where_lengths_are_grouped(corpus,
     assert sum(size < 4 for size in sizes) > 1
 
 
+def test_single_segments_are_the_text_of_their_pair_in_its_order(corpus, tokenizer):
+    """[CLS] A [SEP], all of type 0, without a label of the order, and never longer than a pair."""
+    options = {"max_length": 48, "mask_probability": 0.0, "batch_size": 8}
+    pairs, some = (list(rows(data(corpus, tokenizer, single_probability=x, **options))) for x in (0.0, 0.5))
+    assert len(pairs) == len(some)
+    singles = 0
+    for (ids, _, _, swapped), (found, types, _, order) in zip(pairs, some, strict=True):
+        if order != -100:
+            assert (order, found.tolist()) == (swapped, ids.tolist())
+            continue
+        singles += 1
+        assert found[0] == CLS
+        assert found[-1] == SEP
+        assert not np.isin(found[1:-1], [CLS, SEP]).any()
+        assert not types.any()
+        a, b = np.split(ids[1:-1], [ids[1:-1].tolist().index(SEP)])
+        text = np.concatenate([b[1:], a] if swapped else [a, b[1:]])
+        assert len(found) <= 48
+        if len(ids) < 48:  # nothing was cut off
+            assert found[1:-1].tolist() == text.tolist()
+    assert within(singles, len(pairs), 0.5)
+
+
+def test_a_batch_has_at_least_one_pair(corpus, tokenizer):
+    """Without one, the loss of the order would be a mean over nothing."""
+    for size in (1, 3):
+        labels = [b["sentence_order_label"] for b in data(corpus, tokenizer, size, single_probability=1.0)]
+        assert all(np.count_nonzero(x != -100) == 1 for x in labels)
+        assert all(x[-1] in (0, 1) for x in labels)
+
+
 def test_epochs_differ_in_masks_and_pairs_and_hold_the_same_text(corpus, tokenizer):
     whole = data(corpus, tokenizer, 1, max_length=2000, epochs=2, short_probability=0.0)
     both = list(rows(whole))
@@ -683,6 +714,7 @@ def test_a_state_of_other_data_is_refused(corpus, tokenizer):
         ({"max_length": 4}, "max_length must be a whole number of at least 5"),
         ({"max_ngram": 0}, "max_ngram must be"),
         ({"max_predictions": 0}, "max_predictions must be"),
+        ({"single_probability": -0.1}, "single_probability must be a number from 0 to 1"),
         ({"mask_probability": 1.5}, "mask_probability must be a number from 0 to 1"),
         ({"short_probability": math.nan}, "short_probability must be"),
         ({"word_rule": "x"}, "word_rule must be one of"),

@@ -51,7 +51,7 @@ def model_card(
         began = (
             f"first {recipe['first_steps']:,} steps with the layer applied {recipe['first_layers']} times, from word vectors "
             "that are counted on\n  the training text (tools/demo_words.py) and heads that look at their neighbours "
-            "(tools/demo_start.py)"
+            f"(tools/demo_start.py); then\n  {recipe['second_steps']:,} steps with all applications"
         )
     data = _wrapped(
         f"""{training["books"]} books of [Standard Ebooks](https://standardebooks.org), {training["words"]:,} words: novels,
@@ -99,7 +99,8 @@ trying things out and for teaching; it knows the prose of some sixty books and n
 
 - masked words, {100 * recipe["mask_probability"]:g} % of the tokens, {chosen}, and the order of the two segments;
 - one paragraph in twenty has spaces before its marks, as a text has behind [MASK];
-- {began};
+- {began}; in the last stage {100 * recipe["single_probability"]:g} % of the
+  examples are a single segment, without an order;
 - Muon for the encoder's matrices, momentum {recipe["momentum"]:g}, AdamW for everything else, betas 0.9 and
   {recipe["beta2"]:g}; weight decay {recipe["weight_decay"]:g}, no dropout;
 - learning rate {recipe["first_learning_rate"]:g} and then {recipe["learning_rate"]:g}, each reached after
@@ -193,7 +194,8 @@ def loss_curve(log_paths: list[Path], picture_path: Path) -> None:
     below.set_xlabel("step")
     for axes in (above, below):
         for end in ends[1:-1]:
-            axes.axvline(end, color="grey", linewidth=0.8, linestyle=":", label="the layer applied more often")
+            label = "the next stage" if end == ends[1] else None
+            axes.axvline(end, color="grey", linewidth=0.8, linestyle=":", label=label)
         axes.grid(alpha=0.3)
         axes.legend()
     with atomic_path(picture_path) as temporary:

@@ -25,7 +25,7 @@ sys.path.insert(0, str(ROOT / "tools"))
 
 import evaluate_demo  # noqa: E402
 from demo_card import loss_curve, model_card  # noqa: E402
-from train_demo import FIRST_STAGE, RECIPE_NAME  # noqa: E402
+from train_demo import RECIPE_NAME, STAGES  # noqa: E402
 
 from albert_np import AlbertForPreTraining, AlbertTokenizer  # noqa: E402
 from albert_np.files import read_json, write_atomically  # noqa: E402
@@ -102,7 +102,8 @@ def pack(
 
     Raises ValueError (no checkpoint of the recipe, weights beyond both dtypes, more bytes than the limit) or OSError.
     """
-    first, found, recipe = _read_run(Path(checkpoint))
+    stages, recipe = _read_run(Path(checkpoint))
+    found = stages[-1]
     model = AlbertForPreTraining.from_pretrained(found.path, backend=backend)
     positions = model.config.max_position_embeddings
     tokenizer = AlbertTokenizer.from_pretrained(found.path, model_max_length=positions)
@@ -122,7 +123,6 @@ def pack(
         figures |= {"checkpoint": found.path.name, "step": found.step}
         figures["weights"] = {"dtype": dtype, "loss_float32": whole} | {f"loss_{x}": losses[x] for x in losses}
         (folder / EVALUATION_NAME).write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n", "utf-8")
-        stages = ([] if first is None else [first]) + [found]
         loss_curve([stage.path.parent / log.LOG_NAME for stage in stages], folder / PICTURE_NAME)
         progress = {name: sum(stage.state["progress"][name] for stage in stages) for name in ("tokens", "seconds")}
         card = model_card(model.config, model.num_parameters(), progress, recipe, figures)
@@ -140,12 +140,13 @@ def pack(
     return figures
 
 
-def _read_run(checkpoint: Path) -> tuple[Checkpoint | None, Checkpoint, dict[str, Any]]:
-    """The end of the first stage, where there was one; a checkpoint of the second; and the recipe beside it."""
-    found, first = read_checkpoint(checkpoint), latest_checkpoint(checkpoint.parent / FIRST_STAGE)
+def _read_run(checkpoint: Path) -> tuple[list[Checkpoint], dict[str, Any]]:
+    """The ends of the stages before, where there were any, and a checkpoint of the last; the recipe beside it."""
+    found = read_checkpoint(checkpoint)
     if found is None or not (checkpoint.parent / RECIPE_NAME).is_file():
         raise ValueError(f"{checkpoint} is no checkpoint of tools/train_demo.py: {RECIPE_NAME} lies beside those")
-    return first, found, read_json(checkpoint.parent / RECIPE_NAME, 1 << 20)
+    before = [latest_checkpoint(checkpoint.parent / name) for name in STAGES]
+    return [*(x for x in before if x is not None), found], read_json(checkpoint.parent / RECIPE_NAME, 1 << 20)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -4,12 +4,15 @@
     python tools/train_demo.py --corpus standard_ebooks.txt --books BOOKS.md --output runs/demo --hours 2
     python tools/train_demo.py --corpus standard_ebooks.txt --books BOOKS.md --output runs/demo --hours 2 --resume
 
-The defaults are the recipe, in two stages. The first --first-steps apply the one layer --first-layers times, from weights that
-look at the neighbours (demo_start.py): the fewer the applications, the sooner the layer finds out what context is good for. The
-rest goes on with the same weights, applied --layers times. Its words begin with vectors that are counted (demo_words.py).
+The defaults are the recipe, in three stages, each from the weights of the one before:
+
+1. The layer is applied --first-layers times, from weights that look at the neighbours (demo_start.py) and words whose vectors
+   are counted (demo_words.py): the fewer the applications, the sooner it finds out what context is good for.
+2. The same weights, applied --layers times.
+3. Some of the examples are a single segment, as a text is when a model is asked about it; the learning rate falls to 0.
 
 What it makes in --output: training.txt and held_out.txt and both as documents (demo_corpus.py), the vocabulary (from the
-training text alone), recipe.json, the first stage in first/, and what albert_np.training.pretrain writes.
+training text alone), recipe.json, the first two stages in first/ and second/, and what albert_np.training.pretrain writes.
 A training that was stopped, at any moment, goes on with --resume, and ends with the same bits as one that never stopped. The
 best checkpoint by held-out loss is kept.
 """
@@ -18,14 +21,12 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import functools
 import json
 import math
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "benchmarks")]
@@ -47,7 +48,8 @@ from albert_np.training.pretrain import pretrain  # noqa: E402
 from albert_np.training.pretraining import PretrainingOptions  # noqa: E402
 from albert_np.training.token_corpus import tokenize_corpus  # noqa: E402
 
-RECIPE_NAME, FIRST_STAGE = "recipe.json", "first"
+RECIPE_NAME = "recipe.json"
+STAGES = "first", "second"  # folders; the last stage has the training's own
 PARAGRAPHS = TextForm(lines="paragraphs")
 
 
@@ -87,10 +89,10 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--output", required=True, metavar="DIR", help="where everything goes")
     parser.add_argument("--resume", action="store_true", help="go on from the latest checkpoint in --output")
     parser.add_argument(
-        "--start", metavar="DIR", help="the weights and the vocabulary of this folder, and no first stage"
+        "--start", metavar="DIR", help="the weights and the vocabulary of this folder, and the last stage alone"
     )
     parser.add_argument("--hours", type=float, metavar="H", help="stop after so many, with a checkpoint")
-    parser.add_argument("--stop-at", type=int, metavar="STEP", help="as --hours, at a step of the second stage")
+    parser.add_argument("--stop-at", type=int, metavar="STEP", help="as --hours, at a step of the last stage")
     parser.add_argument("--threads", type=int, metavar="N", help="threads of the numba backend; they change no bit")
     parser.add_argument("--backend", default="auto", metavar="NAME", help="numba, numpy or auto")
     recipe = parser.add_argument_group("the recipe")
@@ -105,9 +107,10 @@ def parser() -> argparse.ArgumentParser:
         ("--accumulate", 2, "batches of a step, side by side where there are cores for them"),
         ("--first-layers", 2, "applications in the first stage"),
         ("--first-steps", 4000, "of the first stage"),
-        ("--steps", 40_000, "of the second stage, which the learning rate follows"),
+        ("--second-steps", 1500, "of the second stage"),
+        ("--steps", 2500, "of the last stage"),
         ("--warmup-steps", 100, "steps in which the learning rate rises, at the beginning of each stage"),
-        ("--cooldown-steps", 10_000, "last steps, in which it falls to 0"),
+        ("--cooldown-steps", 2400, "last steps, in which it falls to 0"),
         ("--max-ngram", 1, "pieces that are hidden together, at most"),
         ("--evaluate-every", 250, "steps between evaluations on the held-out books"),
         ("--evaluation-batches", 40, "batches of an evaluation"),
@@ -118,87 +121,103 @@ def parser() -> argparse.ArgumentParser:
         recipe.add_argument(option, type=int, default=default, metavar="N", help=meaning)
     for option, default, meaning in (
         ("--first-learning-rate", 1e-3, "the highest of the first stage"),
-        ("--learning-rate", 5e-4, "the highest of the second: what changes a layer changes every application of it"),
+        ("--learning-rate", 5e-4, "the highest of the others: what changes a layer changes every application of it"),
         ("--momentum", 0.95, "Muon's, of the encoder's matrices"),
         ("--beta2", 0.98, "AdamW's second beta, of everything else; the first is 0.9"),
         ("--weight-decay", 0.01, "of both"),
         ("--initializer-range", 0.05, "the deviation of random weights"),
         ("--mask-probability", 0.25, "the part of an example's tokens that is to be guessed"),
         ("--short-probability", 0.1, "the part of the examples that are shorter"),
+        ("--single-probability", 0.5, "the part of the last stage's examples that is a single segment"),
     ):
         recipe.add_argument(option, type=float, default=default, metavar="X", help=meaning)
     return parser
 
 
+@dataclass(frozen=True)
+class Stage:
+    folder: Path
+    layers: int
+    schedule: Trapezoid
+    single_probability: float = 0.0
+
+
+def stages_of(args: argparse.Namespace) -> list[Stage]:
+    output, warmup, rate = Path(args.output), args.warmup_steps, args.learning_rate
+    first, second = (output / name for name in STAGES)
+    return [
+        Stage(first, args.first_layers, Trapezoid(args.first_learning_rate, warmup, 0, args.first_steps)),
+        Stage(second, args.layers, Trapezoid(rate, warmup, 0, args.second_steps)),
+        Stage(output, args.layers, Trapezoid(rate, warmup, args.cooldown_steps, args.steps), args.single_probability),
+    ]
+
+
 def train(args: argparse.Namespace) -> Trained:
     """One training as the arguments say. Raises ValueError or OSError."""
     output, start, began = Path(args.output), args.start, time.monotonic()
-    # before anything is read: they say at once what does not fit
-    first = Trapezoid(args.first_learning_rate, args.warmup_steps, 0, args.first_steps)
-    second = Trapezoid(args.learning_rate, args.warmup_steps, args.cooldown_steps, args.steps)
-    last = args.steps if args.stop_at is None else min(args.stop_at, args.steps)
+    stages = stages_of(args)  # before anything is read: they say at once what does not fit
     parts = demo_corpus.part(args.corpus, args.books, output)
-    training, held_out = (
-        demo_corpus.documents(parts.training, demo_corpus.LOOSE),
-        demo_corpus.documents(parts.held_out),
-    )
+    training = demo_corpus.documents(parts.training, demo_corpus.LOOSE)
+    held_out = demo_corpus.documents(parts.held_out)
     machine_only = ("corpus", "books", "output", "resume", "hours", "stop_at", "threads", "backend")
     recipe = {name: value for name, value in vars(args).items() if name not in machine_only}
     note = {"recipe": recipe, "corpus": parts.facts, "machine": machine.machine()}
     write_atomically(output / RECIPE_NAME, json.dumps(note, indent=1, ensure_ascii=False).encode() + b"\n")
-    stage = functools.partial(_stage, args, training, held_out)
     with threads(args.threads):
-        if start is None:
-            start = output / FIRST_STAGE / f"checkpoint-{args.first_steps}"
-            if latest_checkpoint(output) is None:
-                done = stage(
-                    output / FIRST_STAGE, args.first_layers, first, args.first_steps, args.hours, args.seed,
-                    initial=functools.partial(_begin, training, output / FIRST_STAGE),
-                )  # fmt: skip
-                if done.stopped != "steps":
-                    return done
-        hours = None if args.hours is None else max(args.hours - (time.monotonic() - began) / 3600, 1e-6)
-        # pairs and masks of its own: not those of the first stage again
-        return stage(output, args.layers, second, last, hours, args.seed + 1, start=start)
+        for number, stage in enumerate(stages):
+            last = stage is stages[-1]
+            if args.start is not None and not last:
+                continue
+            end = stage.folder / f"checkpoint-{stage.schedule.total}"
+            if not (args.resume and not last and end.is_dir()):
+                hours = None if args.hours is None else max(args.hours - (time.monotonic() - began) / 3600, 1e-6)
+                # each has pairs and masks of its own
+                trained = _train_stage(args, stage, training, held_out, args.seed + number, hours, start)
+                if trained.stopped != "steps":
+                    break
+            start = end
+    return trained
 
 
-def _begin(training: Path, folder: Path, model: AlbertForPreTraining) -> None:
-    """What the weights are before the first step."""
-    tokenizer = AlbertTokenizer.from_pretrained(folder / "tokenizer")
-    tokens = tokenize_corpus([training], tokenizer, PARAGRAPHS, cache_dir=folder / "tokens")  # there already
-    demo_words.count_words(model, np.asarray(tokens.ids))
-    demo_start.look_at_neighbours(model)
-
-
-def _stage(
-    args: argparse.Namespace, training: Path, held_out: Path, folder: Path, layers: int, schedule: Trapezoid, steps: int,
-    hours: float | None, seed: int, **beginning: Any,
+def _train_stage(
+    args: argparse.Namespace, stage: Stage, training: Path, held_out: Path, seed: int, hours: float | None,
+    start: str | Path | None,
 ) -> Trained:  # fmt: skip
     """Steps of one stage, from its beginning or from its latest checkpoint."""
+
+    def begin(model: AlbertForPreTraining) -> None:
+        """What the weights are before the first step, where there are none to start from."""
+        tokenizer = AlbertTokenizer.from_pretrained(stage.folder / "tokenizer")
+        tokens = tokenize_corpus([training], tokenizer, PARAGRAPHS, cache_dir=stage.folder / "tokens")  # there already
+        demo_words.count_words(model, np.asarray(tokens.ids))
+        demo_start.look_at_neighbours(model)
+
+    steps = stage.schedule.total
+    if args.stop_at is not None and stage.folder == Path(args.output):
+        steps = min(args.stop_at, steps)
     return pretrain(
-        training, folder, held_out=held_out, form=PARAGRAPHS, group_by_length=True,
-        vocab_size=args.vocab_size, seed=seed, backend=args.backend,
-        # the other stage may have been the one that stopped
-        resume=args.resume and latest_checkpoint(folder) is not None,
+        training, stage.folder, held_out=held_out, form=PARAGRAPHS, group_by_length=True,
+        vocab_size=args.vocab_size, seed=seed, backend=args.backend, start=start, initial=begin,
+        # another stage may have been the one that stopped
+        resume=args.resume and latest_checkpoint(stage.folder) is not None,
         config={
             "embedding_size": args.embedding_size, "hidden_size": args.hidden_size,
-            "intermediate_size": 4 * args.hidden_size, "num_hidden_layers": layers,
+            "intermediate_size": 4 * args.hidden_size, "num_hidden_layers": stage.layers,
             "num_attention_heads": args.heads, "initializer_range": args.initializer_range,
         },
         # single pieces are hidden, as where the model is asked: the rest of a word says much about a piece of it
         options=PretrainingOptions(
             args.max_length, short_probability=args.short_probability, mask_probability=args.mask_probability,
-            max_ngram=args.max_ngram, word_rule="piece",
+            single_probability=stage.single_probability, max_ngram=args.max_ngram, word_rule="piece",
         ),
         batch_size=args.batch_size,
         optimizer=Muon(args.momentum, AdamW((0.9, args.beta2), weight_decay=args.weight_decay)),
-        schedule=schedule, evaluation_batches=args.evaluation_batches, progress=True,
+        schedule=stage.schedule, evaluation_batches=args.evaluation_batches, progress=True,
         plan=Plan(
-            steps, hours=hours, accumulate=args.accumulate, dropout=False, seed=args.seed,
+            steps, hours=hours, accumulate=args.accumulate, dropout=False, seed=seed,
             log_every=args.log_every, evaluate_every=args.evaluate_every, save_every=args.save_every,
             best="loss", smallest_is_best=True,
         ),
-        **beginning,
     )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from albert_np import AlbertConfig, AlbertForPreTraining, AlbertTokenizer
 from albert_np.files import shown
-from albert_np.ops import Array
+from albert_np.ops import IGNORE_INDEX, Array
 from albert_np.tokenization.files import VOCAB
 from albert_np.training.documents import TextForm, open_binary, text_paths
 from albert_np.training.loop import OPTIMIZERS, Optimizer, Plan, Trained, train
@@ -146,10 +146,11 @@ def evaluate(model: AlbertForPreTraining, held: PretrainingData, batches: int) -
         given: dict[str, Any] = dict(batch)
         out = model(**given)
         labels = batch["labels"]
-        masked = labels != -100
+        masked = labels != IGNORE_INDEX
         losses.append(float(out.loss))
         words.append(out.prediction_logits[masked].argmax(axis=-1) == labels[masked])
-        orders.append(out.sop_logits.argmax(axis=-1) == batch["sentence_order_label"])
+        order = batch["sentence_order_label"]
+        orders.append((out.sop_logits.argmax(axis=-1) == order)[order != IGNORE_INDEX])
     return {
         "loss": float(np.mean(losses)),
         "masked_word_accuracy": float(np.concatenate(words).mean()),

@@ -29,10 +29,15 @@ from albert_np.training.token_corpus import TokenCorpus, tokenizer_key
 
 @dataclass(frozen=True)
 class PretrainingOptions:
-    """What examples are like. max_predictions None: no limit but the probability's."""
+    """What examples are like. max_predictions None: no limit but the probability's.
+
+    single_probability: the part of the examples that is one segment, `[CLS] A [SEP]`, as a text is when a model is asked about
+    it alone; ALBERT's are pairs all.
+    """
 
     max_length: int = 512
     short_probability: float = 0.1
+    single_probability: float = 0.0
     mask_probability: float = 0.15
     max_ngram: int = 3
     max_predictions: int | None = None
@@ -43,7 +48,7 @@ class PretrainingOptions:
             value = getattr(self, name)
             if (type(value) is not int or value < least) and not (name == "max_predictions" and value is None):
                 raise ValueError(f"{name} must be a whole number of at least {least}; got {shown(repr(value), 80)}")
-        for name in ("short_probability", "mask_probability"):
+        for name in ("short_probability", "single_probability", "mask_probability"):
             value = getattr(self, name)
             if not isinstance(value, (int, float)) or not 0 <= value <= 1:
                 raise ValueError(f"{name} must be a number from 0 to 1; got {shown(repr(value), 80)}")
@@ -54,9 +59,9 @@ class PretrainingOptions:
 class PretrainingData:
     """Batches of packed, masked pairs; an iterator that can say where it is and go on from there.
 
-    A batch has input_ids, attention_mask, token_type_ids and labels (B,T), sentence_order_label (B,): 0 as in the text,
-    1 swapped; all int64, as AlbertForPreTraining takes them. T is the longest of the batch, or max_length with
-    padding="max_length".
+    A batch has input_ids, attention_mask, token_type_ids and labels (B,T), sentence_order_label (B,): 0 as in the text, 1
+    swapped, -100 (ignored) for a single segment; all int64, as AlbertForPreTraining takes them. T is the longest of the batch,
+    or max_length with padding="max_length".
 
     Each epoch goes through the documents in another order, with other pairs and other masks. `shuffle` pairs at a time (of
     whole documents) are gathered, mixed and given out; 0 keeps the order of the text. group_by_length: the pairs of so
@@ -159,28 +164,33 @@ class PretrainingData:
         return self
 
     def __next__(self) -> dict[str, Array]:
-        rows: list[tuple[Array, Array, int, bool]] = []
-        while len(rows) < self.batch_size and (self.epochs is None or self._epoch < self.epochs):
-            rows.append(self._next_row())
+        examples: list[tuple[Pair, int, int, int]] = []
+        while len(examples) < self.batch_size and (self.epochs is None or self._epoch < self.epochs):
+            examples.append(self._next_example())
             if self._group and self._block is None:
                 break  # the pairs that follow are of another length
-        if not rows:
+        if not examples:
             raise StopIteration
+        singles = self.options.single_probability
+        rows = [self._row(*example, singles) for example in examples]
+        if all(order == IGNORE_INDEX for *_, order in rows):
+            rows[-1] = self._row(*examples[-1], 0.0)  # a batch without a pair would have no loss of the order: NaN
         return self._batch(rows)
 
-    def _next_row(self) -> tuple[Array, Array, int, bool]:
-        """One example: masked ids (T,), labels (T,), where B begins, swapped."""
+    def _next_example(self) -> tuple[Pair, int, int, int]:
+        """A pair, its epoch, its document, and its number there."""
         if self._block is None:
             self._fill_block()
         assert self._block is not None
-        row = self._masked(*self._block[self._example])
+        pair, document, number = self._block[self._example]
+        example = pair, self._epoch, document, number
         self._example += 1
         if self._example == len(self._block):
             self._block = None
             self._document, self._example = self._block_end, 0
             if self._document == len(self._documents):
                 self._epoch, self._document, self._order = self._epoch + 1, 0, None
-        return row
+        return example
 
     def _random(self, *where: int) -> random.Random:
         """A generator of its own for each place. Python hashes the text, so neighbours have nothing in common."""
@@ -217,22 +227,28 @@ class PretrainingData:
             raise ValueError(f"a state at example {self._example} of {len(block)}")
         self._block, self._block_end = block, end
 
-    def _masked(self, pair: Pair, document: int, number: int) -> tuple[Array, Array, int, bool]:
-        ids = self.corpus.ids
-        a, b = ids[pair.a_start : pair.a_end], ids[pair.b_start : pair.b_end]
-        separators = [0, len(a) + 1, len(a) + len(b) + 2]
-        row = np.empty(len(a) + len(b) + 3, np.int64)
-        row[separators] = self._cls, self._sep, self._sep
-        row[1 : len(a) + 1] = a
-        row[len(a) + 2 : -1] = b
-        options = self.options
+    def _row(
+        self, pair: Pair, epoch: int, document: int, number: int, singles: float
+    ) -> tuple[Array, Array, int, int]:  # fmt: skip
+        """One example: masked ids (T,), labels (T,), where B begins, the label of the order."""
+        options, rng, order = self.options, self._random(epoch, document, number), int(pair.swapped)
+        segments = [self.corpus.ids[pair.a_start : pair.a_end], self.corpus.ids[pair.b_start : pair.b_end]]
+        if singles and rng.random() < singles:
+            order = IGNORE_INDEX
+            start, end = min(pair.a_start, pair.b_start), max(pair.a_end, pair.b_end)
+            segments = [self.corpus.ids[start : min(end, start + options.max_length - 2)]]  # [CLS], [SEP]
+        separators = np.cumsum([0] + [len(segment) + 1 for segment in segments]).tolist()
+        row = np.full(separators[-1] + 1, self._sep, np.int64)
+        row[0] = self._cls
+        for first, segment in zip(separators, segments, strict=False):
+            row[first + 1 : first + 1 + len(segment)] = segment
         masked, labels = mask_words(
-            row, separators, self._pieces, self._random(self._epoch, document, number),
+            row, separators, self._pieces, rng,
             probability=options.mask_probability, max_ngram=options.max_ngram, max_predictions=options.max_predictions,
         )  # fmt: skip
-        return masked, labels, len(a) + 2, pair.swapped
+        return masked, labels, separators[1] + 1, order
 
-    def _batch(self, rows: list[tuple[Array, Array, int, bool]]) -> dict[str, Array]:
+    def _batch(self, rows: list[tuple[Array, Array, int, int]]) -> dict[str, Array]:
         B = len(rows)
         T = self.options.max_length if self.padding == "max_length" else max(len(ids) for ids, *_ in rows)
         batch = {
@@ -240,7 +256,7 @@ class PretrainingData:
             "attention_mask": np.zeros((B, T), np.int64),
             "token_type_ids": np.zeros((B, T), np.int64),
             "labels": np.full((B, T), IGNORE_INDEX, np.int64),
-            "sentence_order_label": np.array([swapped for *_, swapped in rows], np.int64),
+            "sentence_order_label": np.array([order for *_, order in rows], np.int64),
         }
         for i, (ids, labels, second, _) in enumerate(rows):
             n = len(ids)
