@@ -29,6 +29,7 @@ def test_it_is_what_a_pipeline_without_a_name_gets(fill):
     [
         ("There was a knock at the [MASK] and a boy came in.", {"door", "window", "gate"}),
         ("I do not [MASK] what you mean.", {"know", "understand", "see"}),
+        ("It was a cold [MASK] in the middle of winter.", {"morning", "day", "night", "evening"}),
         ("She had not slept, and her [MASK] were red with weeping.", {"eyes", "cheeks"}),
     ],
 )
