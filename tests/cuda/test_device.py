@@ -155,7 +155,7 @@ def test_what_decides_the_code_is_in_the_name_of_the_file(monkeypatch):
 def shipped():
     from test_compiled import KERNELS
 
-    return {name: kernel for name, (kernel, *_) in KERNELS.items()}
+    return {name: caps.kernel for name, caps in KERNELS.items()}
 
 
 def test_every_kernel_that_is_shipped_has_a_file_of_its_own_the_same_in_every_process():
