@@ -99,13 +99,12 @@ def test_no_more_wrong_than_the_rounding_makes_it(kind, variation):
     check_rule(kind, [(WAYS[variation], 9000 + list(WAYS).index(variation))], variation)
 
 
+SLOW = [("tf32", (18, 3)), ("bfloat16", (18, 3)), ("bfloat16", (12, 1)), ("tf32x3", (16, 2))]
+
+
 @pytest.mark.parametrize(
-    ("kind", "sizes"),
-    [
-        ("bfloat16", (16, 2)), ("tf32", (18, 3)), pytest.param("bfloat16", (18, 3), marks=pytest.mark.slow),
-        pytest.param("bfloat16", (12, 1), marks=pytest.mark.slow), pytest.param("tf32x3", (16, 2), marks=pytest.mark.slow),
-    ],
-)  # fmt: skip
+    ("kind", "sizes"), [("bfloat16", (16, 2)), *(pytest.param(*x, marks=pytest.mark.slow) for x in SLOW)]
+)
 def test_a_plain_call(kind, sizes):
     """Nothing kept, so attention is fused: on tensor cores where a head has a multiple of 8 numbers; rows of any length."""
     changes = {"hidden_size": sizes[0], "num_attention_heads": sizes[1], "embedding_size": 6, "intermediate_size": 22}
