@@ -50,7 +50,7 @@ from albert_np.training.token_corpus import tokenize_corpus  # noqa: E402
 
 RECIPE_NAME = "recipe.json"
 STAGES = "first", "second"  # folders; the last stage has the training's own
-PARAGRAPHS = TextForm(lines="paragraphs")
+FORM = TextForm(lines="paragraphs")
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,7 @@ def _train_stage(
     def begin(model: AlbertForPreTraining) -> None:
         """What the weights are before the first step, where there are none to start from."""
         tokenizer = AlbertTokenizer.from_pretrained(stage.folder / "tokenizer")
-        tokens = tokenize_corpus([training], tokenizer, PARAGRAPHS, cache_dir=stage.folder / "tokens")  # there already
+        tokens = tokenize_corpus([training], tokenizer, FORM, cache_dir=stage.folder / "tokens")  # there already
         demo_words.count_words(model, np.asarray(tokens.ids))
         demo_start.look_at_neighbours(model)
 
@@ -196,7 +196,7 @@ def _train_stage(
     if args.stop_at is not None and stage.folder == Path(args.output):
         steps = min(args.stop_at, steps)
     return pretrain(
-        training, stage.folder, held_out=held_out, form=PARAGRAPHS, group_by_length=True,
+        training, stage.folder, held_out=held_out, form=FORM, group_by_length=True,
         vocab_size=args.vocab_size, seed=seed, backend=args.backend, start=start, initial=begin,
         # another stage may have been the one that stopped
         resume=args.resume and latest_checkpoint(stage.folder) is not None,

@@ -295,6 +295,31 @@ def matmul(
     return Kernel(matmul, "FuFuFFuFuuuu", tile.threads, tile.blocks)
 
 
+@device
+def add_ragged(residual, at, a, b, c, d, column, N):
+    """a, b, c, d + residual[at … at + 3], of columns column … column + 3, as far as they are among the N; the first is."""
+    a += residual[at]
+    if column + u32(1) < N:
+        b += residual[at + u32(1)]
+    if column + u32(2) < N:
+        c += residual[at + u32(2)]
+    if column + u32(3) < N:
+        d += residual[at + u32(3)]
+    return a, b, c, d
+
+
+@device
+def store_ragged(out, to, a, b, c, d, column, N):
+    """out[to … to + 3] = a, b, c, d, as far as their columns are there."""
+    out[to] = a
+    if column + u32(1) < N:
+        out[to + u32(1)] = b
+    if column + u32(2) < N:
+        out[to + u32(2)] = c
+    if column + u32(3) < N:
+        out[to + u32(3)] = d
+
+
 ADDED = 256  # threads a block, one for four numbers
 
 
@@ -320,24 +345,12 @@ def add_chunks(activation: str = "none", residual: bool = False) -> Kernel:
         p, q, r, s = load4_constant(bias, column)
         a, b, c, d = f(a + p), f(b + q), f(c + r), f(d + s)
         if RESIDUAL:
-            a += residual[row * residual_row + column]
-            if column + u32(1) < N:
-                b += residual[row * residual_row + column + u32(1)]
-            if column + u32(2) < N:
-                c += residual[row * residual_row + column + u32(2)]
-            if column + u32(3) < N:
-                d += residual[row * residual_row + column + u32(3)]
+            a, b, c, d = add_ragged(residual, row * residual_row + column, a, b, c, d, column, N)
         to = row * out_row + column
         if N % u32(4) == u32(0) and out_row % u32(4) == u32(0):
             store4(out, to, a, b, c, d)
         else:
-            out[to] = a
-            if column + u32(1) < N:
-                out[to + u32(1)] = b
-            if column + u32(2) < N:
-                out[to + u32(2)] = c
-            if column + u32(3) < N:
-                out[to + u32(3)] = d
+            store_ragged(out, to, a, b, c, d, column, N)
 
     return Kernel(add_chunks, "FuuFFuFuuu", ADDED)
 

@@ -42,6 +42,7 @@ from functools import lru_cache
 from albert_np.kernels.cuda.activations import function_of
 from albert_np.kernels.cuda.intrinsics import load4, load4_constant, store4
 from albert_np.kernels.cuda.kernel import Kernel
+from albert_np.kernels.cuda.matmul import add_ragged, store_ragged
 from albert_np.kernels.cuda.target import cuda, device, f32, u32
 from albert_np.kernels.cuda.tensor_intrinsics import (
     as_float,
@@ -250,26 +251,14 @@ def tensor_matmul(
                 p, q, r, s = load4_constant(residual, at)
                 a, b, c, d = a + p, b + q, c + r, d + s
             else:
-                a += residual[at]
-                if column + u32(1) < N:
-                    b += residual[at + u32(1)]
-                if column + u32(2) < N:
-                    c += residual[at + u32(2)]
-                if column + u32(3) < N:
-                    d += residual[at + u32(3)]
+                a, b, c, d = add_ragged(residual, at, a, b, c, d, column, N)
         to = row * out_row + column
         if ROUNDED:
             store4_rounded(out, to, a, b, c, d)
         elif whole:
             store4(out, to, a, b, c, d)
         else:
-            out[to] = a
-            if column + u32(1) < N:
-                out[to + u32(1)] = b
-            if column + u32(2) < N:
-                out[to + u32(2)] = c
-            if column + u32(3) < N:
-                out[to + u32(3)] = d
+            store_ragged(out, to, a, b, c, d, column, N)
 
     @device
     def put_rows(tile, i, sums, lane, region, row0, column0, bias, residual, residual_row, out, out_row, M, N, whole):

@@ -9,7 +9,7 @@ import test_attention_tensor as attention
 from backends import NUMPY, PLAIN
 from golden_models import trained_like
 from test_attention_tensor import fused, qkv
-from test_gpu import PUBLISHED, REPEATS, inputs, published
+from test_gpu import PUBLISHED, REPEATS, check_same_bits_alone_in_a_batch_and_again, inputs, published
 from test_matmul_tensor import KINDS, check, multiply, operands
 from test_model_tensor import RoundedOps, on_tensor_cores
 from tolerances import assert_float32_rule
@@ -61,13 +61,4 @@ def test_published_sizes(kind, name):
 def test_the_same_bits_alone_in_a_batch_and_again(kind, size):
     config = published("base", L=12)
     model = on_tensor_cores(kind, "AlbertModel", config, trained_like(config, ("pooler",), 2))
-    ids, mask = inputs(config, *size)
-    first = model(ids, mask)
-    for _ in range(REPEATS):
-        again = model(ids, mask)
-        assert np.array_equal(again.last_hidden_state, first.last_hidden_state)
-    for i in range(len(ids)):
-        alone = model(ids[i : i + 1, : mask[i].sum()]).last_hidden_state[0]
-        assert np.array_equal(first.last_hidden_state[i, : mask[i].sum()], alone)
-    skipped = model(ids, mask, skip_padding=True).last_hidden_state
-    assert np.array_equal(skipped[mask], first.last_hidden_state[mask])
+    check_same_bits_alone_in_a_batch_and_again(model, size)

@@ -210,6 +210,12 @@ def differs(function, module, expected):
     return False
 
 
+@functools.cache
+def unchanged(function, module):
+    """What the mutants of a module are held against: computed once."""
+    return function(module)
+
+
 def mutant(module, old, new):
     """The module with every place of its source changed that reads so."""
     with open(module.__file__) as file:
@@ -243,16 +249,11 @@ def of_mistakes(module):
     return multiply("bfloat16", tile, a, w, bias, module=module)
 
 
-@functools.cache
-def expected_of_mistakes():
-    return of_mistakes(kernels)
-
-
 @pytest.mark.parametrize(("old", "new"), MISTAKES)
 def test_every_mistake_shows(old, new):
     if MODE != "simulator":
         pytest.skip("the simulator is what must notice")
-    expected = expected_of_mistakes()
+    expected = unchanged(of_mistakes, kernels)
     if "last tile" in old:
         assert not differs(of_mistakes, kernels, expected)
     assert differs(of_mistakes, mutant(kernels, old, new), expected)
