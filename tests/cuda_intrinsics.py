@@ -14,7 +14,7 @@ def _four(p: Any, index: Any) -> slice:
     index = int(index)
     if not 0 <= index <= len(p.array) - 4:
         raise IndexError(f"numbers {index} … {index + 3} of {len(p.array)}")
-    if (p.array.ctypes.data + 4 * index) % 16:
+    if (p.address + 4 * index) % 16:
         raise ValueError(f"16 bytes from number {index} on, which is not at a multiple of them")
     return slice(index, index + 4)
 
@@ -37,7 +37,7 @@ def take4(p: Any, index: Any, x: np.ndarray, at: int) -> None:
 def add_outer(rows: int, columns: int) -> Callable[..., None]:
     def add(sums: np.ndarray, x: np.ndarray, y: np.ndarray) -> None:
         assert sums.shape == (rows, columns) == (len(x), len(y))
-        sums += np.multiply.outer(x, y)  # each product is rounded, which a GPU leaves out
+        sums += np.multiply(x[:, None], y)  # each product is rounded, which a GPU leaves out
 
     return add
 

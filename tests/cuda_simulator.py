@@ -18,10 +18,12 @@ it needs greenlet and NumPy, no numba-cuda, and a process of its own.
 
 from __future__ import annotations
 
+import math
 import random
 import sys
 import types
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from itertools import product
 from typing import Any
 
@@ -53,12 +55,22 @@ class Thread(greenlet):
     number: int
     threadIdx: Dim3  # noqa: N815
     block: Block
-    waits: tuple[Any, ...] | None = None  # for what, at which line, with what in hand
+    waits: tuple[Any, ...] | None = None  # for what, at which place, with what in hand
     value: Any = None
 
     @property
     def lane(self) -> int:
         return self.number % 32
+
+    @property
+    def lines(self) -> tuple[tuple[str, int], ...]:
+        """Where it waits, of the kernel and what it calls."""
+        frame, found = self.gr_frame, []
+        while frame is not None:
+            if frame.f_globals is not globals():
+                found.append((frame.f_code.co_name, frame.f_lineno))
+            frame = frame.f_back
+        return tuple(found)
 
 
 class Pointer:
@@ -66,6 +78,10 @@ class Pointer:
 
     def __init__(self, array: np.ndarray) -> None:
         self.array = array
+
+    @cached_property
+    def address(self) -> int:
+        return self.array.ctypes.data
 
     def _checked(self, index: Any) -> int:
         index = int(index)
@@ -80,15 +96,19 @@ class Pointer:
         self.array[self._checked(index)] = x
 
 
-def poisoned(shape: Any, dtype: Any) -> np.ndarray:
-    """Memory as a kernel finds it, aligned to 16 bytes: NaN, or numbers that index nothing."""
-    count, dtype = int(np.prod(shape)), np.dtype(np.uint32 if dtype is u32 else dtype)
-    raw = np.full(count * dtype.itemsize + 16, POISON, np.uint8)
-    skip = -raw.ctypes.data % 16
-    memory = raw[skip : skip + count * dtype.itemsize].view(dtype).reshape(shape)
-    if dtype.kind == "f":
-        memory.fill(np.nan)
+def poison(memory: np.ndarray) -> np.ndarray:
+    """What a kernel finds in memory that nobody wrote to: NaN, or numbers that index nothing."""
+    memory.fill(np.nan if memory.dtype.kind == "f" else int.from_bytes(bytes([POISON] * memory.itemsize), "little"))
     return memory
+
+
+def poisoned(shape: Any, dtype: Any) -> np.ndarray:
+    """Such memory, aligned to 16 bytes."""
+    dtype = np.dtype(dtype)
+    nbytes = math.prod(shape if isinstance(shape, tuple) else (shape,)) * dtype.itemsize
+    raw = np.empty(nbytes + 16, np.uint8)
+    skip = -raw.ctypes.data % 16
+    return poison(raw[skip : skip + nbytes].view(dtype).reshape(shape))
 
 
 class Block:
@@ -98,7 +118,7 @@ class Block:
         self.blockIdx, self.blockDim, self.gridDim = Dim3(*place), Dim3(*shape), Dim3(*grid)
         self.place, self.shape = place, shape
         self.dynamic = poisoned(dynamic, np.uint8)
-        self.shared: dict[Any, np.ndarray] = {}
+        self.shared: dict[Any, Any] = {}
 
     def run(self, function: Callable[..., None], arguments: tuple[Any, ...]) -> None:
         def body() -> None:
@@ -130,20 +150,21 @@ class Block:
                         self._resume(thread)
                         if thread.dead:
                             continue
-                        kind, line, *rest = thread.waits
+                        kind, place, *rest = thread.waits
                         if kind == "barrier":
                             at_barrier.append(thread)
                         else:
-                            ready.update(self._exchange(exchanges, thread, line, *rest))
+                            ready.update(self._exchange(exchanges, thread, place, *rest))
             alive = sum(not thread.dead for thread in threads)
             if alive and len(at_barrier) < alive:
                 raise Divergence(f"block {self.place}: {self._who_waits(threads)}")
             if at_barrier:
-                lines = {thread.waits[1] for thread in at_barrier}
-                if len(lines) > 1:
-                    raise Divergence(f"block {self.place}: one barrier was met at different lines, {sorted(lines)}")
+                if len({thread.waits[1] for thread in at_barrier}) > 1:
+                    lines = sorted({thread.lines for thread in at_barrier})
+                    raise Divergence(f"block {self.place}: one barrier was met at different lines, {lines}")
                 if alive < len(threads):
-                    raise Divergence(f"block {self.place}: {len(threads) - alive} threads ended before {lines.pop()}")
+                    ended = len(threads) - alive
+                    raise Divergence(f"block {self.place}: {ended} threads ended before {at_barrier[0].lines}")
                 ready, at_barrier = set(at_barrier), []
 
     def _resume(self, thread: Thread) -> None:
@@ -154,18 +175,18 @@ class Block:
             raise type(error)(f"thread {who} of block {self.place}: {error}") from error
 
     def _exchange(
-        self, exchanges: dict[Any, list[Thread]], thread: Thread, line: Any, mask: int, combine: Callable[..., Any]
+        self, exchanges: dict[Any, list[Thread]], thread: Thread, place: Any, mask: int, combine: Callable[..., Any]
     ) -> list[Thread]:
         """A thread comes to an exchange within its warp; those that may go on, once all lanes of the mask are there."""
         if not mask >> thread.lane & 1:
             raise Divergence(
-                f"block {self.place}: lane {thread.lane} is not in the mask {mask:#x} of its exchange at {line}"
+                f"block {self.place}: lane {thread.lane} is not in the mask {mask:#x} of its exchange at {thread.lines}"
             )
-        here = exchanges.setdefault((thread.number // 32, mask, line), [])
+        here = exchanges.setdefault((thread.number // 32, mask, place), [])
         here.append(thread)
         if len(here) < mask.bit_count():
             return []
-        del exchanges[thread.number // 32, mask, line]
+        del exchanges[thread.number // 32, mask, place]
         here.sort(key=lambda one: one.lane)
         for one, value in zip(here, combine([one.lane for one in here], [one.value for one in here]), strict=True):
             one.value = value
@@ -175,9 +196,9 @@ class Block:
         waiting: dict[Any, list[int]] = {}
         for thread in threads:
             if not thread.dead:
-                waiting.setdefault(thread.waits[:2], []).append(thread.number)
+                waiting.setdefault((thread.waits[0], thread.lines), []).append(thread.number)
         ended = sum(thread.dead for thread in threads)
-        says = [f"{len(them)} threads wait for {kind} at {line}" for (kind, line), them in waiting.items()]
+        says = [f"{len(them)} threads wait for {kind} at {lines}" for (kind, lines), them in waiting.items()]
         return f"{'; '.join(says)}; {ended} have ended"
 
 
@@ -188,11 +209,11 @@ def wait(kind: str, value: Any = None, *more: Any, depth: int = 2) -> Any:
     """Stops this thread until the others it waits for are there; returns what it gets."""
     frame = sys._getframe(depth)
     thread: Any = getcurrent()
-    lines = []  # of the kernel and what it calls: two calls of one device function are two places
-    while frame is not None and len(lines) < 6:
-        lines.append((frame.f_code.co_name, frame.f_lineno))
+    place = []  # in the kernel and what it calls: two calls of one device function are two places
+    while frame is not None:
+        place.append((frame.f_code.co_name, frame.f_lasti))
         frame = frame.f_back
-    thread.waits, thread.value = (kind, tuple(lines), *more), value
+    thread.waits, thread.value = (kind, tuple(place), *more), value
     hub.switch()
     return thread.value
 
@@ -227,14 +248,18 @@ class _Shared:
         frame = sys._getframe(1)
         key = (frame.f_code.co_filename, frame.f_lineno, frame.f_lasti)
         if key not in block.shared:
-            block.shared[key] = poisoned(shape, dtype)
-        memory = block.shared[key]
-        return Pointer(memory) if memory.ndim == 1 else memory
+            memory = poisoned(shape, _of_numpy(dtype))
+            block.shared[key] = Pointer(memory) if memory.ndim == 1 else memory
+        return block.shared[key]
 
 
 class _Local:
     def array(self, shape: Any, dtype: Any, alignment: int | None = None) -> np.ndarray:
-        return poisoned(shape, dtype)
+        return poison(np.empty(shape, _of_numpy(dtype)))
+
+
+def _of_numpy(dtype: Any) -> Any:
+    return np.uint32 if dtype is u32 else dtype
 
 
 class Cuda:

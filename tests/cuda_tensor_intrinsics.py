@@ -29,7 +29,7 @@ def _bytes(tile: Any, index: Any, count: int) -> np.ndarray:
     at = index * memory.itemsize
     if index < 0 or at + count > memory.nbytes:
         raise IndexError(f"{count} bytes from number {index} on of {len(memory)}")
-    if (memory.ctypes.data + at) % count:
+    if (tile.address + at) % count:
         raise ValueError(f"{count} bytes from number {index} on, which is not at a multiple of them")
     return memory.view(np.uint8)[at : at + count]
 
@@ -47,7 +47,7 @@ def _copy(whole: int) -> Callable[..., None]:
             assert nbytes % item == 0
             if not 0 <= int(index) <= len(p.array) - nbytes // item:
                 raise IndexError(f"{nbytes} bytes from number {index} on of {len(p.array)}")
-            if (p.array.ctypes.data + item * int(index)) % whole:
+            if (p.address + item * int(index)) % whole:
                 raise ValueError(f"{whole} bytes from number {index} on, which is not at a multiple of them")
             found[:nbytes] = p.array[int(index) : int(index) + nbytes // item].view(np.uint8)
         if (cuda_simulator.seed or 0) % 2:
