@@ -2,10 +2,12 @@
 
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from pathlib import Path
 
 import pytest
 from conftest import ROOT, unmeasured
@@ -33,11 +35,11 @@ CHOSEN = {VARIED: ("-k", ALIKE), "test_model.py": ("-k", f"not ({ALIKE})")}
 MEASURED = ("test_model.py", "test_arrays.py")
 
 
-def run_tests(mode, paths, *options, limit, measured=False):
-    """pytest on what lies there below tests/, in its own process."""
+def run_tests(mode, paths, *options, limit, measured=False, under=()):
+    """pytest on what lies there below tests/, in its own process, which another may start and watch."""
     environment = (dict(os.environ) if measured else unmeasured()) | {"ALBERT_NP_CUDA_TESTS": mode}
     environment.pop("PYTEST_ADDOPTS", None)
-    command = [sys.executable, "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider", *options]
+    command = [*under, sys.executable, "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider", *options]
     command += [f"tests/{path}" for path in paths]
     child = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=limit)
     says = "\n".join(child.stdout.splitlines()[-60:])
@@ -115,22 +117,39 @@ def test_what_runs_on_a_gpu_can_be_collected_without_one():
     assert " collected" in run_tests("gpu", ["cuda"], "--collect-only", limit=600).stdout
 
 
-@pytest.mark.gpu
-@pytest.mark.parametrize("name", ON_BOTH)
-def test_on_a_gpu(name):
-    """The same tests as in the simulator, slow ones too; tests/cuda/test_gpu.py has the real sizes."""
+@pytest.fixture
+def gpu():
     answer = backends.available()["cuda"]
     if answer != "yes":
         pytest.skip(f"backend cuda: {answer}")
+
+
+@pytest.mark.gpu
+@pytest.mark.usefixtures("gpu")
+@pytest.mark.parametrize("name", ON_BOTH)
+def test_on_a_gpu(name):
+    """The same tests as in the simulator, slow ones too; tests/cuda/test_gpu.py has the real sizes."""
     run_tests("gpu", SIMULATED[name], "-m", "slow or not slow", limit=1800)
 
 
 @pytest.mark.gpu
+@pytest.mark.usefixtures("gpu")
 def test_real_sizes_on_a_gpu():
-    answer = backends.available()["cuda"]
-    if answer != "yes":
-        pytest.skip(f"backend cuda: {answer}")
     run_tests("gpu", ["cuda/test_gpu.py", "cuda/test_gpu_tensor.py"], limit=1800)
+
+
+@pytest.mark.gpu
+@pytest.mark.usefixtures("gpu")
+@pytest.mark.parametrize("tool", ["memcheck", "racecheck", "synccheck"])
+def test_compute_sanitizer_finds_nothing(tool):
+    """Each kernel that a layer of a small model takes, in float32 and on tensor cores."""
+    place = Path(os.environ.get("CUDA_HOME", "/usr/local/cuda"), "bin", "compute-sanitizer")
+    sanitizer = shutil.which("compute-sanitizer") or shutil.which(place)
+    if sanitizer is None:
+        pytest.skip("compute-sanitizer, of the CUDA toolkit, is not installed")
+    under = [sanitizer, "--tool", tool, "--target-processes", "all", "--error-exitcode", "99"]
+    files = ["cuda/test_model.py", "cuda/test_model_tensor.py"]
+    run_tests("gpu", files, "-k", "twice_as_wrong or plain_call or same_bits", limit=1800, under=under)
 
 
 # --- without a GPU, what a user is told ---------------------------------------------------------------------------------
