@@ -143,7 +143,7 @@ def test_a_plan_is_written_once_for_a_shape(monkeypatch):
     assert len(model._ops.plans) == 1
     assert np.array_equal(b.sop_logits[::-1], a.sop_logits)
     assert np.array_equal(b.prediction_logits[::-1], a.prediction_logits)
-    for T in range(1, 4):
+    for T in (1, 2):
         model([[1] * T])
     assert len(model._ops.plans) == 2
     assert np.array_equal(model(**first).sop_logits, a.sop_logits)
@@ -174,7 +174,7 @@ def test_a_plan_becomes_a_graph_at_its_second_run_and_no_bit_changes(recording, 
     assert recording == [2 + 7]
     if SIMULATED:
         assert device.replays[-2:] == 2 * recording
-    for i in (1, 0, 1, 0, 1, 0):  # outputs that somebody holds lie elsewhere, in places that take turns
+    for i in (1, 0, 1, 0):  # outputs that somebody holds lie elsewhere, in places that take turns
         kept = model(calls[i], output="device").last_hidden_state
         assert np.array_equal(kept.numpy(), expected[i])
     assert 1 < len(recording) <= 3
@@ -249,10 +249,10 @@ def test_outputs_may_stay_on_the_gpu():
     expected = model(**call, output_hidden_states=True, output_attentions=True)
     plain = model(**call)
     kept = model(**call, output="device", output_hidden_states=True, output_attentions=True)
-    for out in (kept, model(**call, output="device")):
-        assert isinstance(out.prediction_logits, DeviceArray)
-    assert isinstance(kept.hidden_states[0], DeviceArray)
-    assert np.array_equal(model(**call, output="device").prediction_logits.numpy(), plain.prediction_logits)
+    least = model(**call, output="device")
+    for x in (kept.prediction_logits, kept.hidden_states[0], least.prediction_logits):
+        assert isinstance(x, DeviceArray)
+    assert np.array_equal(least.prediction_logits.numpy(), plain.prediction_logits)
     model([[1, 2, 3]])  # writes to none of them
     for key in expected:
         pairs = (
