@@ -169,6 +169,29 @@ for config in CONFIGS:
 
 
 @WITH_FORK
+@pytest.mark.parametrize("name", ["albert_np.cpu_ops", "albert_np.cpu_engine", "llvmlite.binding"])
+def test_a_fork_while_another_thread_imports_waits_for_it(name, expected):
+    """The module's own lock would be held for ever in the child."""
+    code = f"""
+import sys
+from same_bits import *
+inside = threading.Event()
+class Slowly:
+    def find_spec(self, name, *_):
+        if name == {name!r}:
+            inside.set()
+            threading.Event().wait(2)
+sys.meta_path.insert(0, Slowly())
+importing = threading.Thread(target=one)
+importing.start()
+assert inside.wait(60)
+print(in_fork(one))
+importing.join()
+"""
+    assert printed(code, **EIGHT) == [expected]
+
+
+@WITH_FORK
 def test_a_fork_while_another_thread_compiles_waits_for_it(expected):
     """Numba's lock would be held for ever in the child."""
     code = """

@@ -11,6 +11,7 @@ from array import array
 
 import numpy as np
 
+from albert_np import imports
 from albert_np.tokenization.added_tokens import Cutter, Part, split_on_added_tokens
 from albert_np.tokenization.alignment import (
     Preprocessing,
@@ -209,7 +210,8 @@ def check_text(text) -> None:
 
 def _processor(spiece: Spiece):
     """SentencePiece over the checked copy of the vocabulary."""
-    import sentencepiece
+    with imports.lock:
+        import sentencepiece
 
     try:
         return sentencepiece.SentencePieceProcessor(model_proto=spiece.proto)
