@@ -8,7 +8,15 @@ import pytest
 from backends import NUMPY
 from conftest import ROOT
 from golden_models import PARTS, random_case
-from tolerances import GRADIENT_FLOAT64, GRADIENT_FLOOR, ONE_GRADIENT, PARITY_FLOAT64, assert_close
+from tolerances import (
+    GRADIENT_FLOAT64,
+    GRADIENT_FLOOR,
+    NEARNESS,
+    NEIGHBOURS,
+    ONE_GRADIENT,
+    PARITY_FLOAT64,
+    assert_close,
+)
 
 from albert_np.run import weight_tree
 
@@ -21,46 +29,66 @@ def reference(transformers):
     return runpy.run_path(str(ROOT / "tools" / "make_goldens.py"))
 
 
-def compare(reference, torch, kind, seed):
-    """The names whose gradient is further from autograd's than the contract allows, if any."""
-    config, tensors, call = random_case(seed, kind)
+def both(reference, torch, kind, case):
+    """Ours and autograd's: the loss and the gradients, by every parameter; and our model."""
+    config, tensors, call = case
     theirs = reference["hugging_face_model"](kind, config, tensors, "float64")
     given = {name: torch.from_numpy(x) for name, x in call.items()}
     out = theirs(**{name: x.double() if x.is_floating_point() else x for name, x in given.items()})
     out.loss.backward()
     autograds = {name: np.zeros(x.shape) if x.grad is None else x.grad.numpy() for name, x in theirs.named_parameters()}
     model = NUMPY.model(kind, config, tensors)
-    loss, ours = model.value_and_grad(**call)
+    return model.value_and_grad(**call), (out.loss.item(), autograds), model
+
+
+def compare(reference, torch, kind, seed):
+    """The names whose gradient is further from autograd's than the contract allows, if any."""
+    case = random_case(seed, kind)
+    (loss, ours), (their_loss, autograds), _ = both(reference, torch, kind, case)
     assert set(ours) == set(autograds)
-    if np.isnan(out.loss.item()):  # every label happened to be ignored
+    if np.isnan(their_loss):  # every label happened to be ignored
         assert np.isnan(loss)
         return []
-    assert_close("loss", loss, np.float64(out.loss.item()), limit=PARITY_FLOAT64)
+    assert_close("loss", loss, np.float64(their_loss), limit=PARITY_FLOAT64)
     floor = GRADIENT_FLOOR * max(np.abs(x).max() for x in autograds.values())
-    names = [name for name in ours if not noise(name, kind, config)]
-    limits = {name: GRADIENT_FLOAT64 * max(np.abs(autograds[name]).max(), floor) for name in names}
-    off = [name for name in names if not np.abs(ours[name] - autograds[name]).max() <= limits[name]]
-    if off:
+    names = [name for name in ours if not noise(name, kind, case[0])]
+    limits = np.array([GRADIENT_FLOAT64 * max(np.abs(autograds[name]).max(), floor) for name in names])
+    off = distances(ours, autograds, names) > limits
+    if off.any():
+        assert_rounding(reference, torch, kind, case, names, limits)
+    return [name for name, is_off in zip(names, off, strict=True) if is_off]
+
+
+def distances(found, expected, names):
+    """The largest |Δg| of each parameter; infinite where one is NaN."""
+    found = np.array([np.abs(found[name] - expected[name]).max() for name in names])
+    return np.where(np.isnan(found), np.inf, found)
+
+
+def assert_rounding(reference, torch, kind, case, names, limits):
+    """Autograd does no better: it leaves the contract too, and ours is as near to the exact gradients, over models that
+    differ in nothing but how they round. In one of them alone either side may have the luck. See NEIGHBOURS."""
+    config, tensors, call = case
+    rng = np.random.default_rng(0)
+    mine, theirs = np.empty((2, NEIGHBOURS, len(names)))
+    for i in range(NEIGHBOURS):
+        near = {
+            name: (x * (1 + NEARNESS * rng.standard_normal(x.shape))).astype(x.dtype) for name, x in tensors.items()
+        }
+        (_, ours), (_, autograds), model = both(reference, torch, kind, (config, near, call))
         exact = in_extended_precision(model, call)
-        assert_rounding(f"seed {seed} {kind}", {x: (ours[x], autograds[x], exact[x], limits[x]) for x in names})
-    return off
-
-
-def assert_rounding(case, gradients):
-    """What is off is rounding, if autograd itself is further from the exact gradients than the contract allows, and ours
-    are no worse than its, in the geometric mean of all parameters. See ONE_GRADIENT."""
-    errors = {
-        name: (np.abs(ours - exact).max(), np.abs(autograds - exact).max(), limit)
-        for name, (ours, autograds, exact, limit) in gradients.items()
-    }
-    assert max(theirs / limit for _, theirs, limit in errors.values()) > 1, (
-        f"{case}: autograd is exact enough, ours is not"
+        mine[i], theirs[i] = distances(ours, exact, names), distances(autograds, exact, names)
+    assert np.any(theirs > limits), f"{kind}: autograd is exact enough, ours is not"
+    reached = ((mine > 0) & (theirs > 0)).all(0)  # a gradient of exact zeros, on both sides, is not rounding
+    assert np.array_equal(mine[:, ~reached], theirs[:, ~reached])
+    logs = np.log(mine[:, reached] / theirs[:, reached])
+    mean, luck = logs.mean(), logs.mean(1).std(ddof=1) / np.sqrt(NEIGHBOURS)
+    assert mean <= 3 * luck, (
+        f"{kind}: {np.exp(mean):.3g} times as wrong as autograd, of which luck is {np.exp(luck):.3g}"
     )
-    ratios = {name: float(mine / theirs) for name, (mine, theirs, _) in errors.items() if theirs > 0 and mine > 0}
-    worst = max(ratios, key=ratios.__getitem__)
-    assert ratios[worst] <= ONE_GRADIENT, f"{case}: {worst} is {ratios[worst]:.3g} times as wrong as autograd's"
-    mean = np.exp(np.mean(np.log(list(ratios.values()))))
-    assert mean <= 1, f"{case}: {mean:.3g} times as wrong as autograd in the mean of {len(ratios)}"
+    worst = np.exp(logs.mean(0).max())
+    print(f"{kind}: {np.exp(mean):.3g} of autograd's error, at most {worst:.3g}; its {(theirs / limits).max():.3g}")
+    assert worst <= ONE_GRADIENT, f"{kind}: one parameter's gradient is {worst:.3g} times as wrong as autograd's"
 
 
 def in_extended_precision(model, call):
@@ -96,4 +124,4 @@ def test_every_gradient_equals_autograd(reference, torch, kind, seed):
 def test_every_gradient_equals_autograd_on_many_configurations(reference, torch, kind):
     seeds = range(2_000_000 + 1000 * KINDS.index(kind), 2_000_000 + 1000 * KINDS.index(kind) + 200)
     rounded = [seed for seed in seeds if compare(reference, torch, kind, seed)]
-    assert len(rounded) <= 1, f"{kind}: the contract is not met with seeds {rounded}"
+    assert len(rounded) <= len(seeds) / 100, f"{kind}: the contract is not met with seeds {rounded}"
