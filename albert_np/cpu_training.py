@@ -4,8 +4,9 @@ The same maths as encoder.py and training/gradients.py, in float32, written down
 application the forward keeps what the way back reads: the layer's input, q, k and v, the context, what the two LayerNorms and
 the activation were given, and what they gave; or, with recompute, the input alone.
 
-Of the last application, only the rows that the loss reads are computed behind attention: with masked words to guess a sixth of
-them, and to classify sequences one a sequence. All others have no gradient there.
+What the loss does not read has no gradient, and is left out: padding, where no label is on it, throughout, since no other token
+sees it; and of the last application, behind attention, all rows but those that the loss reads: with masked words to guess a
+sixth of them, and to classify sequences one a sequence.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from albert_np.training.gradients import LAYERS
 
 @dataclass(frozen=True)
 class Layer:
-    """What one application computed, in rows of all sequences together; behind attention, in those that are read."""
+    """What one application computed, in the rows of all sequences end to end; behind attention, in those that are read."""
 
     x: Array  # (R,H), its input
     qkv: Array  # (R,3H)
@@ -54,6 +55,7 @@ class Kept:
     who: Sequences
     mask_mode: str
     shape: tuple[int, int]  # (B, T)
+    places: Array  # (R,) int64: which of the B·T tokens are a row
     buffers: Buffers
     embedded: Array  # (R,E)
     layers: list[Layer]
@@ -84,9 +86,11 @@ def encode(
     reads: which states the loss reads; the others come out as zeros. None is all.
     """
     B, T, E = x.shape
-    H, I, R, A = config.hidden_size, config.intermediate_size, B * T, len(list(applications(config)))
+    skips = reads is not None and mask.ndim == 2 and not (reads & ~mask).any() and mask.any(axis=1).all()
+    places = np.flatnonzero(mask) if skips else np.arange(B * T)
+    H, I, R, A = config.hidden_size, config.intermediate_size, len(places), len(list(applications(config)))
     embedded = buffers.rows("embedded", R, E)
-    embedded[:, :E] = x.reshape(R, E)
+    embedded[:, :E] = x.reshape(B * T, E)[places]
     inputs = [buffers.rows(f"x {a}", R, H) for a in range(A + 1)]
     widths = {"qkv": 3 * H, "context": H, "summed": H, "attended": H, "before": I, "active": I, "summed_again": H}
     layers = []
@@ -94,10 +98,10 @@ def encode(
         number = 0 if recompute else a
         arrays = {name: buffers.rows(f"{name} {number}", R, columns) for name, columns in widths.items()}
         layers.append(Layer(x=inputs[a], y=inputs[a + 1], **arrays))
-    rows = None if reads is None or reads.all() else np.flatnonzero(reads)
+    rows = None if reads is None or reads.all() else np.flatnonzero(reads.reshape(-1)[places])
     last = layers[-1] if rows is None else _rows_of(layers[-1], buffers.rows("x read", len(rows), H))
-    who = operands.sequences(mask)
-    kept = Kept(w, config, who, mask_mode, (B, T), buffers, embedded, layers, rows, last, recompute)
+    who = operands.real_sequences(mask) if skips else operands.sequences(mask)
+    kept = Kept(w, config, who, mask_mode, (B, T), places, buffers, embedded, layers, rows, last, recompute)
 
     program = Program(training=True)
     mapping = w.embedding_hidden_mapping_in
@@ -112,10 +116,8 @@ def encode(
             program, here = Program(training=True), last
         _add_rest(program, ops, config, here, layer)
     program.run()
-    if rows is None:
-        return np.ascontiguousarray(last.y[:, :H]).reshape(B, T, H), kept
-    hidden = np.zeros((R, H), np.float32)
-    hidden[rows] = last.y[:, :H]
+    hidden = np.zeros((B * T, H), np.float32)
+    hidden[places if rows is None else places[rows]] = last.y[:, :H]
     return hidden.reshape(B, T, H), kept
 
 
@@ -197,11 +199,11 @@ def encode_backward(
 ) -> tuple[Array, dict[str, list[Array]]]:  # (B,T,H) -> (B,T,E)
     """The gradient by the embeddings, and those by the encoder's weights as training.gradients.Back.found has them."""
     config, w, (B, T) = kept.config, kept.w, kept.shape
-    H, E, R = config.hidden_size, config.embedding_size, B * T
+    H, E, R = config.hidden_size, config.embedding_size, len(kept.places)
     way = _Way(Program(training=True), ops, kept, _Gradients(per_application))
     dy, dx, d_sum, d_context = (kept.buffers.rows(name, R, H) for name in ("dy", "dx", "d_sum", "d_context"))
-    read, rows = d_hidden.reshape(R, H), kept.rows
-    dy[: len(kept.last.x), :H] = read if rows is None else read[rows]
+    rows = kept.rows
+    dy[: len(kept.last.x), :H] = d_hidden.reshape(B * T, H)[kept.places if rows is None else kept.places[rows]]
     for application, group, inner in reversed(list(applications(config))):
         layer, name = w.albert_layer_groups[group].albert_layers[inner], f"{LAYERS}{group}.albert_layers.{inner}"
         here, is_last = kept.layers[application], application == len(kept.layers) - 1
@@ -225,7 +227,9 @@ def encode_backward(
     add_gemm(way.program, dy, ops.packed_straight((mapping.weight,)), d_embedded, R)
     way.weight_and_bias("encoder.embedding_hidden_mapping_in", dy, kept.embedded, H, E)
     way.program.run()
-    return np.ascontiguousarray(d_embedded[:, :E]).reshape(B, T, E), way.gradients.found(H)
+    by_token = np.zeros((B * T, E), np.float32)
+    by_token[kept.places] = d_embedded[:, :E]
+    return by_token.reshape(B, T, E), way.gradients.found(H)
 
 
 @dataclass(frozen=True)

@@ -237,6 +237,10 @@ class AlbertForTokenClassification(AlbertPreTrainedModel):
         K = self.config.num_labels
         return {"labels": None if labels is None else inputs.labels("labels", labels, batch.shape, K)}
 
+    def _reads(self, run: Run, batch: Inputs, labels: Any = None, **other: Any) -> Array | None:
+        counts = None if labels is None else labels != ops.IGNORE_INDEX
+        return counts if np.any(counts) else None
+
     def _head(self, run: Run, encoded: Encoded, labels: Any) -> TokenClassifierOutput:
         logits = heads.classifier(run, self._weights.classifier, encoded.hidden, self._dropout)
         logits = zero_skipped(logits, encoded.real)

@@ -1,9 +1,10 @@
 """One training step of ALBERT-base on the CPU, float32: forward, backward and AdamW, beside PyTorch.
 
-Masked words (15 % of the tokens) and sentence order, 8 × 128 tokens, no dropout, as ALBERT v2 was trained. Every engine has
-a process of its own, the same initial weights, the same batch and the same number of threads; a round gives each of them one
-step, in turn. The best step counts, and the median stands beside it. Writes benchmarks/results/training_step.json and .md:
-python benchmarks/bench_training.py [--threads 1 2] [--rounds N]
+Masked words (15 % of the tokens) and sentence order, 8 × 128 tokens, no dropout, as ALBERT v2 was trained; and the same with
+sequences of 16 to 128 tokens, padded to 128, as examples come when a model is fine-tuned (tokens/s counts real ones). Every
+engine has a process of its own, the same initial weights, the same batch and the same number of threads; a round gives each of
+them one step, in turn. The best step counts, and the median stands beside it. Writes benchmarks/results/training_step.json and
+.md: python benchmarks/bench_training.py [--threads 1 2] [--rounds N]
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ ENGINES = {
     "albert_np_all": "all logits",
     "albert_np_recompute": "logits of masked tokens only, activations computed again",
     "pytorch": "all logits, sdpa attention, torch.optim.AdamW",
+    "albert_np_ragged": "16 to 128 tokens, logits of masked tokens only",
+    "pytorch_ragged": "16 to 128 tokens, all logits, sdpa attention, torch.optim.AdamW",
 }
 
 
@@ -41,12 +44,14 @@ def config() -> Any:
     )  # fmt: skip
 
 
-def batch() -> dict[str, np.ndarray]:
+def batch(name: str) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
-    ids = rng.integers(5, 30000, (B, T))
-    labels = np.where(rng.random((B, T)) < 0.15, ids, -100)
+    lengths = np.linspace(16, T, B).round() if name.endswith("ragged") else np.full(B, T)
+    mask = np.arange(T) < lengths[:, None]
+    ids = np.where(mask, rng.integers(5, 30000, (B, T)), 0)
+    labels = np.where((rng.random((B, T)) < 0.15) & mask, ids, -100)
     return {
-        "input_ids": np.where(labels != -100, 4, ids), "attention_mask": np.ones((B, T), np.int64),
+        "input_ids": np.where(labels != -100, 4, ids), "attention_mask": mask.astype(np.int64),
         "token_type_ids": np.tile(np.arange(T) >= T // 2, (B, 1)).astype(np.int64), "labels": labels,
         "sentence_order_label": rng.integers(0, 2, B),
     }  # fmt: skip
@@ -59,7 +64,7 @@ def ours(name: str, folder: Path, threads: int) -> Callable[[], float]:
     set_num_threads(threads)
     model = AlbertForPreTraining.from_pretrained(folder, backend="numba")
     optimizer = AdamW()
-    state, given = optimizer.start(model.parameters_to_change()), batch()
+    state, given = optimizer.start(model.parameters_to_change()), batch(name)
     options = {"all_logits": name.endswith("all"), "recompute": name.endswith("recompute")}
 
     def step() -> float:
@@ -77,7 +82,7 @@ def pytorch(name: str, folder: Path, threads: int) -> Callable[[], float]:
     torch.set_num_threads(threads)
     model = transformers.AlbertForPreTraining.from_pretrained(folder, attn_implementation="sdpa").train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE)
-    given = {key: torch.from_numpy(value) for key, value in batch().items()}
+    given = {key: torch.from_numpy(value) for key, value in batch(name).items()}
 
     def step() -> float:
         optimizer.zero_grad(set_to_none=True)
@@ -91,7 +96,7 @@ def pytorch(name: str, folder: Path, threads: int) -> Callable[[], float]:
 
 def serve(pipe: Any, name: str, folder: Path, threads: int) -> None:
     """Answers each question with the seconds and the loss of one step, and the most memory so far, in MB."""
-    step = (pytorch if name == "pytorch" else ours)(name, folder, threads)
+    step = (pytorch if name.startswith("pytorch") else ours)(name, folder, threads)
     step()
     pipe.send((True, ""))
     while True:
@@ -116,7 +121,8 @@ def measured(names: list[str], threads: int, rounds: int, folder: Path, bar: tqd
     return {
         name: {
             "what": ENGINES[name], "seconds": min(x[0] for x in found), "median": statistics.median(x[0] for x in found),
-            "tokens_per_second": B * T / min(x[0] for x in found), "peak_mb": max(x[2] for x in found),
+            "tokens_per_second": int(batch(name)["attention_mask"].sum()) / min(x[0] for x in found),
+            "peak_mb": max(x[2] for x in found),
             "losses": [x[1] for x in found],
         }
         for name, found in samples.items()
@@ -129,10 +135,13 @@ def table(results: dict[str, dict[str, Any]]) -> str:
         "|---|---|---:|---:|---:|---:|---:|",
     ]
     for threads, engines in results.items():
-        base = engines.get("pytorch", {}).get("seconds", float("nan"))
+        base = {
+            ragged: engines.get("pytorch" + "_ragged" * ragged, {}).get("seconds", float("nan"))
+            for ragged in (False, True)
+        }
         lines += [
             f"| {threads} | {name}: {x['what']} | {x['seconds']:.2f} | {x['median']:.2f} | {x['tokens_per_second']:.0f} | "
-            f"{x['peak_mb']:.0f} | {x['seconds'] / base:.2f} |"
+            f"{x['peak_mb']:.0f} | {x['seconds'] / base[name.endswith('ragged')]:.2f} |"
             for name, x in engines.items()
         ]
     return "\n".join(lines)
