@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from albert_np import backend as backends
-from albert_np import heads, imports, inputs, ops, weights
+from albert_np import heads, inputs, ops, weights
 from albert_np.config import AlbertConfig
 from albert_np.embeddings import embeddings
 from albert_np.encoder import Attending, encoder
@@ -247,8 +247,7 @@ class AlbertPreTrainedModel:
         if self.backend == "numba" and not (trace or training):
             encode = partial(self._encode_fused, skip_padding=skip_padding)
         if self.backend == "cuda" and not (trace or training):
-            with imports.lock:
-                from albert_np import cuda_engine
+            from albert_np import cuda_engine
 
             out = cuda_engine.call(
                 self, batch, checked, output, mask_mode=mask_mode, skip_padding=skip_padding,
@@ -440,8 +439,7 @@ class AlbertPreTrainedModel:
         self, run: Run, batch: Inputs, mask_mode: Any, keep_attentions: bool, keep_hidden_states: bool, skip_padding: bool
     ) -> Encoded:  # fmt: skip
         """The CPU engine: the same maths, whole layers at a time, with padding or without."""
-        with imports.lock:
-            from albert_np import cpu_engine
+        from albert_np import cpu_engine
 
         states = cpu_engine.encode(
             run.ops, self._weights, self.config, batch, mask_mode=mask_mode, skip_padding=skip_padding,

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from same_bits import CONFIGS, answers, check_against_reference, in_threads, model, one, printed, python, sequence
 
 import albert_np
-from albert_np import get_num_threads, num_threads, set_num_threads
+from albert_np import forks, get_num_threads, num_threads, set_num_threads
 from albert_np.kernels.cpu import native, simd, threads
 
 EIGHT = {"NUMBA_NUM_THREADS": "8"}
@@ -220,6 +220,26 @@ print(in_fork(job))
 compiling.join()
 """
     assert printed(code, **EIGHT) == [expected]
+
+
+def test_a_call_does_not_wait_while_another_thread_compiles_the_kernels_of_training(expected):
+    held, done, found = threading.Event(), threading.Event(), []
+
+    def compile_kernels():
+        with forks.loading:
+            held.set()
+            done.wait(60)
+
+    compiling = threading.Thread(target=compile_kernels)
+    compiling.start()
+    assert held.wait(60)
+    same_bits.model.cache_clear()  # nor does a new model
+    calling = threading.Thread(target=lambda: found.append(one()))
+    calling.start()
+    calling.join(50)
+    assert found == [expected]
+    done.set()
+    compiling.join()
 
 
 @WITH_FORK

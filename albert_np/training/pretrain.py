@@ -144,7 +144,7 @@ def evaluate(model: AlbertForPreTraining, held: PretrainingData, batches: int) -
     losses, words, orders = [], [], []
     for batch in itertools.islice(held, batches):
         given: dict[str, Any] = dict(batch)
-        out = model(**given)
+        out = model(**given, skip_padding=True)
         labels = batch["labels"]
         masked = labels != IGNORE_INDEX
         losses.append(float(out.loss))

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from albert_np import imports
+from albert_np import forks
 from albert_np.kernels.cpu import cache, simd
 
 # what programs call (build.py compiles them), and what Python calls, with how many int64 each takes
@@ -47,7 +47,7 @@ def library(training: bool = False) -> Library:
     """
     found = _training_library if training else _library
     if found is None:
-        with imports.lock:
+        with forks.loading:
             found = _training_library if training else _library
             if found is None:
                 found = _remembered(_from_cache(training), training)
@@ -74,13 +74,13 @@ def _remembered(found: Library | None, training: bool) -> Library | None:
 
 def is_compiled(training: bool = False) -> bool:
     """Will the next process find the kernels in the cache?"""
-    with imports.lock:
+    with forks.loading:
         return _from_cache(training) is not None
 
 
 def warm_up(progress: Progress = lambda name: None, force: bool = False, training: bool = False) -> bool:
     """Fills the cache; False where it was full and nothing had to be done. Raises OSError where nothing can be kept."""
-    with imports.lock:
+    with forks.loading:
         if not force and is_compiled(training):
             return False
         cache.check_writable()  # or it would be said when all the work is done
