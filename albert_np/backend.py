@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from albert_np import forks, ops
+from albert_np import imports, ops
 from albert_np.run import Ops
 
 BACKENDS = ("numpy", "numba", "cuda", "auto")
@@ -80,7 +80,7 @@ def _numba_is_missing() -> str:
 def _cuda_is_missing() -> str:
     """Why the cuda backend cannot run, or nothing. The driver is asked only here, when somebody wants to know."""
     try:
-        with forks.importing:
+        with imports.lock:
             from albert_np.kernels.cuda import device
 
         return device.missing()
@@ -113,13 +113,13 @@ def cuda_device() -> str | None:
 def ops_table(backend: str, dtype: str = "float32") -> Ops:
     """The functions that models call of ops.py, as that backend computes them in one of its DTYPES; for one model."""
     if backend == "numba":
-        with forks.importing:
+        with imports.lock:
             from albert_np import cpu_engine  # noqa: F401  what calls of the model will need
             from albert_np.cpu_ops import CpuOps
 
         return CpuOps()
     if backend == "cuda":
-        with forks.importing:
+        with imports.lock:
             from albert_np import cuda_engine  # noqa: F401
             from albert_np.cuda_ops import CudaOps
 

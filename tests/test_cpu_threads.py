@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from same_bits import CONFIGS, answers, check_against_reference, in_threads, model, one, printed, python, sequence
 
 import albert_np
-from albert_np import forks, get_num_threads, num_threads, set_num_threads
+from albert_np import get_num_threads, num_threads, set_num_threads
 from albert_np.kernels.cpu import native, simd, threads
 
 EIGHT = {"NUMBA_NUM_THREADS": "8"}
@@ -226,7 +226,7 @@ def test_a_call_does_not_wait_while_another_thread_compiles_the_kernels_of_train
     held, done, found = threading.Event(), threading.Event(), []
 
     def compile_kernels():
-        with forks.loading:
+        with native._lock:
             held.set()
             done.wait(60)
 

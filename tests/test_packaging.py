@@ -1,5 +1,6 @@
 """What gets installed, and what importing it costs: only albert_np, and only NumPy."""
 
+import ast
 import importlib.metadata
 import json
 import re
@@ -54,6 +55,17 @@ def test_kernels_is_installed_under_our_name_only():
     assert importlib.metadata.version("albert-np") == importlib.import_module("albert_np").__version__
     found = python("import importlib.util as u; print(u.find_spec('kernels'))").strip()
     assert str(ROOT) not in found  # nothing there, or Hugging Face's package of that name
+
+
+def test_kernels_import_nothing_of_the_package_above_them():
+    found = set()
+    for file in (ROOT / "kernels").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            found |= {(file.name, name) for name in names if name.split(".")[0] == "albert_np"}
+    assert len(found) > 20
+    assert [(file, name) for file, name in found if not name.startswith("albert_np.kernels.")] == []
 
 
 def test_public_names_are_importable_and_listed():

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from albert_np import forks
+from albert_np import imports
 from albert_np.tokenization.added_tokens import AddedToken
 from albert_np.tokenization.batch import Encoded
 from albert_np.tokenization.files import read_json_object
@@ -25,7 +25,7 @@ from albert_np.tokenization.vocabulary import Vocabulary
 def library():
     """The `tokenizers` package, or a ValueError saying how to get it."""
     try:
-        with forks.importing:
+        with imports.lock:
             import tokenizers
     except ImportError as error:
         raise ValueError(

@@ -11,7 +11,7 @@ from array import array
 
 import numpy as np
 
-from albert_np import forks
+from albert_np import imports
 from albert_np.tokenization.added_tokens import Cutter, Part, split_on_added_tokens
 from albert_np.tokenization.alignment import (
     Preprocessing,
@@ -210,7 +210,7 @@ def check_text(text) -> None:
 
 def _processor(spiece: Spiece):
     """SentencePiece over the checked copy of the vocabulary."""
-    with forks.importing:
+    with imports.lock:
         import sentencepiece
 
     try:

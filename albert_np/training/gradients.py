@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from albert_np import forks
+from albert_np import imports
 from albert_np.embeddings import embeddings
 from albert_np.encoder import Attending, albert_layer, applications
 from albert_np.inputs import Inputs
@@ -108,7 +108,7 @@ def value_and_found(
 
 def _cpu_training() -> Any:
     """Imported where it is used: the reference works where llvmlite is not installed."""
-    with forks.importing:
+    with imports.lock:
         from albert_np import cpu_training
 
     return cpu_training
