@@ -86,7 +86,9 @@ def encode(
     reads: which states the loss reads; the others come out as zeros. None is all.
     """
     B, T, E = x.shape
-    skips = reads is not None and mask.ndim == 2 and not (reads & ~mask).any() and mask.any(axis=1).all()
+    if mask_mode == "nan" and not mask.any(axis=-1).all():
+        reads = None  # what is not read is NaN all the same, and so are gradients by weights that saw it
+    skips = reads is not None and mask.ndim == 2 and not (reads & ~mask).any()
     places = np.flatnonzero(mask) if skips else np.arange(B * T)
     H, I, R, A = config.hidden_size, config.intermediate_size, len(places), len(list(applications(config)))
     embedded = buffers.rows("embedded", R, E)

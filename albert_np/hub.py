@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from albert_np import imports
 from albert_np.files import listed, shown
 
 # the keywords of `resolve` that say where a file comes from, by transformers' names
@@ -82,15 +83,16 @@ def resolve(
 
 
 def _download(repo: str, filename: str, required: bool, *, revision, **options) -> Path | None:
-    from huggingface_hub import _CACHED_NO_EXIST, constants, hf_hub_download, try_to_load_from_cache
-    from huggingface_hub.errors import (
-        EntryNotFoundError,
-        GatedRepoError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
+    with imports.lock:
+        from huggingface_hub import _CACHED_NO_EXIST, constants, hf_hub_download, try_to_load_from_cache
+        from huggingface_hub.errors import (
+            EntryNotFoundError,
+            GatedRepoError,
+            HFValidationError,
+            LocalEntryNotFoundError,
+            RepositoryNotFoundError,
+            RevisionNotFoundError,
+        )
 
     where = f"{repo} at revision {revision}" if revision else repo
     try:

@@ -1,4 +1,4 @@
-"""The lock under which modules are imported when they are first needed. A fork waits for it.
+"""The lock under which modules are imported when they are first needed. A fork waits for it, as for that of kernels/forks.py.
 
 In a child, a module that another thread was importing stays locked as it was, and that thread is not there: whatever needs the
 module waits for ever.
@@ -6,22 +6,21 @@ module waits for ever.
 
 from __future__ import annotations
 
-import logging  # noqa: F401  see _before_fork
+import contextlib
+import logging  # noqa: F401  modules may log when they are imported: see kernels/forks.py
 import os
 import threading
 
-lock = threading.RLock()
+lock = threading.RLock()  # for a moment; who holds it takes no other lock of this project
 
 
 def _before_fork() -> None:
-    """What was registered last is taken first. Modules may log when they are imported, so logging is imported above: were its
-    lock taken before this one, the thread that imports would wait for that, and the thread that forks for this.
-    """
     lock.acquire()
 
 
 def _after_fork_in_parent() -> None:
-    lock.release()
+    with contextlib.suppress(RuntimeError):  # not taken: a signal interrupted the wait
+        lock.release()
 
 
 def _after_fork_in_child() -> None:
@@ -31,3 +30,8 @@ def _after_fork_in_child() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
+
+with contextlib.suppress(ImportError):  # a bare checkout, not installed, has no kernels
+    # its hooks must be there before a fork waits here, and come behind: then that of the kernels is taken first, for which a
+    # fork may wait some seconds, and holds up no import meanwhile
+    import albert_np.kernels.forks  # noqa: F401

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from albert_np import imports
 from albert_np.config import AlbertConfig
 from albert_np.files import shown
 from albert_np.ops import Array
@@ -46,7 +47,8 @@ def check_seed(seed: Any) -> None:
 
 def _truncated_normal(shape: tuple[int, ...], deviation: float, seed: list[int], dtype: np.dtype) -> Array:
     """Normal values, those beyond two deviations drawn again (TensorFlow's truncated_normal_initializer)."""
-    rng = np.random.default_rng(seed)
+    with imports.lock:  # NumPy imports numpy.random when it is first named
+        rng = np.random.default_rng(seed)
     x = rng.standard_normal(shape)
     while (outside := np.abs(x) > 2).any():
         x[outside] = rng.standard_normal(int(outside.sum()))

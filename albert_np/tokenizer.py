@@ -9,6 +9,7 @@ from numbers import Integral
 from pathlib import Path
 from typing import Any
 
+from albert_np import imports
 from albert_np.files import folder_to_write, shown, write_atomically
 from albert_np.tokenization.added_tokens import AddedToken, parse_added_token
 from albert_np.tokenization.alignment import Preprocessing
@@ -156,7 +157,8 @@ class AlbertTokenizer(TokenLookup):
 
         self._encoder: Any
         if style == "hf_fast":
-            from albert_np.tokenization.fast import FastEncoder, build_tokenizer_json, read_tokenizer_json
+            with imports.lock:
+                from albert_np.tokenization.fast import FastEncoder, build_tokenizer_json, read_tokenizer_json
 
             if tokenizer_file is not None:
                 content = read_tokenizer_json(Path(tokenizer_file))

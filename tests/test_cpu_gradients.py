@@ -148,6 +148,43 @@ def test_padding_that_the_loss_does_not_read_changes_no_bit(kind, options):
         assert same(*({name: x for name, x in g.items() if ".encoder." in name} for g in (found, others)))
 
 
+def three_axes(call):
+    mask = np.tril(np.ones((*call["input_ids"].shape, call["input_ids"].shape[-1]), int))
+    return call | {"attention_mask": mask * call["attention_mask"][:, None]}
+
+
+def on_padding(call):
+    call["labels"][0, np.flatnonzero(call["attention_mask"][0] == 0)[0]] = 1
+    return call
+
+
+def nothing_real(call):
+    mask = call["attention_mask"].copy()
+    mask[0] = 0
+    labels = call["labels"].copy()
+    labels[0] = -100
+    return call | {"attention_mask": mask, "labels": labels}
+
+
+@pytest.mark.parametrize("mask_mode", ["uniform", "zeros", "nan"])
+@pytest.mark.parametrize("changed", [three_axes, on_padding, nothing_real], ids=lambda f: f.__name__)
+def test_padding_that_is_read_or_seen_is_computed(changed, mask_mode):
+    config = AlbertConfig(**TINY)
+    tensors = trained_like(config, PARTS["AlbertForTokenClassification"], 2)
+    call = batch(config, "AlbertForTokenClassification", 6, padding=True)
+    assert (call["attention_mask"][0] == 0).any()
+    call["labels"] = np.where(call["attention_mask"] == 1, call["labels"], -100)
+    call = changed(call)
+    found, truth = (
+        backend.model("AlbertForTokenClassification", config, tensors).value_and_grad(mask_mode=mask_mode, **call)[1]
+        for backend in (NUMBA, NUMPY)
+    )
+    for name, x in truth.items():
+        assert np.array_equal(np.isnan(found[name]).any(), np.isnan(x).any()), name
+        if not np.isnan(x).any() and "key.bias" not in name:
+            assert_close(name, found[name], x, limit=GRADIENT_FLOAT32, dtype=np.float32)
+
+
 @pytest.mark.parametrize("kind", READ_IN_PART[:4])
 @pytest.mark.parametrize("options", [{}, {"recompute": True}], ids=str)
 def test_rows_that_the_loss_does_not_read_change_nothing(kind, options):

@@ -14,6 +14,7 @@ from same_bits import CONFIGS, answers, check_against_reference, in_threads, mod
 
 import albert_np
 from albert_np import get_num_threads, num_threads, set_num_threads
+from albert_np.kernels import forks
 from albert_np.kernels.cpu import native, simd, threads
 
 EIGHT = {"NUMBA_NUM_THREADS": "8"}
@@ -192,6 +193,39 @@ importing.join()
 
 
 @WITH_FORK
+def test_a_fork_that_waits_for_imports_waits_for_what_comes_behind_them_too(expected):
+    """A fork that has begun runs no hook that is registered later: that of the kernels must be there before."""
+    code = """
+import os, sys, threading
+import numpy as np
+from albert_np import AlbertConfig, AlbertModel
+inside = threading.Event()
+class Seen:
+    def find_spec(self, name, *_):
+        if name == "albert_np.kernels.cpu.cache":
+            inside.set()
+config = AlbertConfig(vocab_size=60, embedding_size=12, hidden_size=24, num_attention_heads=3, intermediate_size=40,
+                      num_hidden_layers=2, max_position_embeddings=40)
+tensors = {name: np.asarray(x) for name, x in AlbertModel(config, backend="numpy").state_dict().items()}
+def first():
+    return AlbertModel(config, backend="numba", tensors=tensors)(np.arange(1, 9)[None]).pooler_output.tobytes().hex()
+sys.meta_path.insert(0, Seen())
+importing = threading.Thread(target=first)
+importing.start()
+assert inside.wait(60)
+receive, send = os.pipe()
+if os.fork() == 0:
+    os.write(send, first().encode())
+    os._exit(0)
+os.close(send)
+importing.join()
+print(os.fdopen(receive).read() == first())
+"""
+    for _ in range(5):
+        assert printed(code, timeout=60) == ["True"]
+
+
+@WITH_FORK
 def test_a_fork_while_another_thread_compiles_waits_for_it(expected):
     """Numba's lock would be held for ever in the child."""
     code = """
@@ -226,7 +260,7 @@ def test_a_call_does_not_wait_while_another_thread_compiles_the_kernels_of_train
     held, done, found = threading.Event(), threading.Event(), []
 
     def compile_kernels():
-        with native._lock:
+        with forks.lock:
             held.set()
             done.wait(60)
 

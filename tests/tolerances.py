@@ -26,11 +26,11 @@ PARITY_FLOAT64 = 1e-10
 GRADIENT_FLOAT64, GRADIENT_FLOOR = 1e-9, 1e-6
 # The contract is not met in 14 of 1,200 random models, 13 of them for question answering: where all states of a model are the
 # same, so are all places that an answer may be at, and a gradient is what is left of terms a million times larger. There
-# autograd itself is further than that from the same sums with 64 bits of fraction. Ours must then be no worse than autograd.
-# In one model that is a matter of luck (the geometric mean over all parameters of our error by autograd's has a deviation of
+# autograd itself is further than that from the same sums with 64 bits of fraction. Neither side may then be nearer to them. In
+# one model that is a matter of luck (the geometric mean over all parameters of our error by autograd's has a deviation of
 # e^0.55 when nothing but the roundings change, and 0.36 to 2.4 were seen), so it is the mean over as many models whose weights
-# differ by so little, within three times its own standard error (0.02 to 1.02 were seen); and the mean of each single
-# parameter within this factor (1.36 was seen).
+# differ by so little: over all parameters ours may not be above autograd's by three times its own standard error (0.87 to 1.08
+# were seen), and each parameter's stays within this factor, either way (0.64 to 1.36 were seen).
 NEIGHBOURS, NEARNESS, ONE_GRADIENT = 64, 1e-4, 2
 # The share of random models for which that may be so: twice what was counted, so that it is noticed should it become the rule.
 ROUNDED = collections.defaultdict(float, AlbertForQuestionAnswering=0.13, AlbertForMultipleChoice=0.01)

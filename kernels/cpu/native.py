@@ -6,14 +6,12 @@ A warm start loads one object file of machine code through LLVM and imports no N
 from __future__ import annotations
 
 import ctypes
-import logging  # noqa: F401  see _before_fork
-import os
 import sys
-import threading
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from albert_np.kernels import forks
 from albert_np.kernels.cpu import cache, simd
 
 # what programs call (build.py compiles them), and what Python calls, with how many int64 each takes
@@ -38,7 +36,6 @@ class Library:
     set_spans: Callable[..., None] | None = None
 
 
-_lock = threading.RLock()
 _library: Library | None = None
 _training_library: Library | None = None
 
@@ -50,7 +47,7 @@ def library(training: bool = False) -> Library:
     """
     found = _training_library if training else _library
     if found is None:
-        with _lock:
+        with forks.lock:
             found = _training_library if training else _library
             if found is None:
                 found = _remembered(_from_cache(training), training)
@@ -77,13 +74,13 @@ def _remembered(found: Library | None, training: bool) -> Library | None:
 
 def is_compiled(training: bool = False) -> bool:
     """Will the next process find the kernels in the cache?"""
-    with _lock:
+    with forks.lock:
         return _from_cache(training) is not None
 
 
 def warm_up(progress: Progress = lambda name: None, force: bool = False, training: bool = False) -> bool:
     """Fills the cache; False where it was full and nothing had to be done. Raises OSError where nothing can be kept."""
-    with _lock:
+    with forks.lock:
         if not force and is_compiled(training):
             return False
         cache.check_writable()  # or it would be said when all the work is done
@@ -171,35 +168,3 @@ def _load(machine_code: bytes, arguments: Arguments, training: bool = False) -> 
         **{name: entry(name, count) for name, count in ENTRIES.items()},
         set_spans=entry("set_spans", 1) if simd.is_checked() else None,
     )
-
-
-_held = False  # by a fork
-
-
-def _before_fork() -> None:
-    """Waits until other threads have compiled or loaded: the child would have the locks of LLVM, of Numba and of the import
-    system as they were, and nobody to open them.
-
-    What was registered last is taken first. Numba logs, so logging is imported above: were its lock taken before this one, the
-    thread that compiles would wait for that, and the thread that forks for this.
-    """
-    global _held
-    _lock.acquire()
-    _held = True
-
-
-def _after_fork_in_parent() -> None:
-    """Nothing was taken where this module was imported while another thread had begun to fork."""
-    global _held
-    if _held:
-        _held = False
-        _lock.release()
-
-
-def _after_fork_in_child() -> None:
-    global _lock, _held
-    _lock, _held = threading.RLock(), False
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
