@@ -92,12 +92,17 @@ def _add_pretrain(commands: Any, shared: argparse.ArgumentParser) -> None:
         "--group-by-length", action="store_true", help="batches of examples of like length, with little padding"
     )
     numbers = {
-        "--vocab-size": (8000, "pieces of the vocabulary"), "--max-length": (128, "tokens a sequence, and positions"),
-        "--embedding-size": (128, "E"), "--hidden-size": (256, "H; the inner size is four times that"),
-        "--layers": (6, "how often the shared layer is applied"), "--heads": (4, "attention heads"),
-        "--steps": (1000, "updates"), "--batch-size": (16, "sequences a batch"),
-        "--evaluate-every": (500, "steps between two evaluations"), "--save-every": (500, "steps between two checkpoints"),
-    }  # fmt: skip
+        "--vocab-size": (8000, "pieces of the vocabulary"),
+        "--max-length": (128, "tokens a sequence, and positions"),
+        "--embedding-size": (128, "E"),
+        "--hidden-size": (256, "H; the inner size is four times that"),
+        "--layers": (6, "how often the shared layer is applied"),
+        "--heads": (4, "attention heads"),
+        "--steps": (1000, "updates"),
+        "--batch-size": (16, "sequences a batch"),
+        "--evaluate-every": (500, "steps between two evaluations"),
+        "--save-every": (500, "steps between two checkpoints"),
+    }
     _add_numbers(train.add_argument_group("sizes"), numbers)
     train.add_argument(
         "--learning-rate", type=float, default=5e-4, metavar="X", help="the highest (default: %(default)s)"
@@ -152,20 +157,40 @@ def _pretrain(args: argparse.Namespace) -> None:
     except ValueError:
         held_out = args.held_out
     trained = pretrain(
-        args.text, args.output, vocabulary=args.vocabulary, vocab_size=args.vocab_size, form=TextForm(lines=args.lines),
+        args.text,
+        args.output,
+        vocabulary=args.vocabulary,
+        vocab_size=args.vocab_size,
+        form=TextForm(lines=args.lines),
         plan=Plan(
-            args.steps, hours=args.hours, accumulate=args.accumulate, seed=args.seed, log_every=args.log_every,
-            evaluate_every=args.evaluate_every, save_every=args.save_every, recompute=args.recompute,
+            args.steps,
+            hours=args.hours,
+            accumulate=args.accumulate,
+            seed=args.seed,
+            log_every=args.log_every,
+            evaluate_every=args.evaluate_every,
+            save_every=args.save_every,
+            recompute=args.recompute,
         ),
         config={
-            "embedding_size": args.embedding_size, "hidden_size": args.hidden_size, "num_hidden_layers": args.layers,
-            "num_attention_heads": args.heads, "intermediate_size": 4 * args.hidden_size,
+            "embedding_size": args.embedding_size,
+            "hidden_size": args.hidden_size,
+            "num_hidden_layers": args.layers,
+            "num_attention_heads": args.heads,
+            "intermediate_size": 4 * args.hidden_size,
         },
-        options=PretrainingOptions(max_length=args.max_length, word_rule=args.word_rule), batch_size=args.batch_size,
+        options=PretrainingOptions(max_length=args.max_length, word_rule=args.word_rule),
+        batch_size=args.batch_size,
         group_by_length=args.group_by_length,
-        optimizer=args.optimizer, learning_rate=args.learning_rate, warmup_steps=args.warmup_steps, held_out=held_out,
-        seed=args.seed, backend=args.backend, resume=args.resume, progress=True,
-    )  # fmt: skip
+        optimizer=args.optimizer,
+        learning_rate=args.learning_rate,
+        warmup_steps=args.warmup_steps,
+        held_out=held_out,
+        seed=args.seed,
+        backend=args.backend,
+        resume=args.resume,
+        progress=True,
+    )
     _show(args, trained, {})
 
 
@@ -174,17 +199,35 @@ def _finetune(args: argparse.Namespace) -> None:
 
     reading = _columns(args.columns)
     for name, value in (
-        ("label_names", args.label_names), ("problem_type", PROBLEMS.get(args.problem)), ("doc_stride", args.doc_stride),
-    ):  # fmt: skip
+        ("label_names", args.label_names),
+        ("problem_type", PROBLEMS.get(args.problem)),
+        ("doc_stride", args.doc_stride),
+    ):
         if value is not None:
             reading[name] = value
     done = finetune(
-        args.task, args.train, args.output, model=args.model, validation=args.validation, held_out=args.held_out,
-        reading=reading, max_length=args.max_length, batch_size=args.batch_size, epochs=args.epochs, steps=args.steps,
-        optimizer=args.optimizer, learning_rate=args.learning_rate, warmup_steps=args.warmup_steps, seed=args.seed,
-        backend=args.backend, resume=args.resume, hours=args.hours, accumulate=args.accumulate, recompute=args.recompute,
+        args.task,
+        args.train,
+        args.output,
+        model=args.model,
+        validation=args.validation,
+        held_out=args.held_out,
+        reading=reading,
+        max_length=args.max_length,
+        batch_size=args.batch_size,
+        epochs=args.epochs,
+        steps=args.steps,
+        optimizer=args.optimizer,
+        learning_rate=args.learning_rate,
+        warmup_steps=args.warmup_steps,
+        seed=args.seed,
+        backend=args.backend,
+        resume=args.resume,
+        hours=args.hours,
+        accumulate=args.accumulate,
+        recompute=args.recompute,
         log_every=args.log_every,
-    )  # fmt: skip
+    )
     _show(args, done.trained, done.counts)
 
 
@@ -202,9 +245,13 @@ def _columns(given: list[str]) -> dict[str, Any]:
 def _show(args: argparse.Namespace, trained: Any, counts: dict[str, dict[str, int]]) -> None:
     if args.json:
         answer = {
-            "step": trained.step, "stopped": trained.stopped, "checkpoint": str(trained.checkpoint),
-            "metrics": trained.metrics, "best": trained.best, "data": counts,
-        }  # fmt: skip
+            "step": trained.step,
+            "stopped": trained.stopped,
+            "checkpoint": str(trained.checkpoint),
+            "metrics": trained.metrics,
+            "best": trained.best,
+            "data": counts,
+        }
         print(json.dumps(answer))
         return
     for what, numbers in counts.items():

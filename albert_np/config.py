@@ -29,8 +29,16 @@ MAX_LAYERS = 1_000  # layers share their weights, so no file size bears witness 
 MAX_LAYER_COPIES = 4_096  # G · inner_group_num, each of which is sixteen tensors by name
 
 ACTIVATIONS = (
-    "gelu_new", "gelu_pytorch_tanh", "gelu", "gelu_python", "gelu_fast", "relu", "silu", "swish", "tanh",
-)  # fmt: skip
+    "gelu_new",
+    "gelu_pytorch_tanh",
+    "gelu",
+    "gelu_python",
+    "gelu_fast",
+    "relu",
+    "silu",
+    "swish",
+    "tanh",
+)
 POSITION_TYPES = ("absolute", "relative_key", "relative_key_query")
 PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
 
@@ -54,13 +62,32 @@ PASSIVE_DEFAULTS: dict[str, Any] = {
     "tf_legacy_loss": False,
     "use_bfloat16": False,
     # text generation, which an encoder never does
-    "max_length": 20, "min_length": 0, "do_sample": False, "early_stopping": False, "num_beams": 1,
-    "num_beam_groups": 1, "diversity_penalty": 0.0, "temperature": 1.0, "top_k": 50, "top_p": 1.0, "typical_p": 1.0,
-    "repetition_penalty": 1.0, "length_penalty": 1.0, "no_repeat_ngram_size": 0, "encoder_no_repeat_ngram_size": 0,
-    "bad_words_ids": None, "num_return_sequences": 1, "output_scores": False, "return_dict_in_generate": False,
-    "forced_bos_token_id": None, "forced_eos_token_id": None, "remove_invalid_values": False,
-    "exponential_decay_length_penalty": None, "suppress_tokens": None, "begin_suppress_tokens": None,
-}  # fmt: skip
+    "max_length": 20,
+    "min_length": 0,
+    "do_sample": False,
+    "early_stopping": False,
+    "num_beams": 1,
+    "num_beam_groups": 1,
+    "diversity_penalty": 0.0,
+    "temperature": 1.0,
+    "top_k": 50,
+    "top_p": 1.0,
+    "typical_p": 1.0,
+    "repetition_penalty": 1.0,
+    "length_penalty": 1.0,
+    "no_repeat_ngram_size": 0,
+    "encoder_no_repeat_ngram_size": 0,
+    "bad_words_ids": None,
+    "num_return_sequences": 1,
+    "output_scores": False,
+    "return_dict_in_generate": False,
+    "forced_bos_token_id": None,
+    "forced_eos_token_id": None,
+    "remove_invalid_values": False,
+    "exponential_decay_length_penalty": None,
+    "suppress_tokens": None,
+    "begin_suppress_tokens": None,
+}
 
 
 @dataclass(init=False)
@@ -226,9 +253,18 @@ def _check(config: AlbertConfig, max_layers: int) -> None:
             raise ValueError(f"{name} must be {allowed}; got {_shown(getattr(config, name))}")
 
     for name in (
-        "vocab_size", "embedding_size", "hidden_size", "num_hidden_layers", "num_hidden_groups", "num_attention_heads",
-        "intermediate_size", "inner_group_num", "max_position_embeddings", "type_vocab_size", "num_labels",
-    ):  # fmt: skip
+        "vocab_size",
+        "embedding_size",
+        "hidden_size",
+        "num_hidden_layers",
+        "num_hidden_groups",
+        "num_attention_heads",
+        "intermediate_size",
+        "inner_group_num",
+        "max_position_embeddings",
+        "type_vocab_size",
+        "num_labels",
+    ):
         value = getattr(config, name)
         require(name, _is_int(value) and 0 < value < 2**31, "a positive int below 2³¹")
     for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout_prob"):
@@ -266,14 +302,16 @@ def _check(config: AlbertConfig, max_layers: int) -> None:
     require("num_attention_heads", H % N == 0, f"a divisor of hidden_size ({H})")
     L, G = config.num_hidden_layers, config.num_hidden_groups
     require(
-        "num_hidden_layers", max_layers >= L,
+        "num_hidden_layers",
+        max_layers >= L,
         f"at most {max_layers} (shared weights leave no evidence of it in the file; max_layers= allows more)",
-    )  # fmt: skip
+    )
     require("num_hidden_groups", G <= L, f"at most num_hidden_layers ({L}), or a group would never be used")
     require(
-        "inner_group_num", G * config.inner_group_num <= MAX_LAYER_COPIES,
+        "inner_group_num",
+        G * config.inner_group_num <= MAX_LAYER_COPIES,
         f"at most {MAX_LAYER_COPIES // G} with {G} groups ({MAX_LAYER_COPIES} stored layers in all)",
-    )  # fmt: skip
+    )
 
 
 def _labels(num_labels: Any, id2label: Any, label2id: Any) -> tuple[int, dict[int, str], dict[str, int]]:

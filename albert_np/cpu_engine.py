@@ -43,7 +43,7 @@ class States:
     attentions: tuple[Array, ...] | None
 
 
-def encode(
+def encode(  # (B,T) -> (B,T,H)
     ops: CpuOps,
     w: Weights,
     config: AlbertConfig,
@@ -53,7 +53,7 @@ def encode(
     skip_padding: bool = False,
     keep_hidden_states: bool = False,
     keep_attentions: bool = False,
-) -> States:  # (B,T) -> (B,T,H)
+) -> States:
     B, T = batch.shape
     H, L, N = config.hidden_size, config.num_hidden_layers, config.num_attention_heads
     fresh = np.zeros if skip_padding else np.empty
@@ -99,9 +99,17 @@ def _some_sequences(batch: Inputs, some: slice) -> Inputs:
 
 
 def _program(
-    ops: CpuOps, w: Weights, config: AlbertConfig, batch: Inputs, mask_mode: str, skip_padding: bool, buffers: Buffers,
-    hidden: Array, hidden_states: list[Array], attentions: list[Array],
-) -> Program:  # fmt: skip
+    ops: CpuOps,
+    w: Weights,
+    config: AlbertConfig,
+    batch: Inputs,
+    mask_mode: str,
+    skip_padding: bool,
+    buffers: Buffers,
+    hidden: Array,
+    hidden_states: list[Array],
+    attentions: list[Array],
+) -> Program:
     """Every step from ids to hidden states."""
     T = batch.shape[1]
     H, L, N, G = config.hidden_size, config.num_hidden_layers, config.num_attention_heads, config.num_hidden_groups
@@ -112,10 +120,15 @@ def _program(
     embedded, x, qkv, context, y, attended, wide = (
         buffers.rows(name, R, columns)
         for name, columns in {
-            "embedded": config.embedding_size, "x": H, "qkv": 3 * H, "context": H, "y": H, "attended": H,
+            "embedded": config.embedding_size,
+            "x": H,
+            "qkv": 3 * H,
+            "context": H,
+            "y": H,
+            "attended": H,
             "wide": config.intermediate_size,
         }.items()
-    )  # fmt: skip
+    )
     program = Program()
 
     def keep(to: Array) -> None:
@@ -141,10 +154,19 @@ def _program(
             )
             add_gemm(program, x, packed, qkv, R, bias=bias)
             add_attention(
-                program, buffers, (qkv, qkv[:, H:], qkv[:, 2 * H :]), context, who, N, T, D=H // N, mask_mode=mask_mode,
+                program,
+                buffers,
+                (qkv, qkv[:, H:], qkv[:, 2 * H :]),
+                context,
+                who,
+                N,
+                T,
+                D=H // N,
+                mask_mode=mask_mode,
                 head_mask=None if batch.head_mask is None else np.ascontiguousarray(batch.head_mask[application]),
-                probs=attentions[application] if attentions else None, distances=_distances(ops, a, config),
-            )  # fmt: skip
+                probs=attentions[application] if attentions else None,
+                distances=_distances(ops, a, config),
+            )
             packed, bias = ops.packed((a.dense.weight,), (a.dense.bias,))
             add_gemm(program, context, packed, y, R, bias=bias, residual=x)
             add_layer_norm(program, y, a.LayerNorm.weight, a.LayerNorm.bias, config.layer_norm_eps, attended, R)
@@ -166,9 +188,9 @@ def _program(
     return program
 
 
-def _add_embeddings(
+def _add_embeddings(  # (B,T) -> (R,E)
     program: Program, w: Weights, config: AlbertConfig, batch: Inputs, places: Array | None, out: Array, R: int
-) -> None:  # (B,T) -> (R,E)
+) -> None:
     """LayerNorm(word + token type + position), for the rows in `places`."""
     B, T = batch.shape
     E = config.embedding_size
@@ -185,11 +207,21 @@ def _add_embeddings(
         words = {"words": np.ascontiguousarray(rows if places is None else rows[places])}
     absolute = config.position_embedding_type == "absolute"
     program.add(
-        "embed", tiles_of(R), **words, token_types=flat(batch.token_type_ids), types=w.token_type_embeddings.weight,
-        position_ids=flat(batch.position_ids), positions=w.position_embeddings.weight if absolute else None,
-        weight=w.LayerNorm.weight, bias=w.LayerNorm.bias, out=out, out_row=out.strides[0] // 4, rows=R, E=E,
+        "embed",
+        tiles_of(R),
+        **words,
+        token_types=flat(batch.token_type_ids),
+        types=w.token_type_embeddings.weight,
+        position_ids=flat(batch.position_ids),
+        positions=w.position_embeddings.weight if absolute else None,
+        weight=w.LayerNorm.weight,
+        bias=w.LayerNorm.bias,
+        out=out,
+        out_row=out.strides[0] // 4,
+        rows=R,
+        E=E,
         eps=float(config.layer_norm_eps),
-    )  # fmt: skip
+    )
 
 
 def _distances(ops: CpuOps, w: Weights, config: AlbertConfig) -> Distances | None:

@@ -76,9 +76,9 @@ class CpuOps:
         packed, padded_bias = self.packed((weight,), (bias,))
         return _product(whole_rows(x), packed, padded_bias).reshape(*x.shape[:-1], packed.N)
 
-    def linear_backward(
+    def linear_backward(  # (..., out), (..., in), (out, in) -> (..., in), (out, in), (out,)
         self, dy: Array, x: Array, weight: Array
-    ) -> tuple[Array, Array, Array]:  # (..., out), (..., in), (out, in) -> (..., in), (out, in), (out,)
+    ) -> tuple[Array, Array, Array]:
         rows_dy, rows_x = whole_rows(dy), whole_rows(x)
         dx = _product(rows_dy, self.packed_straight((weight,))).reshape(x.shape)
         return dx, _product(rows_dy.T, operands.pack(rows_x)), rows_dy.sum(axis=0)
@@ -96,16 +96,23 @@ class CpuOps:
         out = np.empty_like(rows)
         program = Program()
         program.add(
-            "activate", tiles_of(len(rows)), x=rows, x_row=rows.shape[1], out=out, out_row=rows.shape[1],
-            rows=len(rows), columns=rows.shape[1], which=ACTIVATION_CODES[name],
-        )  # fmt: skip
+            "activate",
+            tiles_of(len(rows)),
+            x=rows,
+            x_row=rows.shape[1],
+            out=out,
+            out_row=rows.shape[1],
+            rows=len(rows),
+            columns=rows.shape[1],
+            which=ACTIVATION_CODES[name],
+        )
         program.run()
         return out.reshape(x.shape)
 
     def tanh(self, x: Array) -> Array:  # (...,) -> (...,)
         return self.activation(x, "tanh")
 
-    def attention(
+    def attention(  # 3 × (B,T,H), (B,1,1|T,T) bool, (N,) -> (B,T,H), 2 × (B,N,T,T)
         self,
         query: Array,
         key: Array,
@@ -120,7 +127,7 @@ class CpuOps:
         positions: Array | None = None,
         dropout_probability: float | None = None,
         rng: np.random.Generator | None = None,
-    ) -> tuple[Array, Array, Array]:  # 3 × (B,T,H), (B,1,1|T,T) bool, (N,) -> (B,T,H), 2 × (B,N,T,T)
+    ) -> tuple[Array, Array, Array]:
         """As ops.attention: context, scores without the mask, and probs."""
         B, T, H = query.shape
         q, k, v = (whole_rows(x) for x in (query, key, value))
@@ -144,9 +151,19 @@ class CpuOps:
         with self.arena.buffers() as buffers:
             add_attention(program, buffers, (q, k, v), np.empty_like(q), every, num_heads, T, scores=scores, **shared)
             add_attention(
-                program, buffers, (q, k, v), context, masked, num_heads, T, mask_mode=mask_mode, head_mask=head_mask,
-                dropout=factors, probs=probs, **shared,
-            )  # fmt: skip
+                program,
+                buffers,
+                (q, k, v),
+                context,
+                masked,
+                num_heads,
+                T,
+                mask_mode=mask_mode,
+                head_mask=head_mask,
+                dropout=factors,
+                probs=probs,
+                **shared,
+            )
             program.run()
         return context.reshape(B, T, H), scores, probs
 
@@ -165,7 +182,7 @@ def _product(a: Array, b: Packed, bias: Array | None = None) -> Array:  # (M,K),
     return out if b.columns == b.N else np.ascontiguousarray(out[:, : b.N])
 
 
-def add_layer_norm(
+def add_layer_norm(  # (R,H), (H,), (H,) -> (R,H)
     program: Program,
     x: Array,
     weight: Array,
@@ -174,15 +191,24 @@ def add_layer_norm(
     out: Array,
     rows: int,
     places: Array | None = None,
-) -> None:  # (R,H), (H,), (H,) -> (R,H)
+) -> None:
     program.add(
-        "layer_norm", tiles_of(rows), x=x, x_row=x.strides[0] // 4,
-        weight=np.ascontiguousarray(weight), bias=np.ascontiguousarray(bias), out=out,
-        out_row=out.strides[0] // 4, places=places, rows=rows, H=len(weight), eps=float(eps),
-    )  # fmt: skip
+        "layer_norm",
+        tiles_of(rows),
+        x=x,
+        x_row=x.strides[0] // 4,
+        weight=np.ascontiguousarray(weight),
+        bias=np.ascontiguousarray(bias),
+        out=out,
+        out_row=out.strides[0] // 4,
+        places=places,
+        rows=rows,
+        H=len(weight),
+        eps=float(eps),
+    )
 
 
-def add_attention(
+def add_attention(  # 3 × (R,H) of one row stride -> (R,H)
     program: Program,
     buffers: Any,
     qkv: tuple[Array, Array, Array],
@@ -200,7 +226,7 @@ def add_attention(
     distances: Distances | None = None,
     columns: Array | None = None,
     span: int | None = None,
-) -> None:  # 3 × (R,H) of one row stride -> (R,H)
+) -> None:
     """Attention of every sequence and head as one step.
 
     columns (R,) and span: other places than `who` has, for relative positions, and how far apart they may be, plus one.
@@ -210,9 +236,31 @@ def add_attention(
     tasks = operands.attention_tasks(who.lengths, N, program.threads)
     size = operands.attention_scratch(who.most_keys, D, relative.get("width", 0))
     program.add(
-        "attention", len(tasks), q=q, k=k, v=v, row=q.strides[0] // 4, context=context, context_row=context.strides[0] // 4,
-        tasks=tasks, starts=who.starts, keys=who.keys, key_starts=who.key_starts, blanks=who.blanks, pairs=who.pairs,
-        N=N, T=T, D=D, scale=1 / math.sqrt(D), mode=MASK_MODES[mask_mode], head_mask=head_mask, dropout=dropout,
-        scores_out=scores, probs_out=probs, columns=who.columns if columns is None else columns,
-        scratch=buffers.numbers("scratch", size * program.threads), scratch_size=size, **relative,
-    )  # fmt: skip
+        "attention",
+        len(tasks),
+        q=q,
+        k=k,
+        v=v,
+        row=q.strides[0] // 4,
+        context=context,
+        context_row=context.strides[0] // 4,
+        tasks=tasks,
+        starts=who.starts,
+        keys=who.keys,
+        key_starts=who.key_starts,
+        blanks=who.blanks,
+        pairs=who.pairs,
+        N=N,
+        T=T,
+        D=D,
+        scale=1 / math.sqrt(D),
+        mode=MASK_MODES[mask_mode],
+        head_mask=head_mask,
+        dropout=dropout,
+        scores_out=scores,
+        probs_out=probs,
+        columns=who.columns if columns is None else columns,
+        scratch=buffers.numbers("scratch", size * program.threads),
+        scratch_size=size,
+        **relative,
+    )

@@ -70,7 +70,7 @@ def can(config: AlbertConfig, batch: Inputs, dropout: bool) -> bool:
     return config.position_embedding_type == "absolute" and batch.head_mask is None and not drops
 
 
-def encode(
+def encode(  # (B,T,E), (B,T) or (B,T,T) bool, (B,T) bool -> (B,T,H)
     ops: CpuOps,
     w: Weights,
     config: AlbertConfig,
@@ -80,7 +80,7 @@ def encode(
     buffers: Buffers,
     recompute: bool,
     reads: Array | None = None,
-) -> tuple[Array, Kept]:  # (B,T,E), (B,T) or (B,T,T) bool, (B,T) bool -> (B,T,H)
+) -> tuple[Array, Kept]:
     """The encoder's output, and what was kept. buffers stay taken until encode_backward has run.
 
     reads: which states the loss reads; the others come out as zeros. None is all.
@@ -196,9 +196,9 @@ class _Gradients:
         return found
 
 
-def encode_backward(
+def encode_backward(  # (B,T,H) -> (B,T,E)
     ops: CpuOps, kept: Kept, d_hidden: Array, per_application: bool
-) -> tuple[Array, dict[str, list[Array]]]:  # (B,T,H) -> (B,T,E)
+) -> tuple[Array, dict[str, list[Array]]]:
     """The gradient by the embeddings, and those by the encoder's weights as training.gradients.Back.found has them."""
     config, w, (B, T) = kept.config, kept.w, kept.shape
     H, E, R = config.hidden_size, config.embedding_size, len(kept.places)
@@ -255,19 +255,36 @@ class _Way:
     def column_sums(self, name: str, x: Array, columns: int) -> None:
         out, adds = self.gradients.place(name, 1, columns)
         self.program.add(
-            "column_sums", -(-columns // COLUMNS_A_TILE), x=x, x_row=x.strides[0] // 4, rows=len(x), columns=columns,
-            out=out, add=int(adds),
-        )  # fmt: skip
+            "column_sums",
+            -(-columns // COLUMNS_A_TILE),
+            x=x,
+            x_row=x.strides[0] // 4,
+            rows=len(x),
+            columns=columns,
+            out=out,
+            add=int(adds),
+        )
 
     def layer_norm(self, name: str, dy: Array, x: Array, w: Weights, dx: Array) -> None:  # (R,H), (R,H) -> (R,H)
         H, R = len(w.weight), len(x)
         tiles = -(-R // SUMMED)
         sums = self.kept.buffers.rows("sums", tiles, 2 * padded(H))
         self.program.add(
-            "layer_norm_backward", tiles, dy=dy, dy_row=dy.strides[0] // 4, x=x, x_row=x.strides[0] // 4,
-            weight=w.weight, dx=dx, dx_row=dx.strides[0] // 4, sums=sums, sums_row=2 * padded(H), rows=R, H=H,
+            "layer_norm_backward",
+            tiles,
+            dy=dy,
+            dy_row=dy.strides[0] // 4,
+            x=x,
+            x_row=x.strides[0] // 4,
+            weight=w.weight,
+            dx=dx,
+            dx_row=dx.strides[0] // 4,
+            sums=sums,
+            sums_row=2 * padded(H),
+            rows=R,
+            H=H,
             eps=float(self.kept.config.layer_norm_eps),
-        )  # fmt: skip
+        )
         self.column_sums(f"{name}.both", sums[:, : 2 * padded(H)], 2 * padded(H))
 
     def attention(self, here: Layer, d_context: Array, d_qkv: Array) -> None:  # (R,H) -> (R,3H)
@@ -276,18 +293,37 @@ class _Way:
         keys, deep = padded(who.most_keys), padded(D)
         size = padded(2 * D * keys + 3 * keys * deep + QUERIES * (3 * keys + 2 * deep))
         self.program.add(
-            "attention_backward", B * N, q=here.qkv, k=here.qkv[:, H:], v=here.qkv[:, 2 * H :],
-            row=here.qkv.strides[0] // 4, d_context=d_context, context_row=d_context.strides[0] // 4,
-            dq=d_qkv, dk=d_qkv[:, H:], dv=d_qkv[:, 2 * H :], d_row=d_qkv.strides[0] // 4,
-            starts=who.starts, lengths=who.lengths, keys=who.keys, key_starts=who.key_starts, blanks=who.blanks,
-            pairs=who.pairs, N=N, T=T, D=D, scale=1 / math.sqrt(D), mode=MASK_MODES[self.kept.mask_mode],
-            scratch=self.kept.buffers.numbers("scratch back", size * self.program.threads), scratch_size=size,
-        )  # fmt: skip
+            "attention_backward",
+            B * N,
+            q=here.qkv,
+            k=here.qkv[:, H:],
+            v=here.qkv[:, 2 * H :],
+            row=here.qkv.strides[0] // 4,
+            d_context=d_context,
+            context_row=d_context.strides[0] // 4,
+            dq=d_qkv,
+            dk=d_qkv[:, H:],
+            dv=d_qkv[:, 2 * H :],
+            d_row=d_qkv.strides[0] // 4,
+            starts=who.starts,
+            lengths=who.lengths,
+            keys=who.keys,
+            key_starts=who.key_starts,
+            blanks=who.blanks,
+            pairs=who.pairs,
+            N=N,
+            T=T,
+            D=D,
+            scale=1 / math.sqrt(D),
+            mode=MASK_MODES[self.kept.mask_mode],
+            scratch=self.kept.buffers.numbers("scratch back", size * self.program.threads),
+            scratch_size=size,
+        )
 
 
-def _add_rest_backward(
+def _add_rest_backward(  # (r,H) -> (r,H), (r,H)
     way: _Way, here: Layer, w: Weights, name: str, dy: Array, d_sum: Array, d_context: Array
-) -> None:  # (r,H) -> (r,H), (r,H)
+) -> None:
     """training.gradients.albert_layer_backward in rows, down to attention's output. dy is used up.
 
     d_sum: by the sum of attention's output and the layer's input, so by both.
@@ -310,9 +346,9 @@ def _add_rest_backward(
     add_gemm(program, d_sum, straight((a.dense.weight,)), d_context, r)
 
 
-def _add_attended_backward(
+def _add_attended_backward(  # (R,H), (R,H) -> (R,H)
     way: _Way, here: Layer, w: Weights, name: str, d_sum: Array, d_context: Array, dx: Array
-) -> None:  # (R,H), (R,H) -> (R,H)
+) -> None:
     """And down to the layer's input."""
     H, R, a = way.kept.config.hidden_size, len(here.x), w.attention
     d_qkv = way.kept.buffers.rows("d_qkv", R, 3 * H)

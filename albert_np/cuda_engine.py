@@ -139,7 +139,7 @@ class Shape:
     attentions: bool
 
 
-def encode(
+def encode(  # (B,T) -> (B,T,H)
     ops: CudaOps,
     w: Weights,
     config: AlbertConfig,
@@ -149,15 +149,25 @@ def encode(
     skip_padding: bool = False,
     keep_hidden_states: bool = False,
     keep_attentions: bool = False,
-) -> States:  # (B,T) -> (B,T,H)
+) -> States:
     """In memory that no call writes to while somebody holds it."""
     B, T = batch.shape
     mask = "none" if skip_padding or batch.mask.all() else "keys" if batch.mask.ndim == 2 else "pairs"
     lengths = tuple(batch.mask.sum(axis=1).tolist()) if skip_padding else (T,) * B
     shape = Shape(
-        B, T, sum(lengths), max(lengths), (), batch.input_ids is None, mask, mask_mode, batch.head_mask is not None,
-        skip_padding, keep_hidden_states, keep_attentions,
-    )  # fmt: skip
+        B,
+        T,
+        sum(lengths),
+        max(lengths),
+        (),
+        batch.input_ids is None,
+        mask,
+        mask_mode,
+        batch.head_mask is not None,
+        skip_padding,
+        keep_hidden_states,
+        keep_attentions,
+    )
     if skip_padding and not is_fused(*_attention_of(config, shape)):
         shape = replace(shape, lengths=lengths)
     given, work, outputs = _given(config, batch, shape, lengths), Layout(), Layout()
@@ -224,8 +234,14 @@ def _lay_out(work: Layout, outputs: Layout, config: AlbertConfig, shape: Shape, 
     R, B, T, N = shape.rows, shape.B, shape.T, config.num_attention_heads
     E, H, I = config.embedding_size, config.hidden_size, config.intermediate_size
     columns = {
-        "embedded": E, "x": H, "qkv": 3 * H, "context": H, "y": H, "attended": H, "wide": I,
-    }  # fmt: skip
+        "embedded": E,
+        "x": H,
+        "qkv": 3 * H,
+        "context": H,
+        "y": H,
+        "attended": H,
+        "wide": I,
+    }
     rounded, only_rounded = set(), set()  # what products read, and what nobody else does
     if kind == "bfloat16":
         only_rounded = {"qkv", "context", "wide"} if is_tensor_fused(*_attention_of(config, shape)) else {"wide"}
@@ -330,13 +346,22 @@ class _Writer:
         absolute = config.position_embedding_type == "absolute"
         words = at["embeds"] if self.shape.embeds else ops.resident(w.word_embeddings.weight)
         self.program.add(
-            embed(E, not self.shape.embeds, absolute), (ceil_div(R, lanes_of(E).rows_a_block),),
-            at.get("ids"), words, at["token_types"], ops.resident(w.token_type_embeddings.weight), at["positions"],
-            ops.resident(w.position_embeddings.weight) if absolute else None, ops.resident(w.LayerNorm.weight),
-            ops.resident(w.LayerNorm.bias), at["embedded"], R, float(config.layer_norm_eps),
-        )  # fmt: skip
+            embed(E, not self.shape.embeds, absolute),
+            (ceil_div(R, lanes_of(E).rows_a_block),),
+            at.get("ids"),
+            words,
+            at["token_types"],
+            ops.resident(w.token_type_embeddings.weight),
+            at["positions"],
+            ops.resident(w.position_embeddings.weight) if absolute else None,
+            ops.resident(w.LayerNorm.weight),
+            ops.resident(w.LayerNorm.bias),
+            at["embedded"],
+            R,
+            float(config.layer_norm_eps),
+        )
 
-    def linear(
+    def linear(  # (R,K) -> (R,N)
         self,
         x: str,
         layers: tuple[Any, ...],
@@ -344,13 +369,20 @@ class _Writer:
         *,
         activation: str = "none",
         residual: str | None = None,
-    ) -> None:  # (R,K) -> (R,N)
+    ) -> None:
         w = self.ops.linear_of(tuple(one.weight for one in layers), tuple(one.bias for one in layers))
         operand = self.operand(x)
         add_linear(
-            self.program, operand, operand.shape[-1], w, self.result(out), self.shape.rows, activation=activation,
-            residual=None if residual is None else self.at[residual], sums=self.at["sums"],
-        )  # fmt: skip
+            self.program,
+            operand,
+            operand.shape[-1],
+            w,
+            self.result(out),
+            self.shape.rows,
+            activation=activation,
+            residual=None if residual is None else self.at[residual],
+            sums=self.at["sums"],
+        )
 
     def layer_norm(self, x: str, w: Any, out: str) -> None:  # (R,H) -> (R,H)
         weight, bias = self.ops.resident(w.weight), self.ops.resident(w.bias)
@@ -364,9 +396,20 @@ class _Writer:
         factors = at["head_mask"].behind(application * N) if shape.factors else None
         fused = is_fused(*_attention_of(config, shape))
         heads = Heads(
-            qkv, qkv.behind(H), qkv.behind(2 * H), 3 * H, N, H // N, shape.B, at["starts"], shape.longest,
-            shape.mask if fused or shape.mask != "none" else "keys", at.get("allowed"), shape.mode, factors,
-        )  # fmt: skip
+            qkv,
+            qkv.behind(H),
+            qkv.behind(2 * H),
+            3 * H,
+            N,
+            H // N,
+            shape.B,
+            at["starts"],
+            shape.longest,
+            shape.mask if fused or shape.mask != "none" else "keys",
+            at.get("allowed"),
+            shape.mode,
+            factors,
+        )
         if fused:
             add_attention(self.program, heads, context, H, shape.T)
             return
@@ -381,9 +424,13 @@ class _Writer:
         first = 0
         for length in shape.lengths:  # one sequence after the other: each has another length
             one = replace(
-                heads, q=heads.q.behind(first * 3 * H), k=heads.k.behind(first * 3 * H), v=heads.v.behind(first * 3 * H),
-                B=1, longest=length,
-            )  # fmt: skip
+                heads,
+                q=heads.q.behind(first * 3 * H),
+                k=heads.k.behind(first * 3 * H),
+                v=heads.v.behind(first * 3 * H),
+                B=1,
+                longest=length,
+            )
             its = None if related is None else replace(related, columns=related.columns.behind(first))
             add_scores(self.program, one, length, scores, scores, context.behind(first * H), H, its)
             first += length

@@ -127,9 +127,9 @@ class CudaOps:
 
     # --- the table ---------------------------------------------------------------------------------------------------
 
-    def linear(
+    def linear(  # (..., in), (out, in), (out,) -> (..., out)
         self, x: Any, weight: Array, bias: Array, activation: str = "none"
-    ) -> Any:  # (..., in), (out, in), (out,) -> (..., out)
+    ) -> Any:
         w = self.linear_of((weight,), (bias,))
         with self.lock:
             rows, row = _rows(self.to_device(x))
@@ -171,7 +171,7 @@ class CudaOps:
     def dropout(self, x: Any, p: float | None, rng: np.random.Generator | None) -> Any:  # (...,) -> (...,)
         return ops.dropout(x, p, rng) if isinstance(x, np.ndarray) else x
 
-    def attention(
+    def attention(  # 3 × (B,T,H), (B,1,1|T,T) bool, (N,) -> (B,T,H), 2 × (B,N,T,T)
         self,
         query: Array,
         key: Array,
@@ -186,7 +186,7 @@ class CudaOps:
         positions: Array | None = None,
         dropout_probability: float | None = None,
         rng: np.random.Generator | None = None,
-    ) -> tuple[Array, Array, Array]:  # 3 × (B,T,H), (B,1,1|T,T) bool, (N,) -> (B,T,H), 2 × (B,N,T,T)
+    ) -> tuple[Array, Array, Array]:
         """As ops.attention: context, scores without the mask, and probs."""
         B, T, H = query.shape
         with self.lock:

@@ -93,7 +93,7 @@ def split_sums(M: int, N: int, K: int, kind: str = "float32") -> int:
     return ceil_div(K, CHUNK) * M * ceil_div(N, 4) * 4 if choose(M, N, K, device.multiprocessors())[1] else 0
 
 
-def add_linear(
+def add_linear(  # (M,K), (K,N), (M,N) -> (M,N)
     program: Program,
     x: Buffer,
     x_row: int,
@@ -105,11 +105,11 @@ def add_linear(
     activation: str = "none",
     residual: Buffer | None = None,
     sums: Buffer | None = None,
-) -> None:  # (M,K), (K,N), (M,N) -> (M,N)
+) -> None:
     """x·Wᵀ + b, then activation, then + residual, whose rows lie together. sums: split_sums(M, N, K) numbers.
 
     Of kind "bfloat16" x is that, its rows filled up to multiples of 8; out is, if it is a buffer of uint16.
-    """  # fmt: skip
+    """
     if w.kind != "float32":
         _add_tensor_linear(program, x, x_row, w, out, M, out_row, activation, residual)
         return
@@ -125,13 +125,35 @@ def add_linear(
         return
     chunks, sums_row = ceil_div(w.K, CHUNK), ceil_div(w.N, 4) * 4
     program.add(
-        matmul(tile, vector=vector, split=True), (x_blocks, y_blocks, chunks),
-        x, x_row, w.weight, w.row, w.bias, None, 0, sums, sums_row, M, w.N, w.K,
-    )  # fmt: skip
+        matmul(tile, vector=vector, split=True),
+        (x_blocks, y_blocks, chunks),
+        x,
+        x_row,
+        w.weight,
+        w.row,
+        w.bias,
+        None,
+        0,
+        sums,
+        sums_row,
+        M,
+        w.N,
+        w.K,
+    )
     program.add(
-        add_chunks(activation, residual is not None), (ceil_div(M * ceil_div(w.N, 4), ADDED),),
-        sums, sums_row, chunks, w.bias, residual, w.N, out, out_row, M, w.N,
-    )  # fmt: skip
+        add_chunks(activation, residual is not None),
+        (ceil_div(M * ceil_div(w.N, 4), ADDED),),
+        sums,
+        sums_row,
+        chunks,
+        w.bias,
+        residual,
+        w.N,
+        out,
+        out_row,
+        M,
+        w.N,
+    )
 
 
 def _add_tensor_linear(
@@ -158,15 +180,15 @@ def _add_tensor_linear(
     )
 
 
-def add_rounding(
+def add_rounding(  # (R,H) -> (R,H) in bfloat16, filled up with zeros to multiples of 8
     program: Program, x: Buffer, x_row: int, out: Buffer, rows: int, columns: int
-) -> None:  # (R,H) -> (R,H) in bfloat16, filled up with zeros to multiples of 8
+) -> None:
     row = row_of("bfloat16", columns)
     grid = (ceil_div(rows * row, 4 * ROUNDED),)
     program.add(round_rows, grid, x, x_row, out, row, rows, columns)
 
 
-def add_layer_norm(
+def add_layer_norm(  # (R,H), (H,), (H,) -> (R,H), and the same in bfloat16 where it is wanted
     program: Program,
     x: Buffer,
     weight: Buffer,
@@ -175,7 +197,7 @@ def add_layer_norm(
     rows: int,
     eps: float,
     rounded: Buffer | None = None,
-) -> None:  # (R,H), (H,), (H,) -> (R,H), and the same in bfloat16 where it is wanted
+) -> None:
     H = weight.size
     if rounded is not None:
         row, grid = row_of("bfloat16", H), (ceil_div(rows, lanes_of(H).rows_a_block),)
@@ -219,9 +241,21 @@ def add_attention(program: Program, heads: Heads, context: Buffer, context_row: 
         kernel, queries = tensor_attention(heads.D, heads.mask, heads.factors is not None), TENSOR_QUERIES
     _check_grid(heads.B)
     program.add(
-        kernel, (ceil_div(heads.longest, queries), heads.N, heads.B), heads.q, heads.k, heads.v, heads.row, context,
-        context_row, heads.starts, heads.allowed, heads.factors, T, 1 / math.sqrt(heads.D), MODES[heads.mode],
-    )  # fmt: skip
+        kernel,
+        (ceil_div(heads.longest, queries), heads.N, heads.B),
+        heads.q,
+        heads.k,
+        heads.v,
+        heads.row,
+        context,
+        context_row,
+        heads.starts,
+        heads.allowed,
+        heads.factors,
+        T,
+        1 / math.sqrt(heads.D),
+        MODES[heads.mode],
+    )
 
 
 @dataclass(frozen=True)
@@ -233,7 +267,7 @@ class Related:
     both: bool
 
 
-def add_scores(
+def add_scores(  # -> (B,N,T,T), (B,N,T,T), (R,H)
     program: Program,
     heads: Heads,
     T: int,
@@ -244,20 +278,51 @@ def add_scores(
     related: Related | None = None,
     *,
     softmax_only: bool = False,
-) -> None:  # -> (B,N,T,T), (B,N,T,T), (R,H)
-    """By way of scores in memory, for B sequences of T tokens. `probs` may be `scores`."""  # fmt: skip
+) -> None:
+    """By way of scores in memory, for B sequences of T tokens. `probs` may be `scores`."""
     B, N, D, row = heads.B, heads.N, heads.D, heads.row
     _check_grid(B * N)
     blocks = ceil_div(T, TILE)
     program.add(
-        heads_matmul, (blocks, blocks, B * N), heads.q, row, 1, D, T * row, heads.k, 1, row, D, T * row,
-        scores, T, T * T, N * T * T, N, T, T, D, 1 / math.sqrt(D),
-    )  # fmt: skip
+        heads_matmul,
+        (blocks, blocks, B * N),
+        heads.q,
+        row,
+        1,
+        D,
+        T * row,
+        heads.k,
+        1,
+        row,
+        D,
+        T * row,
+        scores,
+        T,
+        T * T,
+        N * T * T,
+        N,
+        T,
+        T,
+        D,
+        1 / math.sqrt(D),
+    )
     if related is not None:
         program.add(
-            add_distances, (ceil_div(B * N * T * T, RELATED),), scores, heads.q, heads.k, row, related.table, related.columns,
-            related.table.shape[0] // 2, int(related.both), B * N * T, N, T, D,
-        )  # fmt: skip
+            add_distances,
+            (ceil_div(B * N * T * T, RELATED),),
+            scores,
+            heads.q,
+            heads.k,
+            row,
+            related.table,
+            related.columns,
+            related.table.shape[0] // 2,
+            int(related.both),
+            B * N * T,
+            N,
+            T,
+            D,
+        )
     add_softmax(program, heads, T, scores, probs)
     if not softmax_only:
         add_context(program, heads, probs, T, context, context_row)
@@ -283,9 +348,28 @@ def add_softmax(program: Program, heads: Heads, T: int, scores: Buffer, probs: B
 def add_context(program: Program, heads: Heads, probs: Buffer, T: int, context: Buffer, context_row: int) -> None:
     B, N, D, row = heads.B, heads.N, heads.D, heads.row
     program.add(
-        heads_matmul, (ceil_div(D, TILE), ceil_div(T, TILE), B * N), probs, T, 1, T * T, N * T * T,
-        heads.v, row, 1, D, T * row, context, context_row, D, T * context_row, N, T, D, T, 1.0,
-    )  # fmt: skip
+        heads_matmul,
+        (ceil_div(D, TILE), ceil_div(T, TILE), B * N),
+        probs,
+        T,
+        1,
+        T * T,
+        N * T * T,
+        heads.v,
+        row,
+        1,
+        D,
+        T * row,
+        context,
+        context_row,
+        D,
+        T * context_row,
+        N,
+        T,
+        D,
+        T,
+        1.0,
+    )
 
 
 def _check_grid(blocks: int) -> None:

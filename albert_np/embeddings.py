@@ -6,14 +6,14 @@ from albert_np.ops import Array
 from albert_np.run import Run, Weights
 
 
-def embeddings(
+def embeddings(  # (B,T) int or (B,T,E), (B,T) int, (B|1,T) int -> (B,T,E)
     run: Run,
     w: Weights,
     input_ids: Array | None,
     inputs_embeds: Array | None,
     token_type_ids: Array,
     position_ids: Array,
-) -> Array:  # (B,T) int or (B,T,E), (B,T) int, (B|1,T) int -> (B,T,E)
+) -> Array:
     """LayerNorm(word + token type + position). transformers 4.57.6 modeling_albert.py, AlbertEmbeddings.forward.
 
     With relative positions the position table is in the file all the same, and is not added.

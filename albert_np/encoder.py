@@ -24,9 +24,9 @@ class Attending:
     mask_mode: MaskMode = "uniform"
 
 
-def encoder(
+def encoder(  # (B,T,E) -> (B,T,H), L+1 × (B,T,H), applications × (B,N,T,T)
     run: Run, w: Weights, x: Array, attending: Attending, *, keep_hidden_states: bool, keep_attentions: bool
-) -> tuple[Array, tuple[Array, ...], tuple[Array, ...]]:  # (B,T,E) -> (B,T,H), L+1 × (B,T,H), applications × (B,N,T,T)
+) -> tuple[Array, tuple[Array, ...], tuple[Array, ...]]:
     """transformers 4.57.6 modeling_albert.py, AlbertTransformer.forward.
 
     One hidden state for the projected embeddings and one a layer; one attention array for each application of a stored
@@ -59,9 +59,9 @@ def group_of_layer(i: int, L: int, G: int) -> int:
     return int(i / (L / G))
 
 
-def albert_layer(
+def albert_layer(  # (B,T,H) -> (B,T,H), (B,N,T,T)
     run: Run, w: Weights, x: Array, attending: Attending, application: int
-) -> tuple[Array, Array]:  # (B,T,H) -> (B,T,H), (B,N,T,T)
+) -> tuple[Array, Array]:
     """Attention, then the feed-forward network, each added to its input and normalised.
 
     LayerNorm(x + FFN(x)) with FFN(x) = act(x·W₁ + b₁)·W₂ + b₂ (Vaswani et al. 2017, eq. 2).
@@ -77,9 +77,9 @@ def albert_layer(
     return run.record(f"{at}.full_layer_layer_norm", y), probs
 
 
-def attention(
+def attention(  # (B,T,H) -> (B,T,H), (B,N,T,T)
     run: Run, w: Weights, x: Array, attending: Attending, application: int
-) -> tuple[Array, Array]:  # (B,T,H) -> (B,T,H), (B,N,T,T)
+) -> tuple[Array, Array]:
     """LayerNorm(x + concat(headₙ)·Wᴼ + bᴼ), headₙ = softmax(qₙ·kₙᵀ/√D + mask)·vₙ (Vaswani et al. 2017, section 3.2)."""
     ops, config, at = run.ops, run.config, f"encoder.layer.{application}.attention"
     N, position_type = config.num_attention_heads, config.position_embedding_type
@@ -90,11 +90,19 @@ def attention(
     table = w.distance_embedding.weight if position_type != "absolute" else None
     head_mask = None if attending.head_mask is None else attending.head_mask[application]
     context, scores, probs = ops.attention(
-        query, key, value, attending.allowed, N,
-        mask_mode=attending.mask_mode, head_mask=head_mask,
-        position_type=position_type, distance_table=table, positions=attending.positions,
-        dropout_probability=config.attention_probs_dropout_prob, rng=run.draw(f"{at}.dropout"),
-    )  # fmt: skip
+        query,
+        key,
+        value,
+        attending.allowed,
+        N,
+        mask_mode=attending.mask_mode,
+        head_mask=head_mask,
+        position_type=position_type,
+        distance_table=table,
+        positions=attending.positions,
+        dropout_probability=config.attention_probs_dropout_prob,
+        rng=run.draw(f"{at}.dropout"),
+    )
     run.record(f"{at}.scores", scores)
     run.record(f"{at}.probs", probs)
     run.record(f"{at}.context", context)

@@ -76,10 +76,16 @@ def resolve(
     if force_download and local_files_only:
         raise ValueError("force_download=True and local_files_only=True exclude each other")
     return _download(
-        str(name_or_path), filename, required,
-        revision=revision, cache_dir=cache_dir, local_files_only=local_files_only, token=token,
-        subfolder=subfolder or None, force_download=force_download,
-    )  # fmt: skip
+        str(name_or_path),
+        filename,
+        required,
+        revision=revision,
+        cache_dir=cache_dir,
+        local_files_only=local_files_only,
+        token=token,
+        subfolder=subfolder or None,
+        force_download=force_download,
+    )
 
 
 def _download(repo: str, filename: str, required: bool, *, revision, **options) -> Path | None:

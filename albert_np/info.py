@@ -89,11 +89,20 @@ def as_text(info: dict[str, Any]) -> str:
     config = info["config"]
     lines = [f"{info['model']}: {', '.join(config['architectures'] or ['ALBERT'])}", ""]
     for letter, name in (
-        ("V", "vocab_size"), ("E", "embedding_size"), ("H", "hidden_size"), ("N", "num_attention_heads"),
-        ("I", "intermediate_size"), ("L", "num_hidden_layers"), ("G", "num_hidden_groups"), ("", "inner_group_num"),
-        ("P", "max_position_embeddings"), ("S", "type_vocab_size"), ("", "hidden_act"), ("", "layer_norm_eps"),
+        ("V", "vocab_size"),
+        ("E", "embedding_size"),
+        ("H", "hidden_size"),
+        ("N", "num_attention_heads"),
+        ("I", "intermediate_size"),
+        ("L", "num_hidden_layers"),
+        ("G", "num_hidden_groups"),
+        ("", "inner_group_num"),
+        ("P", "max_position_embeddings"),
+        ("S", "type_vocab_size"),
+        ("", "hidden_act"),
+        ("", "layer_norm_eps"),
         ("", "position_embedding_type"),
-    ):  # fmt: skip
+    ):
         lines.append(f"  {letter:1} {name:24} {config[name]}")
     lines += ["", f"  {'parameters':28} {'stored':>14} {'if not shared':>14}"]
     for row in [*info["parameters"], {"part": "all", "stored": info["stored"], "unshared": info["unshared"]}]:

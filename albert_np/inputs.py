@@ -137,9 +137,9 @@ def in_range(name: str, x: Array, size: int, hint: str, what: str) -> None:
         raise ValueError(f"{what} {int(x[where])} at {list(where)} of {name} is outside 0 … {size - 1}; {hint}")
 
 
-def labels(
+def labels(  # -> int64 of that shape
     name: str, value: Any, shape: tuple[int, ...], num_classes: int, *, may_ignore: bool = True
-) -> Array:  # -> int64 of that shape
+) -> Array:
     """Class numbers 0 … num_classes − 1, or −100 where a label takes no part in the loss."""
     x = integers(name, value)
     if x.size == np.prod(shape) and x.ndim != len(shape):

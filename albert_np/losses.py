@@ -27,9 +27,9 @@ def cross_entropy(logits: Array, labels: Array, ignore_index: int = IGNORE_INDEX
     return np.mean(np.log(np.sum(np.exp(shifted, out=shifted), axis=-1)) - of_labels)
 
 
-def cross_entropy_backward(
+def cross_entropy_backward(  # (R,K), (R,) int -> (R,K)
     logits: Array, labels: Array, ignore_index: int = IGNORE_INDEX
-) -> Array:  # (R,K), (R,) int -> (R,K)
+) -> Array:
     """loss = −mean log softmax(z)[label]: dz = (softmax(z) − onehot(label)) / rows that count, and 0 in the others."""
     logits, labels, rows = _counting(logits, labels, ignore_index)
     p = logits - np.max(logits, axis=-1, keepdims=True)  # and on in place: K may be 30,000
@@ -44,9 +44,9 @@ def cross_entropy_backward(
     return dz
 
 
-def _counting(
+def _counting(  # (R,K), (R,) -> (r,K), (r,), (R,) bool
     logits: Array, labels: Array, ignore_index: int
-) -> tuple[Array, Array, Array | None]:  # (R,K), (R,) -> (r,K), (r,), (R,) bool
+) -> tuple[Array, Array, Array | None]:
     """The rows that count, without a copy where all do, which the third says by None."""
     rows = labels != ignore_index
     return (logits, labels, None) if rows.all() else (logits[rows], labels[rows], rows)

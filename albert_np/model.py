@@ -151,9 +151,14 @@ class AlbertForPreTraining(_Predicts):
         assert encoded.pooled is not None
         d_sop = ops.cross_entropy_backward(back["sop_classifier.classifier"], sentence_order_label)
         d_pooled = classifier_backward(
-            back, "sop_classifier.classifier", self._weights.sop_classifier.classifier, d_sop, encoded.pooled,
-            self.config.classifier_dropout_prob, "sop_classifier.dropout",
-        )  # fmt: skip
+            back,
+            "sop_classifier.classifier",
+            self._weights.sop_classifier.classifier,
+            d_sop,
+            encoded.pooled,
+            self.config.classifier_dropout_prob,
+            "sop_classifier.dropout",
+        )
         return self._mlm_backward(back, encoded, labels), d_pooled
 
 
@@ -265,7 +270,7 @@ class AlbertForQuestionAnswering(AlbertPreTrainedModel):
 
     def _checked(
         self, batch: Inputs, choices: int | None, start_positions: Any = None, end_positions: Any = None
-    ) -> dict[str, Any]:  # fmt: skip
+    ) -> dict[str, Any]:
         """Positions (B,) are clamped to [0, T]; T, outside the input, is ignored."""
         B, T = batch.shape
         checked: dict[str, Any] = {"start_positions": start_positions, "end_positions": end_positions}
@@ -307,7 +312,7 @@ class AlbertForQuestionAnswering(AlbertPreTrainedModel):
                 for i, positions in enumerate((start_positions, end_positions))
             ],
             axis=-1,
-        )  # fmt: skip
+        )
         return back.linear("qa_outputs", d_logits, encoded.hidden, self._weights.qa_outputs.weight), None
 
 

@@ -50,9 +50,9 @@ def linear(x: Array, weight: Array, bias: Array) -> Array:  # (..., in), (out, i
     return x @ weight.T + bias
 
 
-def linear_backward(
+def linear_backward(  # (..., out), (..., in), (out, in) -> (..., in), (out, in), (out,)
     dy: Array, x: Array, weight: Array
-) -> tuple[Array, Array, Array]:  # (..., out), (..., in), (out, in) -> (..., in), (out, in), (out,)
+) -> tuple[Array, Array, Array]:
     """y = x·Wᵀ + b: dx = dy·W, dW = dyᵀ·x and db = Σ dy, summed over every leading axis."""
     rows_dy, rows_x = dy.reshape(-1, dy.shape[-1]), x.reshape(-1, x.shape[-1])
     return dy @ weight, rows_dy.T @ rows_x, rows_dy.sum(axis=0)
@@ -63,9 +63,9 @@ def embedding(ids: Array, table: Array) -> Array:  # (...) int, (V, E) -> (..., 
     return table[ids]
 
 
-def embedding_backward(
+def embedding_backward(  # (..., E), (...) int -> (rows, E)
     dy: Array, ids: Array, rows: int, padding_idx: int | None = None
-) -> Array:  # (..., E), (...) int -> (rows, E)
+) -> Array:
     """y = table[ids]: each row of the table gathers the gradients of the places that read it.
 
     The pad row gets none, as torch.nn.Embedding(padding_idx): it stays what it was initialised to.
@@ -93,9 +93,9 @@ def layer_norm(x: Array, weight: Array, bias: Array, eps: float) -> Array:  # (.
     return (normalised * weight + bias).astype(x.dtype)
 
 
-def layer_norm_backward(
+def layer_norm_backward(  # (..., H), (..., H), (H,) -> (..., H), (H,), (H,)
     dy: Array, x: Array, weight: Array, eps: float
-) -> tuple[Array, Array, Array]:  # (..., H), (..., H), (H,) -> (..., H), (H,), (H,)
+) -> tuple[Array, Array, Array]:
     """y = n·w + b, n = (x − mean)/√(variance + ε): dw = Σ dy·n, db = Σ dy, and with dn = dy·w
 
     dx = (dn − mean(dn) − n·mean(dn·n)) / √(variance + ε): what is left of dn without its parts along the mean and along n,
@@ -121,9 +121,9 @@ def softmax_backward(dp: Array, p: Array) -> Array:  # (..., T), (..., T) -> (..
     return p * (dp - np.sum(p * dp, axis=-1, keepdims=True))
 
 
-def masked_softmax(
+def masked_softmax(  # (B,N,T,T), (B,1,1|T,T) bool -> (B,N,T,T)
     scores: Array, allowed: Array, mask_mode: MaskMode = "uniform"
-) -> Array:  # (B,N,T,T), (B,1,1|T,T) bool -> (B,N,T,T)
+) -> Array:
     """Softmax over the keys that a query may attend to.
 
     As transformers' eager attention, the mask is *added*: 0 where allowed, else the dtype's most negative finite value,
@@ -153,13 +153,13 @@ def merge_heads(x: Array) -> Array:  # (B,N,T,D) -> (B,T,H)
     return x.transpose(0, 2, 1, 3).reshape(B, T, N * D)
 
 
-def attention_scores(
+def attention_scores(  # (B,N,T,D), (B,N,T,D), (2P−1,D), (T,) int -> (B,N,T,T)
     query: Array,
     key: Array,
     distance_table: Array | None = None,
     positions: Array | None = None,
     position_type: str = "absolute",
-) -> Array:  # (B,N,T,D), (B,N,T,D), (2P−1,D), (T,) int -> (B,N,T,T)
+) -> Array:
     """q·kᵀ/√D (Vaswani et al. 2017, eq. 1), plus what relative positions add.
 
     relative_key adds q_i·a[i−j] (Shaw et al. 2018, eq. 5); relative_key_query adds k_j·a[i−j] as well (Huang et al. 2020,
@@ -178,14 +178,14 @@ def attention_scores(
     return scores
 
 
-def attention_scores_backward(
+def attention_scores_backward(  # (B,N,T,T), (B,N,T,D), (B,N,T,D), (2P−1,D) -> (B,N,T,D), (B,N,T,D), (2P−1,D)
     ds: Array,
     query: Array,
     key: Array,
     distance_table: Array | None = None,
     positions: Array | None = None,
     position_type: str = "absolute",
-) -> tuple[Array, Array, Array | None]:  # (B,N,T,T), (B,N,T,D), (B,N,T,D), (2P−1,D) -> (B,N,T,D), (B,N,T,D), (2P−1,D)
+) -> tuple[Array, Array, Array | None]:
     """s = q·kᵀ/√D + q_i·a[i−j] + k_j·a[i−j]: dq = ds·k/√D + Σⱼ ds·a, dk = dsᵀ·q/√D + Σᵢ ds·a, and each row of the table
     gathers q (and k) of the pairs that stand that far apart."""
     scaled = ds / query.dtype.type(math.sqrt(query.shape[-1]))
@@ -214,7 +214,7 @@ def attention_context(probs: Array, value: Array) -> Array:  # (B,N,T,T), (B,N,T
     return probs @ value
 
 
-def attention(
+def attention(  # 3 × (B,T,H), (B,1,1|T,T) bool, (N,) -> (B,T,H), 2 × (B,N,T,T)
     query: Array,
     key: Array,
     value: Array,
@@ -228,7 +228,7 @@ def attention(
     positions: Array | None = None,
     dropout_probability: float | None = None,
     rng: np.random.Generator | None = None,
-) -> tuple[Array, Array, Array]:  # 3 × (B,T,H), (B,1,1|T,T) bool, (N,) -> (B,T,H), 2 × (B,N,T,T)
+) -> tuple[Array, Array, Array]:
     """concat(softmax(qₙ·kₙᵀ/√D + mask)·vₙ) (Vaswani et al. 2017, section 3.2); also the scores, unmasked, and the probs.
 
     With a generator, dropout makes each query lose sight of some keys, in some heads. head_mask: one factor a head.
@@ -242,7 +242,7 @@ def attention(
     return merge_heads(attention_context(probs, v)), scores, probs
 
 
-def attention_backward(
+def attention_backward(  # (B,T,H) -> 3 × (B,T,H), (2P−1,D)
     d_context: Array,
     query: Array,
     key: Array,
@@ -258,7 +258,7 @@ def attention_backward(
     positions: Array | None = None,
     dropout_probability: float | None = None,
     rng: np.random.Generator | None = None,
-) -> tuple[Array, Array, Array, Array | None]:  # (B,T,H) -> 3 × (B,T,H), (2P−1,D)
+) -> tuple[Array, Array, Array, Array | None]:
     """context = drop(softmax(scores + mask))·head_mask · v. The arguments are those of `attention`, and its scores; rng stands
     where it stood then, so that the same keys are lost. Back through each factor, from the right to the left."""
     q, k, v, dc = (split_heads(x, num_heads) for x in (query, key, value, d_context))

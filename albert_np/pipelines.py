@@ -132,7 +132,7 @@ class FillMaskPipeline:
 
     def _fill(
         self, texts: list[Any], top_k: int, targets: np.ndarray | None, tokenizer_kwargs: dict[str, Any]
-    ) -> list[list]:  # fmt: skip
+    ) -> list[list]:
         """The answers for each of some texts, which the model sees together."""
         encodings, columns = [], []
         for text in texts:
@@ -150,10 +150,15 @@ class FillMaskPipeline:
         # a text with fewer masks than another asks for its last one again
         positions = np.stack([np.pad(x, (0, most - len(x)), mode="edge") for x in columns])
         out = self.model(
-            batch["input_ids"], batch["attention_mask"], batch["token_type_ids"],
-            logits_positions=positions, skip_padding=True,
-            return_dict=True, output_attentions=False, output_hidden_states=False,  # whatever the config prefers
-        )  # fmt: skip
+            batch["input_ids"],
+            batch["attention_mask"],
+            batch["token_type_ids"],
+            logits_positions=positions,
+            skip_padding=True,
+            return_dict=True,
+            output_attentions=False,
+            output_hidden_states=False,  # whatever the config prefers
+        )
         logits = out.logits if "logits" in out else out.prediction_logits  # (B,M,V)
         answers = []
         for encoding, masks, rows in zip(encodings, columns, logits, strict=True):
@@ -188,9 +193,9 @@ class FillMaskPipeline:
         cut = f"{_shortened(text)!r}, cut from {len(whole):,} tokens to {kept:,}"
         return f"no {mask} is left in {cut}: shorten the text around it"
 
-    def _best(
+    def _best(  # (T,), (), (V,)
         self, ids: np.ndarray, column: Any, probs: np.ndarray, top_k: int, targets: np.ndarray | None, alone: bool
-    ) -> list[dict[str, Any]]:  # (T,), (), (V,)
+    ) -> list[dict[str, Any]]:
         candidates = np.arange(len(self.tokenizer)) if targets is None else targets
         scores = probs[candidates]
         order = np.argsort(-scores, kind="stable")[:top_k]

@@ -149,9 +149,16 @@ class AlbertPreTrainedModel:
         dtype = backends.resolve_precision(dtype)
         backends.resolve_backend(backend, dtype)  # a backend that cannot run says so before gigabytes are read
         tensors, info = weights.load(
-            name_or_path, where, config, parts, backends.DTYPES[dtype],
-            missing=missing, seed=seed, ignore_mismatched_sizes=ignore_mismatched_sizes, check_finite=check_finite,
-        )  # fmt: skip
+            name_or_path,
+            where,
+            config,
+            parts,
+            backends.DTYPES[dtype],
+            missing=missing,
+            seed=seed,
+            ignore_mismatched_sizes=ignore_mismatched_sizes,
+            check_finite=check_finite,
+        )
         model = cls._with_parts(config, parts, backend=backend, dtype=dtype, tensors=tensors)
         return (model, info) if output_loading_info else model
 
@@ -231,9 +238,12 @@ class AlbertPreTrainedModel:
         if skip_padding and (output_attentions or trace):
             raise ValueError("skip_padding=True has no rectangular attentions or trace: ask for them without it")
         given = {
-            "input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids,
-            "position_ids": position_ids, "inputs_embeds": inputs_embeds,
-        }  # fmt: skip
+            "input_ids": input_ids,
+            "attention_mask": attention_mask,
+            "token_type_ids": token_type_ids,
+            "position_ids": position_ids,
+            "inputs_embeds": inputs_embeds,
+        }
         if output != "numpy" and (output != "device" or self.backend != "cuda" or trace or training):
             raise ValueError(
                 "output must be 'numpy', or 'device' with backend='cuda', without trace or training; got "
@@ -250,9 +260,15 @@ class AlbertPreTrainedModel:
             from albert_np import cuda_engine
 
             out = cuda_engine.call(
-                self, batch, checked, output, mask_mode=mask_mode, skip_padding=skip_padding,
-                keep_hidden_states=output_hidden_states, keep_attentions=output_attentions,
-            )  # fmt: skip
+                self,
+                batch,
+                checked,
+                output,
+                mask_mode=mask_mode,
+                skip_padding=skip_padding,
+                keep_hidden_states=output_hidden_states,
+                keep_attentions=output_attentions,
+            )
             return out if return_dict else self._as_tuple(out)
         with _within_memory(batch):
             encoded = encode(run, batch, mask_mode, output_attentions, output_hidden_states)
@@ -261,9 +277,15 @@ class AlbertPreTrainedModel:
         return out if return_dict else self._as_tuple(out)
 
     def _check(
-        self, given: dict[str, Any], head_mask: Any, head_mask_mode: str, mask_mode: str, training: bool, seed: int | None,
+        self,
+        given: dict[str, Any],
+        head_mask: Any,
+        head_mask_mode: str,
+        mask_mode: str,
+        training: bool,
+        seed: int | None,
         head_inputs: dict[str, Any],
-    ) -> tuple[Inputs, dict[str, Any]]:  # fmt: skip
+    ) -> tuple[Inputs, dict[str, Any]]:
         """The batch, and what `_head` takes beside it."""
         unknown = set(head_inputs) - set(self.head_inputs)
         if unknown:
@@ -311,9 +333,12 @@ class AlbertPreTrainedModel:
         from albert_np.training import gradients
 
         given = {
-            "input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids,
-            "position_ids": position_ids, "inputs_embeds": inputs_embeds,
-        }  # fmt: skip
+            "input_ids": input_ids,
+            "attention_mask": attention_mask,
+            "token_type_ids": token_type_ids,
+            "position_ids": position_ids,
+            "inputs_embeds": inputs_embeds,
+        }
         batch, checked = self._check(given, head_mask, head_mask_mode, mask_mode, training, seed, labels)
         rng = np.random.default_rng(seed) if training else None
         with _within_memory(batch):
@@ -369,9 +394,14 @@ class AlbertPreTrainedModel:
         return out.to_tuple()
 
     def _encode(
-        self, run: Run, batch: Inputs, mask_mode: Any, keep_attentions: bool, keep_hidden_states: bool,
+        self,
+        run: Run,
+        batch: Inputs,
+        mask_mode: Any,
+        keep_attentions: bool,
+        keep_hidden_states: bool,
         positions: Array | None = None,
-    ) -> Encoded:  # fmt: skip
+    ) -> Encoded:
         w = self._weights
         x = embeddings(
             run, w.embeddings, batch.input_ids, batch.inputs_embeds, batch.token_type_ids, batch.position_ids
@@ -436,15 +466,27 @@ class AlbertPreTrainedModel:
         return Encoded(scattered([e.hidden for _, e in rows]), pooled, hidden_states, None, batch.mask)
 
     def _encode_fused(
-        self, run: Run, batch: Inputs, mask_mode: Any, keep_attentions: bool, keep_hidden_states: bool, skip_padding: bool
-    ) -> Encoded:  # fmt: skip
+        self,
+        run: Run,
+        batch: Inputs,
+        mask_mode: Any,
+        keep_attentions: bool,
+        keep_hidden_states: bool,
+        skip_padding: bool,
+    ) -> Encoded:
         """The CPU engine: the same maths, whole layers at a time, with padding or without."""
         from albert_np import cpu_engine
 
         states = cpu_engine.encode(
-            run.ops, self._weights, self.config, batch, mask_mode=mask_mode, skip_padding=skip_padding,
-            keep_hidden_states=keep_hidden_states, keep_attentions=keep_attentions,
-        )  # fmt: skip
+            run.ops,
+            self._weights,
+            self.config,
+            batch,
+            mask_mode=mask_mode,
+            skip_padding=skip_padding,
+            keep_hidden_states=keep_hidden_states,
+            keep_attentions=keep_attentions,
+        )
         pooled = heads.pooler(run, self._weights.pooler, states.hidden) if "pooler" in self.parts else None
         real = batch.mask if skip_padding else None
         return Encoded(states.hidden, pooled, states.hidden_states, states.attentions, real)

@@ -145,10 +145,15 @@ class AlbertTokenizer(TokenLookup):
 
         named = named_tokens(
             {
-                "bos_token": bos_token, "eos_token": eos_token, "unk_token": unk_token, "sep_token": sep_token,
-                "pad_token": pad_token, "cls_token": cls_token, "mask_token": mask_token,
+                "bos_token": bos_token,
+                "eos_token": eos_token,
+                "unk_token": unk_token,
+                "sep_token": sep_token,
+                "pad_token": pad_token,
+                "cls_token": cls_token,
+                "mask_token": mask_token,
             }
-        )  # fmt: skip
+        )
         additional = _token_list(additional_special_tokens, "additional_special_tokens")
         if extra_special_tokens is not None and not isinstance(extra_special_tokens, Mapping):
             raise ValueError(f"extra_special_tokens must map names to tokens; got {extra_special_tokens!r:.80}")
@@ -212,9 +217,16 @@ class AlbertTokenizer(TokenLookup):
 
         def find(filename: str, required: bool = False) -> Path | None:
             return resolve(
-                name_or_path, filename, revision=revision, cache_dir=cache_dir, local_files_only=local_files_only,
-                token=token, subfolder=subfolder, force_download=force_download, required=required,
-            )  # fmt: skip
+                name_or_path,
+                filename,
+                revision=revision,
+                cache_dir=cache_dir,
+                local_files_only=local_files_only,
+                token=token,
+                subfolder=subfolder,
+                force_download=force_download,
+                required=required,
+            )
 
         style = style or ("hf_fast" if issubclass(cls, AlbertTokenizerFast) else "hf_slow")
         files = read_files(find, overrides)
@@ -322,10 +334,16 @@ class AlbertTokenizer(TokenLookup):
             rows += [
                 self._row(x, y, add_special_tokens)
                 for x, y in cut(
-                    a, b, strategies, special=special, stride=stride, side=self.truncation_side,
-                    overflow=return_overflowing_tokens, fast=self.is_fast,
+                    a,
+                    b,
+                    strategies,
+                    special=special,
+                    stride=stride,
+                    side=self.truncation_side,
+                    overflow=return_overflowing_tokens,
+                    fast=self.is_fast,
                 )
-            ]  # fmt: skip
+            ]
             samples += [sample] * (len(rows) - len(samples))
         longest = max(len(row.ids) for row in rows)
         if verbose and strategies.max_length is None and longest > self.model_max_length and not self._warned_too_long:
@@ -567,8 +585,11 @@ def _token_list(tokens, name: str) -> list[AddedToken | str]:
 
 # the keywords of a call, beside the texts
 _OPTIONS = set(inspect.signature(AlbertTokenizer._encode_rows).parameters) - {
-    "self", "pairs", "batched", "add_special_tokens",
-}  # fmt: skip
+    "self",
+    "pairs",
+    "batched",
+    "add_special_tokens",
+}
 
 
 def _check_options(options: Mapping[str, Any]) -> None:

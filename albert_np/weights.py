@@ -85,10 +85,18 @@ def expected_shapes(config: AlbertConfig, parts: tuple[str, ...]) -> dict[str, t
     """Name -> shape of everything a model stores, without the "albert." prefix."""
     P = config.max_position_embeddings
     letters = {
-        "V": config.vocab_size, "E": config.embedding_size, "H": config.hidden_size, "I": config.intermediate_size,
-        "P": P, "S": config.type_vocab_size, "K": config.num_labels, "D": config.head_size, "2P-1": 2 * P - 1,
-        "1": 1, "2": 2,
-    }  # fmt: skip
+        "V": config.vocab_size,
+        "E": config.embedding_size,
+        "H": config.hidden_size,
+        "I": config.intermediate_size,
+        "P": P,
+        "S": config.type_vocab_size,
+        "K": config.num_labels,
+        "D": config.head_size,
+        "2P-1": 2 * P - 1,
+        "1": 1,
+        "2": 2,
+    }
     table = dict(BASE)
     for group in range(config.num_hidden_groups):
         for inner in range(config.inner_group_num):
@@ -124,10 +132,26 @@ def with_aliases(tensors: dict[str, Array]) -> dict[str, Array]:
 
 # transformers' arguments that only mean something with torch, and what to do instead
 TORCH_ONLY = (
-    "attn_implementation", "device_map", "from_flax", "from_tf", "gguf_file", "load_in_4bit", "load_in_8bit",
-    "low_cpu_mem_usage", "max_memory", "offload_folder", "offload_state_dict", "quantization_config", "state_dict",
-    "torchscript", "tp_plan", "trust_remote_code", "use_safetensors", "variant", "weights_only",
-)  # fmt: skip
+    "attn_implementation",
+    "device_map",
+    "from_flax",
+    "from_tf",
+    "gguf_file",
+    "load_in_4bit",
+    "load_in_8bit",
+    "low_cpu_mem_usage",
+    "max_memory",
+    "offload_folder",
+    "offload_state_dict",
+    "quantization_config",
+    "state_dict",
+    "torchscript",
+    "tp_plan",
+    "trust_remote_code",
+    "use_safetensors",
+    "variant",
+    "weights_only",
+)
 
 
 def resolve_options(

@@ -100,10 +100,15 @@ class Session:
         self.peaks += peaks
         B, T = mask.shape
         return {
-            "threads": self.threads, "shape": shape, "sequences": B, "width": T, "real_tokens": int(mask.sum()),
-            "gflop": round(flops / 1e9, 3), "fma_gflops_median": round(statistics.median(peaks), 1),
+            "threads": self.threads,
+            "shape": shape,
+            "sequences": B,
+            "width": T,
+            "real_tokens": int(mask.sum()),
+            "gflop": round(flops / 1e9, 3),
+            "fma_gflops_median": round(statistics.median(peaks), 1),
             "engines": {name: row[name] for name in ENGINES if "best_ms" in row.get(name, {})},
-        }  # fmt: skip
+        }
 
     def close(self) -> dict[str, Any]:
         """The peaks of the cores, and what engines cost while others worked."""
@@ -115,9 +120,13 @@ class Session:
             child.close()
         self.peak.close()
         return {
-            "fma_gflops": round(max(self.peaks), 1), "fma_gflops_median": round(statistics.median(self.peaks), 1),
-            "copy_gb_per_s": round(copy, 1), "idle_cpu_percent": idle, "settings": self.notes, "left_out": self.failed,
-        }  # fmt: skip
+            "fma_gflops": round(max(self.peaks), 1),
+            "fma_gflops_median": round(statistics.median(self.peaks), 1),
+            "copy_gb_per_s": round(copy, 1),
+            "idle_cpu_percent": idle,
+            "settings": self.notes,
+            "left_out": self.failed,
+        }
 
 
 def relative_error(output: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> float:

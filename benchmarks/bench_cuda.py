@@ -171,9 +171,21 @@ def tensor_matmuls(rounds: int, torch: Any) -> dict[str, Any]:
             for tile in TILES[kind]:
                 program, name = Program(), f"{tile.rows}×{tile.columns}"
                 program.add(
-                    tensor_matmul(kind, tile, rounded=rounded), tile.blocks_of(M, columns),
-                    x, K, linear.weight, linear.row, linear.bias, None, 0, out, columns, M, columns, K,
-                )  # fmt: skip
+                    tensor_matmul(kind, tile, rounded=rounded),
+                    tile.blocks_of(M, columns),
+                    x,
+                    K,
+                    linear.weight,
+                    linear.row,
+                    linear.bias,
+                    None,
+                    0,
+                    out,
+                    columns,
+                    M,
+                    columns,
+                    K,
+                )
                 row[f"{name} ms"] = events(program.run, rounds)
                 if tile == choose(kind, M, columns, K, device.multiprocessors()):
                     row["tile"], row["ms"] = name, row[f"{name} ms"]
@@ -211,9 +223,16 @@ def peers(config: AlbertConfig, tensors: dict[str, np.ndarray], torch: Any, dtyp
 
     given = config.to_dict()
     keys = (
-        "vocab_size", "embedding_size", "hidden_size", "num_attention_heads", "intermediate_size", "num_hidden_layers",
-        "max_position_embeddings", "hidden_act", "layer_norm_eps",
-    )  # fmt: skip
+        "vocab_size",
+        "embedding_size",
+        "hidden_size",
+        "num_attention_heads",
+        "intermediate_size",
+        "num_hidden_layers",
+        "max_position_embeddings",
+        "hidden_act",
+        "layer_norm_eps",
+    )
     found = {}
     for attention in ("eager", "sdpa"):
         theirs = transformers.AlbertConfig(**{key: given[key] for key in keys})

@@ -82,10 +82,22 @@ def row_cases(R: int, rng: np.random.Generator) -> dict[str, tuple[Callable[[], 
         program = Program()
         program.work = 1e9
         program.add(
-            "embed", tiles_of(R), ids=ids, words=words, token_types=np.zeros(R, np.int64), types=types,
-            position_ids=np.arange(R) % 512, positions=positions, weight=weight, bias=bias, out=out, out_row=H, rows=R,
-            E=E, eps=1e-12,
-        )  # fmt: skip
+            "embed",
+            tiles_of(R),
+            ids=ids,
+            words=words,
+            token_types=np.zeros(R, np.int64),
+            types=types,
+            position_ids=np.arange(R) % 512,
+            positions=positions,
+            weight=weight,
+            bias=bias,
+            out=out,
+            out_row=H,
+            rows=R,
+            E=E,
+            eps=1e-12,
+        )
         return program
 
     return {"layer_norm": (layer_norm, 8.0 * R * H), "embed": (embed, 8.0 * R * E)}
@@ -98,9 +110,16 @@ def activation_case(name: str, R: int, rng: np.random.Generator) -> Callable[[],
         program = Program()
         program.work = 1e9
         program.add(
-            "activate", tiles_of(R), x=x, x_row=x.shape[1], out=out, out_row=out.shape[1], rows=R, columns=I,
+            "activate",
+            tiles_of(R),
+            x=x,
+            x_row=x.shape[1],
+            out=out,
+            out_row=out.shape[1],
+            rows=R,
+            columns=I,
             which=ACTIVATION_CODES[name],
-        )  # fmt: skip
+        )
         return program
 
     return make
@@ -144,11 +163,14 @@ def measure(threads: int, rounds: int) -> list[dict[str, Any]]:
                 times.setdefault(name, []).append(seconds(make))
     return [
         {
-            "kernel": name, "threads": threads, "best_us": round(min(taken) * 1e6, 1),
-            "floor_us": round(min(floors[name]) * 1e6, 1), "floor_over_time": round(min(floors[name]) / min(taken), 3),
+            "kernel": name,
+            "threads": threads,
+            "best_us": round(min(taken) * 1e6, 1),
+            "floor_us": round(min(floors[name]) * 1e6, 1),
+            "floor_over_time": round(min(floors[name]) / min(taken), 3),
         }
         for name, taken in times.items()
-    ]  # fmt: skip
+    ]
 
 
 def main() -> None:

@@ -39,9 +39,13 @@ def config() -> Any:
     from albert_np import AlbertConfig
 
     return AlbertConfig(
-        hidden_size=768, num_attention_heads=12, intermediate_size=3072, hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0, classifier_dropout_prob=0.0,
-    )  # fmt: skip
+        hidden_size=768,
+        num_attention_heads=12,
+        intermediate_size=3072,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+        classifier_dropout_prob=0.0,
+    )
 
 
 def batch(name: str) -> dict[str, np.ndarray]:
@@ -51,10 +55,12 @@ def batch(name: str) -> dict[str, np.ndarray]:
     ids = np.where(mask, rng.integers(5, 30000, (B, T)), 0)
     labels = np.where((rng.random((B, T)) < 0.15) & mask, ids, -100)
     return {
-        "input_ids": np.where(labels != -100, 4, ids), "attention_mask": mask.astype(np.int64),
-        "token_type_ids": np.tile(np.arange(T) >= T // 2, (B, 1)).astype(np.int64), "labels": labels,
+        "input_ids": np.where(labels != -100, 4, ids),
+        "attention_mask": mask.astype(np.int64),
+        "token_type_ids": np.tile(np.arange(T) >= T // 2, (B, 1)).astype(np.int64),
+        "labels": labels,
         "sentence_order_label": rng.integers(0, 2, B),
-    }  # fmt: skip
+    }
 
 
 def ours(name: str, folder: Path, threads: int) -> Callable[[], float]:
@@ -120,13 +126,15 @@ def measured(names: list[str], threads: int, rounds: int, folder: Path, bar: tqd
         child.close()
     return {
         name: {
-            "what": ENGINES[name], "seconds": min(x[0] for x in found), "median": statistics.median(x[0] for x in found),
+            "what": ENGINES[name],
+            "seconds": min(x[0] for x in found),
+            "median": statistics.median(x[0] for x in found),
             "tokens_per_second": int(batch(name)["attention_mask"].sum()) / min(x[0] for x in found),
             "peak_mb": max(x[2] for x in found),
             "losses": [x[1] for x in found],
         }
         for name, found in samples.items()
-    }  # fmt: skip
+    }
 
 
 def table(results: dict[str, dict[str, Any]]) -> str:

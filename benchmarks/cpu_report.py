@@ -9,9 +9,14 @@ from typing import Any
 from machine import RESULTS
 
 COLORS = {  # Okabe and Ito's, told apart by everybody; ours alone is strong
-    "albert_np": "#D55E00", "albert_np_padded": "#F2B58A", "pytorch": "#0072B2", "torch_compile": "#56B4E9",
-    "onnxruntime": "#009E73", "onnxruntime_fused": "#8FD3BC", "openvino": "#7F6BB0",
-}  # fmt: skip
+    "albert_np": "#D55E00",
+    "albert_np_padded": "#F2B58A",
+    "pytorch": "#0072B2",
+    "torch_compile": "#56B4E9",
+    "onnxruntime": "#009E73",
+    "onnxruntime_fused": "#8FD3BC",
+    "openvino": "#7F6BB0",
+}
 OTHER = "#999999"
 DISTURBED = 0.8  # of the peak: half of a row's rounds below it met something else that was running
 HIGHEST = 3.0  # times the fastest peer; longer bars are cut
@@ -66,10 +71,11 @@ def markdown(result: dict[str, Any]) -> str:
             f"## {threads} thread{'s' if threads != '1' else ''}: peak {facts['fma_gflops']:.0f} Gflop/s "
             f"(median {facts['fma_gflops_median']:.0f}), copy {facts['copy_gb_per_s']:.0f} GB/s",
             "",
-            "| batch | " + " | ".join(result["engines"][name]["label"] for name in names)
+            "| batch | "
+            + " | ".join(result["engines"][name]["label"] for name in names)
             + " | ours ÷ fastest peer | ours ÷ PyTorch | peak, ours | peak, best peer |",
             "|---|" + "---:|" * (len(names) + 4),
-        ]  # fmt: skip
+        ]
         lines += [table_row(result, row, names) for row in rows]
         lines.append("")
     lines += remarks(result)
@@ -190,9 +196,16 @@ def bars(axes: Any, result: dict[str, Any], names: list[str], values: list[dict]
         for x, y in drawn:
             cut = form == "{:.2f}" and y > 0.94 * HIGHEST
             axes.annotate(
-                form.format(y), (x, HIGHEST if cut else y), xytext=(0, -3 if cut else 2), textcoords="offset points",
-                ha="center", va="top" if cut else "bottom", rotation=90, fontsize=9, color="white" if cut else "black",
-            )  # fmt: skip
+                form.format(y),
+                (x, HIGHEST if cut else y),
+                xytext=(0, -3 if cut else 2),
+                textcoords="offset points",
+                ha="center",
+                va="top" if cut else "bottom",
+                rotation=90,
+                fontsize=9,
+                color="white" if cut else "black",
+            )
     axes.set_xticks(range(len(ticks)), ticks)
     axes.grid(axis="y", color="0.9")
     axes.set_axisbelow(True)

@@ -14,9 +14,29 @@ RESULTS = ROOT / "benchmarks" / "results"
 
 # what decides which kernels anybody's library chooses; x86 names first, then Arm's
 FLAGS = (
-    "sse4_2", "avx", "f16c", "fma", "avx2", "avx_vnni", "avx512f", "avx512bw", "avx512vl", "avx512_vnni", "avx512_bf16",
-    "avx512_fp16", "amx_tile", "amx_bf16", "amx_int8", "asimd", "asimddp", "asimdhp", "bf16", "i8mm", "sve", "sve2",
-)  # fmt: skip
+    "sse4_2",
+    "avx",
+    "f16c",
+    "fma",
+    "avx2",
+    "avx_vnni",
+    "avx512f",
+    "avx512bw",
+    "avx512vl",
+    "avx512_vnni",
+    "avx512_bf16",
+    "avx512_fp16",
+    "amx_tile",
+    "amx_bf16",
+    "amx_int8",
+    "asimd",
+    "asimddp",
+    "asimdhp",
+    "bf16",
+    "i8mm",
+    "sve",
+    "sve2",
+)
 ALWAYS = ("numpy", "sentencepiece")
 WHERE_INSTALLED = ("numba", "llvmlite", "torch", "transformers", "onnx", "onnxruntime", "openvino")
 

@@ -64,13 +64,21 @@ def export(checkpoint: Path) -> None:
     free = {0: "batch", 1: "tokens"}
     with torch.no_grad():
         torch.onnx.export(
-            LastHiddenState("sdpa").eval(), (ids, mask), folder / "plain.onnx", dynamo=True,
-            dynamic_shapes={"input_ids": free, "attention_mask": free}, **names,
-        )  # fmt: skip
+            LastHiddenState("sdpa").eval(),
+            (ids, mask),
+            folder / "plain.onnx",
+            dynamo=True,
+            dynamic_shapes={"input_ids": free, "attention_mask": free},
+            **names,
+        )
         torch.onnx.export(
-            LastHiddenState("eager").eval(), (ids, mask), folder / "legacy.onnx", dynamo=False,
-            dynamic_axes={"input_ids": free, "attention_mask": free, "last_hidden_state": free}, **names,
-        )  # fmt: skip
+            LastHiddenState("eager").eval(),
+            (ids, mask),
+            folder / "legacy.onnx",
+            dynamo=False,
+            dynamic_axes={"input_ids": free, "attention_mask": free, "last_hidden_state": free},
+            **names,
+        )
 
 
 def fuse(checkpoint: Path) -> None:

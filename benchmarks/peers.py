@@ -125,9 +125,11 @@ def openvino_engine(name: str, static: bool) -> Callable[[Path, int], tuple[Prep
         core = openvino.Core()
         model = core.read_model(graph(checkpoint, name))
         settings = {
-            "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32", "NUM_STREAMS": 1,
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": "f32",
+            "NUM_STREAMS": 1,
             "INFERENCE_NUM_THREADS": threads,
-        }  # fmt: skip
+        }
 
         def prepare(ids: np.ndarray, mask: np.ndarray) -> Callable[[], Any]:
             shaped = model.clone()
@@ -159,14 +161,10 @@ ENGINES = {
     "onnxruntime_legacy": Engine(
         "ONNX Runtime, legacy export", onnxruntime_engine("legacy.onnx"), ("onnxruntime", *EXPORT)
     ),
-    "openvino_legacy": Engine(
-        "OpenVINO, legacy export", openvino_engine("legacy.onnx", True), ("openvino", *EXPORT)
-    ),
-    "openvino_dynamic": Engine(
-        "OpenVINO, dynamic shapes", openvino_engine("plain.onnx", False), ("openvino", *EXPORT)
-    ),
+    "openvino_legacy": Engine("OpenVINO, legacy export", openvino_engine("legacy.onnx", True), ("openvino", *EXPORT)),
+    "openvino_dynamic": Engine("OpenVINO, dynamic shapes", openvino_engine("plain.onnx", False), ("openvino", *EXPORT)),
     "albert_np_numpy": Engine("albert_np, numpy backend", albert_np_engine("numpy", True), ours=True),
-}  # fmt: skip
+}
 DEFAULT = ("albert_np", "albert_np_padded", "pytorch", "torch_compile", "onnxruntime", "onnxruntime_fused", "openvino")
 
 

@@ -128,9 +128,11 @@ def times(launch: Launch, asked: Work, code: Any) -> dict[str, float]:
         cycles = asked.fmas / 32 / started / code.share("FFMA")
     arithmetic, memory = blocks * max(cycles, asked.shared / BANKS) / CLOCK, asked.memory / COPY
     return {
-        "arithmetic": arithmetic / REACHED, "bytes": max(memory / BYTES_REACHED, asked.fetched / CACHE),
-        "waiting": -(-blocks // together) * asked.steps * asked.wait / CLOCK, "least": max(arithmetic, memory),
-    }  # fmt: skip
+        "arithmetic": arithmetic / REACHED,
+        "bytes": max(memory / BYTES_REACHED, asked.fetched / CACHE),
+        "waiting": -(-blocks // together) * asked.steps * asked.wait / CLOCK,
+        "least": max(arithmetic, memory),
+    }
 
 
 def predicted(launch: Launch) -> tuple[float, str, dict[str, float]]:
@@ -172,11 +174,16 @@ def kernels(launches: list[Launch]) -> Found:
     for name, (launch, amount, peer, wanted) in asked.items():
         seconds, bound, its = predicted(launch)
         found[name] = {
-            "code": label(launch[0]), "predicted ms": 1e3 * seconds, "goes to": bound,
-            "predicted TFLOP/s or TB/s": amount / seconds / 1e12, "without guesses at most": amount / its["least"] / 1e12,
-            "assumed of the peer": peer / 1e12, "predicted ÷ peer": amount / seconds / peer, "wanted": wanted,
+            "code": label(launch[0]),
+            "predicted ms": 1e3 * seconds,
+            "goes to": bound,
+            "predicted TFLOP/s or TB/s": amount / seconds / 1e12,
+            "without guesses at most": amount / its["least"] / 1e12,
+            "assumed of the peer": peer / 1e12,
+            "predicted ÷ peer": amount / seconds / peer,
+            "wanted": wanted,
             "wanted, of that most": wanted * peer * its["least"] / amount,
-        }  # fmt: skip
+        }
     return found
 
 
@@ -206,9 +213,12 @@ def resources() -> Found:
     for kernel, code in sorted(COMPILED.items(), key=lambda one: one[1].registers):
         does = "HMMA" if "tensor" in kernel.name else "FFMA" if kernel.name in ("matmul", "attention") else None
         found[label(kernel)] = {
-            "threads": code.threads, "registers": code.registers, "shared bytes": code.shared, "warps an SM": code.warps,
+            "threads": code.threads,
+            "registers": code.registers,
+            "shared bytes": code.shared,
+            "warps an SM": code.warps,
             "of the inner loop": f"{code.share(does):.2f} {does}" if does else "–",
-        }  # fmt: skip
+        }
     return dict(sorted(found.items()))
 
 
@@ -223,13 +233,23 @@ def table(head: str, rows: Found) -> list[str]:
 def as_text(result: dict[str, Any]) -> str:
     lines = [
         "**No GPU was at hand, and nothing here was measured: all figures are predictions for an NVIDIA H200, but those of the "
-        "last table, which are facts. `python benchmarks/bench_cuda.py`, on a GPU, replaces them.**", "",
+        "last table, which are facts. `python benchmarks/bench_cuda.py`, on a GPU, replaces them.**",
+        "",
         "Made by `python benchmarks/predict_cuda.py`, which says how. The peer of a matmul is cuBLAS, of rows a copy. *Without "
-        "guesses*: arithmetic and memory alone. The parts of a forward add up to it.", "", "## Predictions",
+        "guesses*: arithmetic and memory alone. The parts of a forward add up to it.",
+        "",
+        "## Predictions",
         *(line for head, rows in result["predicted"].items() for line in table(head, rows)),
-        "", "## What they rest on", *table("constant", result["assumed"]), "", "## Facts: the kernels, compiled for sm_90", "",
-        "By " + ", ".join(result["compilers"]) + ".", *table("kernel", result["compiled"]), "",
-    ]  # fmt: skip
+        "",
+        "## What they rest on",
+        *table("constant", result["assumed"]),
+        "",
+        "## Facts: the kernels, compiled for sm_90",
+        "",
+        "By " + ", ".join(result["compilers"]) + ".",
+        *table("kernel", result["compiled"]),
+        "",
+    ]
     return "\n".join(lines)
 
 

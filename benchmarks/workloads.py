@@ -20,9 +20,15 @@ from machine import ROOT, installed
 from albert_np import AlbertConfig, AlbertForMaskedLM, AlbertModel
 
 CONFIG = AlbertConfig(
-    vocab_size=30000, embedding_size=128, hidden_size=768, num_hidden_layers=12, num_attention_heads=12,
-    intermediate_size=3072, hidden_act="gelu_new", max_position_embeddings=512,
-)  # fmt: skip
+    vocab_size=30000,
+    embedding_size=128,
+    hidden_size=768,
+    num_hidden_layers=12,
+    num_attention_heads=12,
+    intermediate_size=3072,
+    hidden_act="gelu_new",
+    max_position_embeddings=512,
+)
 RAGGED = "ragged"
 SHAPES = ("1x8", "1x32", "1x128", "1x512", "8x128", RAGGED)
 SEQUENCES, MEDIAN, SPREAD, SHORTEST, LONGEST = 32, 30, 0.8, 3, 256  # of the ragged batch

@@ -151,9 +151,15 @@ def _read(kernel: Kernel, threads: int, code: bytes, per_sm: tuple[int, int, int
             lines.append(found[1])
     assert lines, "nvdisasm shows no instruction"
     return Compiled(
-        kernel.name, threads, max(attributes[REGISTERS]), max(attributes[FRAME_SIZE], default=0), shared + kernel.shared,
-        tuple(lines), labels, per_sm,
-    )  # fmt: skip
+        kernel.name,
+        threads,
+        max(attributes[REGISTERS]),
+        max(attributes[FRAME_SIZE], default=0),
+        shared + kernel.shared,
+        tuple(lines),
+        labels,
+        per_sm,
+    )
 
 
 def _sections(elf: bytes) -> dict[str, bytes]:

@@ -322,8 +322,11 @@ def install() -> None:
     target = types.ModuleType(f"{package}.target", "The simulator, in the place of numba.cuda.")
     target.cuda, target.f32, target.u32, target.device = Cuda(), np.float32, u32, lambda function: function
     modules = {
-        "target": target, "intrinsics": cuda_intrinsics, "tensor_intrinsics": cuda_tensor_intrinsics, "device": cuda_host,
-    }  # fmt: skip
+        "target": target,
+        "intrinsics": cuda_intrinsics,
+        "tensor_intrinsics": cuda_tensor_intrinsics,
+        "device": cuda_host,
+    }
     assert not any(f"{package}.{name}" in sys.modules for name in modules), "too late"
     for name, module in modules.items():
         sys.modules[f"{package}.{name}"] = module

@@ -31,10 +31,33 @@ SECONDS, EXTRA_BYTES = 10, 1024**3
 def json_values() -> dict[str, str]:
     """Values, as JSON text, that no field or few fields of a config may have."""
     texts = [
-        "null", "true", "false", '"12"', '""', '"\\u0000\\n"', "[]", "[1]", "[[[]]]", "{}", '{"a": 1}', "-1", "0", "1",
-        "7", "1.5", "1e308", "-1e308", "1e999", "NaN", "Infinity", "-Infinity", "1000000000", "2147483648", "1" + "0" * 30,
+        "null",
+        "true",
+        "false",
+        '"12"',
+        '""',
+        '"\\u0000\\n"',
+        "[]",
+        "[1]",
+        "[[[]]]",
+        "{}",
+        '{"a": 1}',
+        "-1",
+        "0",
+        "1",
+        "7",
+        "1.5",
+        "1e308",
+        "-1e308",
+        "1e999",
+        "NaN",
+        "Infinity",
+        "-Infinity",
+        "1000000000",
+        "2147483648",
+        "1" + "0" * 30,
         "1" + "0" * 400,
-    ]  # fmt: skip
+    ]
     return {text[:24]: text for text in texts} | {
         "5000 digits": "1" * 5000,
         "long text": json.dumps("x" * 100_000),
@@ -50,15 +73,28 @@ def config_cases() -> Iterator[Case]:
             yield f"config {field} = {label}", {"config.json": f'{{"{field}": {text}, {rest}'.encode()}
     good = json.dumps(PLAIN_CONFIG).encode()
     whole = {
-        "empty": b"", "null": b"null", "number": b"5", "text": b'"albert"', "list": b"[]", "cut": good[:-9], "twice": good * 2,
+        "empty": b"",
+        "null": b"null",
+        "number": b"5",
+        "text": b'"albert"',
+        "list": b"[]",
+        "cut": good[:-9],
+        "twice": good * 2,
         "lfs": b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 684\n",
         "html": b"<!DOCTYPE html><html></html>",
-        "bom": b"\xef\xbb\xbf" + good, "utf-16": good.decode().encode("utf-16"), "latin": b'{"a": "\xe9"}', "nul": b"\0" * 99,
-        "duplicate": b'{"hidden_size": 24, "hidden_size": 24}', "half a character": b'{"a": "\\ud800"}',
-        "other model": b'{"model_type": "bert"}', "comment": b"// config\n" + good, "deep": b"[" * 10**6,
-        "deep object": b'{"a":' * 10**5, "11 MB": good[:-1] + b" " * 11 * 1024**2 + b"}",
+        "bom": b"\xef\xbb\xbf" + good,
+        "utf-16": good.decode().encode("utf-16"),
+        "latin": b'{"a": "\xe9"}',
+        "nul": b"\0" * 99,
+        "duplicate": b'{"hidden_size": 24, "hidden_size": 24}',
+        "half a character": b'{"a": "\\ud800"}',
+        "other model": b'{"model_type": "bert"}',
+        "comment": b"// config\n" + good,
+        "deep": b"[" * 10**6,
+        "deep object": b'{"a":' * 10**5,
+        "11 MB": good[:-1] + b" " * 11 * 1024**2 + b"}",
         "10 MB of lists": good[:-1] + b',"a":[' + b"[]," * 3_400_000 + b"[]]}",
-    }  # fmt: skip
+    }
     for label, text in whole.items():
         yield f"config.json: {label}", {"config.json": text}
     for L, G in (10**9, 1), (10**9, 10**9), (1000, 1000), (1001, 1), (1000, 1):
@@ -74,24 +110,53 @@ def index_cases() -> Iterator[Case]:
     full = dict.fromkeys(arrays, shard)
     some = next(iter(arrays))
     files = [
-        "/etc/passwd", "/dev/zero", "../model.safetensors", "..", ".", "", "sub/x.safetensors", "..\\x.safetensors",
+        "/etc/passwd",
+        "/dev/zero",
+        "../model.safetensors",
+        "..",
+        ".",
+        "",
+        "sub/x.safetensors",
+        "..\\x.safetensors",
         "C:x.safetensors",
-        "C:\\x.safetensors", "~/x.safetensors", "file:///x.safetensors", "x.bin", "missing.safetensors", "a\0.safetensors",
-        "\n.safetensors", "x" * 300 + ".safetensors", "x" * 10**6, "config.json", "./" + shard, shard + "/",
-        5, None, True, [shard], {},
-    ]  # fmt: skip
+        "C:\\x.safetensors",
+        "~/x.safetensors",
+        "file:///x.safetensors",
+        "x.bin",
+        "missing.safetensors",
+        "a\0.safetensors",
+        "\n.safetensors",
+        "x" * 300 + ".safetensors",
+        "x" * 10**6,
+        "config.json",
+        "./" + shard,
+        shard + "/",
+        5,
+        None,
+        True,
+        [shard],
+        {},
+    ]
     for file in files:
         index = {"metadata": {"total_size": 1}, "weight_map": full | {some: file}}
         yield f"index to {str(file)[:40]!r}", {"model.safetensors.index.json": json.dumps(index).encode(), shard: good}
     texts = {
-        "empty": b"", "list": b"[]", "number": b"5", "no map": b"{}", "null map": b'{"weight_map": null}', "deep": b"[" * 10**5,
-        "empty map": b'{"weight_map": {}}', "list map": b'{"weight_map": ["a"]}',
+        "empty": b"",
+        "list": b"[]",
+        "number": b"5",
+        "no map": b"{}",
+        "null map": b'{"weight_map": null}',
+        "deep": b"[" * 10**5,
+        "empty map": b'{"weight_map": {}}',
+        "list map": b'{"weight_map": ["a"]}',
         "lfs": b"version https://git-lfs.github.com/spec/v1",
-        "html": b"<!doctype html>", "map twice": b'{"weight_map": {"a": "b"}, "weight_map": {"a": "b"}}',
+        "html": b"<!doctype html>",
+        "map twice": b'{"weight_map": {"a": "b"}, "weight_map": {"a": "b"}}',
         "cut": b'{"weight_map": {"a"',
         "name too many": json.dumps({"weight_map": full | {"x\n" * 999: shard}}).encode(),
-        "10 MB of lists": b'{"weight_map":[' + b"[]," * 3_400_000 + b"[]]}", "11 MB": b" " * 11 * 1024**2,
-    }  # fmt: skip
+        "10 MB of lists": b'{"weight_map":[' + b"[]," * 3_400_000 + b"[]]}",
+        "11 MB": b" " * 11 * 1024**2,
+    }
     for label, text in texts.items():
         yield f"index: {label}", {"model.safetensors.index.json": text, shard: good}
     index = json.dumps({"weight_map": full | {some: "b.safetensors"}}).encode()

@@ -86,14 +86,48 @@ def header_cases(rng: random.Random) -> Iterator[Case]:
         return weights(f"{label} in {name}", pack(table | {name: table[name] | change}, data))
 
     for value in (
-        None, [], [0], [0, 4, 8], [4, 0], [-4, 0], [0, -1], [False, True], ["0", "4"], [0.0, 4.0], [0, 10**12], [0, 2**63],
-        [2**64, 2**64 + 4], [0, 10**30], "0:4", {"begin": 0}, [[0], [4]], [0, len(data)], [len(data), len(data)], [1, 5],
-    ):  # fmt: skip
+        None,
+        [],
+        [0],
+        [0, 4, 8],
+        [4, 0],
+        [-4, 0],
+        [0, -1],
+        [False, True],
+        ["0", "4"],
+        [0.0, 4.0],
+        [0, 10**12],
+        [0, 2**63],
+        [2**64, 2**64 + 4],
+        [0, 10**30],
+        "0:4",
+        {"begin": 0},
+        [[0], [4]],
+        [0, len(data)],
+        [len(data), len(data)],
+        [1, 5],
+    ):
         yield changed(f"data_offsets {value}", data_offsets=value)
     for value in (
-        None, [], [0], [-1], [True], ["24"], [24.0], [2**40, 2**40, 2**40], [2**63, 2], [0, 2**62, 2**62], [10**18] * 8,
-        [1] * 9, [1] * 10_000, [[24]], "24", {"0": 24}, [3, -8], [10**300],
-    ):  # fmt: skip
+        None,
+        [],
+        [0],
+        [-1],
+        [True],
+        ["24"],
+        [24.0],
+        [2**40, 2**40, 2**40],
+        [2**63, 2],
+        [0, 2**62, 2**62],
+        [10**18] * 8,
+        [1] * 9,
+        [1] * 10_000,
+        [[24]],
+        "24",
+        {"0": 24},
+        [3, -8],
+        [10**300],
+    ):
         yield changed(f"shape {str(value)[:40]}", shape=value)
     for value in (
         None,
@@ -128,8 +162,21 @@ def header_cases(rng: random.Random) -> Iterator[Case]:
     text = json.dumps(table)[1:-1].encode()
     yield weights("each key twice", pack(b"{" + text + b"," + text + b"}", data))
     yield weights("one field twice", pack(b"{" + text.replace(b'"dtype"', b'"shape": [1], "dtype"', 1) + b"}", data))
-    for value in ("null", "[]", "5", '"pt"', "{}", '{"a": 1}', '{"a": null}', '{"format": "pt"}', '{"a": {"b": "c"}}',
-                  '{"a": "1", "a": "2"}', '{"a": "\\ud800"}', '{"": "\\u0000"}', "[" * 5000 + "]" * 5000):  # fmt: skip
+    for value in (
+        "null",
+        "[]",
+        "5",
+        '"pt"',
+        "{}",
+        '{"a": 1}',
+        '{"a": null}',
+        '{"format": "pt"}',
+        '{"a": {"b": "c"}}',
+        '{"a": "1", "a": "2"}',
+        '{"a": "\\ud800"}',
+        '{"": "\\u0000"}',
+        "[" * 5000 + "]" * 5000,
+    ):
         yield weights(
             f"__metadata__ {value[:30]}", pack(b'{"__metadata__": ' + value.encode() + b"," + text + b"}", data)
         )
@@ -185,11 +232,23 @@ def content_cases(rng: random.Random) -> Iterator[Case]:
 
     lfs = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 46747112\n"
     for label, content in {
-        "empty": b"", "lfs": lfs, "html": b"<html><body>404</body></html>", "xml": b'<?xml version="1.0"?><Error/>',
-        "json": b'{"error": "Repository not found"}', "pickle": b"\x80\x04\x95\x10\x00\x00\x00\x00\x00\x00\x00}\x94.",
-        "zip": make_zip, "numpy": b"\x93NUMPY\x01\x00v\x00{'descr': '<f4'}", "hdf5": b"\x89HDF\r\n\x1a\n" + bytes(99),
-        "gguf": b"GGUF\x03\x00\x00\x00" + bytes(99), "gzip": b"\x1f\x8b\x08" + bytes(99), "zeros": bytes(4096),
-        "no tensor": pack({}), "folder": Path.mkdir, "pipe": os.mkfifo, "device": lambda path: path.symlink_to("/dev/zero"),
-        "link to itself": lambda path: path.symlink_to(path), "dangling link": lambda path: path.symlink_to("nowhere"),
-    }.items():  # fmt: skip
+        "empty": b"",
+        "lfs": lfs,
+        "html": b"<html><body>404</body></html>",
+        "xml": b'<?xml version="1.0"?><Error/>',
+        "json": b'{"error": "Repository not found"}',
+        "pickle": b"\x80\x04\x95\x10\x00\x00\x00\x00\x00\x00\x00}\x94.",
+        "zip": make_zip,
+        "numpy": b"\x93NUMPY\x01\x00v\x00{'descr': '<f4'}",
+        "hdf5": b"\x89HDF\r\n\x1a\n" + bytes(99),
+        "gguf": b"GGUF\x03\x00\x00\x00" + bytes(99),
+        "gzip": b"\x1f\x8b\x08" + bytes(99),
+        "zeros": bytes(4096),
+        "no tensor": pack({}),
+        "folder": Path.mkdir,
+        "pipe": os.mkfifo,
+        "device": lambda path: path.symlink_to("/dev/zero"),
+        "link to itself": lambda path: path.symlink_to(path),
+        "dangling link": lambda path: path.symlink_to("nowhere"),
+    }.items():
         yield f"model.safetensors: {label}", {"model.safetensors": content}

@@ -21,15 +21,23 @@ PARTS = {
     "AlbertForMultipleChoice": ("pooler", "choice"),
 }
 TINY = {
-    "vocab_size": 60, "embedding_size": 12, "hidden_size": 24, "num_attention_heads": 3, "intermediate_size": 40,
-    "num_hidden_layers": 4, "max_position_embeddings": 20, "classifier_dropout_prob": 0.1,
-}  # fmt: skip
+    "vocab_size": 60,
+    "embedding_size": 12,
+    "hidden_size": 24,
+    "num_attention_heads": 3,
+    "intermediate_size": 40,
+    "num_hidden_layers": 4,
+    "max_position_embeddings": 20,
+    "classifier_dropout_prob": 0.1,
+}
 
 # name -> (class, changes to TINY, what the batch has on)
 CASES: dict[str, tuple[str, dict, dict]] = {
     "model": ("AlbertModel", {}, {"padding": True, "trace": True}),
     "model_groups_inner": (
-        "AlbertModel", {"num_hidden_groups": 2, "inner_group_num": 2}, {"padding": True, "trace": True},
+        "AlbertModel",
+        {"num_hidden_groups": 2, "inner_group_num": 2},
+        {"padding": True, "trace": True},
     ),
     "model_nothing_to_attend": ("AlbertModel", {}, {"all_masked_row": True}),
     "model_embeds_positions": ("AlbertModel", {"hidden_act": "silu"}, {"embeds": True, "positions": True}),
@@ -38,20 +46,25 @@ CASES: dict[str, tuple[str, dict, dict]] = {
     "masked_lm_untied": ("AlbertForMaskedLM", {"tie_word_embeddings": False, "hidden_act": "gelu"}, {"padding": True}),
     "sequence_single": ("AlbertForSequenceClassification", {"num_labels": 3}, {"padding": True}),
     "sequence_multi": (
-        "AlbertForSequenceClassification", {"num_labels": 4, "problem_type": "multi_label_classification"}, {},
+        "AlbertForSequenceClassification",
+        {"num_labels": 4, "problem_type": "multi_label_classification"},
+        {},
     ),
     "sequence_regression": ("AlbertForSequenceClassification", {"num_labels": 1, "hidden_act": "tanh"}, {}),
     "tokens": ("AlbertForTokenClassification", {"num_labels": 5, "hidden_act": "relu"}, {"padding": True}),
     "question_head_mask": (
-        "AlbertForQuestionAnswering", {"num_hidden_groups": 2}, {"padding": True, "head_mask": True},
+        "AlbertForQuestionAnswering",
+        {"num_hidden_groups": 2},
+        {"padding": True, "head_mask": True},
     ),
     "choice": ("AlbertForMultipleChoice", {"layer_norm_eps": 1e-5}, {"padding": True}),
     "relative_key": ("AlbertModel", {"position_embedding_type": "relative_key"}, {"padding": True}),
     "relative_key_query": (
-        "AlbertForMaskedLM", {"position_embedding_type": "relative_key_query", "layer_norm_eps": 1e-5},
+        "AlbertForMaskedLM",
+        {"position_embedding_type": "relative_key_query", "layer_norm_eps": 1e-5},
         {"padding": True, "head_mask": True},
     ),
-}  # fmt: skip
+}
 
 
 def trained_like(config: AlbertConfig, parts: tuple[str, ...], seed: int) -> dict[str, np.ndarray]:
@@ -152,8 +165,11 @@ def random_config(seed: int, kind: str) -> AlbertConfig:
         num_hidden_groups=G,
         inner_group_num=J,
         intermediate_size=int(rng.integers(5, 90)),
-        hidden_act=str(rng.choice(["gelu_new", "gelu_pytorch_tanh", "gelu", "gelu_python", "gelu_fast", "relu", "silu",
-                                   "swish", "tanh"])),
+        hidden_act=str(
+            rng.choice(
+                ["gelu_new", "gelu_pytorch_tanh", "gelu", "gelu_python", "gelu_fast", "relu", "silu", "swish", "tanh"]
+            )
+        ),
         max_position_embeddings=int(rng.integers(12, 30)),
         type_vocab_size=int(rng.integers(2, 4)),
         tie_word_embeddings=bool(rng.random() < 0.8),
@@ -162,7 +178,7 @@ def random_config(seed: int, kind: str) -> AlbertConfig:
         num_labels=int(rng.integers(2, 6)) if multi or rng.random() < 0.7 else 1,
         problem_type="multi_label_classification" if multi else None,
         pad_token_id=0,
-    )  # fmt: skip
+    )
 
 
 def random_case(seed: int, kind: str) -> tuple[AlbertConfig, dict[str, np.ndarray], dict[str, np.ndarray]]:

@@ -7,10 +7,24 @@ HEADER = (
     "| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n"
 )
 TINY = {
-    "vocab_size": 60, "embedding_size": 8, "hidden_size": 16, "layers": 2, "heads": 2, "first_layers": 1, "first_steps": 4,
-    "second_steps": 3, "max_length": 32, "batch_size": 2, "steps": 6, "warmup_steps": 2, "cooldown_steps": 2,
-    "evaluate_every": 3, "evaluation_batches": 2, "save_every": 3, "log_every": 2,
-}  # fmt: skip
+    "vocab_size": 60,
+    "embedding_size": 8,
+    "hidden_size": 16,
+    "layers": 2,
+    "heads": 2,
+    "first_layers": 1,
+    "first_steps": 4,
+    "second_steps": 3,
+    "max_length": 32,
+    "batch_size": 2,
+    "steps": 6,
+    "warmup_steps": 2,
+    "cooldown_steps": 2,
+    "evaluate_every": 3,
+    "evaluation_batches": 2,
+    "save_every": 3,
+    "log_every": 2,
+}
 SYLLABLES = ["ba", "do", "ki", "lu", "me", "no", "ri", "sa", "tu"]
 WORDS = [*SYLLABLES, *(a + b for a in SYLLABLES for b in SYLLABLES[::3])]
 

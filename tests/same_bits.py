@@ -18,21 +18,30 @@ from albert_np.kernels.cpu import program
 program.WORTH_SHARING = 0  # the models are tiny, and are to be shared by threads all the same
 
 SMALL = {
-    "vocab_size": 90, "embedding_size": 12, "hidden_size": 48, "num_attention_heads": 3, "intermediate_size": 72,
-    "num_hidden_layers": 2, "max_position_embeddings": 90,
-}  # fmt: skip
+    "vocab_size": 90,
+    "embedding_size": 12,
+    "hidden_size": 48,
+    "num_attention_heads": 3,
+    "intermediate_size": 72,
+    "num_hidden_layers": 2,
+    "max_position_embeddings": 90,
+}
 CONFIGS = {
     "heads of 16": {},
     "heads of 20": {"hidden_size": 60, "hidden_act": "gelu"},
     "heads of 5, two groups": {
-        "hidden_size": 15, "num_attention_heads": 3, "num_hidden_groups": 2, "inner_group_num": 2,
-        "num_hidden_layers": 4, "hidden_act": "silu",
+        "hidden_size": 15,
+        "num_attention_heads": 3,
+        "num_hidden_groups": 2,
+        "inner_group_num": 2,
+        "num_hidden_layers": 4,
+        "hidden_act": "silu",
     },
     "sums in several blocks": {"hidden_size": 264, "num_attention_heads": 8, "intermediate_size": 530},
     "a head of 260": {"hidden_size": 260, "num_attention_heads": 1, "num_hidden_layers": 1},
     "more keys than a block": {"max_position_embeddings": 330, "num_hidden_layers": 1},
     "relative positions": {"position_embedding_type": "relative_key_query", "hidden_act": "tanh"},
-}  # fmt: skip
+}
 
 
 @functools.cache
@@ -132,9 +141,14 @@ def python(code, *, timeout=240, **environment):
     paths = [str(ROOT / "tests"), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = unmeasured() | {"PYTHONPATH": os.pathsep.join(paths)} | environment
     process = subprocess.Popen(
-        [sys.executable, "-X", "faulthandler", "-c", code], env=environment, cwd="/", text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
-    )  # fmt: skip
+        [sys.executable, "-X", "faulthandler", "-c", code],
+        env=environment,
+        cwd="/",
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
     try:
         out, err = process.communicate(timeout=timeout)
     except subprocess.TimeoutExpired:

@@ -93,9 +93,14 @@ def run(folder, plan=PLAN, model=None, data=None, optimizer=None, schedule=None,
     model = model or Logistic()
     options.setdefault("evaluate", evaluated)
     ended = train(
-        model, data or Shuffled(), folder, plan=plan, optimizer=optimizer or AdamW(),
-        schedule=schedule or Schedule(0.05, 5, STEPS), **options,
-    )  # fmt: skip
+        model,
+        data or Shuffled(),
+        folder,
+        plan=plan,
+        optimizer=optimizer or AdamW(),
+        schedule=schedule or Schedule(0.05, 5, STEPS),
+        **options,
+    )
     return model, ended
 
 

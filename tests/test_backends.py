@@ -55,28 +55,38 @@ TRACED = {"output_hidden_states": True, "output_attentions": True, "trace": True
 VARIATIONS = {
     "as it comes": ({}, TRACED, None),
     "one layer for all": (
-        {"num_hidden_groups": 1, "inner_group_num": 1, "num_hidden_layers": 5}, TRACED, lambda call, rng: {"head_mask": None},
+        {"num_hidden_groups": 1, "inner_group_num": 1, "num_hidden_layers": 5},
+        TRACED,
+        lambda call, rng: {"head_mask": None},
     ),
     "relative_key": ({"position_embedding_type": "relative_key"}, TRACED, None),
     "relative_key_query": ({"position_embedding_type": "relative_key_query"}, TRACED, None),
     "a mask of pairs": ({}, TRACED, pairs),
-    "a mask of pairs, zeros": ({"position_embedding_type": "relative_key_query"}, TRACED | {"mask_mode": "zeros"}, pairs),
+    "a mask of pairs, zeros": (
+        {"position_embedding_type": "relative_key_query"},
+        TRACED | {"mask_mode": "zeros"},
+        pairs,
+    ),
     "nothing to attend to, zeros": ({}, TRACED | {"mask_mode": "zeros"}, one_row_masked),
     "nothing to attend to, nan": ({}, TRACED | {"mask_mode": "nan"}, one_row_masked),
     "a head mask of rows": ({}, TRACED, head_mask_rows),
     "training": (
         {"attention_probs_dropout_prob": 0.3, "hidden_dropout_prob": 0.1},
-        TRACED | {"training": True, "seed": 5}, None,
+        TRACED | {"training": True, "seed": 5},
+        None,
     ),
     "padding skipped": ({}, {"output_hidden_states": True}, holes),
     "padding skipped, relative": (
-        {"position_embedding_type": "relative_key_query"}, {"output_hidden_states": True}, holes,
+        {"position_embedding_type": "relative_key_query"},
+        {"output_hidden_states": True},
+        holes,
     ),
     "padding skipped, training": (
         {"position_embedding_type": "relative_key", "attention_probs_dropout_prob": 0.3},
-        {"training": True, "seed": 6}, holes,
+        {"training": True, "seed": 6},
+        holes,
     ),
-}  # fmt: skip
+}
 
 
 def varied(kind, seed, name):
@@ -132,9 +142,14 @@ def test_float32_is_at_most_twice_as_wrong_as_numpy(backend, name):
 def test_float32_rule_in_the_sizes_of_the_published_models(backend, size):
     """Two applications of one layer of albert-base, whose sums run over 768 and 3072 numbers."""
     config = AlbertConfig(
-        vocab_size=200, embedding_size=128, hidden_size=768, num_attention_heads=12, intermediate_size=3072,
-        num_hidden_layers=2, max_position_embeddings=64,
-    )  # fmt: skip
+        vocab_size=200,
+        embedding_size=128,
+        hidden_size=768,
+        num_attention_heads=12,
+        intermediate_size=3072,
+        num_hidden_layers=2,
+        max_position_embeddings=64,
+    )
     tensors = trained_like(config, ("predictions",), 1)
     tokens = np.random.default_rng(size[1]).integers(1, 200, size)
     mask = np.arange(size[1]) < np.linspace(size[1], size[1] / 2, size[0])[:, None]

@@ -139,8 +139,17 @@ def test_long_texts_are_cut_with_a_warning_or_without(capsys):
     assert "tokens" not in err
 
 
-@pytest.mark.parametrize("argv", [(), ("fill-mask",), ("no-such-command",), ("fill-mask", ONE, "--top-k", "many"),
-                                  ("fill-mask", ONE, "--threads", "two"), ("warmup", "--model", "demo")])  # fmt: skip
+@pytest.mark.parametrize(
+    "argv",
+    [
+        (),
+        ("fill-mask",),
+        ("no-such-command",),
+        ("fill-mask", ONE, "--top-k", "many"),
+        ("fill-mask", ONE, "--threads", "two"),
+        ("warmup", "--model", "demo"),
+    ],
+)
 def test_wrong_usage_is_exit_code_2(capsys, argv):
     with pytest.raises(SystemExit) as stopped:
         main(list(argv))
@@ -318,8 +327,11 @@ def test_warmup_json(capsys, cache_folder):
         (path,) = cache_folder.iterdir()
         assert answer.pop("seconds") >= 0
         assert answer == {
-            "compiled": compiled, "registers": simd.chosen_level().name, "path": str(path), "bytes": path.stat().st_size,
-        }  # fmt: skip
+            "compiled": compiled,
+            "registers": simd.chosen_level().name,
+            "path": str(path),
+            "bytes": path.stat().st_size,
+        }
 
 
 def test_warmup_shows_a_bar_with_the_kernels_on_a_terminal(capsys, cache_folder, monkeypatch):

@@ -29,13 +29,27 @@ def test_every_field_of_transformers_has_the_same_value_here(transformers):
 
 
 TOLD = {
-    "vocab_size": 99, "hidden_size": 24, "num_attention_heads": 3, "num_hidden_groups": 2, "inner_group_num": 2,
-    "hidden_act": "gelu", "hidden_dropout_prob": 0.25, "layer_norm_eps": 1e-5, "classifier_dropout_prob": None,
-    "position_embedding_type": "relative_key", "tie_word_embeddings": False, "pad_token_id": None, "eos_token_id": 7,
-    "id2label": {0: "no", 1: "yes", 2: "maybe"}, "label2id": {"no": 0, "yes": 1, "maybe": 2}, "return_dict": False,
-    "problem_type": "multi_label_classification", "output_attentions": True, "architectures": ["AlbertModel"],
+    "vocab_size": 99,
+    "hidden_size": 24,
+    "num_attention_heads": 3,
+    "num_hidden_groups": 2,
+    "inner_group_num": 2,
+    "hidden_act": "gelu",
+    "hidden_dropout_prob": 0.25,
+    "layer_norm_eps": 1e-5,
+    "classifier_dropout_prob": None,
+    "position_embedding_type": "relative_key",
+    "tie_word_embeddings": False,
+    "pad_token_id": None,
+    "eos_token_id": 7,
+    "id2label": {0: "no", 1: "yes", 2: "maybe"},
+    "label2id": {"no": 0, "yes": 1, "maybe": 2},
+    "return_dict": False,
+    "problem_type": "multi_label_classification",
+    "output_attentions": True,
+    "architectures": ["AlbertModel"],
     "our_own_key": {"nested": [1, None]},
-}  # fmt: skip
+}
 
 
 @pytest.mark.parity
@@ -59,13 +73,30 @@ def test_their_config_json_loads_here_and_ours_there(transformers, tmp_path, tol
 
 def test_a_file_of_transformers_5_without_position_embedding_type_means_absolute(tmp_path):
     values = {
-        "vocab_size": 31, "embedding_size": 5, "hidden_size": 8, "num_hidden_layers": 3, "num_hidden_groups": 1,
-        "num_attention_heads": 2, "intermediate_size": 7, "inner_group_num": 1, "hidden_act": "gelu_new",
-        "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "max_position_embeddings": 9,
-        "type_vocab_size": 2, "initializer_range": 0.02, "layer_norm_eps": 1e-12, "classifier_dropout_prob": 0.1,
-        "pad_token_id": 0, "bos_token_id": 2, "eos_token_id": [3, 4], "tie_word_embeddings": True,
-        "model_type": "albert", "dtype": "float32", "transformers_version": "5.0.0",
-    }  # fmt: skip
+        "vocab_size": 31,
+        "embedding_size": 5,
+        "hidden_size": 8,
+        "num_hidden_layers": 3,
+        "num_hidden_groups": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 7,
+        "inner_group_num": 1,
+        "hidden_act": "gelu_new",
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
+        "max_position_embeddings": 9,
+        "type_vocab_size": 2,
+        "initializer_range": 0.02,
+        "layer_norm_eps": 1e-12,
+        "classifier_dropout_prob": 0.1,
+        "pad_token_id": 0,
+        "bos_token_id": 2,
+        "eos_token_id": [3, 4],
+        "tie_word_embeddings": True,
+        "model_type": "albert",
+        "dtype": "float32",
+        "transformers_version": "5.0.0",
+    }
     config = AlbertConfig.from_pretrained(saved_config(tmp_path, values))
     assert {name: getattr(config, name) for name in values} == values
     assert config.position_embedding_type == "absolute"

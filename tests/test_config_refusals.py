@@ -14,8 +14,18 @@ from refusals import refusal, saved_config
 
 from albert_np.config import ACTIVATIONS, AlbertConfig, preset
 
-SIZES = ["vocab_size", "embedding_size", "hidden_size", "num_hidden_layers", "num_hidden_groups", "num_attention_heads",
-         "intermediate_size", "inner_group_num", "max_position_embeddings", "type_vocab_size"]  # fmt: skip
+SIZES = [
+    "vocab_size",
+    "embedding_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_hidden_groups",
+    "num_attention_heads",
+    "intermediate_size",
+    "inner_group_num",
+    "max_position_embeddings",
+    "type_vocab_size",
+]
 
 
 @pytest.mark.parametrize("value", [True, "8", 8.0, 0, -1, 2**31, None, [8]])
@@ -25,13 +35,22 @@ def test_a_size_is_a_positive_int(name, value):
 
 
 REFUSED = [
-    *[(name, value, "a number in [0, 1)") for name in ("hidden_dropout_prob", "attention_probs_dropout_prob",
-      "classifier_dropout_prob") for value in (1, 1.5, -0.1, math.nan, "0.1", True)],
+    *[
+        (name, value, "a number in [0, 1)")
+        for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout_prob")
+        for value in (1, 1.5, -0.1, math.nan, "0.1", True)
+    ],
     ("hidden_dropout_prob", None, "a number in [0, 1)"),
-    *[(name, value, "a finite number above 0") for name in ("layer_norm_eps", "initializer_range")
-      for value in (0, -1e-12, math.nan, math.inf, "1e-12", None, True, 10**400)],
-    *[(name, value, "true or false") for name in ("tie_word_embeddings", "output_hidden_states", "output_attentions",
-      "return_dict") for value in (1, 0, "true", None)],
+    *[
+        (name, value, "a finite number above 0")
+        for name in ("layer_norm_eps", "initializer_range")
+        for value in (0, -1e-12, math.nan, math.inf, "1e-12", None, True, 10**400)
+    ],
+    *[
+        (name, value, "true or false")
+        for name in ("tie_word_embeddings", "output_hidden_states", "output_attentions", "return_dict")
+        for value in (1, 0, "true", None)
+    ],
     *[("hidden_act", value, f"one of {', '.join(ACTIVATIONS)}") for value in ("gelu_10", "", None, 3, ["gelu"])],
     ("position_embedding_type", "rotary", "one of absolute, relative_key, relative_key_query"),
     ("problem_type", "ranking", "null or one of regression, single_label_classification, multi_label_classification"),
@@ -50,10 +69,12 @@ REFUSED = [
     ("num_labels", True, "a positive int, at most a million"),
     ("id2label", {}, "a table from label number to name"),
     ("id2label", ["a", "b"], "a table from label number to name"),
-    *[("id2label", value, "name the labels 0, 1, 2 …, each with a str")
-      for value in ({0: "a", 2: "b"}, {1: "a"}, {0: 1}, {"0": "a", "00": "b"})],
+    *[
+        ("id2label", value, "name the labels 0, 1, 2 …, each with a str")
+        for value in ({0: "a", 2: "b"}, {1: "a"}, {0: 1}, {"0": "a", "00": "b"})
+    ],
     ("label2id", {"a": "x"}, "a table from name to label number"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("name", "value", "allowed"), REFUSED)

@@ -35,9 +35,16 @@ def activate(name, x, out=None, columns=None):  # (R,C) or (C,) float32 -> the s
     into = np.atleast_2d(out)
     program = Program()
     program.add(
-        "activate", -(-len(rows) // ROWS_A_TILE), x=rows, x_row=rows.strides[0] // 4, out=into, out_row=into.strides[0] // 4,
-        rows=len(rows), columns=rows.shape[1] if columns is None else columns, which=FUNCTION_CODES[name],
-    )  # fmt: skip
+        "activate",
+        -(-len(rows) // ROWS_A_TILE),
+        x=rows,
+        x_row=rows.strides[0] // 4,
+        out=into,
+        out_row=into.strides[0] // 4,
+        rows=len(rows),
+        columns=rows.shape[1] if columns is None else columns,
+        which=FUNCTION_CODES[name],
+    )
     program.run()
     return out
 
@@ -90,9 +97,38 @@ def as_float32(bits):
 def some_of_every_size():  # -> (n,) float32
     """Every exponent and sign with some 800 mantissas, subnormals and NaN among them, and all the neighbours of edges."""
     edges = [
-        0, 1e-38, 2.0**-126, 0.5 * math.log(2), 0.55, math.log(2), 0.8, 1, 3, 5, 6.2, 9.01, 10, 10.046, 10.07, 12.9, 13.243,
-        13.27, 14.5, 16.6, 88.03, 88.376, 88.7, 88.7228, 89, 103.28, 103.972, 132, 176, 176.5, 3e38,
-    ]  # fmt: skip
+        0,
+        1e-38,
+        2.0**-126,
+        0.5 * math.log(2),
+        0.55,
+        math.log(2),
+        0.8,
+        1,
+        3,
+        5,
+        6.2,
+        9.01,
+        10,
+        10.046,
+        10.07,
+        12.9,
+        13.243,
+        13.27,
+        14.5,
+        16.6,
+        88.03,
+        88.376,
+        88.7,
+        88.7228,
+        89,
+        103.28,
+        103.972,
+        132,
+        176,
+        176.5,
+        3e38,
+    ]
     near = np.array(edges, np.float32).view(np.int32)[:, None] + np.arange(-200, 200)
     near = near[(near >= 0) & (near <= 0x7F800000)]
     return np.concatenate([as_float32(np.arange(0, 2**32, 10007)), as_float32(near), as_float32(near + 2**31)])

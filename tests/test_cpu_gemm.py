@@ -39,9 +39,16 @@ def product(a, b, *, onto=None, bias=None, residual=None, activation="none"):  #
         c[:, :N] = onto
     program = Program(training=a.strides[1] != 4)
     add_gemm(
-        program, a, pack(b), c, M, bias=None if bias is None else padded_vector(bias), residual=residual,
-        activation=ACTIVATION_CODES[activation], add=onto is not None,
-    )  # fmt: skip
+        program,
+        a,
+        pack(b),
+        c,
+        M,
+        bias=None if bias is None else padded_vector(bias),
+        residual=residual,
+        activation=ACTIVATION_CODES[activation],
+        add=onto is not None,
+    )
     program.run()
     assert np.all(room[[0, M + 1]] == 7)
     assert np.all(c[:, padded(N) : padded(N) + 16] == 7)

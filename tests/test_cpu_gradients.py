@@ -116,9 +116,12 @@ def test_a_sequence_with_nothing_to_attend_to(mask_mode):
 
 
 READ_IN_PART = [
-    "AlbertForMaskedLM", "AlbertForPreTraining", "AlbertForSequenceClassification", "AlbertForTokenClassification",
+    "AlbertForMaskedLM",
+    "AlbertForPreTraining",
+    "AlbertForSequenceClassification",
+    "AlbertForTokenClassification",
     "AlbertForMultipleChoice",
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("kind", READ_IN_PART)

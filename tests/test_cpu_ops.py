@@ -88,9 +88,18 @@ def test_layer_norm_of_many_rows_is_at_most_twice_as_wrong_as_numpy(table, H, sc
 
 # sequences, heads, tokens, numbers a head: one and odd ones, more keys and deeper heads than a block of the product
 SHAPES = [
-    (1, 1, 1, 1), (2, 1, 2, 1), (2, 3, 3, 5), (1, 2, 17, 8), (3, 2, 33, 5), (1, 1, 100, 64), (2, 2, 40, 70), (1, 1, 129, 3),
-    (1, 1, 300, 4), (1, 1, 7, 260), (1, 12, 16, 64),
-]  # fmt: skip
+    (1, 1, 1, 1),
+    (2, 1, 2, 1),
+    (2, 3, 3, 5),
+    (1, 2, 17, 8),
+    (3, 2, 33, 5),
+    (1, 1, 100, 64),
+    (2, 2, 40, 70),
+    (1, 1, 129, 3),
+    (1, 1, 300, 4),
+    (1, 1, 7, 260),
+    (1, 12, 16, 64),
+]
 MASKS = {
     "none": lambda rng, B, T: np.ones((B, 1, 1, T), bool),
     "keys": lambda rng, B, T: (rng.random((B, 1, 1, T)) < 0.5) | (np.arange(T) == 0),

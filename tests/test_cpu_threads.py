@@ -52,9 +52,17 @@ def batches(draw):
     name = draw(st.sampled_from(list(CONFIGS)))
     longest = 300 if name == "more keys than a block" else 80
     rows = st.builds(sequence, st.integers(0, 3), st.sampled_from([1, 2, 15, 16, 17, 31, 32, 33, 64, longest]))
-    return name, draw(rows), draw(st.lists(rows, max_size=3)), draw(st.lists(rows, max_size=3)), {
-        "padding": draw(st.integers(0, 10)), "skip_padding": draw(st.booleans()),
-    }, draw(st.integers(1, 8))  # fmt: skip
+    return (
+        name,
+        draw(rows),
+        draw(st.lists(rows, max_size=3)),
+        draw(st.lists(rows, max_size=3)),
+        {
+            "padding": draw(st.integers(0, 10)),
+            "skip_padding": draw(st.booleans()),
+        },
+        draw(st.integers(1, 8)),
+    )
 
 
 @settings(deadline=None, max_examples=150)

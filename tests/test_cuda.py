@@ -17,9 +17,15 @@ import albert_np
 from albert_np import backend as backends
 
 ON_BOTH = (
-    "test_model_tensor.py", "test_matmul_tensor.py", "test_attention_tensor.py",
-    "test_model.py", "test_attention.py", "test_rows.py", "test_matmul.py", "test_arrays.py",
-)  # fmt: skip
+    "test_model_tensor.py",
+    "test_matmul_tensor.py",
+    "test_attention_tensor.py",
+    "test_model.py",
+    "test_attention.py",
+    "test_rows.py",
+    "test_matmul.py",
+    "test_arrays.py",
+)
 # the longest first; of the goldens two small ones, the others are slow
 SIMULATED = {name: [f"cuda/{name}"] for name in (*ON_BOTH, "test_simulator.py")} | {
     "test_goldens.py": [

@@ -8,9 +8,15 @@ from refusals import refusal
 from albert_np import AlbertConfig, AlbertForPreTraining
 
 SIZES = {
-    "vocab_size": 50, "embedding_size": 64, "hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 1,
-    "num_attention_heads": 4, "max_position_embeddings": 40, "initializer_range": 0.05,
-}  # fmt: skip
+    "vocab_size": 50,
+    "embedding_size": 64,
+    "hidden_size": 128,
+    "intermediate_size": 256,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 40,
+    "initializer_range": 0.05,
+}
 
 
 @pytest.fixture

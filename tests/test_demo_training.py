@@ -132,9 +132,14 @@ def test_the_learning_rate_is_a_trapezoid():
 def test_200_steps_have_the_same_bits_twice_and_across_three_kills(toy_books, tmp_path):
     """The recipe as a command, on the kernels of training where they are; killed as no process can prevent, and resumed."""
     options = {
-        "first_steps": 100, "second_steps": 50, "steps": 400, "stop_at": 50, "save_every": 10, "evaluate_every": 50,
+        "first_steps": 100,
+        "second_steps": 50,
+        "steps": 400,
+        "stop_at": 50,
+        "save_every": 10,
+        "evaluate_every": 50,
         "backend": "auto",
-    }  # fmt: skip
+    }
 
     def command(folder, **more):
         given = arguments(toy_books, tmp_path / folder, **options | more)

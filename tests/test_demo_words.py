@@ -44,8 +44,10 @@ def test_vectors_are_the_singular_vectors_of_the_associations():
 def text_with_synonyms():
     """0 and 1 stand in the same places, and so do 2 and 3; the rest is noise. 9 is never there."""
     rng = np.random.default_rng(2)
-    parts = [[rng.integers(4, 6), rng.integers(0, 2), 6] if rng.random() < 0.5 else [7, rng.integers(2, 4), 8]
-             for _ in range(2000)]  # fmt: skip
+    parts = [
+        [rng.integers(4, 6), rng.integers(0, 2), 6] if rng.random() < 0.5 else [7, rng.integers(2, 4), 8]
+        for _ in range(2000)
+    ]
     return np.concatenate(parts)
 
 
@@ -61,9 +63,15 @@ def test_what_stands_in_the_same_places_lies_side_by_side():
 @pytest.fixture
 def model():
     sizes = {
-        "vocab_size": 10, "embedding_size": 4, "hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1,
-        "num_attention_heads": 2, "max_position_embeddings": 12, "initializer_range": 0.05,
-    }  # fmt: skip
+        "vocab_size": 10,
+        "embedding_size": 4,
+        "hidden_size": 8,
+        "intermediate_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "max_position_embeddings": 12,
+        "initializer_range": 0.05,
+    }
     return AlbertForPreTraining(AlbertConfig(**sizes), seed=0, backend="numpy", dtype="float64")
 
 

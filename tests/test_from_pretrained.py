@@ -39,9 +39,17 @@ def test_a_subfolder(tmp_path):
             AlbertModel.from_pretrained(tmp_path, subfolder=outside)
 
 
-@pytest.mark.parametrize("given", [{"dtype": "float64"}, {"dtype": np.float64},
-                                   {"dtype": np.dtype("f8")}, {"dtype": "torch.float64"},
-                                   {"torch_dtype": "float64"}, {"torch_dtype": "float32", "dtype": "float64"}])  # fmt: skip
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"dtype": "float64"},
+        {"dtype": np.float64},
+        {"dtype": np.dtype("f8")},
+        {"dtype": "torch.float64"},
+        {"torch_dtype": "float64"},
+        {"torch_dtype": "float32", "dtype": "float64"},
+    ],
+)
 def test_dtype_has_many_spellings(tmp_path, given):
     arrays = tensors("AlbertModel")
     model = AlbertModel.from_pretrained(write(tmp_path, arrays), **given)
@@ -65,9 +73,20 @@ def test_what_only_tensor_cores_compute_in_is_refused_elsewhere(tmp_path, dtype,
 
 def test_torch_only_and_unknown_arguments_are_refused_by_name(tmp_path):
     write(tmp_path, tensors("AlbertModel"))
-    for name in ("device_map", "low_cpu_mem_usage", "attn_implementation", "trust_remote_code", "quantization_config",
-                 "state_dict", "from_tf", "from_flax", "use_safetensors", "variant",
-                 "weights_only", "load_in_8bit"):  # fmt: skip
+    for name in (
+        "device_map",
+        "low_cpu_mem_usage",
+        "attn_implementation",
+        "trust_remote_code",
+        "quantization_config",
+        "state_dict",
+        "from_tf",
+        "from_flax",
+        "use_safetensors",
+        "variant",
+        "weights_only",
+        "load_in_8bit",
+    ):
         with pytest.raises(ValueError, match=f"{name} is an argument of PyTorch models"):
             AlbertModel.from_pretrained(tmp_path, **{name: None})
     with pytest.raises(ValueError, match="knows no hiden_size, and neither does AlbertConfig"):

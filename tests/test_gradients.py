@@ -97,10 +97,17 @@ def test_softmax(seed, rows, T):
 
 @few
 @given(
-    seed=seeds, B=st.integers(1, 2), N=st.integers(1, 3), T=st.integers(1, 4), D=st.integers(1, 3),
+    seed=seeds,
+    B=st.integers(1, 2),
+    N=st.integers(1, 3),
+    T=st.integers(1, 4),
+    D=st.integers(1, 3),
     position_type=st.sampled_from(["absolute", "relative_key", "relative_key_query"]),
-    mask=st.sampled_from(["keys", "pairs"]), head_mask=st.booleans(), dropout=st.booleans(), far=st.booleans(),
-)  # fmt: skip
+    mask=st.sampled_from(["keys", "pairs"]),
+    head_mask=st.booleans(),
+    dropout=st.booleans(),
+    far=st.booleans(),
+)
 def test_attention(seed, B, N, T, D, position_type, mask, head_mask, dropout, far):
     rng = np.random.default_rng(seed)
     allowed = rng.random((B, 1, 1 if mask == "keys" else T, T)) < 0.7
@@ -109,9 +116,11 @@ def test_attention(seed, B, N, T, D, position_type, mask, head_mask, dropout, fa
     positions = np.sort(rng.permutation(9)[:T]) if far else None
     inputs = [draw(rng, B, T, N * D) for _ in range(3)] + ([draw(rng, 17, D)] if relative else [])
     options = {
-        "position_type": position_type, "positions": positions, "dropout_probability": 0.3,
+        "position_type": position_type,
+        "positions": positions,
+        "dropout_probability": 0.3,
         "head_mask": draw(rng, N) if head_mask else None,
-    }  # fmt: skip
+    }
 
     def call(q, k, v, table=None):
         again = np.random.default_rng(5) if dropout else None

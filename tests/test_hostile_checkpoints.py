@@ -75,7 +75,7 @@ def test_every_damaged_checkpoint_is_refused_plainly_or_loads(tmp_path):
         ({"dtype": "Q4"}, ["'Q4'", "F32, F16, BF16"]),
         ({"strides": [1]}, ["dtype, shape and data_offsets"]),
     ],
-)  # fmt: skip
+)
 def test_a_broken_entry_is_refused_with_tensor_and_values(tmp_path, change, words):
     message = refusal(tmp_path, changed(**change))
     # an overlap is noticed at the second of the two tensors

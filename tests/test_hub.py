@@ -55,8 +55,14 @@ def run(server, home, cases, kind="AlbertModel", **environment):
     clean = {
         name: value for name, value in os.environ.items() if not name.lower().startswith(("hf_", "http", "all_proxy"))
     }
-    settings = {"HF_ENDPOINT": server.url, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1",
-                "HF_HUB_ETAG_TIMEOUT": "2", "NO_PROXY": "*"}  # fmt: skip
+    settings = {
+        "HF_ENDPOINT": server.url,
+        "HF_HOME": str(home),
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_HUB_ETAG_TIMEOUT": "2",
+        "NO_PROXY": "*",
+    }
     done = subprocess.run(
         [sys.executable, ROOT / "tests" / "hub_server.py"],
         input=json.dumps([[kind, name, options] for name, options in cases]),
@@ -158,18 +164,29 @@ def test_every_failure_is_one_line_in_words(server, tmp_path, folders):
     server.add("me/cut", folders / "1", kind="cut")
     (tmp_path / "file").write_text("")
     cases = {
-        ("me/none", ()): "OSError: there is no folder me/none here and no such public model on the hub; private ones need",
+        (
+            "me/none",
+            (),
+        ): "OSError: there is no folder me/none here and no such public model on the hub; private ones need",
         ("none", ()): "OSError: there is no folder none here and no such public model on the hub; private ones need",
         ("me/tiny", (("revision", "v9"),)): "OSError: me/tiny has no revision 'v9'",
         ("me/tiny", (("subfolder", "x"),)): "OSError: me/tiny has no file config.json",
-        ("me/bare", ()): "OSError: me/bare has neither model.safetensors nor model.safetensors.index.json that could be "
-                         "fetched; other formats are not read (me/bare has no file model.safetensors)",
+        (
+            "me/bare",
+            (),
+        ): "OSError: me/bare has neither model.safetensors nor model.safetensors.index.json that could be "
+        "fetched; other formats are not read (me/bare has no file model.safetensors)",
         ("me/broken", ()): f"OSError: {nowhere('me/broken')}",
         ("me/broken", (("force_download", True),)): "OSError: cannot fetch config.json of me/broken: ",
         ("me/cut", ()): "OSError: cannot fetch config.json of me/cut: ",
-        ("me/tiny", (("force_download", True), ("local_files_only", True))):
-            "ValueError: force_download=True and local_files_only=True exclude each other",
-        ("a/b/c", ()): "OSError: there is no folder a/b/c; give an existing folder or a hub id such as 'albert/albert-base-v2'",
+        (
+            "me/tiny",
+            (("force_download", True), ("local_files_only", True)),
+        ): "ValueError: force_download=True and local_files_only=True exclude each other",
+        (
+            "a/b/c",
+            (),
+        ): "OSError: there is no folder a/b/c; give an existing folder or a hub id such as 'albert/albert-base-v2'",
         ("../x", ()): "OSError: there is no folder ../x; give an existing folder",
         ("~nobody-at-all/x", ()): "OSError: there is no folder ~nobody-at-all/x; give",
         ("a\\b", ()): "OSError: there is no folder a\\b; give an existing folder",
@@ -178,7 +195,7 @@ def test_every_failure_is_one_line_in_words(server, tmp_path, folders):
         ("name with space", ()): "ValueError: 'name with space' is neither a folder here nor a hub id: ",
         ("me/", ()): "ValueError: 'me/' is neither a folder here nor a hub id: ",
         ("file", ()): "OSError: file is a file; give the folder that holds it",
-    }  # fmt: skip
+    }
     answers, _ = run(server, tmp_path, [(name, dict(options)) for name, options in cases])
     for case, answer, expected in zip(cases, answers, cases.values(), strict=True):
         assert isinstance(answer, str), f"{case} loaded"

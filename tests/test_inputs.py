@@ -13,9 +13,16 @@ from albert_np.config import AlbertConfig
 
 V, E, P, N, L = 20, 3, 6, 2, 3
 CONFIG = AlbertConfig(
-    vocab_size=V, embedding_size=E, hidden_size=4, num_attention_heads=N, intermediate_size=5, num_hidden_layers=L,
-    max_position_embeddings=P, num_labels=3, initializer_range=0.5,
-)  # fmt: skip
+    vocab_size=V,
+    embedding_size=E,
+    hidden_size=4,
+    num_attention_heads=N,
+    intermediate_size=5,
+    num_hidden_layers=L,
+    max_position_embeddings=P,
+    num_labels=3,
+    initializer_range=0.5,
+)
 IDS = np.array([[5, 0, 19], [1, 2, 3]])
 EMBEDS = np.random.default_rng(0).standard_normal((2, 3, E))
 
@@ -109,22 +116,46 @@ REFUSED = [
     ({"input_ids": [1j]}, "input_ids must hold numbers; got list that NumPy reads as complex128"),
     ({"input_ids": [[1, 2], [3]]}, "input_ids has rows of different lengths: use padding=True in the tokenizer"),
     ({"input_ids": []}, f"input_ids is empty, of shape (0,){EMPTY}"),
-    *[({"input_ids": np.zeros(shape, int)}, f"input_ids is empty, of shape {shape}{EMPTY}") for shape in ((2, 0), (0, 3))],
+    *[
+        ({"input_ids": np.zeros(shape, int)}, f"input_ids is empty, of shape {shape}{EMPTY}")
+        for shape in ((2, 0), (0, 3))
+    ],
     ({"input_ids": 5}, "input_ids must have the shape (B, T), or (T,) for a batch of one; got ()"),
     ({"input_ids": [[[5]]]}, "input_ids must have the shape (B, T), or (T,) for a batch of one; got (1, 1, 1)"),
-    ({"input_ids": [[1] * 7]}, "this model takes at most 6 tokens (max_position_embeddings); got 7: truncate, or split"),
-    *[({"attention_mask": np.ones(shape)}, "attention_mask must have the shape (2, 3), (2, 3, 3) or (2, 1, 3, 3) "
-       f"[query, key]; got {shape}") for shape in ((3,), (2, 4), (3, 2), (2, 1, 3), (2, 2, 3, 3), (2, 1, 1, 3), ())],
-    *[({"attention_mask": np.array([[1, 1, 1], [1, bad, 1]])}, f"attention_mask holds 1 (attend) and 0 (do not); got {bad} "
-       "at [1, 1]") for bad in (0.5, 2, -1, -10000.0, np.nan, np.inf)],
-    ({"token_type_ids": [[0, 1, 2], [0, 0, 0]]}, "token type 2 at [0, 2] of token_type_ids is outside 0 … 1; segments are"),
+    (
+        {"input_ids": [[1] * 7]},
+        "this model takes at most 6 tokens (max_position_embeddings); got 7: truncate, or split",
+    ),
+    *[
+        (
+            {"attention_mask": np.ones(shape)},
+            f"attention_mask must have the shape (2, 3), (2, 3, 3) or (2, 1, 3, 3) [query, key]; got {shape}",
+        )
+        for shape in ((3,), (2, 4), (3, 2), (2, 1, 3), (2, 2, 3, 3), (2, 1, 1, 3), ())
+    ],
+    *[
+        (
+            {"attention_mask": np.array([[1, 1, 1], [1, bad, 1]])},
+            f"attention_mask holds 1 (attend) and 0 (do not); got {bad} at [1, 1]",
+        )
+        for bad in (0.5, 2, -1, -10000.0, np.nan, np.inf)
+    ],
+    (
+        {"token_type_ids": [[0, 1, 2], [0, 0, 0]]},
+        "token type 2 at [0, 2] of token_type_ids is outside 0 … 1; segments are",
+    ),
     ({"token_type_ids": [[0, 1]]}, "token_type_ids must have the shape (2, 3) or (1, 3) of the batch; got (1, 2)"),
     ({"token_type_ids": np.zeros((2, 3))}, "token_type_ids must be integers; got float64"),
-    ({"position_ids": [[0, 1, 6]]}, "position 6 at [0, 2] of position_ids is outside 0 … 5; positions are counted from 0"),
+    (
+        {"position_ids": [[0, 1, 6]]},
+        "position 6 at [0, 2] of position_ids is outside 0 … 5; positions are counted from 0",
+    ),
     ({"position_ids": [[-1, 1, 2]]}, "position -1 at [0, 0] of position_ids is outside 0 … 5"),
     ({"position_ids": [0, 1]}, "position_ids must have the shape (2, 3) or (1, 3) of the batch; got (1, 2)"),
-    *[({"head_mask": np.ones(shape)}, f"head_mask must have the shape (2,) or (3, 2); got {shape}")
-      for shape in ((3,), (2, 3), (1, 2), (3, 1, 2), ())],
+    *[
+        ({"head_mask": np.ones(shape)}, f"head_mask must have the shape (2,) or (3, 2); got {shape}")
+        for shape in ((3,), (2, 3), (1, 2), (3, 1, 2), ())
+    ],
     ({"head_mask": HEAD_MASK * [1, np.nan]}, "head_mask must hold finite {dtype} numbers; got nan at [0, 1]"),
     ({"head_mask": [np.inf, 1]}, "head_mask must hold finite {dtype} numbers; got inf at [0]"),
     ({"head_mask": ["1", "0"]}, "head_mask must hold numbers; got list that NumPy reads as <U1"),
@@ -133,7 +164,7 @@ REFUSED = [
     ({"labels": [1, 2]}, "AlbertModel takes no labels beside its inputs; got labels"),
     ({"attention_masks": [[1]]}, "AlbertModel takes no labels beside its inputs; got attention_masks"),
     ({"training": True}, "training=True draws dropout and needs a seed=… to draw the same again"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("change", "message"), REFUSED)
@@ -184,21 +215,76 @@ def test_padding_on_the_left_is_told_in_a_warning(model):
 
 LABELS = [  # model, changes to the config, labels, message
     ("AlbertForMaskedLM", {}, {"labels": IDS[:, :2]}, "labels must have the shape (2, 3) of the batch; got (2, 2)"),
-    ("AlbertForMaskedLM", {}, {"labels": IDS + 1}, "label 20 at [0, 2] of labels is outside 0 … 19 and not −100 (ignored)"),
+    (
+        "AlbertForMaskedLM",
+        {},
+        {"labels": IDS + 1},
+        "label 20 at [0, 2] of labels is outside 0 … 19 and not −100 (ignored)",
+    ),
     ("AlbertForMaskedLM", {}, {"labels": IDS - 1}, "label -1 at [0, 1] of labels is outside 0 … 19 and not −100"),
-    ("AlbertForMaskedLM", {}, {"labels": [[5, -101, 1], [-100] * 3]}, "label -101 at [0, 1] of labels is outside 0 … 19"),
+    (
+        "AlbertForMaskedLM",
+        {},
+        {"labels": [[5, -101, 1], [-100] * 3]},
+        "label -101 at [0, 1] of labels is outside 0 … 19",
+    ),
     ("AlbertForMaskedLM", {}, {"labels": IDS * 1.0}, "labels must be integers; got float64"),
-    ("AlbertForTokenClassification", {}, {"labels": [[0, 1, 3], [0, 0, 0]]}, "label 3 at [0, 2] of labels is outside 0 … 2"),
+    (
+        "AlbertForTokenClassification",
+        {},
+        {"labels": [[0, 1, 3], [0, 0, 0]]},
+        "label 3 at [0, 2] of labels is outside 0 … 2",
+    ),
     ("AlbertForSequenceClassification", {}, {"labels": [0, 3]}, "label 3 at [1] of labels is outside 0 … 2"),
-    ("AlbertForSequenceClassification", {}, {"labels": [0, 1, 2]}, "labels must have the shape (2,) of the batch; got (3,)"),
-    ("AlbertForSequenceClassification", {}, {"labels": [0.5, 1]}, "labels must have the shape (2, 3) of the batch; got (2,)"),
-    ("AlbertForSequenceClassification", {"num_labels": 1}, {"labels": [0.5, np.nan]}, "labels must hold finite {dtype}"),
-    ("AlbertForPreTraining", {}, {"labels": IDS, "sentence_order_label": [0, 2]}, "label 2 at [1] of sentence_order_label is"),
-    ("AlbertForQuestionAnswering", {}, {"start_positions": [0, 1], "end_positions": [1]}, "end_positions must have the shape"),
-    ("AlbertForQuestionAnswering", {}, {"labels": [0, 1]}, "AlbertForQuestionAnswering takes start_positions, end_positions"),
-    ("AlbertForMaskedLM", {}, {"logits_positions": [[3], [0]]}, "column 3 at [0, 0] of logits_positions is outside 0 … 2"),
-    ("AlbertForMaskedLM", {}, {"logits_positions": [[0]]}, "logits_positions must have the shape (2, M), M columns a sequence"),
-]  # fmt: skip
+    (
+        "AlbertForSequenceClassification",
+        {},
+        {"labels": [0, 1, 2]},
+        "labels must have the shape (2,) of the batch; got (3,)",
+    ),
+    (
+        "AlbertForSequenceClassification",
+        {},
+        {"labels": [0.5, 1]},
+        "labels must have the shape (2, 3) of the batch; got (2,)",
+    ),
+    (
+        "AlbertForSequenceClassification",
+        {"num_labels": 1},
+        {"labels": [0.5, np.nan]},
+        "labels must hold finite {dtype}",
+    ),
+    (
+        "AlbertForPreTraining",
+        {},
+        {"labels": IDS, "sentence_order_label": [0, 2]},
+        "label 2 at [1] of sentence_order_label is",
+    ),
+    (
+        "AlbertForQuestionAnswering",
+        {},
+        {"start_positions": [0, 1], "end_positions": [1]},
+        "end_positions must have the shape",
+    ),
+    (
+        "AlbertForQuestionAnswering",
+        {},
+        {"labels": [0, 1]},
+        "AlbertForQuestionAnswering takes start_positions, end_positions",
+    ),
+    (
+        "AlbertForMaskedLM",
+        {},
+        {"logits_positions": [[3], [0]]},
+        "column 3 at [0, 0] of logits_positions is outside 0 … 2",
+    ),
+    (
+        "AlbertForMaskedLM",
+        {},
+        {"logits_positions": [[0]]},
+        "logits_positions must have the shape (2, M), M columns a sequence",
+    ),
+]
 
 
 @pytest.mark.parametrize(("kind", "change", "given_labels", "message"), LABELS)

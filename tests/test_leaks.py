@@ -17,15 +17,34 @@ from albert_np import AlbertConfig
 CONFIG = AlbertConfig(**TINY)
 CALLS = {kind: batch(CONFIG, kind, 5, padding=True) for kind in PARTS}
 JUNK = st.one_of(
-    st.none(), st.booleans(), st.integers(-3, 70), st.floats(width=32), st.text(max_size=3), st.just(object()),
-    st.lists(st.integers(-2, 70), max_size=8), st.lists(st.lists(st.integers(0, 9), max_size=4), max_size=4),
-    st.tuples(*[st.integers(0, 4)] * 2).map(np.ones), st.tuples(*[st.integers(0, 4)] * 3).map(lambda s: np.zeros(s, int)),
-)  # fmt: skip
+    st.none(),
+    st.booleans(),
+    st.integers(-3, 70),
+    st.floats(width=32),
+    st.text(max_size=3),
+    st.just(object()),
+    st.lists(st.integers(-2, 70), max_size=8),
+    st.lists(st.lists(st.integers(0, 9), max_size=4), max_size=4),
+    st.tuples(*[st.integers(0, 4)] * 2).map(np.ones),
+    st.tuples(*[st.integers(0, 4)] * 3).map(lambda s: np.zeros(s, int)),
+)
 NAMES = [
-    "input_ids", "attention_mask", "token_type_ids", "position_ids", "head_mask", "inputs_embeds", "labels",
-    "sentence_order_label", "start_positions", "end_positions", "logits_positions", "num_choices", "mask_mode",
-    "head_mask_mode", "seed",
-]  # fmt: skip
+    "input_ids",
+    "attention_mask",
+    "token_type_ids",
+    "position_ids",
+    "head_mask",
+    "inputs_embeds",
+    "labels",
+    "sentence_order_label",
+    "start_positions",
+    "end_positions",
+    "logits_positions",
+    "num_choices",
+    "mask_mode",
+    "head_mask_mode",
+    "seed",
+]
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +86,12 @@ def test_a_pooler_left_out_keeps_its_place_in_a_tuple(backend):
 
 
 def test_auto_classes_are_answered_with_the_class_to_use():
-    for name, answer in (("AutoModel", "AlbertModel"), ("AutoTokenizer", "AlbertTokenizer"),
-                         ("AutoModelForMaskedLM", "AlbertForMaskedLM"), ("AutoConfig", "AlbertConfig")):  # fmt: skip
+    for name, answer in (
+        ("AutoModel", "AlbertModel"),
+        ("AutoTokenizer", "AlbertTokenizer"),
+        ("AutoModelForMaskedLM", "AlbertForMaskedLM"),
+        ("AutoConfig", "AlbertConfig"),
+    ):
         with pytest.raises(AttributeError, match=f"use {answer}$"):
             getattr(albert_np, name)
 

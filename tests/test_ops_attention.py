@@ -304,9 +304,17 @@ def test_attention_by_definition(backend, kind, where, mask, mode):
         allowed[2] = False
     positions = POSITIONS[where]
     actual = backend.ops.attention(
-        query, key, value, allowed, N, mask_mode=mode, head_mask=head_mask, position_type=kind,
-        distance_table=table, positions=positions,
-    )  # fmt: skip
+        query,
+        key,
+        value,
+        allowed,
+        N,
+        mask_mode=mode,
+        head_mask=head_mask,
+        position_type=kind,
+        distance_table=table,
+        positions=positions,
+    )
     seen = np.broadcast_to(allowed[:, 0], (B, T, T))
     column = list(range(T)) if positions is None else positions.tolist()
     expected = by_definition(query, key, value, seen, N, mode, head_mask, kind, table, column)

@@ -9,9 +9,15 @@ from albert_np import outputs
 from albert_np.config import AlbertConfig
 
 TINY = {
-    "vocab_size": 20, "embedding_size": 3, "hidden_size": 4, "num_attention_heads": 2, "intermediate_size": 5,
-    "num_hidden_layers": 3, "inner_group_num": 2, "max_position_embeddings": 6,
-}  # fmt: skip
+    "vocab_size": 20,
+    "embedding_size": 3,
+    "hidden_size": 4,
+    "num_attention_heads": 2,
+    "intermediate_size": 5,
+    "num_hidden_layers": 3,
+    "inner_group_num": 2,
+    "max_position_embeddings": 6,
+}
 IDS = [[5, 0, 19], [1, 2, 3]]
 
 

@@ -58,6 +58,8 @@ def test_relative_links_lead_to_files():
 
 
 def test_the_model_files_can_be_read_in_one_sitting():
-    lines = {name: len((ROOT / "albert_np" / name).read_text().splitlines()) for name in
-             ("ops.py", "embeddings.py", "encoder.py", "heads.py")}  # fmt: skip
+    lines = {
+        name: len((ROOT / "albert_np" / name).read_text().splitlines())
+        for name in ("ops.py", "embeddings.py", "encoder.py", "heads.py")
+    }
     assert sum(lines.values()) <= 500, lines

@@ -17,8 +17,21 @@ import safetensors.numpy
 
 from albert_np.formats.safetensors import read
 
-NUMPY = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1", "U64": "<u8",
-         "U32": "<u4", "U16": "<u2", "U8": "u1", "BOOL": "?", "C64": "<c8"}  # fmt: skip
+NUMPY = {
+    "F64": "<f8",
+    "F32": "<f4",
+    "F16": "<f2",
+    "I64": "<i8",
+    "I32": "<i4",
+    "I16": "<i2",
+    "I8": "i1",
+    "U64": "<u8",
+    "U32": "<u4",
+    "U16": "<u2",
+    "U8": "u1",
+    "BOOL": "?",
+    "C64": "<c8",
+}
 BYTES = {**{word: np.dtype(dtype).itemsize for word, dtype in NUMPY.items()}, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1}
 
 
@@ -47,7 +60,8 @@ def text(**fields):
 STRICTER = {
     "a header that begins with a space: the format says {": (pack(b" {}"), "not a safetensors file"),
     "a name twice: the last would win in silence": (
-        pack(text() + b', "a": ' + json.dumps(entry()).encode() + b"}", bytes(4)), "twice"
+        pack(text() + b', "a": ' + json.dumps(entry()).encode() + b"}", bytes(4)),
+        "twice",
     ),
     "metadata twice": (pack(b'{"__metadata__": {"a": "1", "a": "2"}}'), "twice"),
     "metadata of null": (pack({"__metadata__": None}), "__metadata__ must"),
@@ -56,10 +70,13 @@ STRICTER = {
     "dtypes of no ALBERT": (pack({"a": entry("F8_E8M0", [4])}, bytes(4)), "has the dtype 'F8_E8M0'"),
     "packed dtypes": (pack({"a": entry("F4", [8])}, bytes(4)), "has the dtype 'F4'"),
     "more than 8 axes": (pack({"a": entry(shape=[1] * 9)}, bytes(4)), "at most 8"),
-    "sizes beyond any file, hidden by a 0": (pack({"a": entry(shape=[0, 2**40, 2**40], end=0)}), "at most 8 whole numbers"),
+    "sizes beyond any file, hidden by a 0": (
+        pack({"a": entry(shape=[0, 2**40, 2**40], end=0)}),
+        "at most 8 whole numbers",
+    ),
     "a header over 16 MB": (pack(text() + b" " * 17 * 2**20 + b"}", bytes(4)), "at most 16,777,216 are read"),
     "a million lists": (pack(text(**{"[" * 1_000_001: entry(begin=4, end=8)}) + b"}", bytes(8)), "1,000,000 lists"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("reason", STRICTER)

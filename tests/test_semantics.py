@@ -334,9 +334,12 @@ def draws(monkeypatch):
 def test_dropout_places_are_those_of_transformers(make, draws):
     """Embeddings, attention probabilities, attention output, head; none after ffn_output."""
     model = make(
-        "AlbertForSequenceClassification", num_hidden_layers=2, hidden_dropout_prob=0.1,
-        attention_probs_dropout_prob=0.2, classifier_dropout_prob=0.3,
-    )  # fmt: skip
+        "AlbertForSequenceClassification",
+        num_hidden_layers=2,
+        hidden_dropout_prob=0.1,
+        attention_probs_dropout_prob=0.2,
+        classifier_dropout_prob=0.3,
+    )
     layer = [((2, 3, 7, 7), 0.2), ((2, 7, 24), 0.1)]
     assert draws(model) == [((2, 7, 12), 0.1), *layer, *layer, ((2, 24), 0.3)]
 

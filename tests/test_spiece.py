@@ -192,8 +192,20 @@ def test_real_vocabulary(fixtures_dir):
     spiece = load_spiece(fixtures_dir / "tokenizer" / "spiece.model")
     assert len(spiece.pieces) == 30_000
     assert spiece.pieces[:13] == (
-        "<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]", "(", ")", '"', "-", ".", "\u2013", "\u00a3", "\u20ac"
-    )  # fmt: skip
+        "<pad>",
+        "<unk>",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        "(",
+        ")",
+        '"',
+        "-",
+        ".",
+        "\u2013",
+        "\u00a3",
+        "\u20ac",
+    )
     assert spiece.types[:13] == (3, 2, 3, 3, 3, 4, 4, 4, 4, 4, 4, 4, 4)
     assert set(spiece.types[13:]) == {1}
     commas = [p for p in spiece.pieces if len(p) > 1 and p[-1] == "," and p[-2].isdigit()]

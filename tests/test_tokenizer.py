@@ -44,8 +44,20 @@ def vocabulary(path, *pieces):
 def test_digit_comma_rule(real):
     """google-research/albert#249, transformers#13999: a year before a comma is two pieces, as in pre-training."""
     assert real.tokenize("In 1999, it 9,9 x9, 1,234") == [
-        "\u2581in", "\u25811999", ",", "\u2581it", "\u25819", ",", "9", "\u2581x", "9", ",", "\u25811", ",", "234"
-    ]  # fmt: skip
+        "\u2581in",
+        "\u25811999",
+        ",",
+        "\u2581it",
+        "\u25819",
+        ",",
+        "9",
+        "\u2581x",
+        "9",
+        ",",
+        "\u25811",
+        ",",
+        "234",
+    ]
     pieces = real.convert_ids_to_tokens(list(range(30_000)))
     commas = [i for i, p in enumerate(pieces) if p[-1] == "," and p[-2:-1].isdigit()]
     assert len(commas) == 141
@@ -283,9 +295,15 @@ def test_windows_cover_the_text_and_share_the_stride(n, size, stride, side):
 def test_windows_of_a_question_and_a_context(tok):
     context = "the light in the house was on, and the house was old and dark; nobody had been in it for years"
     encoding = tok(
-        "who?", context, truncation="only_second", max_length=16, stride=3, return_overflowing_tokens=True,
-        return_offsets_mapping=True, padding=True,
-    )  # fmt: skip
+        "who?",
+        context,
+        truncation="only_second",
+        max_length=16,
+        stride=3,
+        return_overflowing_tokens=True,
+        return_offsets_mapping=True,
+        padding=True,
+    )
     assert len(encoding["input_ids"]) == len(encoding["overflow_to_sample_mapping"]) > 2
     assert set(encoding["overflow_to_sample_mapping"]) == {0}
     question = tok("who?")["input_ids"]
@@ -338,9 +356,14 @@ def test_special_tokens_have_attributes(tok):
     names = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
     found = {name: (getattr(tok, f"{name}_token"), getattr(tok, f"{name}_token_id")) for name in names}
     assert found == {
-        "bos": ("[CLS]", 2), "eos": ("[SEP]", 3), "unk": ("<unk>", 1), "sep": ("[SEP]", 3), "pad": ("<pad>", 0),
-        "cls": ("[CLS]", 2), "mask": ("[MASK]", 4),
-    }  # fmt: skip
+        "bos": ("[CLS]", 2),
+        "eos": ("[SEP]", 3),
+        "unk": ("<unk>", 1),
+        "sep": ("[SEP]", 3),
+        "pad": ("<pad>", 0),
+        "cls": ("[CLS]", 2),
+        "mask": ("[MASK]", 4),
+    }
     assert tok.all_special_tokens == ["[CLS]", "[SEP]", "<unk>", "<pad>", "[MASK]"]
     assert tok.all_special_ids == [2, 3, 1, 0, 4]
     assert tok.special_tokens_map["mask_token"] == "[MASK]"

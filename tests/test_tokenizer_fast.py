@@ -146,8 +146,11 @@ def test_decoding_is_the_librarys(fast, library):
 def test_saved_and_pickled_tokenizers_are_the_same(fast, tmp_path):
     paths = fast.save_pretrained(tmp_path)
     assert {path.rsplit("/", 1)[1] for path in paths} == {
-        "tokenizer_config.json", "special_tokens_map.json", "tokenizer.json", "spiece.model"
-    }  # fmt: skip
+        "tokenizer_config.json",
+        "special_tokens_map.json",
+        "tokenizer.json",
+        "spiece.model",
+    }
     text = "A [MASK], 1999, (x)"
     for again in (AlbertTokenizerFast.from_pretrained(tmp_path), pickle.loads(pickle.dumps(fast))):
         assert dict(again(text)) == dict(fast(text))

@@ -23,9 +23,14 @@ from albert_np.training.checkpoints import latest_checkpoint, read_checkpoint, r
 from albert_np.training.optimizers import LAMB, AdamW
 
 TINY = {
-    "vocab_size": 60, "embedding_size": 12, "hidden_size": 24, "num_attention_heads": 3, "intermediate_size": 40,
-    "num_hidden_layers": 2, "max_position_embeddings": 20,
-}  # fmt: skip
+    "vocab_size": 60,
+    "embedding_size": 12,
+    "hidden_size": 24,
+    "num_attention_heads": 3,
+    "intermediate_size": 40,
+    "num_hidden_layers": 2,
+    "max_position_embeddings": 20,
+}
 
 
 def bits(arrays):
@@ -186,8 +191,13 @@ def test_a_save_that_fails_anywhere_leaves_the_old_checkpoint_and_nothing_else(t
         return call
 
     for owner, name in (
-        (os, "fsync"), (os, "open"), (os, "replace"), (Path, "mkdir"), (Path, "rename"), (Path, "write_bytes"),
-    ):  # fmt: skip
+        (os, "fsync"),
+        (os, "open"),
+        (os, "replace"),
+        (Path, "mkdir"),
+        (Path, "rename"),
+        (Path, "write_bytes"),
+    ):
         monkeypatch.setattr(owner, name, counted(getattr(owner, name)))
 
     def failure():

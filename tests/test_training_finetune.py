@@ -31,9 +31,15 @@ def base(tmp_path_factory):
     """A fresh model with the tests' vocabulary."""
     folder = tmp_path_factory.mktemp("base")
     config = AlbertConfig.from_pretrained(
-        TINY_MODEL, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64,
-        embedding_size=16, max_position_embeddings=64, classifier_dropout_prob=0.0,
-    )  # fmt: skip
+        TINY_MODEL,
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=64,
+        embedding_size=16,
+        max_position_embeddings=64,
+        classifier_dropout_prob=0.0,
+    )
     AlbertForMaskedLM(config, seed=1).save_pretrained(folder)
     AlbertTokenizer.from_pretrained(TINY_MODEL).save_pretrained(folder)
     return folder
@@ -268,7 +274,7 @@ def test_command_line(trained, base, tmp_path, capsys):
         ({"steps": 0}, ("steps",)),
         ({"backend": "gpu"}, ("backend",)),
     ],
-)  # fmt: skip
+)
 def test_refusals(base, tmp_path, changes, words):
     path = table(tmp_path / "texts.csv", [{"text": text, "label": label} for text, label in texts(8)])
     options = {"task": "text-classification"} | changes

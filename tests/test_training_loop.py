@@ -296,9 +296,19 @@ def test_a_metric_to_choose_by_must_be_measured(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"steps": 0}, {"steps": True}, {"accumulate": 1.5}, {"hours": 0}, {"max_grad_norm": -1}, {"seed": -1},
-              {"keep": 0}, {"save_every": None}, {"evaluate_every": 0}],
-)  # fmt: skip
+    "wrong",
+    [
+        {"steps": 0},
+        {"steps": True},
+        {"accumulate": 1.5},
+        {"hours": 0},
+        {"max_grad_norm": -1},
+        {"seed": -1},
+        {"keep": 0},
+        {"save_every": None},
+        {"evaluate_every": 0},
+    ],
+)
 def test_plans_that_cannot_be_are_refused(wrong):
     assert next(iter(wrong)) in refusal(Plan, **({"steps": 1} | wrong))
 
@@ -488,9 +498,15 @@ def test_albert_learns_a_few_pairs_by_heart_and_resumes_to_the_bit(tmp_path):
 
     def learn(folder, **changes):
         return train(
-            albert(), pairs(2), folder, optimizer=LAMB(), schedule=Schedule(0.02), evaluate=evaluate,
-            plan=dataclasses.replace(plan, **changes), resume=folder.exists(),
-        )  # fmt: skip
+            albert(),
+            pairs(2),
+            folder,
+            optimizer=LAMB(),
+            schedule=Schedule(0.02),
+            evaluate=evaluate,
+            plan=dataclasses.replace(plan, **changes),
+            resume=folder.exists(),
+        )
 
     learn(tmp_path / "whole")
     learn(tmp_path / "parts", steps=7)

@@ -209,9 +209,13 @@ def test_squad_by_hand():
     answers = {"a": ["Paris", "the city of Paris"], "b": ["in 1889"], "c": []}
     predictions = {"a": "paris", "b": "1889", "c": "", "unasked": "x"}
     assert squad(predictions, answers) == {
-        "exact_match": near(200 / 3), "f1": near(100 * (1 + 2 / 3 + 1) / 3),
-        "HasAns_exact": 50, "HasAns_f1": near(100 * (1 + 2 / 3) / 2), "NoAns_exact": 100, "NoAns_f1": 100,
-    }  # fmt: skip
+        "exact_match": near(200 / 3),
+        "f1": near(100 * (1 + 2 / 3 + 1) / 3),
+        "HasAns_exact": 50,
+        "HasAns_f1": near(100 * (1 + 2 / 3) / 2),
+        "NoAns_exact": 100,
+        "NoAns_f1": 100,
+    }
     assert squad(predictions, {"a": ["x"], "b": ["1889"]}) == {"exact_match": 50, "f1": 50}
     assert squad({"c": "word"}, {"c": []}) == {"exact_match": 0, "f1": 0, "NoAns_exact": 0, "NoAns_f1": 0}
 

@@ -12,10 +12,14 @@ from albert_np.training.optimizers import AdamW
 
 LAYER = "encoder.albert_layer_groups.0.albert_layers.0."
 SHAPES = {
-    "embeddings.word_embeddings.weight": (11, 4), "encoder.embedding_hidden_mapping_in.weight": (8, 4),
-    f"{LAYER}ffn.weight": (32, 8), f"{LAYER}ffn_output.weight": (8, 32), f"{LAYER}attention.query.weight": (8, 8),
-    f"{LAYER}ffn.bias": (32,), "predictions.dense.weight": (4, 8),
-}  # fmt: skip
+    "embeddings.word_embeddings.weight": (11, 4),
+    "encoder.embedding_hidden_mapping_in.weight": (8, 4),
+    f"{LAYER}ffn.weight": (32, 8),
+    f"{LAYER}ffn_output.weight": (8, 32),
+    f"{LAYER}attention.query.weight": (8, 8),
+    f"{LAYER}ffn.bias": (32,),
+    "predictions.dense.weight": (4, 8),
+}
 MATRICES = [name for name, shape in SHAPES.items() if "encoder." in name and len(shape) == 2]
 
 

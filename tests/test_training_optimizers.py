@@ -124,9 +124,14 @@ def test_lamb_is_google_researchs_for_twenty_steps(weight_decay, corrected):
         for name, gradient in gradients_of(step, "float64").items():
             weighed = name in ("embeddings.weight", "dense.weight")
             expected[name], *moments[name] = lamb_oracle(
-                expected[name], *moments[name], gradient,
-                lr=rate, wd=weight_decay if weighed else 0.0, adapt=weighed, t=step + 1 if corrected else None,
-            )  # fmt: skip
+                expected[name],
+                *moments[name],
+                gradient,
+                lr=rate,
+                wd=weight_decay if weighed else 0.0,
+                adapt=weighed,
+                t=step + 1 if corrected else None,
+            )
             assert_close(f"{name}, step {step}", ours[name], expected[name], limit=UPDATES_FLOAT64)
 
 
@@ -175,12 +180,24 @@ def test_every_bias_and_layer_norm_is_left_out_and_nothing_else(kind):
     changes = {"position_embedding_type": "relative_key", "inner_group_num": 2, "tie_word_embeddings": False}
     names = dict(getattr(albert_np, kind)(AlbertConfig(**TINY | changes), backend="numpy").named_parameters())
     ends = (
-        "word_embeddings.weight", "position_embeddings.weight", "token_type_embeddings.weight",
-        "embedding_hidden_mapping_in.weight", "attention.query.weight", "attention.key.weight", "attention.value.weight",
-        "attention.dense.weight", "attention.distance_embedding.weight", "ffn.weight", "ffn_output.weight",
-        "pooler.weight", "predictions.dense.weight", "predictions.decoder.weight", "sop_classifier.classifier.weight",
-        "classifier.weight", "qa_outputs.weight",
-    )  # fmt: skip
+        "word_embeddings.weight",
+        "position_embeddings.weight",
+        "token_type_embeddings.weight",
+        "embedding_hidden_mapping_in.weight",
+        "attention.query.weight",
+        "attention.key.weight",
+        "attention.value.weight",
+        "attention.dense.weight",
+        "attention.distance_embedding.weight",
+        "ffn.weight",
+        "ffn_output.weight",
+        "pooler.weight",
+        "predictions.dense.weight",
+        "predictions.decoder.weight",
+        "sop_classifier.classifier.weight",
+        "classifier.weight",
+        "qa_outputs.weight",
+    )
     assert [name for name in names if not excluded(name)] == [name for name in names if name.endswith(ends)]
     assert excluded("albert.encoder.albert_layer_groups.0.albert_layers.0.full_layer_layer_norm.weight")
 

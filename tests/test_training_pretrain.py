@@ -36,9 +36,14 @@ def text(tmp_path_factory):
 
 def run(text, folder, **changes):
     options = {
-        "plan": Plan(6, save_every=3, log_every=2, evaluate_every=3, keep=5), "config": TINY, "vocab_size": 300,
-        "options": PretrainingOptions(max_length=32), "batch_size": 2, "backend": "numpy", "evaluation_batches": 2,
-    }  # fmt: skip
+        "plan": Plan(6, save_every=3, log_every=2, evaluate_every=3, keep=5),
+        "config": TINY,
+        "vocab_size": 300,
+        "options": PretrainingOptions(max_length=32),
+        "batch_size": 2,
+        "backend": "numpy",
+        "evaluation_batches": 2,
+    }
     return pretrain(text, folder, **options | changes)
 
 

@@ -53,12 +53,29 @@ def corpus(text, tokenizer):
 
 
 def data(
-    corpus, tokenizer, batch_size=4, *, max_length=32, seed=0, epochs=1, shuffle=20, group=0, padding="longest", **options
-):  # fmt: skip
+    corpus,
+    tokenizer,
+    batch_size=4,
+    *,
+    max_length=32,
+    seed=0,
+    epochs=1,
+    shuffle=20,
+    group=0,
+    padding="longest",
+    **options,
+):
     return PretrainingData(
-        corpus, tokenizer, batch_size=batch_size, options=PretrainingOptions(max_length, **options), seed=seed,
-        epochs=epochs, shuffle=shuffle, group_by_length=group, padding=padding,
-    )  # fmt: skip
+        corpus,
+        tokenizer,
+        batch_size=batch_size,
+        options=PretrainingOptions(max_length, **options),
+        seed=seed,
+        epochs=epochs,
+        shuffle=shuffle,
+        group_by_length=group,
+        padding=padding,
+    )
 
 
 def same(a, b):

@@ -11,9 +11,15 @@ pytest.importorskip("numba")
 from albert_np.kernels.cpu.threads import num_threads
 
 SIZES = {
-    "vocab_size": 40, "embedding_size": 8, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2,
-    "num_attention_heads": 2, "max_position_embeddings": 16, "hidden_dropout_prob": 0.1,
-}  # fmt: skip
+    "vocab_size": 40,
+    "embedding_size": 8,
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "max_position_embeddings": 16,
+    "hidden_dropout_prob": 0.1,
+}
 
 
 @pytest.mark.parametrize("threads", [2, 3])

@@ -41,9 +41,15 @@ def tokenizer():
 
 def tiny(**options):
     return AlbertConfig(
-        vocab_size=1000, embedding_size=8, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8,
-        max_position_embeddings=64, **options,
-    )  # fmt: skip
+        vocab_size=1000,
+        embedding_size=8,
+        hidden_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=8,
+        max_position_embeddings=64,
+        **options,
+    )
 
 
 def write(folder, name, content):
@@ -426,9 +432,16 @@ def test_windows_are_those_of_the_tokenizer(tmp_path, tokenizer):
     for max_length, stride in ((24, 0), (24, 8), (30, 13), (64, 8), (300, 8)):
         windows, _ = squad_windows([example], tokenizer, max_length=max_length, doc_stride=stride)
         theirs = tokenizer(
-            example.question, example.context, truncation="only_second", max_length=max_length, stride=stride,
-            return_overflowing_tokens=True, return_offsets_mapping=True, padding=True, return_tensors="np",
-        )  # fmt: skip
+            example.question,
+            example.context,
+            truncation="only_second",
+            max_length=max_length,
+            stride=stride,
+            return_overflowing_tokens=True,
+            return_offsets_mapping=True,
+            padding=True,
+            return_tensors="np",
+        )
         ours = squad_batch(windows, tokenizer)
         for name in ("input_ids", "token_type_ids", "attention_mask"):
             assert np.array_equal(ours[name], theirs[name])

@@ -73,9 +73,19 @@ def test_the_tokenizer_comes_back_from_its_folder(trained):
     folder, tokenizer = trained
     loaded = AlbertTokenizer.from_pretrained(folder)
     assert [loaded.encode(text) for text in SAMPLES] == [tokenizer.encode(text) for text in SAMPLES]
-    assert (loaded.pad_token_id, loaded.unk_token_id, loaded.cls_token_id, loaded.sep_token_id, loaded.mask_token_id) == (
-        0, 1, 2, 3, 4,
-    )  # fmt: skip
+    assert (
+        loaded.pad_token_id,
+        loaded.unk_token_id,
+        loaded.cls_token_id,
+        loaded.sep_token_id,
+        loaded.mask_token_id,
+    ) == (
+        0,
+        1,
+        2,
+        3,
+        4,
+    )
     ids = loaded.encode("The Capital of France")
     assert 1 not in ids
     assert loaded.decode(ids, skip_special_tokens=True) == "the capital of france"

@@ -190,9 +190,9 @@ def _log_sum_exp(x: Array) -> float:
     return float(top + np.log(np.exp(x - top).sum()))
 
 
-def count_ranks(
+def count_ranks(  # -> three of (n,)
     counts: NeighbourCounts, examples: list[Masked], progress: bool
-) -> dict[str, Array]:  # -> three of (n,)
+) -> dict[str, Array]:
     """Ranks of the masked tokens by counts: of both neighbours, of those that the model sees, of none."""
     ranks: dict[str, list[int]] = {"neighbours": [], "seen": [], "unigram": []}
     for x in tqdm(examples, desc="counts", unit=" paragraphs", disable=None if progress else True):
@@ -237,20 +237,31 @@ def judge(
     by_counts = count_ranks(counts, examples, progress)
     book = np.repeat([example.book for example in examples], [len(example.at) for example in examples])
     result: dict[str, Any] = {
-        "checkpoint": str(checkpoint), "seed": seed, "max_length": length,
-        "training_tokens": len(training.ids), "vocab_size": len(tokenizer),
+        "checkpoint": str(checkpoint),
+        "seed": seed,
+        "max_length": length,
+        "training_tokens": len(training.ids),
+        "vocab_size": len(tokenizer),
         "masked": {
-            "paragraphs": len(examples), "tokens": len(ranks), "loss": float(losses.mean()),
-            "model": _accuracy(ranks), **{name: _accuracy(found) for name, found in by_counts.items()},
+            "paragraphs": len(examples),
+            "tokens": len(ranks),
+            "loss": float(losses.mean()),
+            "model": _accuracy(ranks),
+            **{name: _accuracy(found) for name, found in by_counts.items()},
             "top1_over_neighbours": _ratio(np.mean(ranks == 0), np.mean(by_counts["neighbours"] == 0)),
         },
         "order": None,
         "books": {
-            title: {"tokens": int(np.sum(own)), "loss": float(losses[own].mean()), "model": _accuracy(ranks[own]),
-                    "neighbours": _accuracy(by_counts["neighbours"][own])}
-            for number, title in enumerate(books) if (own := book == number).any()
+            title: {
+                "tokens": int(np.sum(own)),
+                "loss": float(losses[own].mean()),
+                "model": _accuracy(ranks[own]),
+                "neighbours": _accuracy(by_counts["neighbours"][own]),
+            }
+            for number, title in enumerate(books)
+            if (own := book == number).any()
         },
-    }  # fmt: skip
+    }
     found = read_checkpoint(checkpoint)
     if found is not None:
         result["step"] = found.step
@@ -259,9 +270,12 @@ def judge(
         right = model_orders(model, tokenizer, pairs, progress)
         # the two orders of a paragraph are not two witnesses: the error is that of as many as there are paragraphs
         result["order"] = {
-            "paragraphs": len(pairs), "accuracy": float(right.mean()), "error": _error(right.mean(), len(pairs)),
-            "in_order": float(right[:, 0].mean()), "swapped": float(right[:, 1].mean()),
-        }  # fmt: skip
+            "paragraphs": len(pairs),
+            "accuracy": float(right.mean()),
+            "error": _error(right.mean(), len(pairs)),
+            "in_order": float(right[:, 0].mean()),
+            "swapped": float(right[:, 1].mean()),
+        }
     return result
 
 
@@ -321,8 +335,9 @@ def read_corpus(
     chosen = (x for x in demo_corpus.cut_books(args.corpus, demo_corpus.read_books(args.books)))
     books = {
         book.title: [line for line in text.decode().split("\n") if line]
-        for book, text in chosen if book.name in demo_corpus.HELD_OUT
-    }  # fmt: skip
+        for book, text in chosen
+        if book.name in demo_corpus.HELD_OUT
+    }
     return training, books, parts.facts
 
 
@@ -344,9 +359,7 @@ def main(arguments: list[str] | None = None) -> int:
         with tempfile.TemporaryDirectory() as folder:
             tokenizer = AlbertTokenizer.from_pretrained(args.checkpoint)
             training, books, _ = read_corpus(args, folder, tokenizer, True)
-            result = judge(
-                args.checkpoint, training, books, seed=args.seed, backend=args.backend, progress=True
-            )  # fmt: skip
+            result = judge(args.checkpoint, training, books, seed=args.seed, backend=args.backend, progress=True)
         if args.json:
             write_atomically(Path(args.json), json.dumps(result, indent=1, ensure_ascii=False).encode() + b"\n")
     except (ValueError, OSError) as error:

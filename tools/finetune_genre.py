@@ -103,9 +103,16 @@ def main() -> None:
     parser.add_argument("--resume", action="store_true")
     args = parser.parse_args()
     done, floor = run(
-        args.corpus, args.books, args.output, each=args.each, model=args.model, epochs=args.epochs,
-        learning_rate=args.learning_rate, seed=args.seed, resume=args.resume,
-    )  # fmt: skip
+        args.corpus,
+        args.books,
+        args.output,
+        each=args.each,
+        model=args.model,
+        epochs=args.epochs,
+        learning_rate=args.learning_rate,
+        seed=args.seed,
+        resume=args.resume,
+    )
     learnt, judged = (done.counts[side]["examples"] for side in ("train", "held out"))
     print(f"{learnt:,} paragraphs to learn from, {judged:,} of other books")
     for name, value in done.trained.metrics.items():

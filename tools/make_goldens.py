@@ -117,13 +117,27 @@ def record_trace(model, trace: dict[str, np.ndarray]) -> list:
 
 
 LAYER_MODULES = (
-    "attention.query", "attention.key", "attention.value", "attention.dense", "attention.LayerNorm", "ffn", "activation",
-    "ffn_output", "full_layer_layer_norm",
-)  # fmt: skip
+    "attention.query",
+    "attention.key",
+    "attention.value",
+    "attention.dense",
+    "attention.LayerNorm",
+    "ffn",
+    "activation",
+    "ffn_output",
+    "full_layer_layer_norm",
+)
 OTHER_MODULES = (
-    "embeddings.LayerNorm", "encoder.embedding_hidden_mapping_in", "pooler", "pooler_activation", "predictions.dense",
-    "predictions.activation", "predictions.LayerNorm", "predictions.decoder", "sop_classifier.classifier",
-)  # fmt: skip
+    "embeddings.LayerNorm",
+    "encoder.embedding_hidden_mapping_in",
+    "pooler",
+    "pooler_activation",
+    "predictions.dense",
+    "predictions.activation",
+    "predictions.LayerNorm",
+    "predictions.decoder",
+    "sop_classifier.classifier",
+)
 
 
 def make_case(name: str) -> dict[str, np.ndarray]:

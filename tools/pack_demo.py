@@ -164,7 +164,7 @@ def main(arguments: list[str] | None = None) -> int:
             training, books, _ = evaluate_demo.read_corpus(args, folder, tokenizer, True)
             figures = pack(
                 args.checkpoint, training, books, args.output, seed=args.seed, backend=args.backend, progress=True
-            )  # fmt: skip
+            )
     except (ValueError, OSError) as error:
         print(f"pack_demo: {error}", file=sys.stderr)
         return 1

@@ -180,9 +180,14 @@ def train(args: argparse.Namespace) -> Trained:
 
 
 def _train_stage(
-    args: argparse.Namespace, stage: Stage, training: Path, held_out: Path, seed: int, hours: float | None,
+    args: argparse.Namespace,
+    stage: Stage,
+    training: Path,
+    held_out: Path,
+    seed: int,
+    hours: float | None,
     start: str | Path | None,
-) -> Trained:  # fmt: skip
+) -> Trained:
     """Steps of one stage, from its beginning or from its latest checkpoint."""
 
     def begin(model: AlbertForPreTraining) -> None:
@@ -196,29 +201,53 @@ def _train_stage(
     if args.stop_at is not None and stage.folder == Path(args.output):
         steps = min(args.stop_at, steps)
     return pretrain(
-        training, stage.folder, held_out=held_out, form=FORM, group_by_length=True,
-        vocab_size=args.vocab_size, seed=seed, backend=args.backend, start=start, initial=begin,
+        training,
+        stage.folder,
+        held_out=held_out,
+        form=FORM,
+        group_by_length=True,
+        vocab_size=args.vocab_size,
+        seed=seed,
+        backend=args.backend,
+        start=start,
+        initial=begin,
         # another stage may have been the one that stopped
         resume=args.resume and latest_checkpoint(stage.folder) is not None,
         config={
-            "embedding_size": args.embedding_size, "hidden_size": args.hidden_size,
-            "intermediate_size": 4 * args.hidden_size, "num_hidden_layers": stage.layers,
-            "num_attention_heads": args.heads, "initializer_range": args.initializer_range,
+            "embedding_size": args.embedding_size,
+            "hidden_size": args.hidden_size,
+            "intermediate_size": 4 * args.hidden_size,
+            "num_hidden_layers": stage.layers,
+            "num_attention_heads": args.heads,
+            "initializer_range": args.initializer_range,
         },
         # single pieces are hidden, as where the model is asked: the rest of a word says much about a piece of it
         options=PretrainingOptions(
-            args.max_length, short_probability=args.short_probability, mask_probability=args.mask_probability,
-            single_probability=stage.single_probability, max_ngram=args.max_ngram, word_rule="piece",
+            args.max_length,
+            short_probability=args.short_probability,
+            mask_probability=args.mask_probability,
+            single_probability=stage.single_probability,
+            max_ngram=args.max_ngram,
+            word_rule="piece",
         ),
         batch_size=args.batch_size,
         optimizer=Muon(args.momentum, AdamW((0.9, args.beta2), weight_decay=args.weight_decay)),
-        schedule=stage.schedule, evaluation_batches=args.evaluation_batches, progress=True,
+        schedule=stage.schedule,
+        evaluation_batches=args.evaluation_batches,
+        progress=True,
         plan=Plan(
-            steps, hours=hours, accumulate=args.accumulate, dropout=False, seed=seed,
-            log_every=args.log_every, evaluate_every=args.evaluate_every, save_every=args.save_every,
-            best="loss", smallest_is_best=True,
+            steps,
+            hours=hours,
+            accumulate=args.accumulate,
+            dropout=False,
+            seed=seed,
+            log_every=args.log_every,
+            evaluate_every=args.evaluate_every,
+            save_every=args.save_every,
+            best="loss",
+            smallest_is_best=True,
         ),
-    )  # fmt: skip
+    )
 
 
 def threads(number: int | None) -> contextlib.AbstractContextManager:

@@ -56,8 +56,16 @@ def ids_to_text(ids: Iterable[int], vocab: Vocabulary, join: Join, *, skip_speci
 def clean_up_tokenization(text: str) -> str:
     """Take back the space before English punctuation and contractions. Source: PreTrainedTokenizerBase."""
     for old, new in (
-        (" .", "."), (" ?", "?"), (" !", "!"), (" ,", ","), (" ' ", "'"),
-        (" n't", "n't"), (" 'm", "'m"), (" 's", "'s"), (" 've", "'ve"), (" 're", "'re"),
-    ):  # fmt: skip
+        (" .", "."),
+        (" ?", "?"),
+        (" !", "!"),
+        (" ,", ","),
+        (" ' ", "'"),
+        (" n't", "n't"),
+        (" 'm", "'m"),
+        (" 's", "'s"),
+        (" 've", "'ve"),
+        (" 're", "'re"),
+    ):
         text = text.replace(old, new)
     return text

@@ -121,8 +121,11 @@ def kept_lengths(n0: int, n1: int | None, remove: int, strategy: str) -> tuple[i
         return max(0, n0 - off0), max(0, n1 - off1)
     logger.error(
         "cannot remove %d tokens with truncation=%r from texts of %d and %s tokens: left as they are",
-        remove, strategy, n0, n1,
-    )  # fmt: skip
+        remove,
+        strategy,
+        n0,
+        n1,
+    )
     return n0, n1
 
 

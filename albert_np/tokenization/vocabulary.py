@@ -65,7 +65,7 @@ class Vocabulary:
             else:
                 token = AddedToken(
                     content, token.single_word, token.lstrip, token.rstrip, token.normalized, special=True
-                )  # fmt: skip
+                )
             if content not in current:
                 current[content] = first_new + n_new
                 n_new += 1

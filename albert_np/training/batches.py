@@ -53,9 +53,12 @@ class Batches:
     def state(self) -> dict[str, Any]:
         """The place behind the last batch, ready for JSON."""
         return {
-            "examples": len(self.examples), "seed": self.seed, "shuffle": self.shuffle,
-            "epoch": self._epoch, "next": self._next,
-        }  # fmt: skip
+            "examples": len(self.examples),
+            "seed": self.seed,
+            "shuffle": self.shuffle,
+            "epoch": self._epoch,
+            "next": self._next,
+        }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Continue from a state() of the same examples and seed; ValueError for another. The batch size may differ."""

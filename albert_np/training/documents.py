@@ -87,8 +87,10 @@ class TextCounts:
     def left_out(self) -> str:
         """What was left out, in words; empty where nothing was."""
         words = {
-            "short_documents": "documents too short", "long_lines": "lines too long", "bad_lines": "lines not text",
-        }  # fmt: skip
+            "short_documents": "documents too short",
+            "long_lines": "lines too long",
+            "bad_lines": "lines not text",
+        }
         return ", ".join(f"{getattr(self, name):,} {what}" for name, what in words.items() if getattr(self, name))
 
     def as_dict(self) -> dict[str, int]:

@@ -118,14 +118,23 @@ def finetune(
     tokenizer = AlbertTokenizer.from_pretrained(model, **hub_options)
     config = AlbertConfig.from_pretrained(model, **hub_options)
     given = TASKS[task](
-        path, validation, _Split(held_out, seed), tokenizer,
+        path,
+        validation,
+        _Split(held_out, seed),
+        tokenizer,
         _max_length(max_length, 384 if task == "question-answering" else 128, config.max_position_embeddings),
         **dict(reading or {}),
-    )  # fmt: skip
+    )
     made, info = given.model.from_pretrained(
-        model, backend=backend, missing="init", ignore_mismatched_sizes=True, seed=seed, output_loading_info=True,
-        **given.config, **hub_options,
-    )  # fmt: skip
+        model,
+        backend=backend,
+        missing="init",
+        ignore_mismatched_sizes=True,
+        seed=seed,
+        output_loading_info=True,
+        **given.config,
+        **hub_options,
+    )
     other = [name for name, _, _ in info["mismatched_keys"] if not name.startswith(("classifier.", "qa_outputs."))]
     if other:
         raise ValueError(f"{model}: the shapes of {listed(other)} are not those that its config.json says")
@@ -141,10 +150,16 @@ def finetune(
     every = {"evaluate_every": an_epoch, "save_every": an_epoch, "best": given.best, "keep": 1}
     settled = Plan(steps, seed=seed, **every | plan)
     trained = train(
-        made, batches, folder, optimizer=OPTIMIZERS[optimizer](), plan=settled, tokenizer=tokenizer, resume=resume,
+        made,
+        batches,
+        folder,
+        optimizer=OPTIMIZERS[optimizer](),
+        plan=settled,
+        tokenizer=tokenizer,
+        resume=resume,
         schedule=Schedule(learning_rate, steps // 10 if warmup_steps is None else warmup_steps, steps),
         evaluate=lambda model: given.evaluate(model, batch_size),
-    )  # fmt: skip
+    )
     return FineTuned(trained, given.counts)
 
 
@@ -224,9 +239,15 @@ def multiple_choice(
 
 
 def question_answering(
-    path: Any, validation: Any, split: _Split, tokenizer: AlbertTokenizer, max_length: int, *,
-    max_answer_length: int = 30, **windows: Any,
-) -> Task:  # fmt: skip
+    path: Any,
+    validation: Any,
+    split: _Split,
+    tokenizer: AlbertTokenizer,
+    max_length: int,
+    *,
+    max_answer_length: int = 30,
+    **windows: Any,
+) -> Task:
     _check_known(windows, squad_windows, beside=("max_answer_length",))
     data = read_squad(path)
     data, held = (
@@ -341,9 +362,9 @@ def _calls(
         yield batch, model(**batch, skip_padding=True, return_dict=True)
 
 
-def _outputs(
+def _outputs(  # -> the mean loss, (n,K), (n,) or (n,K)
     model: Any, examples: Sequence[Any], collate: Collate, batch_size: int
-) -> tuple[float, Array, Array]:  # -> the mean loss, (n,K), (n,) or (n,K)
+) -> tuple[float, Array, Array]:
     loss, logits, labels = list[float](), list[Array](), list[Array]()
     for batch, out in _calls(model, examples, collate, batch_size):
         loss.append(float(out.loss) * len(batch["labels"]))

@@ -54,9 +54,15 @@ class Back:
 
 
 def value_and_found(
-    model: Any, batch: Inputs, checked: dict[str, Any], rng: np.random.Generator | None, mask_mode: Any,
-    per_application: bool, recompute: bool, all_logits: bool,
-) -> tuple[Any, dict[str, list[Array]]]:  # fmt: skip
+    model: Any,
+    batch: Inputs,
+    checked: dict[str, Any],
+    rng: np.random.Generator | None,
+    mask_mode: Any,
+    per_application: bool,
+    recompute: bool,
+    all_logits: bool,
+) -> tuple[Any, dict[str, list[Array]]]:
     """The loss, and every use of every parameter: one forward, and the way back.
 
     Backend "numba" runs the encoder as two programs (cpu_training.py) where it can; all else goes step by step.
@@ -142,9 +148,9 @@ def pooler_backward(back: Back, w: Weights, d_pooled: Array, hidden: Array) -> A
     return d_hidden
 
 
-def predictions_backward(
+def predictions_backward(  # (V,E), (B,T,V), (B,T,H) -> (B,T,H)
     back: Back, w: Weights, decoder_weight: Array, tied: bool, d_logits: Array, hidden: Array
-) -> Array:  # (V,E), (B,T,V), (B,T,H) -> (B,T,H)
+) -> Array:
     """logits = LayerNorm(act(h·W + b))·Eᵀ + b_V. Where weights are tied, E is the word table, which learns from both ends."""
     ops = back.run.ops
     dx, d_table, d_bias = ops.linear_backward(d_logits, back["predictions.LayerNorm"], decoder_weight)
@@ -155,9 +161,9 @@ def predictions_backward(
     return back.linear("predictions.dense", dx, hidden, w.dense.weight)
 
 
-def classifier_backward(
+def classifier_backward(  # (..., K), (..., H) -> (..., H)
     back: Back, name: str, w: Weights, d_logits: Array, x: Array, dropout: float | None, draw: str
-) -> Array:  # (..., K), (..., H) -> (..., H)
+) -> Array:
     """logits = drop(x)·Wᵀ + b."""
     ops, run = back.run.ops, back.run
     d_dropped = back.linear(name, d_logits, ops.dropout(x, dropout, run.draw_again(draw)), w.weight)
@@ -197,9 +203,9 @@ def _with_trace_of(application: int, run: Run, layer: Weights, x: Array, attendi
     return again
 
 
-def albert_layer_backward(
+def albert_layer_backward(  # (B,T,H), (B,T,H) -> (B,T,H)
     back: Back, w: Weights, name: str, dy: Array, x: Array, attending: Attending, application: int
-) -> Array:  # (B,T,H), (B,T,H) -> (B,T,H)
+) -> Array:
     """y = LayerNorm(a + W₂·act(W₁·a + b₁) + b₂), a = attention(x): a is reached by two ways, and their gradients add."""
     ops, at = back.run.ops, f"encoder.layer.{application}"
     attended = back[f"{at}.attention.LayerNorm"]
@@ -211,9 +217,9 @@ def albert_layer_backward(
     return attention_backward(back, w.attention, f"{name}.attention", d_sum + d, x, attending, application)
 
 
-def attention_backward(
+def attention_backward(  # (B,T,H), (B,T,H) -> (B,T,H)
     back: Back, w: Weights, name: str, dy: Array, x: Array, attending: Attending, application: int
-) -> Array:  # (B,T,H), (B,T,H) -> (B,T,H)
+) -> Array:
     """y = LayerNorm(x + drop(context·Wᴼ + bᴼ)): x is reached by four ways, itself, q, k and v."""
     run, config, at = back.run, back.run.config, f"encoder.layer.{application}.attention"
     ops, p, position_type = run.ops, config.hidden_dropout_prob, config.position_embedding_type
@@ -223,13 +229,21 @@ def attention_backward(
     d_context = back.linear(f"{name}.dense", d, back[f"{at}.context"], w.dense.weight)
 
     dq, dk, dv, d_table = ops.attention_backward(
-        d_context, back[f"{at}.query"], back[f"{at}.key"], back[f"{at}.value"], back[f"{at}.scores"],
-        attending.allowed, config.num_attention_heads, mask_mode=attending.mask_mode,
+        d_context,
+        back[f"{at}.query"],
+        back[f"{at}.key"],
+        back[f"{at}.value"],
+        back[f"{at}.scores"],
+        attending.allowed,
+        config.num_attention_heads,
+        mask_mode=attending.mask_mode,
         head_mask=None if attending.head_mask is None else attending.head_mask[application],
-        position_type=position_type, positions=attending.positions,
+        position_type=position_type,
+        positions=attending.positions,
         distance_table=w.distance_embedding.weight if position_type != "absolute" else None,
-        dropout_probability=config.attention_probs_dropout_prob, rng=run.draw_again(f"{at}.dropout"),
-    )  # fmt: skip
+        dropout_probability=config.attention_probs_dropout_prob,
+        rng=run.draw_again(f"{at}.dropout"),
+    )
     if d_table is not None:
         back.add(f"{name}.distance_embedding.weight", d_table)
     dx = d_sum

@@ -139,9 +139,10 @@ def train(
         training.begin(resume)
         progress = training.progress
         stopped = "steps" if progress.step >= plan.steps else None
-        with _stop_requests() as asked, tqdm(
-            total=plan.steps, initial=progress.step, unit="step", disable=None, dynamic_ncols=True
-        ) as bar:  # fmt: skip
+        with (
+            _stop_requests() as asked,
+            tqdm(total=plan.steps, initial=progress.step, unit="step", disable=None, dynamic_ncols=True) as bar,
+        ):
             while stopped is None:
                 if not training.step():
                     stopped = "data"
@@ -170,9 +171,15 @@ class _Training:
     """One call of train(): what is trained, by what, and how far it is."""
 
     def __init__(
-        self, model: Any, data: Any, folder: Path, optimizer: Optimizer, schedule: Callable[[int], float], plan: Plan,
+        self,
+        model: Any,
+        data: Any,
+        folder: Path,
+        optimizer: Optimizer,
+        schedule: Callable[[int], float],
+        plan: Plan,
         tokenizer: Any,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.model, self.data, self.folder, self.tokenizer = model, data, folder, tokenizer
         self.optimizer, self.schedule, self.plan = optimizer, schedule, plan
         self.state = optimizer.start(dict(model.named_parameters()))
@@ -328,12 +335,21 @@ class _Training:
             if not np.isfinite(x).all():
                 raise self._diverged(f"the weights {name} are no longer finite after step {progress.step}")
         state = {
-            "progress": asdict(progress), "data": self.data.state(), "seed": self.plan.seed, "settings": self._settings()
-        }  # fmt: skip
+            "progress": asdict(progress),
+            "data": self.data.state(),
+            "seed": self.plan.seed,
+            "settings": self._settings(),
+        }
         return save_checkpoint(
-            self.folder, progress.step, self.model, self.state, state, tokenizer=self.tokenizer,
-            keep=self.plan.keep, protected=() if progress.best is None else (progress.best["step"],),
-        )  # fmt: skip
+            self.folder,
+            progress.step,
+            self.model,
+            self.state,
+            state,
+            tokenizer=self.tokenizer,
+            keep=self.plan.keep,
+            protected=() if progress.best is None else (progress.best["step"],),
+        )
 
 
 @contextlib.contextmanager

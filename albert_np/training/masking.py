@@ -82,7 +82,7 @@ def ngram_probabilities(max_ngram: int) -> list[float]:
     return [weight / sum(weights) for weight in weights]
 
 
-def mask_words(
+def mask_words(  # (T,) int64 -> (T,) int64 masked ids, (T,) int64 labels
     ids: Array,
     separators: list[int],
     pieces: Pieces,
@@ -91,7 +91,7 @@ def mask_words(
     probability: float = 0.15,
     max_ngram: int = 3,
     max_predictions: int | None = None,
-) -> tuple[Array, Array]:  # (T,) int64 -> (T,) int64 masked ids, (T,) int64 labels
+) -> tuple[Array, Array]:
     """Hide some words of one sequence. Labels are the ids that were there, −100 (ignored) everywhere else.
 
     separators: where [CLS] and [SEP] stand; behind each of them a word begins, whatever its first piece says.

@@ -49,8 +49,12 @@ class Muon:
         return self.rest.start(rest) | {FIRST + name: np.zeros_like(x) for name, x in matrices.items()}
 
     def update(
-        self, parameters: Mapping[str, Array], gradients: Mapping[str, Array], state: dict[str, Array], learning_rate: float
-    ) -> None:  # fmt: skip
+        self,
+        parameters: Mapping[str, Array],
+        gradients: Mapping[str, Array],
+        state: dict[str, Array],
+        learning_rate: float,
+    ) -> None:
         """Changes parameters and state in place. A parameter without a gradient stays as it is.
 
         Raises ValueError, before anything is changed, where names, shapes or dtypes do not fit one another.

@@ -62,8 +62,12 @@ class AdamW:
         return _start(parameters)
 
     def update(
-        self, parameters: Mapping[str, Array], gradients: Mapping[str, Array], state: dict[str, Array], learning_rate: float
-    ) -> None:  # fmt: skip
+        self,
+        parameters: Mapping[str, Array],
+        gradients: Mapping[str, Array],
+        state: dict[str, Array],
+        learning_rate: float,
+    ) -> None:
         """Changes parameters and state in place. A parameter without a gradient stays as it is, as torch's do.
 
         Raises ValueError, before anything is changed, where names, shapes or dtypes do not fit one another.
@@ -115,8 +119,12 @@ class LAMB:
         return _start(parameters)
 
     def update(
-        self, parameters: Mapping[str, Array], gradients: Mapping[str, Array], state: dict[str, Array], learning_rate: float
-    ) -> None:  # fmt: skip
+        self,
+        parameters: Mapping[str, Array],
+        gradients: Mapping[str, Array],
+        state: dict[str, Array],
+        learning_rate: float,
+    ) -> None:
         """Changes parameters and state in place. A parameter without a gradient stays as it is.
 
         Raises ValueError, before anything is changed, where names, shapes or dtypes do not fit one another.

@@ -79,9 +79,15 @@ def pretrain(
 
     def examples(corpus: TokenCorpus, documents: Array | None, epochs: int | None) -> PretrainingData:
         return PretrainingData(
-            corpus, tokenizer, batch_size=batch_size, options=options, seed=seed, documents=documents, epochs=epochs,
+            corpus,
+            tokenizer,
+            batch_size=batch_size,
+            options=options,
+            seed=seed,
+            documents=documents,
+            epochs=epochs,
             group_by_length=plan.accumulate if group_by_length else 0,
-        )  # fmt: skip
+        )
 
     corpus = tokens(training_paths)
     if held_out_paths is None:
@@ -95,9 +101,16 @@ def pretrain(
     if schedule is None:
         schedule = Schedule(learning_rate, plan.steps // 10 if warmup_steps is None else warmup_steps, plan.steps)
     return train(
-        model, data, folder, optimizer=rule, schedule=schedule, plan=plan,
-        evaluate=lambda model: evaluate(model, held, evaluation_batches), tokenizer=tokenizer, resume=resume,
-    )  # fmt: skip
+        model,
+        data,
+        folder,
+        optimizer=rule,
+        schedule=schedule,
+        plan=plan,
+        evaluate=lambda model: evaluate(model, held, evaluation_batches),
+        tokenizer=tokenizer,
+        resume=resume,
+    )
 
 
 def _held_out_paths(held_out: str | os.PathLike | Iterable[str | os.PathLike], training: list[Path]) -> list[Path]:

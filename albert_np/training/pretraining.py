@@ -89,9 +89,11 @@ class PretrainingData:
         self.corpus, self.options = corpus, PretrainingOptions() if options is None else options
         check_seed(seed)
         least = {
-            "batch_size": (batch_size, 1), "shuffle": (shuffle, 0), "epochs": (epochs, 1),
+            "batch_size": (batch_size, 1),
+            "shuffle": (shuffle, 0),
+            "epochs": (epochs, 1),
             "group_by_length": (group_by_length, 0),
-        }  # fmt: skip
+        }
         for name, (value, bound) in least.items():
             if (type(value) is not int or value < bound) and not (name == "epochs" and value is None):
                 raise ValueError(f"{name} must be a whole number of at least {bound}; got {shown(repr(value), 80)}")
@@ -135,8 +137,11 @@ class PretrainingData:
     def state(self) -> dict[str, Any]:
         """Where the next example comes from, ready for JSON; restore() of it continues with just that example."""
         return {
-            "fingerprint": self._fingerprint, "epoch": self._epoch, "document": self._document, "example": self._example,
-        }  # fmt: skip
+            "fingerprint": self._fingerprint,
+            "epoch": self._epoch,
+            "document": self._document,
+            "example": self._example,
+        }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Continue as the object did whose state() this is. Padding and the number of epochs may differ, and the batch size
@@ -227,9 +232,7 @@ class PretrainingData:
             raise ValueError(f"a state at example {self._example} of {len(block)}")
         self._block, self._block_end = block, end
 
-    def _row(
-        self, pair: Pair, epoch: int, document: int, number: int, singles: float
-    ) -> tuple[Array, Array, int, int]:  # fmt: skip
+    def _row(self, pair: Pair, epoch: int, document: int, number: int, singles: float) -> tuple[Array, Array, int, int]:
         """One example: masked ids (T,), labels (T,), where B begins, the label of the order."""
         options, rng, order = self.options, self._random(epoch, document, number), int(pair.swapped)
         segments = [self.corpus.ids[pair.a_start : pair.a_end], self.corpus.ids[pair.b_start : pair.b_end]]
@@ -243,9 +246,14 @@ class PretrainingData:
         for first, segment in zip(separators, segments, strict=False):
             row[first + 1 : first + 1 + len(segment)] = segment
         masked, labels = mask_words(
-            row, separators, self._pieces, rng,
-            probability=options.mask_probability, max_ngram=options.max_ngram, max_predictions=options.max_predictions,
-        )  # fmt: skip
+            row,
+            separators,
+            self._pieces,
+            rng,
+            probability=options.mask_probability,
+            max_ngram=options.max_ngram,
+            max_predictions=options.max_predictions,
+        )
         return masked, labels, separators[1] + 1, order
 
     def _batch(self, rows: list[tuple[Array, Array, int, int]]) -> dict[str, Array]:

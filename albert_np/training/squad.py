@@ -198,9 +198,9 @@ class Answer(NamedTuple):
     no_answer: float
 
 
-def squad_answers(
+def squad_answers(  # (T,), (T,) of every window -> by Window.example
     windows: Sequence[Window], logits: Iterable[tuple[Array, Array]], max_answer_length: int = 30
-) -> dict[int, Answer]:  # (T,), (T,) of every window -> by Window.example
+) -> dict[int, Answer]:
     """The likeliest part of each question's context, of all its windows, by the sum of its start and end logits.
 
     As transformers' run_qa.py (utils_qa.py, postprocess_qa_predictions), but over all pairs of places instead of the twenty

@@ -191,9 +191,14 @@ def token_classification_batch(
     """
     words = [list(example.words) for example in examples]
     encoded = tokenizer(
-        words, is_split_into_words=True, truncation=True, max_length=max_length,
-        padding=_padding(padding), return_tensors="np", verbose=False,
-    )  # fmt: skip
+        words,
+        is_split_into_words=True,
+        truncation=True,
+        max_length=max_length,
+        padding=_padding(padding),
+        return_tensors="np",
+        verbose=False,
+    )
     batch = dict(encoded)
     if examples[0].labels is None:
         return batch
@@ -270,10 +275,15 @@ def _encode(
 ) -> dict[str, Array]:
     return dict(
         tokenizer(
-            texts, pairs, truncation=True, max_length=max_length, padding=_padding(padding), return_tensors="np",
+            texts,
+            pairs,
+            truncation=True,
+            max_length=max_length,
+            padding=_padding(padding),
+            return_tensors="np",
             verbose=False,
         )
-    )  # fmt: skip
+    )
 
 
 def _padding(padding: str) -> str:

@@ -75,8 +75,10 @@ def train_vocabulary(
     sentencepiece missing) or OSError (files).
     """
     for name, value, least in (
-        ("vocab_size", vocab_size, len(MARKS) + 6), ("max_lines", max_lines, 1), ("num_threads", num_threads, 1),
-    ):  # fmt: skip
+        ("vocab_size", vocab_size, len(MARKS) + 6),
+        ("max_lines", max_lines, 1),
+        ("num_threads", num_threads, 1),
+    ):
         if type(value) is not int or value < least:
             raise ValueError(f"{name} must be a whole number of at least {least}; got {shown(repr(value), 80)}")
     if not isinstance(character_coverage, (int, float)) or not 0.9 <= character_coverage <= 1:
@@ -92,9 +94,14 @@ def train_vocabulary(
     model = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=lines, model_writer=model, vocab_size=vocab_size, num_threads=num_threads,
-            character_coverage=float(character_coverage), max_sentence_length=MAX_BYTES, **SETTINGS,
-        )  # fmt: skip
+            sentence_iterator=lines,
+            model_writer=model,
+            vocab_size=vocab_size,
+            num_threads=num_threads,
+            character_coverage=float(character_coverage),
+            max_sentence_length=MAX_BYTES,
+            **SETTINGS,
+        )
     except (RuntimeError, OSError) as error:
         raise ValueError(_explain(str(error), vocab_size)) from error
     folder.mkdir(parents=True, exist_ok=True)

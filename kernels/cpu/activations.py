@@ -54,7 +54,7 @@ from albert_np.kernels.cpu.vector import (
     select,
     splat,
     store_some,
-)  # fmt: skip
+)
 
 ROUND = 12582912.0  # 1.5·2²³: a sum with it has no room for a fraction, and its last bits are a whole number
 EXPONENT_0 = 127.0  # float32's biased exponent of 2⁰

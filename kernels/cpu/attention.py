@@ -51,7 +51,7 @@ from albert_np.kernels.cpu.vector import (
     store,
     store_some,
     sum_of,
-)  # fmt: skip
+)
 
 
 @helper
@@ -119,9 +119,9 @@ def pack_values(v, row, keys, count, D, out):  # (rows,D) -> panels of (count, D
 
 
 @helper
-def _against_distances(
+def _against_distances(  # (count,D), packed (D,…) -> (count,width)
     x, row, count, D, distances, columns, first, width, out
-):  # (count,D), packed (D,…) -> (count,width)
+):
     """x·aᵀ, for the distances that can occur."""
     last = first + width
     multiply(x, row, distances, columns, COLUMNS, out - 4 * first, width, count, D, first, last, False, NEAR)
@@ -175,11 +175,40 @@ def _scatter(x, count, keys, factor, out):
         put(out, get_int(keys, j), get(x, j) * factor)
 
 
-def attention(
-    q, k, v, row, context, context_row, tasks, starts, keys, key_starts, blanks, pairs, N, T, D, scale: float, mode,
-    head_mask, dropout, scores_out, probs_out, distances, distance_columns, first, width, shift, both, columns,
-    scratch, scratch_size, tile, worker,
-):  # (R,N·D) × 3 -> (R,N·D)  # fmt: skip
+def attention(  # (R,N·D) × 3 -> (R,N·D)
+    q,
+    k,
+    v,
+    row,
+    context,
+    context_row,
+    tasks,
+    starts,
+    keys,
+    key_starts,
+    blanks,
+    pairs,
+    N,
+    T,
+    D,
+    scale: float,
+    mode,
+    head_mask,
+    dropout,
+    scores_out,
+    probs_out,
+    distances,
+    distance_columns,
+    first,
+    width,
+    shift,
+    both,
+    columns,
+    scratch,
+    scratch_size,
+    tile,
+    worker,
+):
     """One tile is one task: sequence b, head n, first and last query; four int64 numbers.
 
     Sequence b has the rows of q, k and v from starts[b] on, and attends to those in keys[key_starts[b]:key_starts[b + 1]],

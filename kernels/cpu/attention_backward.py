@@ -34,7 +34,7 @@ from albert_np.kernels.cpu.vector import (
     store_some,
     sum_of,
     transpose,
-)  # fmt: skip
+)
 
 
 @helper
@@ -55,10 +55,33 @@ def _pack_rows(x, row, count, D, out):  # (count,D) -> panels of (count ≤ CHUN
                 put(out, d * count + i * PANEL + lane, get(x, i * row + d + lane) if d + lane < D else 0.0)
 
 
-def attention_backward(
-    q, k, v, row, d_context, context_row, dq, dk, dv, d_row, starts, lengths, keys, key_starts, blanks, pairs, N, T, D,
-    scale: float, mode, scratch, scratch_size, tile, worker,
-):  # 4 × (R,N·D) -> 3 × (R,N·D)  # fmt: skip
+def attention_backward(  # 4 × (R,N·D) -> 3 × (R,N·D)
+    q,
+    k,
+    v,
+    row,
+    d_context,
+    context_row,
+    dq,
+    dk,
+    dv,
+    d_row,
+    starts,
+    lengths,
+    keys,
+    key_starts,
+    blanks,
+    pairs,
+    N,
+    T,
+    D,
+    scale: float,
+    mode,
+    scratch,
+    scratch_size,
+    tile,
+    worker,
+):
     """One tile is one head of one sequence. The arguments are those of `attention`; lengths (B,), the rows of each sequence.
 
     Rows of dk and dv whose key nobody may see are set to zero.

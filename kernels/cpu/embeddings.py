@@ -21,7 +21,7 @@ def _row_of(table, ids, r, E):
     return table + 4 * E * get_int(ids, r)
 
 
-def embed(
+def embed(  # (R,) int64, (V,E), (R,) int64, (2,E), (R,) int64, (P,E), (E,), (E,) -> (R,E)
     ids,
     words,
     token_types,
@@ -37,7 +37,7 @@ def embed(
     eps: float,
     tile,
     worker,
-):  # (R,) int64, (V,E), (R,) int64, (2,E), (R,) int64, (P,E), (E,), (E,) -> (R,E)
+):
     """ids = 0: words is (R,E), the embeddings themselves. positions = 0: nothing is added for the position."""
     for r in range(tile * ROWS_A_TILE, min(rows, (tile + 1) * ROWS_A_TILE)):
         word = _row_of(words, ids, r, E) if ids != 0 else words + 4 * E * r

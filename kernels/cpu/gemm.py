@@ -56,7 +56,7 @@ from albert_np.kernels.cpu.vector import (
     splatted,
     store,
     transpose,
-)  # fmt: skip
+)
 
 LEVEL = chosen_level()
 ROWS, WIDTH, VECTORS, COLUMNS = LEVEL.rows, LEVEL.width, LEVEL.vectors, LEVEL.columns
@@ -309,9 +309,9 @@ def _finish(c, c_row, M, first_column, last_column, bias, residual, residual_row
             store(row, n, x)
 
 
-def gemm(
+def gemm(  # (M,K), packed (K,N), (M,N), (N,), (M,N) -> (M,N)
     a, a_row, b, columns, c, c_row, M, K, bias, residual, residual_row, activation, add, tile_columns, tile, worker
-):  # (M,K), packed (K,N), (M,N), (N,), (M,N) -> (M,N)
+):
     """One tile: MC rows by tile_columns columns, a multiple of TILE_COLUMNS. c_row must leave room for the padded columns.
 
     bias and residual: 0 for none, else with room for the padded columns too; activation: a code of names.py; add: C += A·B.

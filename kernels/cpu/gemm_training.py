@@ -60,10 +60,29 @@ def _finish(
             store(row, n, x)
 
 
-def gemm_training(
-    a, a_row, a_column, b, columns, c, c_row, M, K, bias, residual, residual_row, activation, add, tile_columns, scratch,
-    before, before_row, slopes, tile, worker,
-):  # (M,K), packed (K,N), (M,N), (N,), (M,N) -> (M,N)  # fmt: skip
+def gemm_training(  # (M,K), packed (K,N), (M,N), (N,), (M,N) -> (M,N)
+    a,
+    a_row,
+    a_column,
+    b,
+    columns,
+    c,
+    c_row,
+    M,
+    K,
+    bias,
+    residual,
+    residual_row,
+    activation,
+    add,
+    tile_columns,
+    scratch,
+    before,
+    before_row,
+    slopes,
+    tile,
+    worker,
+):
     """As gemm. A[m, k] lies at m·a_row + k·a_column; scratch: where a_column is not 1, MC × TURNED_ROW numbers a worker.
 
     activation with before (M,N): see _finish.

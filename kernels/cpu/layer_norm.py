@@ -28,7 +28,7 @@ from albert_np.kernels.cpu.vector import (
     splat,
     store_some,
     sum_of,
-)  # fmt: skip
+)
 
 
 @helper

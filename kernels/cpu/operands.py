@@ -67,9 +67,16 @@ def reserve(K: int, N: int) -> Packed:
 def add_pack(program: Program, b: Array, packed: Packed) -> None:  # (K,N), any strides
     program.work += b.size
     program.add(
-        "pack", -(-packed.K // CHUNK), x=b, x_row=b.strides[0] // 4, x_column=b.strides[1] // 4, K=packed.K, N=packed.N,
-        out=packed.panels, columns=packed.columns,
-    )  # fmt: skip
+        "pack",
+        -(-packed.K // CHUNK),
+        x=b,
+        x_row=b.strides[0] // 4,
+        x_column=b.strides[1] // 4,
+        K=packed.K,
+        N=packed.N,
+        out=packed.panels,
+        columns=packed.columns,
+    )
 
 
 def padded_vector(x: Array) -> Array:  # (N,) -> (padded N,)
@@ -84,10 +91,20 @@ def columns_a_tile(row_tiles: int, columns: int, threads: int, widest: int = WID
     return min(max(fair // TILE_COLUMNS, 1), widest // TILE_COLUMNS) * TILE_COLUMNS
 
 
-def add_gemm(
-    program: Program, a: Array, b: Packed, c: Array, rows: int, *, bias: Array | None = None, residual: Array | None = None,
-    activation: int = 0, add: bool = False, before: Array | None = None, slopes: bool = False,
-) -> None:  # (M,K), (M,N) with room for padded columns, (padded N,), (M,N)  # fmt: skip
+def add_gemm(  # (M,K), (M,N) with room for padded columns, (padded N,), (M,N)
+    program: Program,
+    a: Array,
+    b: Packed,
+    c: Array,
+    rows: int,
+    *,
+    bias: Array | None = None,
+    residual: Array | None = None,
+    activation: int = 0,
+    add: bool = False,
+    before: Array | None = None,
+    slopes: bool = False,
+) -> None:
     """C = activation(A·B + bias) + residual, or C += A·B.
 
     In a program of training A may be a transposed view, and `before` keeps what the activation was applied to; with slopes,
@@ -100,15 +117,31 @@ def add_gemm(
     extra: dict[str, Any] = {}
     if turned or before is not None:
         extra = {
-            "a_column": a.strides[1] // 4, "scratch": aligned(MC * TURNED_ROW * program.threads) if turned else None,
-            "before": before, "before_row": 0 if before is None else before.strides[0] // 4, "slopes": int(slopes),
-        }  # fmt: skip
+            "a_column": a.strides[1] // 4,
+            "scratch": aligned(MC * TURNED_ROW * program.threads) if turned else None,
+            "before": before,
+            "before_row": 0 if before is None else before.strides[0] // 4,
+            "slopes": int(slopes),
+        }
     program.add(
-        "gemm_training" if extra else "gemm", -(-rows // MC) * -(-b.columns // tile_columns),
-        a=a, a_row=a.strides[0] // 4, b=b.panels, columns=b.columns, c=c, c_row=c.strides[0] // 4, M=rows, K=b.K,
-        bias=bias, residual=residual, residual_row=0 if residual is None else residual.strides[0] // 4,
-        activation=activation, add=int(add), tile_columns=tile_columns, **extra,
-    )  # fmt: skip
+        "gemm_training" if extra else "gemm",
+        -(-rows // MC) * -(-b.columns // tile_columns),
+        a=a,
+        a_row=a.strides[0] // 4,
+        b=b.panels,
+        columns=b.columns,
+        c=c,
+        c_row=c.strides[0] // 4,
+        M=rows,
+        K=b.K,
+        bias=bias,
+        residual=residual,
+        residual_row=0 if residual is None else residual.strides[0] // 4,
+        activation=activation,
+        add=int(add),
+        tile_columns=tile_columns,
+        **extra,
+    )
 
 
 @dataclass(frozen=True)
@@ -196,6 +229,10 @@ class Distances:
         first = (P - T) // panel * panel
         last = min(self.packed.columns, -(-(P + T - 1) // panel) * panel)
         return {
-            "distances": self.packed.panels, "distance_columns": self.packed.columns, "first": first,
-            "width": last - first, "shift": P - 1 - first, "both": int(self.both),
-        }  # fmt: skip
+            "distances": self.packed.panels,
+            "distance_columns": self.packed.columns,
+            "first": first,
+            "width": last - first,
+            "shift": P - 1 - first,
+            "both": int(self.both),
+        }

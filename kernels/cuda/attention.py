@@ -35,9 +35,9 @@ THREADS = 64  # 8 × 8: each has 4 queries, and 8 neighbours share them
 Q_ROW = QUERIES + 4
 
 
-def _naive(
+def _naive(  # 3 × (B,T,N,D), (B,T) uint8 -> (B,T,N,D); a thread a query and head
     q, k, v, allowed, out, B, N, T, D, scale
-):  # 3 × (B,T,N,D), (B,T) uint8 -> (B,T,N,D); a thread a query and head
+):
     i = cuda.grid(1)
     if i < B * T * N:
         n, b = i % N, i // (N * T)

@@ -71,9 +71,9 @@ def _take_rows(x, x_row, which, out, rows, columns):  # (…,columns), (R,) int3
         out[i] = x[u32(which[r]) * x_row + i % columns]
 
 
-def _spread_rows(
+def _spread_rows(  # (…,columns), (R,) int32 -> (R,columns): x[source[r]], or 0 where that is −1
     x, source, out, rows, columns
-):  # (…,columns), (R,) int32 -> (R,columns): x[source[r]], or 0 where that is −1
+):
     i = u32(cuda.blockIdx.x) * u32(COPIED) + u32(cuda.threadIdx.x)
     if i < rows * columns:
         r = i // columns

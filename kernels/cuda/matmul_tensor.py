@@ -150,9 +150,7 @@ def _parts(kind: str, tile: Tile, ends: str) -> Parts:
             if WORDS:
                 for e in range(4):
                     there = u32(4) if row < M and u32(e * 4) < nbytes else u32(0)
-                    copy_async_word(
-                        tile, u32(to + u32(i * STEP * ROW + e)), a, u32(row * a_row + k + u32(e)), there
-                    )  # fmt: skip
+                    copy_async_word(tile, u32(to + u32(i * STEP * ROW + e)), a, u32(row * a_row + k + u32(e)), there)
             else:
                 copy(tile, u32(to + u32(i * STEP * ROW)), a, row, M, a_row, k, nbytes)
         for i in range(B_LOADS):
@@ -276,9 +274,20 @@ def tensor_matmul(
             if row0 + u32(16 * i) + row < M and column0 + column < N:
                 a, b, c, d = load4(tile, region + row * u32(OUT_ROW) + column)
                 put(
-                    a, b, c, d, row0 + u32(16 * i) + row, column0 + column,
-                    bias, residual, residual_row, out, out_row, N, whole,
-                )  # fmt: skip
+                    a,
+                    b,
+                    c,
+                    d,
+                    row0 + u32(16 * i) + row,
+                    column0 + column,
+                    bias,
+                    residual,
+                    residual_row,
+                    out,
+                    out_row,
+                    N,
+                    whole,
+                )
             row = u32(row + u32(32 // QUADS))
         cuda.syncwarp()  # the next rows take the same place
 
@@ -302,9 +311,7 @@ def tensor_matmul(
                     sums[i, j, e] = f32(0)
         for s in range(STAGES - 1):
             if u32(s * DEPTH) < K:
-                fetch(
-                    tile, u32(s * STAGE), a, a_row, b, b_row, M, N, K, row0, column0, u32(s * DEPTH), thread
-                )  # fmt: skip
+                fetch(tile, u32(s * STAGE), a, a_row, b, b_row, M, N, K, row0, column0, u32(s * DEPTH), thread)
             commit_copies()
         k, reading, writing = u32(0), u32(0), u32((STAGES - 1) * STAGE)
         while k < K:
@@ -339,9 +346,9 @@ def tensor_matmul(
 ROUNDED = 256  # threads a block, one for four numbers
 
 
-def _round_rows(
+def _round_rows(  # (rows,columns) -> bfloat16, zeros behind; out_row: multiples of 8
     x, x_row, out, out_row, rows, columns
-):  # (rows,columns) -> bfloat16, zeros behind; out_row: multiples of 8
+):
     at = u32(cuda.blockIdx.x) * u32(ROUNDED) + u32(cuda.threadIdx.x)
     row, column = at // (out_row // u32(4)), at % (out_row // u32(4)) * u32(4)
     if row < rows:

@@ -92,9 +92,9 @@ def row_of(H: int) -> Row:
                     values[i] += x[base + column]
 
     @device
-    def normalise(
+    def normalise(  # registers, (H,), (H,) -> them, and out[base … base + H)
         values, weight, bias, out, base, lane, eps
-    ):  # registers, (H,), (H,) -> them, and out[base … base + H)
+    ):
         x = f32(0)
         for i in range(GROUPS * VECTOR):
             x += values[i]
@@ -117,9 +117,7 @@ def row_of(H: int) -> Row:
                     values[i * 4 + 1] = values[i * 4 + 1] * inverse * x + b
                     values[i * 4 + 2] = values[i * 4 + 2] * inverse * y + c
                     values[i * 4 + 3] = values[i * 4 + 3] * inverse * z + d
-                    store4(
-                        out, base + column, values[i * 4], values[i * 4 + 1], values[i * 4 + 2], values[i * 4 + 3]
-                    )  # fmt: skip
+                    store4(out, base + column, values[i * 4], values[i * 4 + 1], values[i * 4 + 2], values[i * 4 + 3])
                 else:
                     values[i] = values[i] * inverse * weight[column] + bias[column]
                     out[base + column] = values[i]
@@ -132,7 +130,7 @@ def row_of(H: int) -> Row:
                 if VECTOR == 4:
                     store4_rounded(
                         out, base + column, values[i * 4], values[i * 4 + 1], values[i * 4 + 2], values[i * 4 + 3]
-                    )  # fmt: skip
+                    )
                 else:
                     store_rounded(out, base + column, values[i])
 

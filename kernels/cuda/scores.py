@@ -18,9 +18,26 @@ SHARED = TILE * TILE_ROW
 
 
 def _heads_matmul(
-    a, a_row, a_column, a_head, a_batch, b, b_row, b_column, b_head, b_batch, out, out_row, out_head, out_batch,
-    heads, M, N, K, scale,
-):  # fmt: skip
+    a,
+    a_row,
+    a_column,
+    a_head,
+    a_batch,
+    b,
+    b_row,
+    b_column,
+    b_head,
+    b_batch,
+    out,
+    out_row,
+    out_head,
+    out_batch,
+    heads,
+    M,
+    N,
+    K,
+    scale,
+):
     # (batch, heads, M, K), (batch, heads, K, N) -> (batch, heads, M, N), each with strides of its own; grid (N, M, both)
     a_tile = cuda.shared.array(SHARED, f32)
     b_tile = cuda.shared.array(SHARED, f32)

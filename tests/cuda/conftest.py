@@ -14,15 +14,30 @@ sys.path.append(str(Path(__file__).parent))  # some of these files import from o
 MODE = os.environ.get("ALBERT_NP_CUDA_TESTS")  # not from cuda_run, which imports what `install` is to replace
 FILES = {
     "simulator": (
-        "test_simulator.py", "test_rows.py", "test_matmul.py", "test_attention.py", "test_model.py", "test_arrays.py",
-        "test_matmul_tensor.py", "test_attention_tensor.py", "test_model_tensor.py",
+        "test_simulator.py",
+        "test_rows.py",
+        "test_matmul.py",
+        "test_attention.py",
+        "test_model.py",
+        "test_arrays.py",
+        "test_matmul_tensor.py",
+        "test_attention_tensor.py",
+        "test_model_tensor.py",
     ),
     "compiled": ("test_compiled.py", "test_device.py", "test_compiled_tensor.py"),
     "gpu": (
-        "test_gpu.py", "test_rows.py", "test_matmul.py", "test_attention.py", "test_model.py", "test_arrays.py",
-        "test_gpu_tensor.py", "test_matmul_tensor.py", "test_attention_tensor.py", "test_model_tensor.py",
+        "test_gpu.py",
+        "test_rows.py",
+        "test_matmul.py",
+        "test_attention.py",
+        "test_model.py",
+        "test_arrays.py",
+        "test_gpu_tensor.py",
+        "test_matmul_tensor.py",
+        "test_attention_tensor.py",
+        "test_model_tensor.py",
     ),
-}  # fmt: skip
+}
 collect_ignore = [
     name for name in (*FILES["gpu"], *FILES["simulator"], *FILES["compiled"]) if name not in FILES.get(MODE, ())
 ]

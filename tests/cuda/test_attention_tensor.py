@@ -29,11 +29,21 @@ def fused(q, k, v, N, mask="none", allowed=None, mode="uniform", factors=None, l
     starts = np.concatenate([[0], np.cumsum(lengths)])
     x, out = put(rows), put(np.full((len(rows), H), 0x7FC0, np.uint16))
     run(
-        module.tensor_attention(D, mask, factors is not None), (ceil_div(max(lengths), kernels.QUERIES), N, len(lengths)),
-        x, x.behind(H), x.behind(2 * H), 3 * H, out, H, put(starts, np.int32),
-        None if allowed is None else put(allowed, np.uint8), None if factors is None else put(factors), T,
-        1 / math.sqrt(D), MODES[mode],
-    )  # fmt: skip
+        module.tensor_attention(D, mask, factors is not None),
+        (ceil_div(max(lengths), kernels.QUERIES), N, len(lengths)),
+        x,
+        x.behind(H),
+        x.behind(2 * H),
+        3 * H,
+        out,
+        H,
+        put(starts, np.int32),
+        None if allowed is None else put(allowed, np.uint8),
+        None if factors is None else put(factors),
+        T,
+        1 / math.sqrt(D),
+        MODES[mode],
+    )
     return float32_of(get(out)).reshape(B, T, H)
 
 

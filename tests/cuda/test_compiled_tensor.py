@@ -28,30 +28,58 @@ MOST = 48 * 1024  # bytes of shared memory that a block has without being asked
 # name -> kernel; at most so many registers and bytes of shared memory; at least this share of HMMA in the inner loop, and these
 KERNELS = {
     "bfloat16 huge, gelu_new": Caps(
-        tensor_matmul("bfloat16", HUGE, "gelu_new", rounded=True), 255, MOST, 0.35, {BFLOAT16: 64, LOAD: 16, COPY: 12, HALF: 4},
+        tensor_matmul("bfloat16", HUGE, "gelu_new", rounded=True),
+        255,
+        MOST,
+        0.35,
+        {BFLOAT16: 64, LOAD: 16, COPY: 12, HALF: 4},
     ),
     "bfloat16 large, residual": Caps(
-        tensor_matmul("bfloat16", LARGE, residual=True), 255, MOST, 0.35, {BFLOAT16: 64, LOAD: 16, COPY: 24, STORE: 4},
+        tensor_matmul("bfloat16", LARGE, residual=True),
+        255,
+        MOST,
+        0.35,
+        {BFLOAT16: 64, LOAD: 16, COPY: 24, STORE: 4},
     ),
     "bfloat16 medium": Caps(
-        tensor_matmul("bfloat16", MEDIUM, rounded=True), 128, 32768, 0.18, {BFLOAT16: 16, LOAD: 8, COPY: 16, HALF: 2},
+        tensor_matmul("bfloat16", MEDIUM, rounded=True),
+        128,
+        32768,
+        0.18,
+        {BFLOAT16: 16, LOAD: 8, COPY: 16, HALF: 2},
     ),
     "bfloat16 small, part": Caps(
-        tensor_matmul("bfloat16", SMALL, ends="part"), 64, 24576, 0.04, {BFLOAT16: 4, LOAD: 4, COPY: 12, STORE: 1},
+        tensor_matmul("bfloat16", SMALL, ends="part"),
+        64,
+        24576,
+        0.04,
+        {BFLOAT16: 4, LOAD: 4, COPY: 12, STORE: 1},
     ),
     "tf32 large": Caps(tensor_matmul("tf32", LARGE), 255, MOST, 0.25, {TF32: 64, LOAD: 16, COPY: 24, STORE: 4}),
     "tf32 small, words": Caps(
-        tensor_matmul("tf32", SMALL, ends="words"), 64, 24576, 0.02, {TF32: 4, LOAD: 4, r"LDGSTS\.E": 30},
+        tensor_matmul("tf32", SMALL, ends="words"),
+        64,
+        24576,
+        0.02,
+        {TF32: 4, LOAD: 4, r"LDGSTS\.E": 30},
     ),
     "tf32x3": Caps(tensor_matmul("tf32x3", THREE), 255, MOST, 0.14, {TF32: 96, LOAD: 12, COPY: 12, STORE: 4}),
     "naive bfloat16": Caps(naive_tensor_matmul("bfloat16"), 64, 0, 0, {BFLOAT16: 1}),
     "naive tf32": Caps(naive_tensor_matmul("tf32"), 64, 0, 0, {TF32: 1}),
-    "attention 64": Caps(tensor_attention(64, "none", False), 168, 40960, 0.12, {BFLOAT16: 64, LOAD: 20, TURNED: 16, COPY: 20}),
-    "attention 128, keys": Caps(tensor_attention(128, "keys", False), 255, MOST, 0.10, {BFLOAT16: 64, LOAD: 24, TURNED: 16}),
-    "attention 32, pairs": Caps(tensor_attention(32, "pairs", True), 168, 20480, 0.03, {BFLOAT16: 32, LOAD: 10, TURNED: 8}),
-    "rounded_layer_norm 768": Caps(layer_norm.rounded_layer_norm(768), 96, 0, 0, {r"LDG\.E\.128": 18, STORE: 6, HALF: 6}),
+    "attention 64": Caps(
+        tensor_attention(64, "none", False), 168, 40960, 0.12, {BFLOAT16: 64, LOAD: 20, TURNED: 16, COPY: 20}
+    ),
+    "attention 128, keys": Caps(
+        tensor_attention(128, "keys", False), 255, MOST, 0.10, {BFLOAT16: 64, LOAD: 24, TURNED: 16}
+    ),
+    "attention 32, pairs": Caps(
+        tensor_attention(32, "pairs", True), 168, 20480, 0.03, {BFLOAT16: 32, LOAD: 10, TURNED: 8}
+    ),
+    "rounded_layer_norm 768": Caps(
+        layer_norm.rounded_layer_norm(768), 96, 0, 0, {r"LDG\.E\.128": 18, STORE: 6, HALF: 6}
+    ),
     "round_rows": Caps(round_rows, 40, 0, 0, {HALF: 1}),
-}  # fmt: skip
+}
 TABLE: list[str] = []
 
 

@@ -132,13 +132,20 @@ def test_what_decides_the_code_is_in_the_name_of_the_file(monkeypatch):
     before = path_of()
     assert path_of() == before  # another function, made the same way
     others = [
-        path_of(4, activations._gelu), path_of(3, activations._relu), path_of(3, activations._gelu, "other"),
-        path_of(3.0, activations._gelu), path_of(parameters="FFu"), path_of(threads=64), path_of(blocks=2),
-        path_of(function=activations._naive_gelu_new), path_of(function=lambda x, out, n: None),
-        path_of(function=lambda x, out, n: 1), path_of(function=lambda x, out, n: x + n),
+        path_of(4, activations._gelu),
+        path_of(3, activations._relu),
+        path_of(3, activations._gelu, "other"),
+        path_of(3.0, activations._gelu),
+        path_of(parameters="FFu"),
+        path_of(threads=64),
+        path_of(blocks=2),
+        path_of(function=activations._naive_gelu_new),
+        path_of(function=lambda x, out, n: None),
+        path_of(function=lambda x, out, n: 1),
+        path_of(function=lambda x, out, n: x + n),
         path_of(function=lambda x, out, n: x - n),
         cache.path(made(3, activations._gelu), (8, 0)),
-    ]  # fmt: skip
+    ]
     assert len({before, *others}) == 1 + len(others)
     for change in (
         lambda: monkeypatch.setattr(cache, "_SOURCES", b"other"),

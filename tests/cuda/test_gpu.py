@@ -32,9 +32,14 @@ REPEATS = 20  # a race that shows once in a hundred blocks shows in as many runs
 def published(name, L=2, P=512):
     H, N, I = PUBLISHED[name]
     return AlbertConfig(
-        vocab_size=1000, embedding_size=128, hidden_size=H, num_attention_heads=N, intermediate_size=I, num_hidden_layers=L,
+        vocab_size=1000,
+        embedding_size=128,
+        hidden_size=H,
+        num_attention_heads=N,
+        intermediate_size=I,
+        num_hidden_layers=L,
         max_position_embeddings=P,
-    )  # fmt: skip
+    )
 
 
 def inputs(config, B, T):
@@ -103,11 +108,14 @@ def test_a_second_process_compiles_nothing(tmp_path):
     )
     first, second = (
         subprocess.run(
-            [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True,
+            [sys.executable, "-P", "-c", code],
+            capture_output=True,
+            text=True,
+            check=True,
             env=unmeasured() | {"ALBERT_NP_CACHE_DIR": str(tmp_path)},
         ).stdout.split()
         for _ in range(2)
-    )  # fmt: skip
+    )
     assert len(first) > 5
     assert second == first[-1:]
 

@@ -17,9 +17,13 @@ from albert_np.kernels.cuda.matmul import CHUNK
 # the simulator takes a second for each ten blocks of threads, so sizes are small enough for one block a product, mostly
 CONFIG = AlbertConfig(**(TINY | {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 20}))
 SMALL = {
-    "vocab_size": 20, "embedding_size": 4, "hidden_size": 8, "num_attention_heads": 1, "intermediate_size": 12,
+    "vocab_size": 20,
+    "embedding_size": 4,
+    "hidden_size": 8,
+    "num_attention_heads": 1,
+    "intermediate_size": 12,
     "num_hidden_layers": 1,
-}  # fmt: skip
+}
 SIMULATED = MODE == "simulator"
 
 

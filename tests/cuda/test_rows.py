@@ -141,9 +141,15 @@ def test_embed(E, gathered, absolute, schedule):
 
     truth, plain = both(function, words, types, positions, rows, weight, bias)
     arguments = [
-        put(ids, np.int32) if gathered else None, put(words if gathered else rows), put(kinds, np.int32), put(types),
-        put(places, np.int32), put(positions) if absolute else None, put(weight), put(bias),
-    ]  # fmt: skip
+        put(ids, np.int32) if gathered else None,
+        put(words if gathered else rows),
+        put(kinds, np.int32),
+        put(types),
+        put(places, np.int32),
+        put(positions) if absolute else None,
+        put(weight),
+        put(bias),
+    ]
     out, grid = unwritten(R, E), (ceil_div(R, row_of(E).rows_a_block),)
     run(embeddings.embed(E, gathered, absolute), grid, *arguments, out, R, EPS)
     assert_float32_rule("embed", get(out), plain, truth)

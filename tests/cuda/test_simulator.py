@@ -42,9 +42,13 @@ def test_shuffles_and_sums(schedule):
     found = outcome(exchanges, x, size=384).reshape(6, 2, 32)
     for warp, first in ((0, 0), (1, 32)):
         expected = [
-            first + (lane ^ 5), first + np.where(lane < 3, lane, lane - 3), first + np.where(lane > 28, lane, lane + 3),
-            np.full(32, first + 7), np.full(32, 32 * first + 496), np.full(32, first + 31),
-        ]  # fmt: skip
+            first + (lane ^ 5),
+            first + np.where(lane < 3, lane, lane - 3),
+            first + np.where(lane > 28, lane, lane + 3),
+            np.full(32, first + 7),
+            np.full(32, 32 * first + 496),
+            np.full(32, first + 31),
+        ]
         assert np.array_equal(found[:, warp], expected)
 
 
