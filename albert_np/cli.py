@@ -222,7 +222,7 @@ def _info(args: argparse.Namespace) -> None:
 def _warm_up(args: argparse.Namespace) -> None:
     from tqdm import tqdm
 
-    from albert_np.backend import resolve_backend
+    from albert_np.backends.choose import resolve_backend
     from albert_np.kernels.cpu import cache, native, simd
 
     resolve_backend("numba", "float32")  # where it cannot run, this says why

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from albert_np import backend, hub, model, weights
+from albert_np import hub, model, weights
+from albert_np.backends import choose as backend
 from albert_np.config import CONFIG_NAME, AlbertConfig
 from albert_np.formats import safetensors as safetensors_format
 

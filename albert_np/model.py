@@ -13,6 +13,7 @@ import numpy as np
 
 from albert_np import heads, inputs, ops
 from albert_np.config import AlbertConfig
+from albert_np.gradients import Back, classifier_backward, predictions_backward
 from albert_np.inputs import Inputs
 from albert_np.ops import Array
 from albert_np.outputs import (
@@ -27,7 +28,6 @@ from albert_np.outputs import (
 )
 from albert_np.pretrained import AlbertPreTrainedModel, Encoded, ignore_skipped, zero_skipped
 from albert_np.run import Run
-from albert_np.training.gradients import Back, classifier_backward, predictions_backward
 
 
 class AlbertModel(AlbertPreTrainedModel):

@@ -14,8 +14,8 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from albert_np import backend as backends
 from albert_np import heads, inputs, ops, weights
+from albert_np.backends import choose as backends
 from albert_np.config import AlbertConfig
 from albert_np.embeddings import embeddings
 from albert_np.encoder import Attending, encoder
@@ -224,7 +224,7 @@ class AlbertPreTrainedModel:
         trace: keep every intermediate, in `out.trace`, by name.
         training: apply dropout, drawn from `seed`, which must then be given.
         mask_mode: what a query with no key to attend to gets: "uniform" (as transformers), "zeros" or "nan".
-        output: "numpy", or with backend "cuda" "device": arrays that stay in GPU memory (cuda_arrays.DeviceArray).
+        output: "numpy", or with backend "cuda" "device": arrays that stay in GPU memory (backends.cuda.arrays.DeviceArray).
         head_inputs, by class: labels (with AlbertForPreTraining sentence_order_label too, with AlbertForQuestionAnswering
         start_positions and end_positions instead) give a loss; logits_positions (B,M) of the vocabulary heads asks for the
         logits of those columns only. See each class.
@@ -257,7 +257,7 @@ class AlbertPreTrainedModel:
         if self.backend == "numba" and not (trace or training):
             encode = partial(self._encode_fused, skip_padding=skip_padding)
         if self.backend == "cuda" and not (trace or training):
-            from albert_np import cuda_engine
+            from albert_np.backends.cuda import engine as cuda_engine
 
             out = cuda_engine.call(
                 self,
@@ -330,7 +330,7 @@ class AlbertPreTrainedModel:
         all_logits: compute the vocabulary's logits for tokens without a label too, which changes nothing but the time.
         Raises ValueError for anything it cannot honour, and where the labels give no loss.
         """
-        from albert_np.training import gradients
+        from albert_np import gradients
 
         given = {
             "input_ids": input_ids,
@@ -362,7 +362,7 @@ class AlbertPreTrainedModel:
         return self.config.classifier_dropout_prob
 
     def _classifier_backward(self, back: Any, d_logits: Array, x: Array) -> Array:  # (..., K), (..., H) -> (..., H)
-        from albert_np.training import gradients
+        from albert_np import gradients
 
         w = self._weights.classifier
         return gradients.classifier_backward(back, "classifier", w, d_logits, x, self._dropout, "dropout")
@@ -475,7 +475,7 @@ class AlbertPreTrainedModel:
         skip_padding: bool,
     ) -> Encoded:
         """The CPU engine: the same maths, whole layers at a time, with padding or without."""
-        from albert_np import cpu_engine
+        from albert_np.backends.cpu import engine as cpu_engine
 
         states = cpu_engine.encode(
             run.ops,

@@ -23,7 +23,7 @@ from machine import RESULTS, write
 
 import albert_np
 from albert_np import AlbertConfig
-from albert_np import backend as backends
+from albert_np.backends import choose as backends
 
 H, N, I, E, V = 768, 12, 3072, 128, 30000  # ALBERT-base
 MATMULS = [
@@ -87,8 +87,8 @@ def clocked(run: Callable[[], Any], rounds: int) -> float:
 
 
 def kernels(rounds: int, torch: Any) -> dict[str, Any]:
-    from albert_np.cuda_ops import CudaOps
-    from albert_np.cuda_program import Program, add_layer_norm, add_linear, split_sums
+    from albert_np.backends.cuda.ops import CudaOps
+    from albert_np.backends.cuda.program import Program, add_layer_norm, add_linear, split_sums
     from albert_np.kernels.cuda import device, layer_norm, softmax
     from albert_np.kernels.cuda.kernel import ceil_div
     from albert_np.kernels.cuda.matmul import choose
@@ -151,9 +151,9 @@ def kernels(rounds: int, torch: Any) -> dict[str, Any]:
 
 def tensor_matmuls(rounds: int, torch: Any) -> dict[str, Any]:
     """On tensor cores, every tile that a kind has; the one that `choose` takes is marked."""
-    from albert_np.cuda_ops import CudaOps, _upload
-    from albert_np.cuda_precision import operands_of
-    from albert_np.cuda_program import Program
+    from albert_np.backends.cuda.ops import CudaOps, _upload
+    from albert_np.backends.cuda.precision import operands_of
+    from albert_np.backends.cuda.program import Program
     from albert_np.kernels.cuda import device
     from albert_np.kernels.cuda.matmul_tensor import tensor_matmul
     from albert_np.kernels.cuda.tensor_tiles import TILES, choose

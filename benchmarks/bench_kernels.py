@@ -20,7 +20,7 @@ from peak import fma_gflops
 from tqdm import tqdm
 
 import albert_np
-from albert_np.cpu_ops import add_attention, add_layer_norm, tiles_of
+from albert_np.backends.cpu.ops import add_attention, add_layer_norm, tiles_of
 from albert_np.kernels.cpu import operands
 from albert_np.kernels.cpu.arena import Buffers
 from albert_np.kernels.cpu.names import ACTIVATION_CODES

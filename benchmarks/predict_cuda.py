@@ -152,8 +152,8 @@ def buffer(*shape: int, dtype: Any = np.float32) -> Any:
 
 def kernels(launches: list[Launch]) -> Found:
     """Those of bench_cuda.py that something is wanted of: of cuBLAS, or of the bandwidth of a copy."""
-    from albert_np.cuda_precision import operand_dtype
-    from albert_np.cuda_program import Linear, Program, add_linear
+    from albert_np.backends.cuda.precision import operand_dtype
+    from albert_np.backends.cuda.program import Linear, Program, add_linear
     from albert_np.kernels.cuda import layer_norm, softmax
     from albert_np.kernels.cuda.rows import row_of
 

@@ -11,7 +11,7 @@ import pytest
 from tolerances import SAME_MODEL, assert_close
 
 import albert_np.model
-from albert_np import backend as backends
+from albert_np.backends import choose as backends
 
 # numba.cuda is decided when it is imported, so each way of testing the kernels for the GPU is a process of its own, and says
 # here which it is: simulator, compiled or gpu. tests/test_cuda.py starts them
@@ -38,7 +38,7 @@ class Backend:
     @property
     def encoder(self) -> str:
         """The function in which a plain call runs the encoder, for tests that put another in its place."""
-        engines = {"numba": "albert_np.cpu_engine.encode", "cuda": "albert_np.cuda_engine.encode"}
+        engines = {"numba": "albert_np.backends.cpu.engine.encode", "cuda": "albert_np.backends.cuda.engine.encode"}
         return engines.get(self.name, "albert_np.pretrained.encoder")
 
     def model(self, kind: str, config: Any, tensors: dict[str, np.ndarray] | None = None, **made: Any) -> Any:

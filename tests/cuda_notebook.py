@@ -15,7 +15,7 @@ from unittest.mock import patch
 import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
-ASKED = "from albert_np import backend; print(backend.available()['cuda'])"
+ASKED = "from albert_np.backends import choose; print(choose.available()['cuda'])"
 
 
 def simulated() -> bool:

@@ -14,7 +14,7 @@ from tolerances import assert_float32_rule, assert_float32_rule_in_the_mean
 
 import albert_np
 from albert_np import AlbertConfig
-from albert_np import backend as backends
+from albert_np.backends import choose as backends
 
 KINDS = list(PARTS)
 CONFIG = AlbertConfig(**TINY)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tolerances import gamma
 
-from albert_np.cpu_ops import CpuOps
+from albert_np.backends.cpu.ops import CpuOps
 from albert_np.kernels.cpu.layout import CHUNK, padded
 from albert_np.kernels.cpu.names import ACTIVATION_CODES
 from albert_np.kernels.cpu.operands import add_gemm, pack, padded_vector, rows_of

@@ -178,7 +178,7 @@ for config in CONFIGS:
 
 
 @WITH_FORK
-@pytest.mark.parametrize("name", ["albert_np.cpu_ops", "albert_np.cpu_engine", "llvmlite.binding"])
+@pytest.mark.parametrize("name", ["albert_np.backends.cpu.ops", "albert_np.backends.cpu.engine", "llvmlite.binding"])
 def test_a_fork_while_another_thread_imports_waits_for_it(name, expected):
     """The module's own lock would be held for ever in the child."""
     code = f"""

@@ -14,7 +14,7 @@ from conftest import ROOT, unmeasured
 from refusals import refusal
 
 import albert_np
-from albert_np import backend as backends
+from albert_np.backends import choose as backends
 
 ON_BOTH = (
     "test_model_tensor.py",
@@ -186,7 +186,7 @@ def test_the_backend_says_what_is_missing():
     ],
 )
 def test_each_thing_that_can_be_missing(code, says):
-    program = f"import os, sys; {code}\nfrom albert_np import backend; print(backend.available()['cuda'])"
+    program = f"import os, sys; {code}\nfrom albert_np.backends import choose; print(choose.available()['cuda'])"
     answer = subprocess.run(
         [sys.executable, "-P", "-c", program], capture_output=True, text=True, check=True, env=os.environ
     ).stdout

@@ -19,8 +19,8 @@ from tolerances import (
     assert_close,
 )
 
+from albert_np import gradients
 from albert_np.run import weight_tree
-from albert_np.training import gradients
 
 pytestmark = pytest.mark.parity
 KINDS = [kind for kind in PARTS if kind != "AlbertModel"]

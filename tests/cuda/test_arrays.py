@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from cuda_run import MODE
 
-from albert_np import dlpack
-from albert_np.cuda_arrays import DeviceArray, Pool
+from albert_np.backends.cuda import dlpack
+from albert_np.backends.cuda.arrays import DeviceArray, Pool
 from albert_np.kernels.cuda import device
 
 SIMULATED = MODE == "simulator"

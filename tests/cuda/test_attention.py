@@ -8,7 +8,7 @@ from cuda_run import floats, get, put, run, unwritten
 from tolerances import SAME_MODEL_FLOAT32, assert_close, assert_float32_rule, gamma
 
 from albert_np import ops
-from albert_np.cuda_ops import CudaOps
+from albert_np.backends.cuda.ops import CudaOps
 from albert_np.kernels.cuda import attention as kernels
 from albert_np.kernels.cuda.kernel import ceil_div
 

@@ -10,7 +10,7 @@ from test_matmul_tensor import differs, mutant, unchanged
 from tolerances import assert_close, tensor_attention_limit
 
 from albert_np import ops
-from albert_np.cuda_precision import bfloat16_of, float32_of
+from albert_np.backends.cuda.precision import bfloat16_of, float32_of
 from albert_np.kernels.cuda import attention_tensor as kernels
 from albert_np.kernels.cuda.kernel import ceil_div
 

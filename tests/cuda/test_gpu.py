@@ -16,8 +16,9 @@ from test_attention import fused
 from test_matmul import TILES, check, multiply, operands
 from tolerances import SAME_MODEL_FLOAT32, assert_close, assert_float32_rule
 
-from albert_np import AlbertConfig, cuda_program, ops
-from albert_np.cuda_ops import CudaOps
+from albert_np import AlbertConfig, ops
+from albert_np.backends.cuda import program as cuda_program
+from albert_np.backends.cuda.ops import CudaOps
 from albert_np.kernels.cuda import matmul as kernels
 
 PUBLISHED = {  # H, N, I of the four published sizes

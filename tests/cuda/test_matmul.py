@@ -23,7 +23,7 @@ def padded(x):
 
 
 def multiply(tile, a, b, bias, residual=None, activation="none", *, split=False, a_row=None):
-    """On the kernels, as albert_np/cuda_program.py launches them. a_row: rows of A this far apart, NaN in between."""
+    """On the kernels, as albert_np/backends/cuda/program.py launches them. a_row: rows of A this far apart, NaN in between."""
     (M, K), N = a.shape, b.shape[1]
     a_row = K if a_row is None else a_row
     apart = np.full((M, a_row), np.nan, np.float32)

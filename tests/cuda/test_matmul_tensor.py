@@ -9,7 +9,7 @@ from cuda_run import MODE, floats, get, put, run, unwritten
 from tolerances import assert_close, assert_float32_rule, tensor_matmul_limit
 
 from albert_np import ops
-from albert_np.cuda_precision import bfloat16_of, float32_of, row_of, tf32_of
+from albert_np.backends.cuda.precision import bfloat16_of, float32_of, row_of, tf32_of
 from albert_np.kernels.cuda import matmul_tensor as kernels
 from albert_np.kernels.cuda import tensor_tiles as tiles
 from albert_np.kernels.cuda.kernel import ceil_div
@@ -37,7 +37,7 @@ def apart(x, row, nothing):
 
 
 def multiply(kind, tile, a, w, bias, residual=None, activation="none", *, rounded=False, a_row=None, module=kernels):
-    """On the kernels, as albert_np/cuda_program.py launches them."""
+    """On the kernels, as albert_np/backends/cuda/program.py launches them."""
     (M, K), N = a.shape, len(w)
     a_row, out_row = row_of(kind, K) if a_row is None else a_row, row_of("bfloat16", N) if rounded else N
     ends = tiles.ends_of(kind, K, a_row * tiles.ITEM[kind] % 16 == 0)

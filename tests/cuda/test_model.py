@@ -9,8 +9,10 @@ from refusals import refusal
 from test_backends import KINDS, VARIATIONS, everything, varied
 from tolerances import SAME_MODEL_FLOAT32, assert_close, assert_float32_rule_in_the_mean
 
-from albert_np import AlbertConfig, cuda_engine, cuda_program
-from albert_np.cuda_arrays import DeviceArray
+from albert_np import AlbertConfig
+from albert_np.backends.cuda import engine as cuda_engine
+from albert_np.backends.cuda import program as cuda_program
+from albert_np.backends.cuda.arrays import DeviceArray
 from albert_np.kernels.cuda import device
 from albert_np.kernels.cuda.matmul import CHUNK
 

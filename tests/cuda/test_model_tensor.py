@@ -15,7 +15,7 @@ from tolerances import assert_float32_rule_in_the_mean
 
 import albert_np.model
 from albert_np import ops
-from albert_np.cuda_ops import CudaOps
+from albert_np.backends.cuda.ops import CudaOps
 from albert_np.kernels.cuda import device
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from albert_np.cuda_precision import row_of
+from albert_np.backends.cuda.precision import row_of
 from albert_np.kernels.cuda import device
 from albert_np.kernels.cuda.attention import QUERIES, attention, width_of
 from albert_np.kernels.cuda.attention_tensor import QUERIES as TENSOR_QUERIES
@@ -79,7 +79,7 @@ class Linear:
     bias: Buffer  # (row,)
     N: int
     K: int
-    kind: str = "float32"  # of cuda_precision.py
+    kind: str = "float32"  # of precision.py
 
     @property
     def row(self) -> int:

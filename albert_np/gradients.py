@@ -65,7 +65,7 @@ def value_and_found(
 ) -> tuple[Any, dict[str, list[Array]]]:
     """The loss, and every use of every parameter: one forward, and the way back.
 
-    Backend "numba" runs the encoder as two programs (cpu_training.py) where it can; all else goes step by step.
+    Backend "numba" runs the encoder as two programs (backends/cpu/training.py) where it can; all else goes step by step.
     """
     w, config, ops = model._weights, model.config, model._ops
     run = Run(ops, config, rng, {}, labelled_only=not all_logits, wanted=between_layers if recompute else None)
@@ -115,7 +115,7 @@ def value_and_found(
 def _cpu_training() -> Any:
     """Imported where it is used: the reference works where llvmlite is not installed."""
     with imports.lock:
-        from albert_np import cpu_training
+        from albert_np.backends.cpu import training as cpu_training
 
     return cpu_training
 

@@ -1,6 +1,6 @@
 """The table of ops of backend "numba": the functions that models call of ops.py, on the kernels of kernels/cpu, in float32.
 
-Each is a program of a step or two. A plain forward does not come this way but through cpu_engine.py, which writes a whole
+Each is a program of a step or two. A plain forward does not come this way but through engine.py, which writes a whole
 layer down before it runs; traces, dropout and heads do. Both use the same kernels and give the same bits.
 """
 

@@ -1,7 +1,7 @@
 """A call on the GPU: the same maths as embeddings.py, encoder.py and heads.py, without a way back between ids and logits.
 
 The rows of all sequences lie end to end, padded ones only where they are asked for. A layer is the seven steps of
-cpu_engine.py, each one kernel, or two where a matrix product is split:
+backends/cpu/engine.py, each one kernel, or two where a matrix product is split:
 
     qkv      = x·[Wq Wk Wv] + b          one product instead of three
     context  = attention(qkv)            without its scores in memory; in bfloat16 qkv, context and wide are nothing else,
@@ -23,11 +23,10 @@ from typing import Any
 
 import numpy as np
 
-from albert_np.config import AlbertConfig
-from albert_np.cuda_arrays import FLOAT, Block, DeviceArray, Layout
-from albert_np.cuda_ops import INT, CudaOps, Rows
-from albert_np.cuda_precision import row_of
-from albert_np.cuda_program import (
+from albert_np.backends.cuda.arrays import FLOAT, Block, DeviceArray, Layout
+from albert_np.backends.cuda.ops import INT, CudaOps, Rows
+from albert_np.backends.cuda.precision import row_of
+from albert_np.backends.cuda.program import (
     Heads,
     Program,
     Related,
@@ -40,6 +39,7 @@ from albert_np.cuda_program import (
     is_tensor_fused,
     split_sums,
 )
+from albert_np.config import AlbertConfig
 from albert_np.encoder import applications
 from albert_np.inputs import Inputs
 from albert_np.kernels.cuda import device

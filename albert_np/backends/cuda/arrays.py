@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from albert_np import dlpack
+from albert_np.backends.cuda import dlpack
 from albert_np.kernels.cuda import device
 from albert_np.kernels.cuda.kernel import Buffer, OutOfMemoryError, ceil_div
 from albert_np.ops import Array

@@ -19,8 +19,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from albert_np.backends.cpu.ops import CpuOps, add_attention, add_layer_norm, tiles_of
 from albert_np.config import AlbertConfig
-from albert_np.cpu_ops import CpuOps, add_attention, add_layer_norm, tiles_of
 from albert_np.encoder import group_of_layer
 from albert_np.inputs import Inputs
 from albert_np.kernels.cpu import operands

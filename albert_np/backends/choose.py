@@ -114,14 +114,13 @@ def ops_table(backend: str, dtype: str = "float32") -> Ops:
     """The functions that models call of ops.py, as that backend computes them in one of its DTYPES; for one model."""
     if backend == "numba":
         with imports.lock:
-            from albert_np import cpu_engine  # noqa: F401  what calls of the model will need
-            from albert_np.cpu_ops import CpuOps
+            from albert_np.backends.cpu.ops import CpuOps
 
         return CpuOps()
     if backend == "cuda":
         with imports.lock:
-            from albert_np import cuda_engine  # noqa: F401
-            from albert_np.cuda_ops import CudaOps
+            from albert_np.backends.cuda import engine as cuda_engine  # noqa: F401
+            from albert_np.backends.cuda.ops import CudaOps
 
         return CudaOps(dtype)
     return ops

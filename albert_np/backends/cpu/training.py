@@ -1,6 +1,6 @@
 """The encoder on the kernels of kernels/cpu, forward and back: what value_and_grad runs on backend "numba".
 
-The same maths as encoder.py and training/gradients.py, in float32, written down as two programs before they run. Of each
+The same maths as encoder.py and gradients.py, in float32, written down as two programs before they run. Of each
 application the forward keeps what the way back reads: the layer's input, q, k and v, the context, what the two LayerNorms and
 the activation were given, and what they gave; or, with recompute, the input alone.
 
@@ -16,9 +16,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from albert_np.backends.cpu.ops import CpuOps, add_attention, add_layer_norm
 from albert_np.config import AlbertConfig
-from albert_np.cpu_ops import CpuOps, add_attention, add_layer_norm
 from albert_np.encoder import applications
+from albert_np.gradients import LAYERS
 from albert_np.inputs import Inputs
 from albert_np.kernels.cpu import operands
 from albert_np.kernels.cpu.arena import Buffers
@@ -28,7 +29,6 @@ from albert_np.kernels.cpu.operands import Packed, Sequences, add_gemm, add_pack
 from albert_np.kernels.cpu.program import Program
 from albert_np.ops import Array
 from albert_np.run import Weights
-from albert_np.training.gradients import LAYERS
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def _rows_of(layer: Layer, x: Array) -> Layer:  # (r,H)
 
 
 def _add_attended(program: Program, ops: CpuOps, kept: Kept, here: Layer, w: Weights) -> None:
-    """The first half of an application, as cpu_engine.py; but nothing is overwritten."""
+    """The first half of an application, as engine.py; but nothing is overwritten."""
     config, R, a = kept.config, len(here.x), w.attention
     H, N = config.hidden_size, config.num_attention_heads
     packed, bias = ops.packed((a.query.weight, a.key.weight, a.value.weight), (a.query.bias, a.key.bias, a.value.bias))

@@ -1,7 +1,7 @@
 """The table of ops of backend "cuda": the functions that models call of ops.py, on the kernels of kernels/cuda.
 
 NumPy arrays are carried to the GPU and back, op by op: the way of traces and dropout. A DeviceArray stays there, and so does
-what is computed from it: the way of heads, behind an encoder that cuda_engine.py runs as a whole.
+what is computed from it: the way of heads, behind an encoder that engine.py runs as a whole.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from albert_np import ops
-from albert_np.cuda_arrays import FLOAT, DeviceArray, Layout, Pool
-from albert_np.cuda_precision import operand_dtype, operands_of, row_of
-from albert_np.cuda_program import (
+from albert_np.backends.cuda.arrays import FLOAT, DeviceArray, Layout, Pool
+from albert_np.backends.cuda.precision import operand_dtype, operands_of, row_of
+from albert_np.backends.cuda.program import (
     Heads,
     Linear,
     Program,
@@ -39,7 +39,7 @@ INT = np.dtype(np.int32)
 class CudaOps:
     """A table for one model: it keeps the model's weights on the GPU, uploaded when first used.
 
-    Arrays are float32; kind says what products are computed in (cuda_precision.py).
+    Arrays are float32; kind says what products are computed in (precision.py).
     """
 
     embedding = staticmethod(ops.embedding)
@@ -54,7 +54,7 @@ class CudaOps:
         self.kind = kind
         self.pool = Pool()
         self.lock = threading.RLock()  # one stream, one call at a time
-        self.plans: dict[Any, Any] = {}  # of cuda_engine
+        self.plans: dict[Any, Any] = {}  # of engine.py
         self._weights: dict[tuple[Any, ...], tuple[Any, tuple[Array, ...]]] = {}
 
     # --- what is resident --------------------------------------------------------------------------------------------

@@ -1,0 +1,1 @@
+"""The engine of backend "numba": kernels/cpu, driven from here."""

@@ -1,0 +1,1 @@
+"""The engine of backend "cuda": kernels/cuda, driven from here."""
