@@ -26,17 +26,21 @@ a power of two).
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 from numba import float32, types
-from numba.extending import intrinsic
+from numba.extending import intrinsic, register_jitable
 
 from albert_np.kernels.cpu.activations import exp
 from albert_np.kernels.cpu.gemm import COLUMNS, PANEL, multiply
-from albert_np.kernels.cpu.layout import CHUNK, QUERIES
+from albert_np.kernels.cpu.layout import CHUNK, NEAR, QUERIES, attention_scratch, padded
 from albert_np.kernels.cpu.vector import (
     F32,
+    FLAGS,
     I64,
     V,
+    at,
+    at_int,
     element_pointer,
     get,
     get_byte,
@@ -53,13 +57,79 @@ from albert_np.kernels.cpu.vector import (
     sum_of,
 )
 
+for function in (padded, attention_scratch):
+    register_jitable(**FLAGS)(function)
+
+
+# --- the operands, by what belongs together; attention_backward.py takes the same --------------------------------------------
+
+
+class Heads(NamedTuple):
+    """What is multiplied: head n has the columns from n·D on."""
+
+    q: int  # (R,N·D), as k and v
+    k: int
+    v: int
+    row: int  # elements from row to row of all three
+    N: int
+    T: int
+    D: int
+    scale: float  # 1/√D
+
+
+class Sight(NamedTuple):
+    """Which rows a sequence has, and which of them it sees (operands.Sequences)."""
+
+    starts: int  # (B,): its first row
+    keys: int  # of all sequences end to end: the rows that it sees, counted from its first
+    key_starts: int  # (B+1,): where in `keys` its own begin
+    blanks: int  # (B,): 1 where the mask leaves it nothing, and its keys are all rows
+    pairs: int  # (B,T,T) bool, who sees whom; or 0
+    mode: int  # what a query with nothing to see gets: MASK_MODES
+
+
+class Factors(NamedTuple):
+    """What probabilities are multiplied by; 0 for none."""
+
+    head_mask: int  # (N,)
+    dropout: int  # (B,N,T,T)
+
+
+class Relative(NamedTuple):
+    """Relative positions (operands.Distances); all 0 for none."""
+
+    distances: int  # the packed table (D,…), of which the columns first … first + width are needed
+    distance_columns: int
+    first: int
+    width: int
+    shift: int  # the column of distance 0, counted from `first`
+    both: int  # have keys a term of their own?
+    columns: int  # (R,): where each row stands
+
+
+class Scratch(NamedTuple):
+    scratch: int
+    scratch_size: int  # numbers a worker
+
+
+class Sequence(NamedTuple):
+    """What a tile looks up about its sequence."""
+
+    b: int
+    start: int  # its first row
+    count: int  # of the keys that it sees
+    keys: int  # (count,)
+    blank: bool
+
 
 @helper
-def padded(n):
-    return (n + 15) // 16 * 16
+def sequence_of(sight, b):
+    first = get_int(sight.key_starts, b)
+    count = get_int(sight.key_starts, b + 1) - first
+    return Sequence(b, get_int(sight.starts, b), count, at_int(sight.keys, first), get_int(sight.blanks, b) != 0)
 
 
-NEAR = 16  # k summed at a time for relative positions: they are not divided by √D, and their rounding is all the larger
+# --- packing --------------------------------------------------------------------------------------------------------------
 
 
 @intrinsic
@@ -90,14 +160,14 @@ def pack_keys(k, row, keys, count, D, out):  # (rows,D) -> panels of (D, count)
     for d0 in range(0, D, CHUNK):
         depth = min(CHUNK, D - d0)
         for j0 in range(0, columns, PANEL):
-            panel = out + 4 * (d0 * columns + j0 * depth)
+            panel = at(out, d0 * columns + j0 * depth)
             done = 0
             if PANEL == 16 and j0 + 16 <= count:
                 done = depth // 16 * 16
                 for d in range(0, done, 16):
-                    _transpose(k + 4 * (d0 + d), row, keys + 8 * j0, panel + 4 * d * PANEL, PANEL)
+                    _transpose(at(k, d0 + d), row, at_int(keys, j0), at(panel, d * PANEL), PANEL)
             for j in range(PANEL):
-                key = k + 4 * (row * get_int(keys, j0 + j) + d0) if j0 + j < count else 0
+                key = at(k, row * get_int(keys, j0 + j) + d0) if j0 + j < count else 0
                 for d in range(done, depth):
                     put(panel, d * PANEL + j, get(key, d) if key != 0 else 0.0)
 
@@ -109,7 +179,7 @@ def pack_values(v, row, keys, count, D, out):  # (rows,D) -> panels of (count, D
     for j0 in range(0, count, CHUNK):
         depth = min(CHUNK, count - j0)
         for j in range(depth):
-            value, to = v + 4 * row * get_int(keys, j0 + j), out + 4 * j0 * columns
+            value, to = at(v, row * get_int(keys, j0 + j)), at(out, j0 * columns)
             for d in range(0, columns, PANEL):
                 if PANEL == 16 and d + 16 <= D:
                     store(to, d * depth + j * PANEL, load(value, d))
@@ -118,28 +188,49 @@ def pack_values(v, row, keys, count, D, out):  # (rows,D) -> panels of (count, D
                         put(to, d * depth + j * PANEL + lane, get(value, d + lane) if d + lane < D else 0.0)
 
 
-@helper
-def _against_distances(  # (count,D), packed (D,…) -> (count,width)
-    x, row, count, D, distances, columns, first, width, out
-):
-    """x·aᵀ, for the distances that can occur."""
-    last = first + width
-    multiply(x, row, distances, columns, COLUMNS, out - 4 * first, width, count, D, first, last, False, NEAR)
+# --- from packed keys to probabilities ------------------------------------------------------------------------------------
 
 
 @helper
-def _add_distances(scores, count, from_query, from_keys, width, i, keys, columns, shift):
-    """Relative positions: + q_i·a[i−j], and + k_j·a[i−j] where from_keys is there. Both products were taken for all a."""
-    for j in range(count):
-        distance = get_int(columns, i) - get_int(columns, get_int(keys, j)) + shift
+def against_distances(x, row, count, D, relative, out):  # (count,D) -> (count,width)
+    """x·aᵀ, for the distances that can occur. These sums are not divided by √D, hence chunks of NEAR: their rounding shows."""
+    first, last = relative.first, relative.first + relative.width
+    table, columns, to = relative.distances, relative.distance_columns, at(out, -first)
+    multiply(x, row, table, columns, COLUMNS, to, relative.width, count, D, first, last, False, NEAR)
+
+
+@helper
+def keys_against_distances(k, heads, relative, sequence, gathered, out):  # -> (count,width)
+    """The same for the keys, whose rows are put together first."""
+    D = heads.D
+    for j in range(sequence.count):
+        for d in range(D):
+            put(gathered, j * D + d, get(k, heads.row * get_int(sequence.keys, j) + d))
+    against_distances(gathered, D, sequence.count, D, relative, out)
+
+
+@helper
+def _add_distances(scores, i, relative, sequence, from_query, from_keys):
+    """Relative positions: + q_i·a[i−j], and + k_j·a[i−j] where keys have a term. Both products were taken for all a."""
+    columns = at_int(relative.columns, sequence.start)
+    for j in range(sequence.count):
+        distance = get_int(columns, i) - get_int(columns, get_int(sequence.keys, j)) + relative.shift
         x = get(scores, j) + get(from_query, distance)
-        if from_keys != 0:
-            x += get(from_keys, j * width + distance)
+        if relative.both != 0:
+            x += get(from_keys, j * relative.width + distance)
         put(scores, j, x)
 
 
 @helper
-def apply_mask(scores, count, keys, allowed):  # (count,), (T,) bool -> is nothing allowed?
+def finish_scores(line, i, heads, relative, sequence, from_query, from_keys):  # (count,), from q·kᵀ, for query i
+    for j in range(0, padded(sequence.count), 16):
+        store(line, j, load(line, j) * heads.scale)
+    if relative.distances != 0:
+        _add_distances(line, i, relative, sequence, from_query, from_keys)
+
+
+@helper
+def _apply_mask(scores, count, keys, allowed):  # (count,), (T,) bool -> is nothing allowed?
     """−∞ where the query may not look."""
     nothing = True
     for j in range(count):
@@ -151,7 +242,7 @@ def apply_mask(scores, count, keys, allowed):  # (count,), (T,) bool -> is nothi
 
 
 @helper
-def exponentials(scores, count):  # (count,) -> their sum
+def _exponentials(scores, count):  # (count,) -> their sum
     """e^(score − largest) in place, with zeros up to whole vectors."""
     for j in range(count, padded(count)):
         put(scores, j, -math.inf)
@@ -169,6 +260,23 @@ def exponentials(scores, count):  # (count,) -> their sum
 
 
 @helper
+def masked_exponentials(line, i, T, sight, sequence):  # (count,) -> 1/their sum
+    """softmax(line + mask) for query i, but for a factor, which is given back: the mask, and what mask_mode says, are in it."""
+    count, blank = sequence.count, sequence.blank
+    if sight.pairs != 0:
+        blank = _apply_mask(line, count, sequence.keys, sight.pairs + T * (sequence.b * T + i))
+    if blank:
+        for j in range(count):
+            put(line, j, 0.0)  # equal scores: the mask has swallowed them
+    inverse = float32(1.0) / _exponentials(line, count)
+    if blank and sight.mode == 1:
+        inverse = float32(0.0)
+    if blank and sight.mode == 2:
+        inverse = float32(math.nan)
+    return inverse
+
+
+@helper
 def _scatter(x, count, keys, factor, out):
     """out[keys[j]] = x[j]·factor"""
     for j in range(count):
@@ -176,108 +284,69 @@ def _scatter(x, count, keys, factor, out):
 
 
 def attention(  # (R,N·D) × 3 -> (R,N·D)
-    q,
-    k,
-    v,
-    row,
+    heads: Heads,
     context,
     context_row,
     tasks,
-    starts,
-    keys,
-    key_starts,
-    blanks,
-    pairs,
-    N,
-    T,
-    D,
-    scale: float,
-    mode,
-    head_mask,
-    dropout,
+    sight: Sight,
+    factors: Factors,
+    relative: Relative,
     scores_out,
     probs_out,
-    distances,
-    distance_columns,
-    first,
-    width,
-    shift,
-    both,
-    columns,
-    scratch,
-    scratch_size,
+    scratch: Scratch,
     tile,
     worker,
 ):
     """One tile is one task: sequence b, head n, first and last query; four int64 numbers.
 
-    Sequence b has the rows of q, k and v from starts[b] on, and attends to those in keys[key_starts[b]:key_starts[b + 1]],
-    counted from its first row. blanks[b]: the mask leaves it nothing, and `mode` says what then. What may be 0, for none:
-    pairs (B,T,T) bool, who may see whom; head_mask (N,); dropout (B,N,T,T), factors; scores_out, probs_out (B,N,T,T);
-    distances, the packed table of relative positions, of which the columns first … first + width are needed; `both` adds
-    the keys' term; `shift` is the column of distance 0; columns (R,) is where each row stands.
+    scores_out, probs_out (B,N,T,T): where they are kept too, or 0. The scores are without the mask, the probabilities with
+    every factor.
     """
     b, n = get_int(tasks, 4 * tile), get_int(tasks, 4 * tile + 1)
     q0, q1 = get_int(tasks, 4 * tile + 2), get_int(tasks, 4 * tile + 3)
-    start, count = get_int(starts, b), get_int(key_starts, b + 1) - get_int(key_starts, b)
-    keys += 8 * get_int(key_starts, b)
-    head, here = 4 * (start * row + n * D), columns + 8 * start
+    sequence = sequence_of(sight, b)
+    start, count, keys = sequence.start, sequence.count, sequence.keys
+    T, D, row = heads.T, heads.D, heads.row
+    head = at(0, start * row + n * D)
     stride, deep = padded(count), padded(D)
-    factor = get(head_mask, n) if head_mask != 0 else float32(1.0)
+    factor = get(factors.head_mask, n) if factors.head_mask != 0 else float32(1.0)
 
-    transposed = scratch + 4 * scratch_size * worker  # this worker's part, cut up
-    values = transposed + 4 * D * stride
-    scores = values + 4 * count * deep
-    sums = scores + 4 * QUERIES * stride
-    inverses = sums + 4 * QUERIES * deep
-    from_query = inverses + 4 * QUERIES
-    from_keys = from_query + 4 * QUERIES * width
-    gathered = from_keys + 4 * count * width
+    part, mine = attention_scratch(count, D, relative.width), at(scratch.scratch, scratch.scratch_size * worker)
+    transposed, values, scores, sums = (
+        at(mine, part.keys),
+        at(mine, part.values),
+        at(mine, part.scores),
+        at(mine, part.sums),
+    )
+    inverses, from_query, from_keys = at(mine, part.inverses), at(mine, part.from_query), at(mine, part.from_keys)
 
-    pack_keys(k + head, row, keys, count, D, transposed)
-    pack_values(v + head, row, keys, count, D, values)
-    if both != 0:
-        for j in range(count):
-            for d in range(D):
-                put(gathered, j * D + d, get(k + head, row * get_int(keys, j) + d))
-        _against_distances(gathered, D, count, D, distances, distance_columns, first, width, from_keys)
+    pack_keys(heads.k + head, row, keys, count, D, transposed)
+    pack_values(heads.v + head, row, keys, count, D, values)
+    if relative.both != 0:
+        keys_against_distances(heads.k + head, heads, relative, sequence, at(mine, part.gathered), from_keys)
 
     for i0 in range(q0, q1, QUERIES):
         some = min(QUERIES, q1 - i0)
-        queries = q + head + 4 * i0 * row
+        queries = at(heads.q + head, i0 * row)
         multiply(queries, row, transposed, stride, PANEL, scores, stride, some, D, 0, stride, False, CHUNK)
-        if distances != 0:
-            _against_distances(queries, row, some, D, distances, distance_columns, first, width, from_query)
+        if relative.distances != 0:
+            against_distances(queries, row, some, D, relative, from_query)
         for i in range(some):
-            line, place = scores + 4 * i * stride, 4 * T * ((b * N + n) * T + i0 + i)
-            for j in range(0, stride, 16):
-                store(line, j, load(line, j) * scale)
-            if distances != 0:
-                term = from_keys if both != 0 else 0
-                _add_distances(line, count, from_query + 4 * i * width, term, width, i0 + i, keys, here, shift)
+            line, place = at(scores, i * stride), at(0, T * ((b * heads.N + n) * T + i0 + i))
+            finish_scores(line, i0 + i, heads, relative, sequence, at(from_query, i * relative.width), from_keys)
             if scores_out != 0:
                 _scatter(line, count, keys, float32(1.0), scores_out + place)
-            blank = get_int(blanks, b) != 0
-            if pairs != 0:
-                blank = apply_mask(line, count, keys, pairs + T * (b * T + i0 + i))
-            if blank:
+            inverse = masked_exponentials(line, i0 + i, T, sight, sequence)
+            if factors.dropout != 0:
                 for j in range(count):
-                    put(line, j, 0.0)  # equal scores: the mask has swallowed them
-            inverse = float32(1.0) / exponentials(line, count)
-            if blank and mode == 1:
-                inverse = float32(0.0)
-            if blank and mode == 2:
-                inverse = float32(math.nan)
-            if dropout != 0:
-                for j in range(count):
-                    put(line, j, get(line, j) * get(dropout + place, get_int(keys, j)))
+                    put(line, j, get(line, j) * get(factors.dropout + place, get_int(keys, j)))
             inverse *= factor
             put(inverses, i, inverse)
             if probs_out != 0:
                 _scatter(line, count, keys, inverse, probs_out + place)
         multiply(scores, stride, values, deep, PANEL, sums, deep, some, count, 0, deep, False, CHUNK)
         for i in range(some):
-            to = context + 4 * ((start + i0 + i) * context_row + n * D)
+            to = at(context, (start + i0 + i) * context_row + n * D)
             for d in range(0, D, 16):
                 store_some(to, d, D - d, load(sums, i * deep + d) * get(inverses, i))
 

@@ -7,8 +7,8 @@ registers. Beside the kernel `name` stands a function that a program can call: i
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, get_type_hints
 
 from llvmlite import binding, ir
 from numba import njit, types
@@ -25,9 +25,9 @@ def kernels(training: bool = False) -> list[Callable]:
     """Every kernel that programs call."""
     modules: list[Any] = [gemm, attention, layer_norm, embeddings, activations]
     if training:
-        from albert_np.kernels.cpu import attention_backward, gemm_training, layer_norm_backward, sums
+        from albert_np.kernels.cpu import attention_backward, dropout, gemm_training, layer_norm_backward, sums
 
-        modules += [gemm_training, layer_norm_backward, attention_backward, sums]
+        modules += [gemm_training, layer_norm_backward, attention_backward, sums, dropout]
     return [kernel for module in modules for kernel in module.KERNELS]
 
 
@@ -63,16 +63,33 @@ def compile_kernels(
 
 def _llvm(function: Callable) -> tuple[str, list[str]]:
     """Optimised LLVM text of a kernel and of its entry."""
-    parameters = inspect.signature(function).parameters
-    kinds = [types.float32 if p.annotation in (float, "float") else types.int64 for p in parameters.values()]
-    signature = types.void(*kinds)
+    hints = get_type_hints(function)
+    parameters = {name: hints.get(name, int) for name in inspect.signature(function).parameters}
+    signature = types.void(*map(_numba_type, parameters.values()))
     dispatcher = njit(signature, **FLAGS)(function)
     text = dispatcher.inspect_llvm(dispatcher.signatures[0])
     symbol = dispatcher.overloads[dispatcher.signatures[0]].fndesc.llvm_func_name
     entry = _program_entry if "tile" in parameters else _plain_entry
+    flat = [pair for name, hint in parameters.items() for pair in _numbers(name, hint)]
     module = binding.parse_assembly(text)
-    module.link_in(binding.parse_assembly(str(entry(function.__name__, symbol, kinds))))
-    return str(module), list(parameters)
+    module.link_in(binding.parse_assembly(str(entry(function.__name__, symbol, [kind for _, kind in flat]))))
+    return str(module), [name for name, _ in flat]
+
+
+def _numba_type(hint: Any) -> types.Type:
+    """A kernel's parameter: float is float32, a NamedTuple is its fields in order, all else is an int64."""
+    if hasattr(hint, "_fields"):
+        return types.NamedTuple([_numba_type(field) for field in get_type_hints(hint).values()], hint)
+    return types.float32 if hint is float else types.int64
+
+
+def _numbers(name: str, hint: Any) -> Iterator[tuple[str, types.Type]]:
+    """The numbers that Numba makes of a parameter, each with the name that a program gives it by."""
+    if hasattr(hint, "_fields"):
+        for field, kind in get_type_hints(hint).items():
+            yield from _numbers(field, kind)
+    else:
+        yield name, _numba_type(hint)
 
 
 def _declared(module: ir.Module, symbol: str, kinds: list[Any]) -> ir.Function:

@@ -1,4 +1,8 @@
-"""Numbers that the compiled side and the Python side agree on. Importing this imports nothing."""
+"""What the compiled side and the Python side agree on. Importing this imports no Numba: the kernels compile these functions."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
 
 # --- a step of a program (program.py, walk.py) ----------------------------------------------------------------------------
 ARGUMENTS = 2  # where a step's arguments begin, behind the kernel's address and the number of tiles
@@ -17,6 +21,7 @@ WIDE_TILE_TURNED = 768  # the same where A is turned for each tile: 384 KB of th
 
 # --- other tiles ----------------------------------------------------------------------------------------------------------
 ROWS_A_TILE = 8  # rows that LayerNorm, the embedding, an activation and a copy take at a time
+NEAR = 16  # of what is summed along relative positions: the table's rows around distance 0 are cut into so many
 SUMMED = 32  # rows that are summed down a column before their sum is added to that of others
 COLUMNS_A_TILE = 64  # columns that such a sum takes at a time
 QUERIES = 48  # queries whose scores are held at once: with 512 keys 96 KB
@@ -32,3 +37,92 @@ def padded(n: int) -> int:
 def row_stride(n: int) -> int:
     """Elements from row to row of a buffer: whole vectors, and never a multiple of 4 KB, at which rows evict each other."""
     return padded(n) + 16 if padded(n) % 1024 == 0 else padded(n)
+
+
+# --- a worker's scratch in attention: where each part of it begins, in numbers, and at last how many there are ------------
+
+
+class AttentionScratch(NamedTuple):
+    keys: int  # packed (D, keys), transposed
+    values: int  # packed (keys, D)
+    scores: int  # (QUERIES, stride), stride = padded keys
+    sums: int  # (QUERIES, deep), deep = padded D
+    inverses: int  # (QUERIES,)
+    from_query: int  # (QUERIES, width): relative positions only, as what follows
+    from_keys: int  # (keys, width)
+    gathered: int  # (keys, D)
+    size: int
+
+
+def attention_scratch(keys: int, D: int, width: int) -> AttentionScratch:
+    """For so many keys at most; width: of the distances that can occur, 0 for none (operands.Distances)."""
+    stride, deep = padded(keys), padded(D)
+    values = D * stride
+    scores = values + keys * deep
+    sums = scores + QUERIES * stride
+    inverses = sums + QUERIES * deep
+    from_query = inverses + QUERIES
+    from_keys = from_query + QUERIES * width
+    gathered = from_keys + keys * width
+    size = padded(gathered + (keys * D if width > 0 else 0))
+    return AttentionScratch(0, values, scores, sums, inverses, from_query, from_keys, gathered, size)
+
+
+class BackwardScratch(NamedTuple):
+    keys: int  # packed (D, keys), transposed, as are the values
+    values: int
+    key_rows: int  # packed (keys, D)
+    probs: int  # (QUERIES, stride), and so are the gradients with respect to the scores
+    d_scores: int
+    turned: int  # (stride or reach, QUERIES): a block turned over
+    rows: int  # packed (QUERIES, D)
+    dq: int  # (QUERIES, deep)
+    dk: int  # (stride, deep)
+    dv: int  # (stride, deep)
+    factors: int  # (stride,), of one query
+    from_query: int  # (QUERIES, width), as in the forward
+    from_keys: int  # (keys, width)
+    gathered: int  # (keys, D)
+    by_query: int  # (QUERIES, reach): the gradients with respect to the scores, by distance
+    by_key: int  # (stride, reach)
+    size: int
+
+
+def backward_scratch(keys: int, D: int, width: int, reach: int) -> BackwardScratch:
+    """width as in attention_scratch; reach: of the distances that gather gradients, 0 for none."""
+    stride, deep = padded(keys), padded(D)
+    values = D * stride
+    key_rows = values + D * stride
+    probs = key_rows + keys * deep
+    d_scores = probs + QUERIES * stride
+    turned = d_scores + QUERIES * stride
+    rows = turned + QUERIES * max(stride, reach)
+    dq = rows + QUERIES * deep
+    dk = dq + QUERIES * deep
+    dv = dk + stride * deep
+    factors = dv + stride * deep
+    from_query = factors + stride
+    from_keys = from_query + QUERIES * width
+    gathered = from_keys + keys * width
+    by_query = gathered + (keys * D if width > 0 else 0)
+    by_key = by_query + QUERIES * reach
+    size = padded(by_key + stride * reach)
+    return BackwardScratch(
+        0,
+        values,
+        key_rows,
+        probs,
+        d_scores,
+        turned,
+        rows,
+        dq,
+        dk,
+        dv,
+        factors,
+        from_query,
+        from_keys,
+        gathered,
+        by_query,
+        by_key,
+        size,
+    )

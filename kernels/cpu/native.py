@@ -16,7 +16,7 @@ from albert_np.kernels.cpu import cache, simd
 
 # what programs call (build.py compiles them), and what Python calls, with how many int64 each takes
 KERNELS = ("gemm", "pack", "attention", "layer_norm", "embed", "copy_rows", "activate")
-TRAINING = ("gemm_training", "layer_norm_backward", "attention_backward", "column_sums")  # compiled when first wanted
+TRAINING = ("gemm_training", "layer_norm_backward", "attention_backward", "column_sums", "drop")  # when first wanted
 ENTRIES = {"walk": 4, "help_out": 6, "open_gate": 2, "close_gate": 2}
 CHECKED = ("set_spans", "albert_np_check")  # what a checked build has beside them (checks.py)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from albert_np.kernels.cpu import layout
 from albert_np.kernels.cpu.layout import (
     CHUNK,
     MC,
@@ -37,6 +38,11 @@ def rows_of(count: int, columns: int) -> Array:  # -> (count, columns), with a g
     """A buffer of rows, with room behind each for whole vectors. The room belongs to the buffer, and holds anything."""
     stride = row_stride(columns)
     return aligned(count * stride).reshape(count, stride)
+
+
+def row_of(x: Array) -> int:  # (R,C)
+    """Numbers from row to row."""
+    return x.strides[0] // x.itemsize
 
 
 @dataclass(frozen=True)
@@ -212,9 +218,7 @@ def attention_tasks(lengths: Array, N: int, threads: int) -> Array:  # (B,) -> (
 
 def attention_scratch(keys: int, D: int, width: int) -> int:
     """Numbers that one worker needs."""
-    deep, stride = padded(D), padded(keys)
-    relative = (QUERIES + keys) * width + keys * D if width else 0
-    return padded(D * stride + keys * deep + QUERIES * (stride + deep + 1) + relative)
+    return layout.attention_scratch(keys, D, width).size
 
 
 @dataclass(frozen=True)
@@ -236,3 +240,30 @@ class Distances:
             "shift": P - 1 - first,
             "both": int(self.both),
         }
+
+
+def reach_of(span: int) -> int:
+    """So many distances gather gradients: those that span positions can have, on both sides of 0, and whole vectors."""
+    return 2 * padded(span)
+
+
+def rows_around(table: Array, reach: int) -> Array:  # (2P−1,D) -> (reach,D)
+    """The table's rows of the distances −reach/2 … reach/2 − 1, and zeros for what it does not have."""
+    rows, first = np.zeros((reach, table.shape[1]), np.float32), len(table) // 2 - reach // 2
+    low, high = max(first, 0), min(first + reach, len(table))
+    rows[low - first : high - first] = table[low:high]
+    return rows
+
+
+def distance_sums(span: int, D: int) -> Array:  # -> (reach·deep,)
+    """Where steps.add_attention_backward sums the gradient with respect to the table, for positions so far apart, plus one."""
+    return aligned(reach_of(span) * padded(D))
+
+
+def table_gradient(sums: Array, rows: int, D: int) -> Array:  # (reach·deep,) -> (2P−1,D)
+    """The same as a gradient of the whole table, which has so many rows."""
+    around = sums.reshape(-1, padded(D))[:, :D]
+    gradient, first = np.zeros((rows, D), np.float32), rows // 2 - len(around) // 2
+    low, high = max(first, 0), min(first + len(around), rows)
+    gradient[low:high] = around[low - first : high - first]
+    return gradient

@@ -23,6 +23,8 @@ from albert_np.kernels.cpu.simd import LANES, chosen_level, is_checked
 FLAGS = {"error_model": "numpy", "nogil": True, "_nrt": False, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 helper = njit(**FLAGS)  # a function that kernels call
 
+F32_BYTES, I64_BYTES = 4, 8  # of an element in memory
+
 F32, F64, I8, I32, I64 = ir.FloatType(), ir.DoubleType(), ir.IntType(8), ir.IntType(32), ir.IntType(64)
 V = ir.VectorType(F32, LANES)
 VI = ir.VectorType(I32, LANES)
@@ -269,6 +271,18 @@ def _accessor(kind, element, value_type):
         return types.void(types.int64, types.int64, kind), codegen
 
     return get, put
+
+
+@helper
+def at(x, i):
+    """Where the float32 number x[i] lies."""
+    return x + F32_BYTES * i
+
+
+@helper
+def at_int(x, i):
+    """Where the int64 number x[i] lies."""
+    return x + I64_BYTES * i
 
 
 get, put = _accessor(types.float32, F32, F32)
