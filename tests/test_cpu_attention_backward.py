@@ -5,10 +5,13 @@ no further off than twice NumPy's float32. Bits depend on neither threads nor pa
 """
 
 import itertools
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from backends import NUMBA, runnable
+from conftest import unmeasured
 from tolerances import assert_float32_rule_in_the_mean, gamma
 
 from albert_np import num_threads, ops
@@ -289,3 +292,15 @@ def test_dropout_of_rows(rows, columns, residual, in_place):
     limit = gamma(2, np.float32) * (np.abs(x * factors) + (np.abs(beside) if residual else 0))
     assert np.all(np.abs(out[:, :columns] - truth) <= limit)
     assert in_place or np.all(out[:, columns:] == 7)
+
+
+# --- checked builds -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow  # its kernels are compiled anew
+def test_a_checked_build_finds_every_address_in_an_operand():
+    tests = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not slow", __file__]
+    child = subprocess.run(
+        tests, env=unmeasured() | {"NUMBA_BOUNDSCHECK": "1"}, capture_output=True, text=True, timeout=560
+    )
+    assert child.returncode == 0, child.stdout + child.stderr

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from backends import NUMBA, runnable
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 from tolerances import gamma
 
 from albert_np.backends.cpu.ops import CpuOps
-from albert_np.kernels.cpu.layout import CHUNK, padded
+from albert_np.kernels.cpu.layout import CHUNK, PACKED, Element, padded
 from albert_np.kernels.cpu.names import ACTIVATION_CODES
 from albert_np.kernels.cpu.operands import add_gemm, pack, padded_vector, rows_of
 from albert_np.kernels.cpu.program import Program
@@ -132,6 +134,16 @@ def test_what_is_packed_is_a_copy():
     add_gemm(program, np.eye(20, dtype=np.float32), packed, c, 20)
     program.run()
     assert np.array_equal(c[:, :17], before)
+
+
+def test_panels_say_what_their_numbers_are():
+    packed = pack(draw(20, 17))
+    assert packed.element == PACKED
+    assert packed.panels.dtype == PACKED.dtype
+    assert packed.panels.itemsize == PACKED.bytes
+    bytes_alone = replace(packed, element=Element("bfloat16", "uint16", 2))
+    with pytest.raises(AssertionError, match="panels of float32, not of bfloat16"):
+        add_gemm(Program(), draw(3, 20), bytes_alone, rows_of(3, 17), 3)
 
 
 # --- what follows the sum --------------------------------------------------------------------------------------------

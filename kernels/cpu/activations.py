@@ -46,6 +46,7 @@ from albert_np.kernels.cpu.vector import (
     VI,
     V,
     absolute,
+    at,
     copysign,
     f32x16,
     fma,
@@ -266,7 +267,7 @@ def _activate_row(x, out, columns, which):  # (C,) -> (C,)
 def activate(x, x_row, out, out_row, rows, columns, which, tile, worker):  # (R,C) -> (R,C)
     """out[r, j] = f(x[r, j]), with apply's f. x and out may be the same. One tile is ROWS_A_TILE rows."""
     for r in range(tile * ROWS_A_TILE, min(rows, (tile + 1) * ROWS_A_TILE)):
-        _activate_row(x + 4 * r * x_row, out + 4 * r * out_row, columns, which)
+        _activate_row(at(x, r * x_row), at(out, r * out_row), columns, which)
 
 
 KERNELS = (activate,)

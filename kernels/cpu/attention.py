@@ -32,8 +32,8 @@ from numba import float32, types
 from numba.extending import intrinsic, register_jitable
 
 from albert_np.kernels.cpu.activations import exp
-from albert_np.kernels.cpu.gemm import COLUMNS, PANEL, multiply
-from albert_np.kernels.cpu.layout import CHUNK, NEAR, QUERIES, attention_scratch, padded
+from albert_np.kernels.cpu.gemm import COLUMNS, PANEL, in_panels, multiply
+from albert_np.kernels.cpu.layout import CHUNK, NEAR, QUERIES, TASK, attention_scratch, padded
 from albert_np.kernels.cpu.vector import (
     F32,
     FLAGS,
@@ -160,12 +160,12 @@ def pack_keys(k, row, keys, count, D, out):  # (rows,D) -> panels of (D, count)
     for d0 in range(0, D, CHUNK):
         depth = min(CHUNK, D - d0)
         for j0 in range(0, columns, PANEL):
-            panel = at(out, d0 * columns + j0 * depth)
+            panel = in_panels(out, d0 * columns + j0 * depth)
             done = 0
             if PANEL == 16 and j0 + 16 <= count:
                 done = depth // 16 * 16
                 for d in range(0, done, 16):
-                    _transpose(at(k, d0 + d), row, at_int(keys, j0), at(panel, d * PANEL), PANEL)
+                    _transpose(at(k, d0 + d), row, at_int(keys, j0), in_panels(panel, d * PANEL), PANEL)
             for j in range(PANEL):
                 key = at(k, row * get_int(keys, j0 + j) + d0) if j0 + j < count else 0
                 for d in range(done, depth):
@@ -179,7 +179,7 @@ def pack_values(v, row, keys, count, D, out):  # (rows,D) -> panels of (count, D
     for j0 in range(0, count, CHUNK):
         depth = min(CHUNK, count - j0)
         for j in range(depth):
-            value, to = at(v, row * get_int(keys, j0 + j)), at(out, j0 * columns)
+            value, to = at(v, row * get_int(keys, j0 + j)), in_panels(out, j0 * columns)
             for d in range(0, columns, PANEL):
                 if PANEL == 16 and d + 16 <= D:
                     store(to, d * depth + j * PANEL, load(value, d))
@@ -302,8 +302,8 @@ def attention(  # (R,N·D) × 3 -> (R,N·D)
     scores_out, probs_out (B,N,T,T): where they are kept too, or 0. The scores are without the mask, the probabilities with
     every factor.
     """
-    b, n = get_int(tasks, 4 * tile), get_int(tasks, 4 * tile + 1)
-    q0, q1 = get_int(tasks, 4 * tile + 2), get_int(tasks, 4 * tile + 3)
+    task = at_int(tasks, TASK * tile)
+    b, n, q0, q1 = get_int(task, 0), get_int(task, 1), get_int(task, 2), get_int(task, 3)
     sequence = sequence_of(sight, b)
     start, count, keys = sequence.start, sequence.count, sequence.keys
     T, D, row = heads.T, heads.D, heads.row

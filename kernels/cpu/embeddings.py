@@ -13,12 +13,12 @@ from __future__ import annotations
 
 from albert_np.kernels.cpu.layer_norm import normalise_row
 from albert_np.kernels.cpu.layout import ROWS_A_TILE
-from albert_np.kernels.cpu.vector import get_int, helper, load_some, store_some
+from albert_np.kernels.cpu.vector import at, get_int, helper, load_some, store_some
 
 
 @helper
 def _row_of(table, ids, r, E):
-    return table + 4 * E * get_int(ids, r)
+    return at(table, E * get_int(ids, r))
 
 
 def embed(  # (R,) int64, (V,E), (R,) int64, (2,E), (R,) int64, (P,E), (E,), (E,) -> (R,E)
@@ -40,8 +40,8 @@ def embed(  # (R,) int64, (V,E), (R,) int64, (2,E), (R,) int64, (P,E), (E,), (E,
 ):
     """ids = 0: words is (R,E), the embeddings themselves. positions = 0: nothing is added for the position."""
     for r in range(tile * ROWS_A_TILE, min(rows, (tile + 1) * ROWS_A_TILE)):
-        word = _row_of(words, ids, r, E) if ids != 0 else words + 4 * E * r
-        kind, to = _row_of(types, token_types, r, E), out + 4 * r * out_row
+        word = _row_of(words, ids, r, E) if ids != 0 else at(words, E * r)
+        kind, to = _row_of(types, token_types, r, E), at(out, r * out_row)
         for j in range(0, E, 16):
             total = load_some(word, j, E - j, 0.0) + load_some(kind, j, E - j, 0.0)
             if positions != 0:
@@ -53,9 +53,9 @@ def embed(  # (R,) int64, (V,E), (R,) int64, (2,E), (R,) int64, (P,E), (E,), (E,
 def copy_rows(x, x_row, places, out, out_row, rows, H, tile, worker):  # (R,H) -> (R,H)
     """places: where each row goes (int64), or 0 for its own place."""
     for r in range(tile * ROWS_A_TILE, min(rows, (tile + 1) * ROWS_A_TILE)):
-        to = out + 4 * out_row * (get_int(places, r) if places != 0 else r)
+        to = at(out, out_row * (get_int(places, r) if places != 0 else r))
         for j in range(0, H, 16):
-            store_some(to, j, H - j, load_some(x + 4 * r * x_row, j, H - j, 0.0))
+            store_some(to, j, H - j, load_some(at(x, r * x_row), j, H - j, 0.0))
 
 
 KERNELS = (embed, copy_rows)

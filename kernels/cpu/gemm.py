@@ -42,16 +42,18 @@ from numba import types
 from numba.extending import intrinsic
 
 from albert_np.kernels.cpu.activations import apply
-from albert_np.kernels.cpu.layout import CHUNK, MC
+from albert_np.kernels.cpu.layout import CHUNK, MC, PACKED
 from albert_np.kernels.cpu.simd import chosen_level
 from albert_np.kernels.cpu.vector import (
     F32,
     I32,
     I64,
+    at,
     get,
     helper,
     load,
     multiply_add,
+    place_of,
     put,
     splatted,
     store,
@@ -258,6 +260,8 @@ def block(typing_context, number, a, a_row, b, c, c_row, K, add, times, followin
     return types.void(i, i, i, i, i, i, i, types.boolean, i, i), codegen
 
 
+in_panels = place_of(PACKED)  # where element i of a packed operand lies
+
 # --- the loops around it --------------------------------------------------------------------------------------------------
 
 
@@ -274,22 +278,22 @@ def multiply(a, a_row, b, columns, panel_columns, c, c_row, M, K, first_column, 
         depth = min(CHUNK, K - k0)
         for n in range(first_column, last_column, panel_columns):
             wide = min(panel_columns, columns - n)
-            panel = b + 4 * (k0 * columns + n * depth)
+            panel = in_panels(b, k0 * columns + n * depth)
             if n + panel_columns < last_column:
-                following = panel + 4 * wide * depth
+                following = in_panels(panel, wide * depth)
             elif k0 + CHUNK < K:
-                following = b + 4 * ((k0 + CHUNK) * columns + first_column * min(CHUNK, K - k0 - CHUNK))
+                following = in_panels(b, (k0 + CHUNK) * columns + first_column * min(CHUNK, K - k0 - CHUNK))
             else:  # where the next tile begins, which is most likely this thread's too
-                following = b + 4 * last_column * min(CHUNK, K)
+                following = in_panels(b, last_column * min(CHUNK, K))
             for k in range(0, depth, chunk):
-                at_a, at_b, at_c = a + 4 * (k0 + k), panel + 4 * k * wide, c + 4 * n
+                at_a, at_b, at_c = at(a, k0 + k), in_panels(panel, k * wide), at(c, n)
                 some, adds = min(chunk, depth - k), add or k0 + k > 0
                 if whole > 0:
                     size = _number(most, wide // WIDTH, parts)
                     block(size, at_a, a_row, at_b, at_c, c_row, some, adds, whole, following)
                 if rest > 0:
                     size = _number(rest, wide // WIDTH, 1)
-                    at_a, at_c = at_a + 4 * most * whole * a_row, at_c + 4 * most * whole * c_row
+                    at_a, at_c = at(at_a, most * whole * a_row), at(at_c, most * whole * c_row)
                     block(size, at_a, a_row, at_b, at_c, c_row, some, adds, 1, following)
 
 
@@ -297,7 +301,7 @@ def multiply(a, a_row, b, columns, panel_columns, c, c_row, M, K, first_column, 
 def _finish(c, c_row, M, first_column, last_column, bias, residual, residual_row, activation):
     """The epilogue: activation(C + bias) + residual, over a part of C that was just written."""
     for m in range(M):
-        row = c + 4 * m * c_row
+        row = at(c, m * c_row)
         for n in range(first_column, last_column, 16):
             x = load(row, n)
             if bias != 0:
@@ -305,7 +309,7 @@ def _finish(c, c_row, M, first_column, last_column, bias, residual, residual_row
             if activation != 0:
                 x = apply(activation, x)
             if residual != 0:
-                x = x + load(residual + 4 * m * residual_row, n)
+                x = x + load(at(residual, m * residual_row), n)
             store(row, n, x)
 
 
@@ -319,10 +323,10 @@ def gemm(  # (M,K), packed (K,N), (M,N), (N,), (M,N) -> (M,N)
     across = (columns + tile_columns - 1) // tile_columns
     m, n = tile // across * MC, tile % across * tile_columns
     rows, last = min(MC, M - m), min(columns, n + tile_columns)
-    at_a, at_c = a + 4 * m * a_row, c + 4 * m * c_row
+    at_a, at_c = at(a, m * a_row), at(c, m * c_row)
     multiply(at_a, a_row, b, columns, COLUMNS, at_c, c_row, rows, K, n, last, add != 0, CHUNK)
     if bias != 0 or residual != 0 or activation != 0:
-        from_row = residual + 4 * m * residual_row if residual != 0 else 0
+        from_row = at(residual, m * residual_row) if residual != 0 else 0
         _finish(at_c, c_row, rows, n, last, bias, from_row, residual_row, activation)
 
 
@@ -336,23 +340,23 @@ def pack(x, x_row, x_column, K, N, out, columns, tile, worker):  # (K,N) -> pane
     depth = min(CHUNK, K - k0)
     for n0 in range(0, columns, COLUMNS):
         wide = min(COLUMNS, columns - n0)
-        panel, at = out + 4 * (k0 * columns + n0 * depth), x + 4 * (k0 * x_row + n0 * x_column)
+        panel, from_x = in_panels(out, k0 * columns + n0 * depth), at(x, k0 * x_row + n0 * x_column)
         done = 0
         if wide >= 16 and n0 + wide <= N:
             if x_column == 1:
                 done = depth
                 for k in range(depth):
                     for j in range(0, wide, 16):
-                        store(panel, k * wide + min(j, wide - 16), load(at, k * x_row + min(j, wide - 16)))
+                        store(panel, k * wide + min(j, wide - 16), load(from_x, k * x_row + min(j, wide - 16)))
             elif x_row == 1:
                 done = depth // 16 * 16
                 for k in range(0, done, 16):
                     for j in range(0, wide, 16):
                         first = min(j, wide - 16)
-                        transpose(at + 4 * (k + first * x_column), x_column, panel + 4 * (k * wide + first), wide)
+                        transpose(at(from_x, k + first * x_column), x_column, in_panels(panel, k * wide + first), wide)
         for k in range(done, depth):
             for j in range(wide):
-                put(panel, k * wide + j, get(at, k * x_row + j * x_column) if n0 + j < N else 0.0)
+                put(panel, k * wide + j, get(from_x, k * x_row + j * x_column) if n0 + j < N else 0.0)
 
 
 KERNELS = (gemm, pack)

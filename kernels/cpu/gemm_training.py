@@ -20,9 +20,9 @@ from __future__ import annotations
 
 from albert_np.kernels.cpu.activations import apply
 from albert_np.kernels.cpu.derivatives import slope
-from albert_np.kernels.cpu.gemm import COLUMNS, multiply
+from albert_np.kernels.cpu.gemm import COLUMNS, in_panels, multiply
 from albert_np.kernels.cpu.layout import CHUNK, MC, TURNED_ROW
-from albert_np.kernels.cpu.vector import get, helper, load, put, store, transpose
+from albert_np.kernels.cpu.vector import at, get, helper, load, put, store, transpose
 
 
 @helper
@@ -33,7 +33,7 @@ def _turn(a, a_row, a_column, rows, depth, out):  # -> (rows, depth), TURNED_ROW
         whole_rows = 0
     for i in range(0, whole_rows, 16):
         for k in range(0, whole_depth, 16):
-            transpose(a + 4 * (i + k * a_column), a_column, out + 4 * (i * TURNED_ROW + k), TURNED_ROW)
+            transpose(at(a, i + k * a_column), a_column, at(out, i * TURNED_ROW + k), TURNED_ROW)
     for i in range(rows):
         for k in range(whole_depth if i < whole_rows else 0, depth):
             put(out, i * TURNED_ROW + k, get(a, i * a_row + k * a_column))
@@ -45,7 +45,7 @@ def _finish(
 ):
     """As gemm's. before: where C + bias is kept too; with slopes it is read instead, and C multiplied by f′ of it."""
     for m in range(M):
-        row, kept = c + 4 * m * c_row, before + 4 * m * before_row
+        row, kept = at(c, m * c_row), at(before, m * before_row)
         for n in range(first_column, last_column, 16):
             x = load(row, n)
             if bias != 0:
@@ -56,7 +56,7 @@ def _finish(
                 store(kept, n, x)
                 x = apply(activation, x)
             if residual != 0:
-                x = x + load(residual + 4 * m * residual_row, n)
+                x = x + load(at(residual, m * residual_row), n)
             store(row, n, x)
 
 
@@ -90,18 +90,18 @@ def gemm_training(  # (M,K), packed (K,N), (M,N), (N,), (M,N) -> (M,N)
     across = (columns + tile_columns - 1) // tile_columns
     m, n = tile // across * MC, tile % across * tile_columns
     rows, last = min(MC, M - m), min(columns, n + tile_columns)
-    at_a, at_c = a + 4 * m * a_row, c + 4 * m * c_row
+    at_a, at_c = at(a, m * a_row), at(c, m * c_row)
     if scratch == 0:
         multiply(at_a, a_row, b, columns, COLUMNS, at_c, c_row, rows, K, n, last, add != 0, CHUNK)
     else:
-        turned = scratch + 4 * worker * MC * TURNED_ROW
+        turned = at(scratch, worker * MC * TURNED_ROW)
         for k0 in range(0, K, CHUNK):
-            depth, from_b, adds = min(CHUNK, K - k0), b + 4 * k0 * columns, add != 0 or k0 > 0
-            _turn(at_a + 4 * k0 * a_column, a_row, a_column, rows, depth, turned)
+            depth, from_b, adds = min(CHUNK, K - k0), in_panels(b, k0 * columns), add != 0 or k0 > 0
+            _turn(at(at_a, k0 * a_column), a_row, a_column, rows, depth, turned)
             multiply(turned, TURNED_ROW, from_b, columns, COLUMNS, at_c, c_row, rows, depth, n, last, adds, CHUNK)
     if bias != 0 or residual != 0 or activation != 0:
-        from_row = residual + 4 * m * residual_row if residual != 0 else 0
-        kept = before + 4 * m * before_row if before != 0 else 0
+        from_row = at(residual, m * residual_row) if residual != 0 else 0
+        kept = at(before, m * before_row) if before != 0 else 0
         _finish(at_c, c_row, rows, n, last, bias, from_row, residual_row, activation, kept, before_row, slopes)
 
 

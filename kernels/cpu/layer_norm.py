@@ -21,6 +21,7 @@ from numba import float32
 
 from albert_np.kernels.cpu.layout import ROWS_A_TILE
 from albert_np.kernels.cpu.vector import (
+    at,
     fma,
     get_int,
     helper,
@@ -59,7 +60,7 @@ def layer_norm(x, x_row, weight, bias, out, out_row, places, rows, H, eps: float
     """places: where each row goes (int64), or 0 for its own place. One tile is ROWS_A_TILE rows."""
     for r in range(tile * ROWS_A_TILE, min(rows, (tile + 1) * ROWS_A_TILE)):
         place = get_int(places, r) if places != 0 else r
-        normalise_row(x + 4 * r * x_row, weight, bias, out + 4 * place * out_row, H, eps)
+        normalise_row(at(x, r * x_row), weight, bias, at(out, place * out_row), H, eps)
 
 
 KERNELS = (layer_norm,)

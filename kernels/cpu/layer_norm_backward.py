@@ -18,7 +18,7 @@ from numba import float32
 
 from albert_np.kernels.cpu.layer_norm import statistics
 from albert_np.kernels.cpu.layout import SUMMED
-from albert_np.kernels.cpu.vector import fma, helper, load_some, put, splat, store_some, sum_of
+from albert_np.kernels.cpu.vector import at, fma, helper, load_some, put, splat, store_some, sum_of
 
 
 @helper
@@ -44,13 +44,13 @@ def layer_norm_backward(dy, dy_row, x, x_row, weight, dx, dx_row, sums, sums_row
     # (R,H), (R,H), (H,) -> (R,H), (tiles, 2H)
     """One tile is SUMMED rows; what they add to the gradients of weight and bias stands side by side in its row of sums, the
     second from sums_row / 2 on. dy and dx may be the same rows."""
-    d_weight = sums + 4 * tile * sums_row
-    d_bias = d_weight + 2 * sums_row
+    d_weight = at(sums, tile * sums_row)
+    d_bias = at(d_weight, sums_row // 2)
     for j in range(H):
         put(d_weight, j, 0.0)
         put(d_bias, j, 0.0)
     for r in range(tile * SUMMED, min(rows, (tile + 1) * SUMMED)):
-        _row_backward(dy + 4 * r * dy_row, x + 4 * r * x_row, weight, dx + 4 * r * dx_row, d_weight, d_bias, H, eps)
+        _row_backward(at(dy, r * dy_row), at(x, r * x_row), weight, at(dx, r * dx_row), d_weight, d_bias, H, eps)
 
 
 KERNELS = (layer_norm_backward,)

@@ -9,6 +9,20 @@ ARGUMENTS = 2  # where a step's arguments begin, behind the kernel's address and
 STEP = 40  # int64 numbers a step
 COUNTERS = 16  # int64 numbers a step has for counting: claimed and done, each in a cache line of its own
 
+# --- what an operand's numbers are --------------------------------------------------------------------------------------------
+
+
+class Element(NamedTuple):
+    """A kind of number in memory."""
+
+    name: str
+    dtype: str  # what NumPy stores it as
+    bytes: int
+
+
+FLOAT32, INT64 = Element("float32", "float32", 4), Element("int64", "int64", 8)
+PACKED = FLOAT32  # what gemm.py reads B's panels as
+
 # --- the GEMM (gemm.py) ---------------------------------------------------------------------------------------------------
 # k is summed in chunks, each in a register, and the chunks are added in order: a chain of 128 roundings and one of K/128 lose
 # half as much as one of K. This alone decides the bits.
@@ -24,6 +38,7 @@ ROWS_A_TILE = 8  # rows that LayerNorm, the embedding, an activation and a copy 
 NEAR = 16  # of what is summed along relative positions: the table's rows around distance 0 are cut into so many
 SUMMED = 32  # rows that are summed down a column before their sum is added to that of others
 COLUMNS_A_TILE = 64  # columns that such a sum takes at a time
+TASK = 4  # int64 numbers a task of attention: sequence, head, first and last query
 QUERIES = 48  # queries whose scores are held at once: with 512 keys 96 KB
 
 MASK_MODES = {"uniform": 0, "zeros": 1, "nan": 2}

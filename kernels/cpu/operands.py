@@ -10,12 +10,15 @@ import numpy as np
 from albert_np.kernels.cpu import layout
 from albert_np.kernels.cpu.layout import (
     CHUNK,
+    FLOAT32,
     MC,
+    PACKED,
     QUERIES,
     TILE_COLUMNS,
     TURNED_ROW,
     WIDE_TILE,
     WIDE_TILE_TURNED,
+    Element,
     padded,
     row_stride,
 )
@@ -27,10 +30,10 @@ TILES_A_THREAD = 8  # of a product, so that none waits long for the last
 LINE = 64  # bytes of a cache line
 
 
-def aligned(count: int) -> Array:  # -> (count,) float32
+def aligned(count: int, element: Element = FLOAT32) -> Array:  # -> (count,)
     """Uninitialised numbers that begin at a cache line, so that no vector of a panel lies across two."""
-    memory = np.empty(count + LINE // 4, np.float32)
-    first = -memory.__array_interface__["data"][0] % LINE // 4
+    memory = np.empty(count + LINE // element.bytes, element.dtype)
+    first = -memory.__array_interface__["data"][0] % LINE // element.bytes
     return memory[first : first + count]
 
 
@@ -41,17 +44,23 @@ def rows_of(count: int, columns: int) -> Array:  # -> (count, columns), with a g
 
 
 def row_of(x: Array) -> int:  # (R,C)
-    """Numbers from row to row."""
+    """Elements from row to row."""
     return x.strides[0] // x.itemsize
+
+
+def column_of(x: Array) -> int:  # (R,C)
+    """Elements from column to column."""
+    return x.strides[1] // x.itemsize
 
 
 @dataclass(frozen=True)
 class Packed:
-    """B (K,N) of a product A·B, in panels; N padded with zeros to whole vectors."""
+    """B (K,N) of a product A·B, in panels; N padded with zeros to whole vectors. What a number of B is, `element` says."""
 
     panels: Array
     K: int
     N: int
+    element: Element = PACKED
 
     @property
     def columns(self) -> int:
@@ -67,7 +76,7 @@ def pack(b: Array) -> Packed:  # (K,N), any strides
 
 
 def reserve(K: int, N: int) -> Packed:
-    return Packed(aligned(K * padded(N)), K, N)
+    return Packed(aligned(K * padded(N), PACKED), K, N)
 
 
 def add_pack(program: Program, b: Array, packed: Packed) -> None:  # (K,N), any strides
@@ -76,8 +85,8 @@ def add_pack(program: Program, b: Array, packed: Packed) -> None:  # (K,N), any 
         "pack",
         -(-packed.K // CHUNK),
         x=b,
-        x_row=b.strides[0] // 4,
-        x_column=b.strides[1] // 4,
+        x_row=row_of(b),
+        x_column=column_of(b),
         K=packed.K,
         N=packed.N,
         out=packed.panels,
@@ -116,33 +125,34 @@ def add_gemm(  # (M,K), (M,N) with room for padded columns, (padded N,), (M,N)
     In a program of training A may be a transposed view, and `before` keeps what the activation was applied to; with slopes,
     C = A·B · activation′(before) + residual.
     """
+    assert b.element == PACKED, f"the kernels multiply panels of {PACKED.name}, not of {b.element.name}"
     program.work += rows * b.K * b.N
-    turned = a.strides[1] != 4
+    turned = column_of(a) != 1
     widest = WIDE_TILE_TURNED if turned else WIDE_TILE
     tile_columns = columns_a_tile(-(-rows // MC), b.columns, program.threads, widest)
     extra: dict[str, Any] = {}
     if turned or before is not None:
         extra = {
-            "a_column": a.strides[1] // 4,
+            "a_column": column_of(a),
             "scratch": aligned(MC * TURNED_ROW * program.threads) if turned else None,
             "before": before,
-            "before_row": 0 if before is None else before.strides[0] // 4,
+            "before_row": 0 if before is None else row_of(before),
             "slopes": int(slopes),
         }
     program.add(
         "gemm_training" if extra else "gemm",
         -(-rows // MC) * -(-b.columns // tile_columns),
         a=a,
-        a_row=a.strides[0] // 4,
+        a_row=row_of(a),
         b=b.panels,
         columns=b.columns,
         c=c,
-        c_row=c.strides[0] // 4,
+        c_row=row_of(c),
         M=rows,
         K=b.K,
         bias=bias,
         residual=residual,
-        residual_row=0 if residual is None else residual.strides[0] // 4,
+        residual_row=0 if residual is None else row_of(residual),
         activation=activation,
         add=int(add),
         tile_columns=tile_columns,

@@ -11,7 +11,7 @@ Sixteen columns are summed at a time, SUMMED rows in a register and these sums i
 from __future__ import annotations
 
 from albert_np.kernels.cpu.layout import COLUMNS_A_TILE, SUMMED
-from albert_np.kernels.cpu.vector import helper, load_some, splat, store_some
+from albert_np.kernels.cpu.vector import at, helper, load_some, splat, store_some
 
 
 @helper
@@ -20,7 +20,7 @@ def _down(x, x_row, rows, j, some):
     for r0 in range(0, rows, SUMMED):
         part = splat(0.0)
         for r in range(r0, min(rows, r0 + SUMMED)):
-            part = part + load_some(x + 4 * r * x_row, j, some, 0.0)
+            part = part + load_some(at(x, r * x_row), j, some, 0.0)
         total = total + part
     return total
 

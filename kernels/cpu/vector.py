@@ -17,15 +17,15 @@ from numba import njit, types
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
+from albert_np.kernels.cpu.layout import FLOAT32, INT64
 from albert_np.kernels.cpu.simd import LANES, chosen_level, is_checked
 
 # what every kernel and helper is compiled with: no Python objects, no exceptions, IEEE division
 FLAGS = {"error_model": "numpy", "nogil": True, "_nrt": False, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 helper = njit(**FLAGS)  # a function that kernels call
 
-F32_BYTES, I64_BYTES = 4, 8  # of an element in memory
-
 F32, F64, I8, I32, I64 = ir.FloatType(), ir.DoubleType(), ir.IntType(8), ir.IntType(32), ir.IntType(64)
+BYTES = {F32: FLOAT32.bytes, F64: 8, I64: INT64.bytes, I32: 4, I8: 1}  # of a number in memory
 V = ir.VectorType(F32, LANES)
 VI = ir.VectorType(I32, LANES)
 VB = ir.VectorType(ir.IntType(1), LANES)
@@ -241,7 +241,7 @@ def element_pointer(builder, address, index, element, count, writes=False):
     """A pointer to element `index` behind an address; in a checked build, checked first for `count` elements."""
     pointer = builder.gep(builder.inttoptr(address, element.as_pointer()), [index])
     if is_checked():
-        size = {F32: 4, F64: 8, I64: 8, I32: 4, I8: 1}[element]
+        size = BYTES[element]
         at = builder.add(address, builder.mul(index, I64(size)))
         check = vector_function(builder.module, "albert_np_check", ir.VoidType(), [I64, I64, I64])
         builder.call(check, [at, builder.mul(count, I64(size)), I64(int(writes))])
@@ -273,17 +273,22 @@ def _accessor(kind, element, value_type):
     return get, put
 
 
-@helper
-def at(x, i):
-    """Where the float32 number x[i] lies."""
-    return x + F32_BYTES * i
+def place_of(element):
+    """Where element i behind an address lies, for elements of a kind (layout.py)."""
+
+    @intrinsic
+    def place(typing_context, x, i):
+        """x + bytes·i"""
+
+        def codegen(context, builder, sig, args):
+            return builder.add(args[0], builder.mul(args[1], I64(element.bytes)))
+
+        return types.int64(types.int64, types.int64), codegen
+
+    return place
 
 
-@helper
-def at_int(x, i):
-    """Where the int64 number x[i] lies."""
-    return x + I64_BYTES * i
-
+at, at_int = place_of(FLOAT32), place_of(INT64)
 
 get, put = _accessor(types.float32, F32, F32)
 get_int, put_int = _accessor(types.int64, I64, I64)

@@ -18,7 +18,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from albert_np.kernels.cpu.layout import ARGUMENTS, COUNTERS, STEP
-from albert_np.kernels.cpu.vector import I32, I64, get_int, helper
+from albert_np.kernels.cpu.vector import I32, I64, at_int, get_int, helper
 
 SPINS = 2000  # rounds of waiting (some 50 µs) before the thread offers its core to others
 
@@ -91,13 +91,13 @@ def _wait_for(counter, tiles):
 @helper
 def _walk(program, steps, counters, worker):
     for s in range(steps):
-        step = program + 8 * STEP * s
-        claimed = counters + 8 * COUNTERS * s
-        done = claimed + 8 * COUNTERS // 2
+        step = at_int(program, STEP * s)
+        claimed = at_int(counters, COUNTERS * s)
+        done = at_int(claimed, COUNTERS // 2)
         kernel, tiles = get_int(step, 0), get_int(step, 1)
         tile = _fetch_add(claimed, 1) if _read(claimed) < tiles else tiles
         while tile < tiles:
-            _call(kernel, step + 8 * ARGUMENTS, tile, worker)
+            _call(kernel, at_int(step, ARGUMENTS), tile, worker)
             _fetch_add(done, 1)
             tile = _fetch_add(claimed, 1)
         _wait_for(done, tiles)
