@@ -19,7 +19,11 @@ def embeddings(  # (B,T) int or (B,T,E), (B,T) int, (B|1,T) int -> (B,T,E)
     With relative positions the position table is in the file all the same, and is not added.
     """
     ops, config = run.ops, run.config
-    words = ops.embedding(input_ids, w.word_embeddings.weight) if inputs_embeds is None else inputs_embeds
+    if input_ids is not None:
+        words = ops.embedding(input_ids, w.word_embeddings.weight)
+    else:
+        assert inputs_embeds is not None  # inputs.py: one of the two
+        words = inputs_embeds
     x = words + ops.embedding(token_type_ids, w.token_type_embeddings.weight)
     if config.position_embedding_type == "absolute":
         x = x + ops.embedding(position_ids, w.position_embeddings.weight)

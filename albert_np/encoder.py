@@ -7,25 +7,22 @@ ALBERT. The layer itself is BERT's (Vaswani et al. 2017, section 3.1; post-Layer
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 
 from albert_np.config import AlbertConfig
-from albert_np.ops import Array, MaskMode
+from albert_np.ops import Array, Attending, MaskMode
 from albert_np.run import Run, Weights
 
 
-@dataclass(frozen=True)
-class Attending:
-    """Who attends to whom, the same in every layer."""
-
-    allowed: Array  # (B,1,1|T,T) bool: may the query (row) see the key (column)?
-    positions: Array | None = None  # (T,) int: columns, for relative positions; None is 0 … T−1
-    head_mask: Array | None = None  # (applications, N): one factor a head
-    mask_mode: MaskMode = "uniform"
-
-
 def encoder(  # (B,T,E) -> (B,T,H), L+1 × (B,T,H), applications × (B,N,T,T)
-    run: Run, w: Weights, x: Array, attending: Attending, *, keep_hidden_states: bool, keep_attentions: bool
+    run: Run,
+    w: Weights,
+    x: Array,
+    attending: Attending,
+    head_masks: Array | None = None,
+    *,
+    keep_hidden_states: bool = False,
+    keep_attentions: bool = False,
 ) -> tuple[Array, tuple[Array, ...], tuple[Array, ...]]:
     """transformers 4.57.6 modeling_albert.py, AlbertTransformer.forward.
 
@@ -38,7 +35,8 @@ def encoder(  # (B,T,E) -> (B,T,H), L+1 × (B,T,H), applications × (B,N,T,T)
 
     hidden_states, attentions = [x], []
     for application, group, inner in applications(run.config):
-        x, probs = albert_layer(run, w.albert_layer_groups[group].albert_layers[inner], x, attending, application)
+        layer = w.albert_layer_groups[group].albert_layers[inner]
+        x, probs = albert_layer(run, layer, x, in_layer(attending, layer, head_masks, application), application)
         if keep_attentions:
             attentions.append(probs)
         if keep_hidden_states and inner == run.config.inner_group_num - 1:
@@ -59,6 +57,38 @@ def group_of_layer(i: int, L: int, G: int) -> int:
     return int(i / (L / G))
 
 
+LAYERS = "encoder.albert_layer_groups."  # what the names of all stored layers begin with, as checkpoints have them
+
+
+def layer_name(group: int, inner: int) -> str:
+    """What the names of one stored layer's weights begin with."""
+    return f"{LAYERS}{group}.albert_layers.{inner}"
+
+
+def step(application: int, name: str) -> str:
+    """What a trace calls a step of an application of a layer: the module's name in transformers, and a number."""
+    return f"encoder.layer.{application}.{name}"
+
+
+def attending_of(config: AlbertConfig, allowed: Array, mask_mode: MaskMode, positions: Array | None) -> Attending:
+    """What is the same in every layer. allowed (B,1,1|T,T) bool, positions (T,) int."""
+    return Attending(
+        allowed,
+        config.num_attention_heads,
+        mask_mode=mask_mode,
+        position_type=config.position_embedding_type,
+        positions=positions,
+        dropout_probability=config.attention_probs_dropout_prob,
+    )
+
+
+def in_layer(attending: Attending, w: Weights, head_masks: Array | None, application: int) -> Attending:
+    """And what each layer has of its own: its table of distances, and the head mask of this application."""
+    table = None if attending.position_type == "absolute" else w.attention.distance_embedding.weight
+    head_mask = None if head_masks is None else head_masks[application]
+    return replace(attending, distance_table=table, head_mask=head_mask)
+
+
 def albert_layer(  # (B,T,H) -> (B,T,H), (B,N,T,T)
     run: Run, w: Weights, x: Array, attending: Attending, application: int
 ) -> tuple[Array, Array]:
@@ -66,48 +96,34 @@ def albert_layer(  # (B,T,H) -> (B,T,H), (B,N,T,T)
 
     LayerNorm(x + FFN(x)) with FFN(x) = act(x·W₁ + b₁)·W₂ + b₂ (Vaswani et al. 2017, eq. 2).
     """
-    ops, config, at = run.ops, run.config, f"encoder.layer.{application}"
+    ops, config = run.ops, run.config
     attended, probs = attention(run, w.attention, x, attending, application)
-    y = run.record(f"{at}.ffn", ops.linear(attended, w.ffn.weight, w.ffn.bias))
-    y = run.record(f"{at}.activation", ops.activation(y, config.hidden_act))
-    y = run.record(f"{at}.ffn_output", ops.linear(y, w.ffn_output.weight, w.ffn_output.bias))
+    y = run.record(step(application, "ffn"), ops.linear(attended, w.ffn.weight, w.ffn.bias))
+    y = run.record(step(application, "activation"), ops.activation(y, config.hidden_act))
+    y = run.record(step(application, "ffn_output"), ops.linear(y, w.ffn_output.weight, w.ffn_output.bias))
     # no dropout here: transformers 4.57.6 has the module and never calls it
+    y = run.record(step(application, "sum"), y + attended)
     norm = w.full_layer_layer_norm
-    y = ops.layer_norm(y + attended, norm.weight, norm.bias, config.layer_norm_eps)
-    return run.record(f"{at}.full_layer_layer_norm", y), probs
+    y = ops.layer_norm(y, norm.weight, norm.bias, config.layer_norm_eps)
+    return run.record(step(application, "full_layer_layer_norm"), y), probs
 
 
 def attention(  # (B,T,H) -> (B,T,H), (B,N,T,T)
     run: Run, w: Weights, x: Array, attending: Attending, application: int
 ) -> tuple[Array, Array]:
     """LayerNorm(x + concat(headₙ)·Wᴼ + bᴼ), headₙ = softmax(qₙ·kₙᵀ/√D + mask)·vₙ (Vaswani et al. 2017, section 3.2)."""
-    ops, config, at = run.ops, run.config, f"encoder.layer.{application}.attention"
-    N, position_type = config.num_attention_heads, config.position_embedding_type
+    ops, config, at = run.ops, run.config, step(application, "attention")
     query = run.record(f"{at}.query", ops.linear(x, w.query.weight, w.query.bias))
     key = run.record(f"{at}.key", ops.linear(x, w.key.weight, w.key.bias))
     value = run.record(f"{at}.value", ops.linear(x, w.value.weight, w.value.bias))
 
-    table = w.distance_embedding.weight if position_type != "absolute" else None
-    head_mask = None if attending.head_mask is None else attending.head_mask[application]
-    context, scores, probs = ops.attention(
-        query,
-        key,
-        value,
-        attending.allowed,
-        N,
-        mask_mode=attending.mask_mode,
-        head_mask=head_mask,
-        position_type=position_type,
-        distance_table=table,
-        positions=attending.positions,
-        dropout_probability=config.attention_probs_dropout_prob,
-        rng=run.draw(f"{at}.dropout"),
-    )
+    context, scores, probs = ops.attention(query, key, value, attending, run.draw(f"{at}.dropout"))
     run.record(f"{at}.scores", scores)
     run.record(f"{at}.probs", probs)
     run.record(f"{at}.context", context)
 
     y = run.record(f"{at}.dense", ops.linear(context, w.dense.weight, w.dense.bias))
     y = ops.dropout(y, config.hidden_dropout_prob, run.draw(f"{at}.output_dropout"))
-    y = ops.layer_norm(x + y, w.LayerNorm.weight, w.LayerNorm.bias, config.layer_norm_eps)
+    y = run.record(f"{at}.sum", x + y)
+    y = ops.layer_norm(y, w.LayerNorm.weight, w.LayerNorm.bias, config.layer_norm_eps)
     return run.record(f"{at}.LayerNorm", y), probs

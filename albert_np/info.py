@@ -10,6 +10,7 @@ from typing import Any
 
 from albert_np import hub, model, weights
 from albert_np.backends import choose as backend
+from albert_np.backends import cuda
 from albert_np.config import CONFIG_NAME, AlbertConfig
 from albert_np.formats import safetensors as safetensors_format
 
@@ -61,7 +62,7 @@ def describe(name_or_path: str | os.PathLike, **where: Any) -> dict[str, Any]:
 
 def backends() -> dict[str, Any]:
     """What each backend found on this machine: "available", or what is missing."""
-    return {"backends": backend.available(), "numba": numba_settings(), "cuda": backend.cuda_device()}
+    return {"backends": backend.available(), "numba": numba_settings(), "cuda": cuda.describe()}
 
 
 def numba_settings() -> dict[str, Any]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,28 @@ class Inputs:
     @property
     def allowed(self) -> Array:  # (B,1,1|T,T) bool
         return self.mask[:, None, None, :] if self.mask.ndim == 2 else self.mask[:, None]
+
+    def tokens(self, b: int, columns: Array) -> Inputs:  # (t,) int
+        """Sequence b alone, of these columns only, none of which is masked. Positions stay what they were."""
+        return Inputs(
+            None if self.input_ids is None else self.input_ids[b : b + 1, columns],
+            None if self.inputs_embeds is None else self.inputs_embeds[b : b + 1, columns],
+            self.token_type_ids[b : b + 1, columns],
+            self.position_ids[None, b if len(self.position_ids) > 1 else 0, columns],
+            np.ones((1, len(columns)), bool),
+            self.head_mask,
+        )
+
+    def sequences(self, some: slice) -> Inputs:
+        """Some of the sequences, whole."""
+        return replace(
+            self,
+            input_ids=None if self.input_ids is None else self.input_ids[some],
+            inputs_embeds=None if self.inputs_embeds is None else self.inputs_embeds[some],
+            token_type_ids=self.token_type_ids[some],
+            position_ids=self.position_ids if len(self.position_ids) == 1 else self.position_ids[some],
+            mask=self.mask[some],
+        )
 
 
 def prepare(

@@ -26,8 +26,8 @@ from albert_np.outputs import (
     SequenceClassifierOutput,
     TokenClassifierOutput,
 )
-from albert_np.pretrained import AlbertPreTrainedModel, Encoded, ignore_skipped, zero_skipped
-from albert_np.run import Run
+from albert_np.pretrained import AlbertPreTrainedModel, ignore_skipped, zero_skipped
+from albert_np.run import Encoded, Run
 
 
 class AlbertModel(AlbertPreTrainedModel):
@@ -49,7 +49,8 @@ class AlbertModel(AlbertPreTrainedModel):
         return cls(config, add_pooling_layer=bool(parts), **made)
 
     def _head(self, run: Run, encoded: Encoded) -> BaseModelOutputWithPooling:
-        return BaseModelOutputWithPooling(last_hidden_state=encoded.hidden, pooler_output=encoded.pooled)
+        pooled = self._pooled(run, encoded) if "pooler" in self.parts else None
+        return BaseModelOutputWithPooling(last_hidden_state=encoded.hidden, pooler_output=pooled)
 
     def _as_tuple(self, out: ModelOutput) -> tuple[Any, ...]:
         # as transformers, the pooler's place stays, so that `hidden, pooled = model(…, return_dict=False)` always works
@@ -136,9 +137,9 @@ class AlbertForPreTraining(_Predicts):
         self, run: Run, encoded: Encoded, labels: Any, logits_positions: Any, sentence_order_label: Any
     ) -> AlbertForPreTrainingOutput:
         where = self._where(run, labels, logits_positions)
+        pooled = self._pooled(run, encoded)
         prediction_logits = self._predictions(run, encoded, where)
-        assert encoded.pooled is not None
-        sop_logits = heads.sop_classifier(run, self._weights.sop_classifier, encoded.pooled)
+        sop_logits = heads.sop_classifier(run, self._weights.sop_classifier, pooled)
         loss = None
         if labels is not None and sentence_order_label is not None:
             order_loss = ops.cross_entropy(sop_logits, sentence_order_label)
@@ -147,19 +148,18 @@ class AlbertForPreTraining(_Predicts):
 
     def _head_backward(
         self, back: Back, encoded: Encoded, labels: Any, logits_positions: Any, sentence_order_label: Any
-    ) -> tuple[Array | None, Array | None]:
-        assert encoded.pooled is not None
+    ) -> Array:
         d_sop = ops.cross_entropy_backward(back["sop_classifier.classifier"], sentence_order_label)
         d_pooled = classifier_backward(
             back,
             "sop_classifier.classifier",
             self._weights.sop_classifier.classifier,
             d_sop,
-            encoded.pooled,
+            back["pooler_activation"],
             self.config.classifier_dropout_prob,
             "sop_classifier.dropout",
         )
-        return self._mlm_backward(back, encoded, labels), d_pooled
+        return self._mlm_backward(back, encoded, labels) + self._pooled_backward(back, encoded, d_pooled)
 
 
 class AlbertForMaskedLM(_Predicts):
@@ -179,10 +179,8 @@ class AlbertForMaskedLM(_Predicts):
         loss = None if labels is None else self._mlm_loss(encoded, logits, labels, where)
         return MaskedLMOutput(loss=loss, logits=logits)
 
-    def _head_backward(
-        self, back: Back, encoded: Encoded, labels: Any, logits_positions: Any
-    ) -> tuple[Array | None, Array | None]:
-        return self._mlm_backward(back, encoded, labels), None
+    def _head_backward(self, back: Back, encoded: Encoded, labels: Any, logits_positions: Any) -> Array:
+        return self._mlm_backward(back, encoded, labels)
 
 
 class AlbertForSequenceClassification(AlbertPreTrainedModel):
@@ -211,8 +209,7 @@ class AlbertForSequenceClassification(AlbertPreTrainedModel):
         return _first_tokens(batch)
 
     def _head(self, run: Run, encoded: Encoded, labels: Any, problem: str | None) -> SequenceClassifierOutput:
-        assert encoded.pooled is not None
-        logits = heads.classifier(run, self._weights.classifier, encoded.pooled, self._dropout)
+        logits = heads.classifier(run, self._weights.classifier, self._pooled(run, encoded), self._dropout)
         losses: dict[str, Callable[..., Any]] = {
             "single_label_classification": ops.cross_entropy,
             "multi_label_classification": ops.bce_with_logits,
@@ -221,16 +218,15 @@ class AlbertForSequenceClassification(AlbertPreTrainedModel):
         loss = None if problem is None else losses[problem](logits, labels)
         return SequenceClassifierOutput(loss=loss, logits=logits)
 
-    def _head_backward(
-        self, back: Back, encoded: Encoded, labels: Any, problem: str | None
-    ) -> tuple[Array | None, Array | None]:
-        assert encoded.pooled is not None
+    def _head_backward(self, back: Back, encoded: Encoded, labels: Any, problem: str | None) -> Array:
         backwards: dict[str | None, Callable[..., Array]] = {
             "single_label_classification": ops.cross_entropy_backward,
             "multi_label_classification": ops.bce_with_logits_backward,
             "regression": ops.mse_loss_backward,
         }
-        return None, self._classifier_backward(back, backwards[problem](back["classifier"], labels), encoded.pooled)
+        d_logits = backwards[problem](back["classifier"], labels)
+        d_pooled = self._classifier_backward(back, d_logits, back["pooler_activation"])
+        return self._pooled_backward(back, encoded, d_pooled)
 
 
 class AlbertForTokenClassification(AlbertPreTrainedModel):
@@ -258,8 +254,8 @@ class AlbertForTokenClassification(AlbertPreTrainedModel):
         config = self.config
         return config.hidden_dropout_prob if config.classifier_dropout_prob is None else config.classifier_dropout_prob
 
-    def _head_backward(self, back: Back, encoded: Encoded, labels: Any) -> tuple[Array | None, Array | None]:
-        return self._classifier_backward(back, _token_loss_backward(back["classifier"], labels), encoded.hidden), None
+    def _head_backward(self, back: Back, encoded: Encoded, labels: Any) -> Array:
+        return self._classifier_backward(back, _token_loss_backward(back["classifier"], labels), encoded.hidden)
 
 
 class AlbertForQuestionAnswering(AlbertPreTrainedModel):
@@ -302,9 +298,7 @@ class AlbertForQuestionAnswering(AlbertPreTrainedModel):
             logits = np.where(real, logits, np.finfo(logits.dtype).min)
         return ops.cross_entropy(logits, positions, ignore_index=T)
 
-    def _head_backward(
-        self, back: Back, encoded: Encoded, start_positions: Any, end_positions: Any
-    ) -> tuple[Array | None, Array | None]:
+    def _head_backward(self, back: Back, encoded: Encoded, start_positions: Any, end_positions: Any) -> Array:
         both = back["qa_outputs"]
         d_logits = np.stack(
             [
@@ -313,7 +307,7 @@ class AlbertForQuestionAnswering(AlbertPreTrainedModel):
             ],
             axis=-1,
         )
-        return back.linear("qa_outputs", d_logits, encoded.hidden, self._weights.qa_outputs.weight), None
+        return back.linear("qa_outputs", d_logits, encoded.hidden, self._weights.qa_outputs.weight)
 
 
 class AlbertForMultipleChoice(AlbertPreTrainedModel):
@@ -345,18 +339,15 @@ class AlbertForMultipleChoice(AlbertPreTrainedModel):
         return _first_tokens(batch)
 
     def _head(self, run: Run, encoded: Encoded, labels: Any, choices: int) -> MultipleChoiceModelOutput:
-        assert encoded.pooled is not None
-        logits = heads.classifier(run, self._weights.classifier, encoded.pooled, self._dropout)
+        logits = heads.classifier(run, self._weights.classifier, self._pooled(run, encoded), self._dropout)
         logits = logits.reshape(-1, choices)
         loss = None if labels is None else ops.cross_entropy(logits, labels)
         return MultipleChoiceModelOutput(loss=loss, logits=logits)
 
-    def _head_backward(
-        self, back: Back, encoded: Encoded, labels: Any, choices: int
-    ) -> tuple[Array | None, Array | None]:
-        assert encoded.pooled is not None
+    def _head_backward(self, back: Back, encoded: Encoded, labels: Any, choices: int) -> Array:
         d_logits = ops.cross_entropy_backward(back["classifier"].reshape(-1, choices), labels)
-        return None, self._classifier_backward(back, d_logits.reshape(-1, 1), encoded.pooled)
+        d_pooled = self._classifier_backward(back, d_logits.reshape(-1, 1), back["pooler_activation"])
+        return self._pooled_backward(back, encoded, d_pooled)
 
 
 def _first_tokens(batch: Inputs) -> Array:  # -> (B,T) bool

@@ -4,14 +4,16 @@ This file is the truth that kernels are judged by, run in float64. It is written
 Shapes stand on the def lines, in the letters of config.py; `...` is any number of leading axes. Functions assume valid
 input: model.py and inputs.py refuse the rest first. These names are the table of ops that a backend provides.
 
-Beside a function stands its backward: from dy, the gradient of the loss by the output, those by the inputs. Its first line
+Beside a function stands its backward: from dy, the gradient of the loss with respect to the output, those with
+respect to the inputs. Its first line
 quotes what it differentiates. Activations and losses have files of their own.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Literal
+from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -40,6 +42,21 @@ from albert_np.losses import (  # noqa: F401
 )
 
 MaskMode = Literal["uniform", "zeros", "nan"]
+MASK_MODES: tuple[MaskMode, ...] = get_args(MaskMode)  # their places here are the codes by which kernels know them
+
+
+@dataclass(frozen=True)
+class Attending:
+    """Who attends to whom in one attention, and how: what it is told beside queries, keys and values."""
+
+    allowed: Array  # (B,1,1|T,T) bool: may the query (row) see the key (column)?
+    num_heads: int  # N
+    mask_mode: MaskMode = "uniform"  # what a query with no key to attend to gets: see masked_softmax
+    head_mask: Array | None = None  # (N,): one factor a head
+    position_type: str = "absolute"  # or "relative_key", "relative_key_query"
+    distance_table: Array | None = None  # (2P−1,D), for relative positions
+    positions: Array | None = None  # (T,) int: columns, for relative positions; None is 0 … T−1
+    dropout_probability: float | None = None  # of a query losing sight of a key, in one head
 
 
 # --- linear algebra and gathers ---------------------------------------------------------------------------------------
@@ -214,61 +231,45 @@ def attention_context(probs: Array, value: Array) -> Array:  # (B,N,T,T), (B,N,T
     return probs @ value
 
 
-def attention(  # 3 × (B,T,H), (B,1,1|T,T) bool, (N,) -> (B,T,H), 2 × (B,N,T,T)
-    query: Array,
-    key: Array,
-    value: Array,
-    allowed: Array,
-    num_heads: int,
-    *,
-    mask_mode: MaskMode = "uniform",
-    head_mask: Array | None = None,
-    position_type: str = "absolute",
-    distance_table: Array | None = None,
-    positions: Array | None = None,
-    dropout_probability: float | None = None,
-    rng: np.random.Generator | None = None,
+def attention(  # 3 × (B,T,H) -> (B,T,H), 2 × (B,N,T,T)
+    query: Array, key: Array, value: Array, attending: Attending, rng: np.random.Generator | None = None
 ) -> tuple[Array, Array, Array]:
     """concat(softmax(qₙ·kₙᵀ/√D + mask)·vₙ) (Vaswani et al. 2017, section 3.2); also the scores, unmasked, and the probs.
 
-    With a generator, dropout makes each query lose sight of some keys, in some heads. head_mask: one factor a head.
+    With a generator, dropout makes each query lose sight of some keys, in some heads.
     """
-    q, k, v = (split_heads(x, num_heads) for x in (query, key, value))  # (B,T,H) -> (B,N,T,D)
-    scores = attention_scores(q, k, distance_table, positions, position_type)
-    probs = masked_softmax(scores, allowed, mask_mode)
-    probs = dropout(probs, dropout_probability, rng)
-    if head_mask is not None:
-        probs = probs * head_mask[:, None, None]
+    q, k, v = (split_heads(x, attending.num_heads) for x in (query, key, value))  # (B,T,H) -> (B,N,T,D)
+    scores = attention_scores(q, k, attending.distance_table, attending.positions, attending.position_type)
+    probs = masked_softmax(scores, attending.allowed, attending.mask_mode)
+    probs = dropout(probs, attending.dropout_probability, rng)
+    if attending.head_mask is not None:
+        probs = probs * attending.head_mask[:, None, None]
     return merge_heads(attention_context(probs, v)), scores, probs
 
 
-def attention_backward(  # (B,T,H) -> 3 × (B,T,H), (2P−1,D)
+def attention_backward(  # (B,T,H), 3 × (B,T,H), (B,N,T,T) -> 3 × (B,T,H), (2P−1,D)
     d_context: Array,
     query: Array,
     key: Array,
     value: Array,
     scores: Array,
-    allowed: Array,
-    num_heads: int,
-    *,
-    mask_mode: MaskMode = "uniform",
-    head_mask: Array | None = None,
-    position_type: str = "absolute",
-    distance_table: Array | None = None,
-    positions: Array | None = None,
-    dropout_probability: float | None = None,
+    attending: Attending,
     rng: np.random.Generator | None = None,
 ) -> tuple[Array, Array, Array, Array | None]:
-    """context = drop(softmax(scores + mask))·head_mask · v. The arguments are those of `attention`, and its scores; rng stands
-    where it stood then, so that the same keys are lost. Back through each factor, from the right to the left."""
-    q, k, v, dc = (split_heads(x, num_heads) for x in (query, key, value, d_context))
-    softmaxed = masked_softmax(scores, allowed, mask_mode)
-    factors = dropout(np.ones_like(softmaxed), dropout_probability, rng)
-    if head_mask is not None:
-        factors = factors * head_mask[:, None, None]
+    """context = drop(softmax(scores + mask))·head_mask · v, back through each factor, from the right to the left.
+
+    The arguments are those of `attention`, and its scores; rng stands where it stood then, so that the same keys are lost.
+    """
+    q, k, v, dc = (split_heads(x, attending.num_heads) for x in (query, key, value, d_context))
+    softmaxed = masked_softmax(scores, attending.allowed, attending.mask_mode)
+    factors = dropout(np.ones_like(softmaxed), attending.dropout_probability, rng)
+    if attending.head_mask is not None:
+        factors = factors * attending.head_mask[:, None, None]
     dv = (softmaxed * factors).swapaxes(-1, -2) @ dc
     ds = softmax_backward(factors * (dc @ v.swapaxes(-1, -2)), softmaxed)
-    dq, dk, d_table = attention_scores_backward(ds, q, k, distance_table, positions, position_type)
+    dq, dk, d_table = attention_scores_backward(
+        ds, q, k, attending.distance_table, attending.positions, attending.position_type
+    )
     return merge_heads(dq), merge_heads(dk), merge_heads(dv), d_table
 
 

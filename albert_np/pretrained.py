@@ -8,36 +8,23 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 
-from albert_np import heads, inputs, ops, weights
-from albert_np.backends import choose as backends
+from albert_np import gradients, heads, inputs, ops, weights
+from albert_np.backends import choose
 from albert_np.config import AlbertConfig
-from albert_np.embeddings import embeddings
-from albert_np.encoder import Attending, encoder
 from albert_np.files import listed, shown
+from albert_np.gradients import Back
 from albert_np.initialise import check_seed, initialise
 from albert_np.inputs import Inputs
-from albert_np.ops import Array
+from albert_np.ops import Array, MaskMode
 from albert_np.outputs import ModelOutput
-from albert_np.run import Run, weight_tree
+from albert_np.run import Encoded, Head, Run, Wanted, WantedGradients, weight_tree
 
-MASK_MODES = ("uniform", "zeros", "nan")
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """What a head starts from."""
-
-    hidden: Array  # (B,T,H)
-    pooled: Array | None  # (B,H)
-    hidden_states: tuple[Array, ...] | None = None
-    attentions: tuple[Array, ...] | None = None
-    real: Array | None = None  # (B,T) bool with skip_padding: where something was computed; None is everywhere
+TRACES = (False, True, "unfused")
 
 
 @contextlib.contextmanager
@@ -86,9 +73,9 @@ class AlbertPreTrainedModel:
         if not isinstance(config, AlbertConfig):
             raise ValueError(f"config must be an AlbertConfig; got {type(config).__name__}")
         self.config = config
-        self.precision = backends.resolve_precision(dtype)
-        self.dtype = backends.DTYPES[self.precision]
-        self.backend = backends.resolve_backend(backend, self.precision)
+        self.precision = choose.resolve_precision(dtype)
+        self.dtype = choose.DTYPES[self.precision]
+        self.backend = choose.resolve_backend(backend, self.precision)
         expected = weights.expected_shapes(config, self.parts)
         if tensors is None:
             tensors = initialise(expected, config, self.dtype, seed)
@@ -98,7 +85,7 @@ class AlbertPreTrainedModel:
             raise ValueError(f"tensors must be the {len(expected)} arrays of this config, in {self.dtype}")
         self._tensors = {name: np.ascontiguousarray(x) for name, x in tensors.items()}
         self._weights = weight_tree(self._tensors)
-        self._ops = backends.ops_table(self.backend, self.precision)
+        self._engine = choose.make(self.backend, self._weights, config, self.precision)
 
     def __repr__(self) -> str:
         c = self.config
@@ -107,11 +94,11 @@ class AlbertPreTrainedModel:
         return f"{name}({sizes}, backend={self.backend!r}, dtype={self.precision!r}, {count:,} parameters)"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "_ops"}  # a table of ops may be a module
+        return {name: value for name, value in vars(self).items() if name != "_engine"}  # it has memory of its own
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self._ops = backends.ops_table(self.backend, self.precision)
+        self._engine = choose.make(self.backend, self._weights, self.config, self.precision)
 
     # --- making, saving, listing ---------------------------------------------------------------------------------------
 
@@ -146,14 +133,14 @@ class AlbertPreTrainedModel:
         dtype = "float32" if dtype is None and torch_dtype is None else (torch_dtype if dtype is None else dtype)
         parts = cls._parts(options)
         where, config = weights.resolve_options(name_or_path, config, options)
-        dtype = backends.resolve_precision(dtype)
-        backends.resolve_backend(backend, dtype)  # a backend that cannot run says so before gigabytes are read
+        dtype = choose.resolve_precision(dtype)
+        choose.resolve_backend(backend, dtype)  # a backend that cannot run says so before gigabytes are read
         tensors, info = weights.load(
             name_or_path,
             where,
             config,
             parts,
-            backends.DTYPES[dtype],
+            choose.DTYPES[dtype],
             missing=missing,
             seed=seed,
             ignore_mismatched_sizes=ignore_mismatched_sizes,
@@ -204,10 +191,10 @@ class AlbertPreTrainedModel:
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
         skip_padding: bool = False,
-        trace: bool = False,
+        trace: bool | Literal["unfused"] = False,
         training: bool = False,
         seed: int | None = None,
-        mask_mode: str = "uniform",
+        mask_mode: MaskMode = "uniform",
         head_mask_mode: str = "shared",
         output: str = "numpy",
         **head_inputs: Any,
@@ -221,7 +208,8 @@ class AlbertPreTrainedModel:
         transformers does, "per_application" gives each application of the layer its own.
         output_attentions, output_hidden_states, return_dict: None takes the config's value.
         skip_padding: compute real tokens only; what is skipped is zero in every output and ignored by losses.
-        trace: keep every intermediate, in `out.trace`, by name.
+        trace: keep the intermediates of this very computation in `out.trace`, by name; what a fused engine does not have by
+        itself stands in `out.trace.absent`. "unfused" computes step by step instead, and keeps every intermediate.
         training: apply dropout, drawn from `seed`, which must then be given.
         mask_mode: what a query with no key to attend to gets: "uniform" (as transformers), "zeros" or "nan".
         output: "numpy", or with backend "cuda" "device": arrays that stay in GPU memory (backends.cuda.arrays.DeviceArray).
@@ -235,8 +223,19 @@ class AlbertPreTrainedModel:
         output_hidden_states = config.output_hidden_states if output_hidden_states is None else output_hidden_states
         # torchscript has always meant tuples in transformers
         return_dict = config.return_dict and not config.torchscript if return_dict is None else return_dict
+        if not any(trace is known or trace == known for known in TRACES):
+            raise ValueError(f"trace must be True, False or 'unfused'; got {shown(repr(trace), 80)}")
         if skip_padding and (output_attentions or trace):
             raise ValueError("skip_padding=True has no rectangular attentions or trace: ask for them without it")
+        if output != "numpy" and (output != "device" or self.backend != "cuda" or trace or training):
+            raise ValueError(
+                "output must be 'numpy', or 'device' with backend='cuda', without trace or training; got "
+                f"{shown(repr(output), 80)} with backend={self.backend!r}"
+            )
+        if output == "device" and skip_padding:
+            raise ValueError("output='device' computes padded positions too: leave out skip_padding")
+        if output == "device" and any(x is not None for name, x in head_inputs.items() if name in self.labels):
+            raise ValueError("output='device' gives logits, and a loss is computed on the host: leave out the labels")
         given = {
             "input_ids": input_ids,
             "attention_mask": attention_mask,
@@ -244,36 +243,20 @@ class AlbertPreTrainedModel:
             "position_ids": position_ids,
             "inputs_embeds": inputs_embeds,
         }
-        if output != "numpy" and (output != "device" or self.backend != "cuda" or trace or training):
-            raise ValueError(
-                "output must be 'numpy', or 'device' with backend='cuda', without trace or training; got "
-                f"{shown(repr(output), 80)} with backend={self.backend!r}"
-            )
         batch, checked = self._check(given, head_mask, head_mask_mode, mask_mode, training, seed, head_inputs)
-        run = Run(self._ops, config, np.random.default_rng(seed) if training else None, {} if trace else None)
         if skip_padding:
             self._check_real_tokens(batch)
-        encode = self._encode_real_tokens if skip_padding else self._encode
-        if self.backend == "numba" and not (trace or training):
-            encode = partial(self._encode_fused, skip_padding=skip_padding)
-        if self.backend == "cuda" and not (trace or training):
-            from albert_np.backends.cuda import engine as cuda_engine
-
-            out = cuda_engine.call(
-                self,
-                batch,
-                checked,
-                output,
-                mask_mode=mask_mode,
-                skip_padding=skip_padding,
-                keep_hidden_states=output_hidden_states,
-                keep_attentions=output_attentions,
-            )
-            return out if return_dict else self._as_tuple(out)
+        wanted = Wanted(
+            hidden_states=output_hidden_states,
+            attentions=output_attentions,
+            skip_padding=skip_padding,
+            mask_mode=mask_mode,
+            trace="unfused" if trace == "unfused" else "fused" if trace else False,
+            rng=np.random.default_rng(seed) if training else None,
+            on_device=output == "device",
+        )
         with _within_memory(batch):
-            encoded = encode(run, batch, mask_mode, output_attentions, output_hidden_states)
-            out = self._head(run, encoded, **checked)
-        out.hidden_states, out.attentions, out.trace = encoded.hidden_states, encoded.attentions, run.trace
+            out = self._engine.forward(batch, self._bound_head(checked), wanted)
         return out if return_dict else self._as_tuple(out)
 
     def _check(
@@ -291,8 +274,8 @@ class AlbertPreTrainedModel:
         if unknown:
             takes = ", ".join(self.head_inputs) or "no labels"
             raise ValueError(f"{type(self).__name__} takes {takes} beside its inputs; got {listed(sorted(unknown))}")
-        if not isinstance(mask_mode, str) or mask_mode not in MASK_MODES:
-            raise ValueError(f"mask_mode must be one of {', '.join(MASK_MODES)}; got {shown(repr(mask_mode), 80)}")
+        if not isinstance(mask_mode, str) or mask_mode not in ops.MASK_MODES:
+            raise ValueError(f"mask_mode must be one of {', '.join(ops.MASK_MODES)}; got {shown(repr(mask_mode), 80)}")
         if training:
             if seed is None:
                 raise ValueError("training=True draws dropout and needs a seed=… to draw the same again")
@@ -314,14 +297,16 @@ class AlbertPreTrainedModel:
         *,
         training: bool = False,
         seed: int | None = None,
-        mask_mode: str = "uniform",
+        mask_mode: MaskMode = "uniform",
         head_mask_mode: str = "shared",
         per_application: bool = False,
         recompute: bool = False,
         all_logits: bool = False,
         **labels: Any,
     ) -> tuple[Any, dict[str, Array]]:
-        """The loss, and its gradient by every parameter, under Hugging Face's names. The arguments are those of a call.
+        """The loss, and its gradient with respect to every parameter, under Hugging Face's names.
+
+        The arguments are those of a call.
 
         labels: whatever the class needs for a loss. training: with dropout, drawn from `seed`.
         per_application: the gradients of a layer's parameters keep an axis for its applications, the first of them first;
@@ -330,8 +315,6 @@ class AlbertPreTrainedModel:
         all_logits: compute the vocabulary's logits for tokens without a label too, which changes nothing but the time.
         Raises ValueError for anything it cannot honour, and where the labels give no loss.
         """
-        from albert_np import gradients
-
         given = {
             "input_ids": input_ids,
             "attention_mask": attention_mask,
@@ -340,30 +323,57 @@ class AlbertPreTrainedModel:
             "inputs_embeds": inputs_embeds,
         }
         batch, checked = self._check(given, head_mask, head_mask_mode, mask_mode, training, seed, labels)
-        rng = np.random.default_rng(seed) if training else None
+        wanted = WantedGradients(
+            mask_mode=mask_mode,
+            rng=np.random.default_rng(seed) if training else None,
+            per_application=per_application,
+            recompute=recompute,
+            all_logits=all_logits,
+        )
         with _within_memory(batch):
-            loss, found = gradients.value_and_found(
-                self, batch, checked, rng, mask_mode, per_application, recompute, all_logits
-            )
+            loss, found = self._engine.loss_and_gradients(batch, self._bound_head(checked), wanted)
         found = {weights.hub_name(name, self.parts): x for name, x in found.items()}
         parameters = dict(self.named_parameters())
         return loss, (gradients.by_application if per_application else gradients.totals)(found, parameters)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The keywords of a call that a loss needs, all of them."""
+        return tuple(name for name in self.head_inputs if name != "logits_positions")
+
+    def _bound_head(self, checked: dict[str, Any]) -> Head:
+        """The head as engines know it: the functions below, with this call's labels."""
+        needed = " and ".join(self.labels)
+        return Head(
+            forward=partial(self._head, **checked),
+            backward=partial(self._head_backward, **checked),
+            reads=partial(self._reads, **checked),
+            without_loss=f"{type(self).__name__} has no loss to differentiate without {needed or 'a head'}",
+        )
+
+    def _head(self, run: Run, encoded: Encoded, *args: Any, **head_inputs: Any) -> ModelOutput:
+        """Logits, and a loss where there are labels. Its keywords are what `_checked` returns."""
+        raise NotImplementedError
+
+    def _head_backward(self, back: Back, encoded: Encoded, *args: Any, **head_inputs: Any) -> Array:  # -> (B,T,H)
+        """The gradient of the loss with respect to the encoder's output."""
+        raise NotImplementedError
 
     def _reads(self, run: Run, batch: Inputs, **checked: Any) -> Array | None:  # -> (B,T) bool
         """Which of the encoder's states the loss reads; None is all."""
         return None
 
-    def _head_backward(self, back: Any, encoded: Encoded, *args: Any, **head_inputs: Any) -> tuple[Any, Any]:
-        """The gradients by hidden (B,T,H) and pooled (B,H); None where the head does not read it."""
-        raise NotImplementedError
+    def _pooled(self, run: Run, encoded: Encoded) -> Array:  # (B,T,H) -> (B,H)
+        return heads.pooler(run, self._weights.pooler, encoded.hidden)
+
+    def _pooled_backward(self, back: Back, encoded: Encoded, d_pooled: Array) -> Array:  # (B,H) -> (B,T,H)
+        return gradients.pooler_backward(back, self._weights.pooler, d_pooled, encoded.hidden)
 
     @property
     def _dropout(self) -> float | None:
         return self.config.classifier_dropout_prob
 
-    def _classifier_backward(self, back: Any, d_logits: Array, x: Array) -> Array:  # (..., K), (..., H) -> (..., H)
-        from albert_np import gradients
-
+    def _classifier_backward(self, back: Back, d_logits: Array, x: Array) -> Array:  # (..., K), (..., H) -> (..., H)
         w = self._weights.classifier
         return gradients.classifier_backward(back, "classifier", w, d_logits, x, self._dropout, "dropout")
 
@@ -372,14 +382,13 @@ class AlbertPreTrainedModel:
 
         To be called before each change: a call of the model packs its weights and makes the arrays read-only.
         """
-        if self.backend != "numpy":
-            self._ops.forget_weights()
         for name, x in self._tensors.items():
             try:
                 x.flags.writeable = True
             except ValueError:  # a view of somebody else's memory, such as a mapped file
                 self._tensors[name] = x.copy()
         self._weights = weight_tree(self._tensors)
+        self._engine.forget_weights(self._weights)
         return dict(self.named_parameters())
 
     def _flatten(self, given: dict[str, Any]) -> tuple[dict[str, Any], int | None]:
@@ -393,32 +402,6 @@ class AlbertPreTrainedModel:
     def _as_tuple(self, out: ModelOutput) -> tuple[Any, ...]:
         return out.to_tuple()
 
-    def _encode(
-        self,
-        run: Run,
-        batch: Inputs,
-        mask_mode: Any,
-        keep_attentions: bool,
-        keep_hidden_states: bool,
-        positions: Array | None = None,
-    ) -> Encoded:
-        w = self._weights
-        x = embeddings(
-            run, w.embeddings, batch.input_ids, batch.inputs_embeds, batch.token_type_ids, batch.position_ids
-        )
-        attending = Attending(batch.allowed, positions, batch.head_mask, mask_mode)
-        x, hidden_states, attentions = encoder(
-            run, w.encoder, x, attending, keep_hidden_states=keep_hidden_states, keep_attentions=keep_attentions
-        )
-        return replace(
-            self._pooled(run, x),
-            hidden_states=hidden_states if keep_hidden_states else None,
-            attentions=attentions if keep_attentions else None,
-        )
-
-    def _pooled(self, run: Run, hidden: Array) -> Encoded:  # (B,T,H)
-        return Encoded(hidden, heads.pooler(run, self._weights.pooler, hidden) if "pooler" in self.parts else None)
-
     def _check_real_tokens(self, batch: Inputs) -> None:
         """What skip_padding asks of a mask."""
         if batch.mask.ndim != 2:
@@ -431,65 +414,3 @@ class AlbertPreTrainedModel:
             raise ValueError(
                 f"the pooler reads column 0, which skip_padding=True would skip in sequence {first}: pad on the right"
             )
-
-    def _encode_real_tokens(
-        self, run: Run, batch: Inputs, mask_mode: Any, keep_attentions: bool, keep_hidden_states: bool
-    ) -> Encoded:
-        """One sequence after the other without its padding, put back between zeros. Real tokens keep their positions."""
-        B, T = batch.shape
-        rows = []
-        for b in range(B):
-            columns = np.flatnonzero(batch.mask[b])
-            position_row = batch.position_ids[b if len(batch.position_ids) == B else 0]
-            one = Inputs(
-                None if batch.input_ids is None else batch.input_ids[b : b + 1, columns],
-                None if batch.inputs_embeds is None else batch.inputs_embeds[b : b + 1, columns],
-                batch.token_type_ids[b : b + 1, columns],
-                position_row[None, columns],
-                np.ones((1, len(columns)), bool),
-                batch.head_mask,
-            )
-            rows.append((columns, self._encode(run, one, mask_mode, False, keep_hidden_states, positions=columns)))
-
-        def scattered(states: list[Array]) -> Array:  # B × (1,t,H) -> (B,T,H)
-            full = np.zeros((B, T, self.config.hidden_size), self.dtype)
-            for b, state in enumerate(states):
-                full[b, rows[b][0]] = state[0]
-            return full
-
-        hidden_states = None
-        if keep_hidden_states:
-            hidden_states = tuple(
-                scattered(list(layer)) for layer in zip(*(e.hidden_states for _, e in rows), strict=True)
-            )
-        pooled = np.concatenate([e.pooled for _, e in rows]) if "pooler" in self.parts else None
-        return Encoded(scattered([e.hidden for _, e in rows]), pooled, hidden_states, None, batch.mask)
-
-    def _encode_fused(
-        self,
-        run: Run,
-        batch: Inputs,
-        mask_mode: Any,
-        keep_attentions: bool,
-        keep_hidden_states: bool,
-        skip_padding: bool,
-    ) -> Encoded:
-        """The CPU engine: the same maths, whole layers at a time, with padding or without."""
-        from albert_np.backends.cpu import engine as cpu_engine
-
-        states = cpu_engine.encode(
-            run.ops,
-            self._weights,
-            self.config,
-            batch,
-            mask_mode=mask_mode,
-            skip_padding=skip_padding,
-            keep_hidden_states=keep_hidden_states,
-            keep_attentions=keep_attentions,
-        )
-        pooled = heads.pooler(run, self._weights.pooler, states.hidden) if "pooler" in self.parts else None
-        real = batch.mask if skip_padding else None
-        return Encoded(states.hidden, pooled, states.hidden_states, states.attentions, real)
-
-    def _head(self, run: Run, encoded: Encoded, *args: Any, **head_inputs: Any) -> ModelOutput:
-        raise NotImplementedError

@@ -1,19 +1,56 @@
-"""What one call of a model carries from box to box: the table of ops, the config, dropout's generator, the trace."""
+"""What one call carries from box to box: the table of ops, the config, dropout's generator, the trace; and what comes out.
+
+A head is what stands on the encoder, as functions; an engine (backends/) is what runs both.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
 from albert_np.config import AlbertConfig
-from albert_np.ops import Array
+from albert_np.ops import Array, Attending, MaskMode
 
-# A table of ops is anything with the functions of ops.py as attributes; ops.py itself is the first one.
-Ops = Any
+if TYPE_CHECKING:
+    from albert_np.inputs import Inputs
+
+
+class Ops(Protocol):
+    """The table of ops that a forward calls: functions of ops.py, as a backend computes them. ops.py itself is the first."""
+
+    def embedding(self, ids: Array, table: Array) -> Array: ...
+    def linear(self, x: Array, weight: Array, bias: Array) -> Array: ...
+    def layer_norm(self, x: Array, weight: Array, bias: Array, eps: float) -> Array: ...
+    def activation(self, x: Array, name: str) -> Array: ...
+    def tanh(self, x: Array) -> Array: ...
+    def dropout(self, x: Array, p: float | None, rng: np.random.Generator | None) -> Array: ...
+    def attention(
+        self, query: Array, key: Array, value: Array, attending: Attending, rng: np.random.Generator | None = None
+    ) -> tuple[Array, Array, Array]: ...
+
+
+class TrainingOps(Ops, Protocol):
+    """And those that the way back calls."""
+
+    def embedding_backward(self, dy: Array, ids: Array, rows: int, padding_idx: int | None = None) -> Array: ...
+    def linear_backward(self, dy: Array, x: Array, weight: Array) -> tuple[Array, Array, Array]: ...
+    def layer_norm_backward(self, dy: Array, x: Array, weight: Array, eps: float) -> tuple[Array, Array, Array]: ...
+    def activation_backward(self, dy: Array, x: Array, name: str) -> Array: ...
+    def dropout_backward(self, dy: Array, p: float | None, rng: np.random.Generator | None) -> Array: ...
+    def attention_backward(
+        self,
+        d_context: Array,
+        query: Array,
+        key: Array,
+        value: Array,
+        scores: Array,
+        attending: Attending,
+        rng: np.random.Generator | None = None,
+    ) -> tuple[Array, Array, Array, Array | None]: ...
 
 
 class Weights(SimpleNamespace):
@@ -35,8 +72,33 @@ def weight_tree(named: Mapping[str, Array]) -> Any:  # {"a.0.weight": x} -> .a[0
     return Weights(**children)
 
 
+class Trace(dict[str, Array]):
+    """The intermediates of a call by name, in the order in which they were computed.
+
+    backend, dtype: what computed them. absent: the steps that this way of computing does not have, and why: a fused engine
+    computes some only as parts of a larger step. It is empty where every step was computed by itself.
+    """
+
+    def __init__(self, backend: str = "numpy", dtype: str = "float32", absent: Mapping[str, str] | None = None) -> None:
+        super().__init__()
+        self.backend, self.dtype, self.absent = backend, dtype, dict(absent or {})
+
+    @property
+    def fused(self) -> bool:
+        return bool(self.absent)
+
+    def __missing__(self, name: str) -> Array:
+        """Raises KeyError, and says why a step is not there where that is known."""
+        for step, why in self.absent.items():
+            if name == step or (name.startswith("encoder.layer.") and name.split(".", 3)[3] == step):
+                raise KeyError(f"{name}: {why}; trace='unfused' computes it by itself")
+        raise KeyError(name)
+
+
 @dataclass(frozen=True)
 class Run:
+    """One forward, as the boxes of embeddings.py, encoder.py and heads.py see it."""
+
     ops: Ops
     config: AlbertConfig
     rng: np.random.Generator | None = None  # None: inference, where dropout does nothing
@@ -59,8 +121,55 @@ class Run:
 
     def draw_again(self, name: str) -> np.random.Generator | None:
         """A generator that draws what the dropout of that name drew."""
-        if self.rng is None:
-            return None
-        again = np.random.default_rng()
-        again.bit_generator.state = self.states[name]
-        return again
+        return None if self.rng is None else generator_at(self.states[name])
+
+
+def generator_at(state: Any) -> np.random.Generator:
+    """A generator that goes on from a state of another one."""
+    again = np.random.default_rng()
+    again.bit_generator.state = state
+    return again
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What a head starts from."""
+
+    hidden: Array  # (B,T,H)
+    hidden_states: tuple[Array, ...] | None = None
+    attentions: tuple[Array, ...] | None = None
+    real: Array | None = None  # (B,T) bool with skip_padding: where something was computed; None is everywhere
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a call asks of an engine."""
+
+    hidden_states: bool = False
+    attentions: bool = False
+    skip_padding: bool = False
+    mask_mode: MaskMode = "uniform"
+    trace: Literal[False, "fused", "unfused"] = False  # "fused": of what a plain call runs; "unfused": step by step
+    rng: np.random.Generator | None = None  # None: without dropout
+    on_device: bool = False  # the answer stays where it was computed
+
+
+@dataclass(frozen=True)
+class WantedGradients:
+    """What value_and_grad asks of an engine."""
+
+    mask_mode: MaskMode = "uniform"
+    rng: np.random.Generator | None = None  # None: without dropout
+    per_application: bool = False
+    recompute: bool = False
+    all_logits: bool = False
+
+
+@dataclass(frozen=True)
+class Head:
+    """What stands on the encoder, bound to its weights and to one call's labels: this is all that an engine sees of a model."""
+
+    forward: Callable[[Run, Encoded], Any]  # -> a ModelOutput
+    backward: Callable[[Any, Encoded], Array]  # gradients.Back -> (B,T,H), the gradient with respect to `hidden`
+    reads: Callable[[Run, Inputs], Array | None]  # -> (B,T) bool: the states that the loss reads; None is all
+    without_loss: str  # why there is no loss, where `forward` gives none

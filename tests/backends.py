@@ -11,7 +11,9 @@ import pytest
 from tolerances import SAME_MODEL, assert_close
 
 import albert_np.model
-from albert_np.backends import choose as backends
+from albert_np import AlbertConfig
+from albert_np.backends import choose
+from albert_np.run import Weights
 
 # numba.cuda is decided when it is imported, so each way of testing the kernels for the GPU is a process of its own, and says
 # here which it is: simulator, compiled or gpu. tests/test_cuda.py starts them
@@ -33,13 +35,24 @@ class Backend:
     @property
     def ops(self) -> Any:
         """A table of ops of its own."""
-        return backends.ops_table(self.name)
+        return choose.make(self.name, Weights(), AlbertConfig(), self.dtype).ops
 
     @property
     def encoder(self) -> str:
         """The function in which a plain call runs the encoder, for tests that put another in its place."""
-        engines = {"numba": "albert_np.backends.cpu.engine.encode", "cuda": "albert_np.backends.cuda.engine.encode"}
-        return engines.get(self.name, "albert_np.pretrained.encoder")
+        engines = {"numba": "cpu.engine.CpuEngine._encode", "cuda": "cuda.engine.encode", "numpy": "numpy.encoder"}
+        return f"albert_np.backends.{engines[self.name]}"
+
+    @property
+    def absent(self) -> set[str]:
+        """What a trace of it does not have as steps of their own: albert_np/backends/*/engine.py say why."""
+        fused = {"embeddings.sum", "attention.scores", "attention.dense", "ffn", "ffn_output"}
+        return {"numba": fused, "cuda": fused | {"attention.probs"}}.get(self.name, set())
+
+    def has(self, out: Any, names: Any) -> list[str]:
+        """Those of the names of an output's arrays that one of this backend has."""
+        absent = self.absent if out.trace is not None and out.trace.fused else set()
+        return [name for name in names if not name.startswith("trace.") or step_of(name) not in absent]
 
     def model(self, kind: str, config: Any, tensors: dict[str, np.ndarray] | None = None, **made: Any) -> Any:
         """A model of it; the tensors may be of another dtype."""
@@ -61,9 +74,15 @@ CUDA = Backend("cuda", "float32")
 ON_GPU = CUDA if CUDA_TESTS == "simulator" else pytest.param(CUDA, marks=pytest.mark.gpu)
 
 
+def step_of(name: str) -> str:
+    """`attention.dense` of `trace.encoder.layer.3.attention.dense`; other steps of a trace as they are."""
+    name = name.removeprefix("trace.")
+    return name.split(".", 3)[3] if name.startswith("encoder.layer.") else name
+
+
 def runnable(backend: Backend) -> Backend:
     """The backend, ready to run, or a skip that says why it cannot run here."""
-    answer = backends.available()[backend.name]
+    answer = choose.available()[backend.name]
     if answer != "yes":
         pytest.skip(f"backend {backend.name}: {answer}")
     if backend.name == "numba":

@@ -60,15 +60,17 @@ class Case:
         N = self.shape[1]
         q, k, v, d_context, table = (x.astype(dtype) for x in (self.q, self.k, self.v, self.d_context, self.table))
         allowed = self.mask[:, None, None] if self.mask.ndim == 2 else self.mask[:, None]
-        options = {
-            "mask_mode": self.mode,
-            "head_mask": None if self.head_mask is None else self.head_mask.astype(dtype),
-            "position_type": self.kind,
-            "distance_table": table,
-            "dropout_probability": P if self.drops else None,
-        }
-        scores = ops.attention(q, k, v, allowed, N, **options, rng=self.rng())[1]
-        return ops.attention_backward(d_context, q, k, v, scores, allowed, N, **options, rng=self.rng())
+        how = ops.Attending(
+            allowed,
+            N,
+            mask_mode=self.mode,
+            head_mask=None if self.head_mask is None else self.head_mask.astype(dtype),
+            position_type=self.kind,
+            distance_table=table,
+            dropout_probability=P if self.drops else None,
+        )
+        scores = ops.attention(q, k, v, how, self.rng())[1]
+        return ops.attention_backward(d_context, q, k, v, scores, how, self.rng())
 
     def rng(self):
         return np.random.default_rng(self.seed + 100)

@@ -170,9 +170,10 @@ def nothing_real(call):
 
 
 @pytest.mark.parametrize("mask_mode", ["uniform", "zeros", "nan"])
+@pytest.mark.parametrize("position_type", ["absolute", "relative_key_query"])
 @pytest.mark.parametrize("changed", [three_axes, on_padding, nothing_real], ids=lambda f: f.__name__)
-def test_padding_that_is_read_or_seen_is_computed(changed, mask_mode):
-    config = AlbertConfig(**TINY)
+def test_padding_that_is_read_or_seen_is_computed(changed, mask_mode, position_type):
+    config = AlbertConfig(**TINY | {"position_embedding_type": position_type})
     tensors = trained_like(config, PARTS["AlbertForTokenClassification"], 2)
     call = batch(config, "AlbertForTokenClassification", 6, padding=True)
     assert (call["attention_mask"][0] == 0).any()

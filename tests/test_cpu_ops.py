@@ -5,6 +5,8 @@ What holds for every table stands in test_ops.py and test_ops_attention.py, acti
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from backends import NUMBA
@@ -112,11 +114,10 @@ def attended(table, shape, mask, kind="absolute", scale=1.0, seed=0):
     B, N, T, D = shape
     q, k, v = (draw(B, T, N * D, seed=4 * seed + i, scale=scale if i < 2 else 1) for i in range(3))
     distances = draw(2 * (T + 3) - 1, D, seed=4 * seed + 3, scale=scale)
-    options = {"allowed": MASKS[mask](np.random.default_rng(seed), B, T), "num_heads": N, "position_type": kind}
-    actual = table.attention(q, k, v, distance_table=distances, **options)
-    plain = ops.attention(q, k, v, distance_table=distances, **options)
+    how = ops.Attending(MASKS[mask](np.random.default_rng(seed), B, T), N, position_type=kind, distance_table=distances)
+    actual, plain = table.attention(q, k, v, how), ops.attention(q, k, v, how)
     q, k, v, distances = wide(q, k, v, distances)
-    truth = ops.attention(q, k, v, distance_table=distances, **options)
+    truth = ops.attention(q, k, v, replace(how, distance_table=distances))
     return dict(zip(("context", "scores", "probs"), zip(actual, plain, truth, strict=True), strict=True))
 
 
@@ -144,10 +145,10 @@ def test_nan_and_infinity_go_where_they_go_in_the_reference(table, where, bad):
     for name, x in (("query", q), ("key", k), ("value", v)):
         if name in where:
             x[1, 7, 5] = bad
-    allowed = np.ones((2, 1, 1, 20), bool)
+    how = ops.Attending(np.ones((2, 1, 1, 20), bool), 3)
     with np.errstate(all="ignore"):
-        expected = ops.attention(q, k, v, allowed, 3)
-    for name, x, y in zip(("context", "scores", "probs"), table.attention(q, k, v, allowed, 3), expected, strict=True):
+        expected = ops.attention(q, k, v, how)
+    for name, x, y in zip(("context", "scores", "probs"), table.attention(q, k, v, how), expected, strict=True):
         assert np.array_equal(np.isnan(x), np.isnan(y)), name
         numbers = ~np.isnan(y)
         assert_close(name, x[numbers], y[numbers], limit=gamma(60, np.float32))

@@ -124,14 +124,13 @@ def test_attention(seed, B, N, T, D, position_type, mask, head_mask, dropout, fa
 
     def call(q, k, v, table=None):
         again = np.random.default_rng(5) if dropout else None
-        return ops.attention(q, k, v, allowed, N, distance_table=table, rng=again, **options)
+        return ops.attention(q, k, v, ops.Attending(allowed, N, distance_table=table, **options), again)
 
     def gradients(dy):
         q, k, v, *table = inputs
         again = np.random.default_rng(5) if dropout else None
-        found = ops.attention_backward(
-            dy, q, k, v, call(*inputs)[1], allowed, N, distance_table=table[0] if table else None, rng=again, **options
-        )
+        how = ops.Attending(allowed, N, distance_table=table[0] if table else None, **options)
+        found = ops.attention_backward(dy, q, k, v, call(*inputs)[1], how, again)
         return found if relative else found[:3]
 
     assert_gradients(lambda *given: call(*given)[0], gradients, inputs, rng)

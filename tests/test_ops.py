@@ -13,6 +13,7 @@ from backends import NUMBA, NUMPY
 from tolerances import FLOAT_DTYPES, assert_close, assert_float32_rule, gamma, relative_error
 
 from albert_np.config import ACTIVATIONS
+from albert_np.ops import Attending
 
 
 def draw(*shape: int, seed: int = 0, scale: float = 1, dtype: type = np.float64) -> np.ndarray:
@@ -61,7 +62,7 @@ def attention(ops, query, key, value, table=None):
     """Causal, with relative positions where there is a table of them."""
     allowed = np.tril(np.ones((len(query), 1, 5, 5), bool))
     position_type = "absolute" if table is None else "relative_key_query"
-    return ops.attention(query, key, value, allowed, 3, position_type=position_type, distance_table=table)
+    return ops.attention(query, key, value, Attending(allowed, 3, position_type=position_type, distance_table=table))
 
 
 ALLOWED = np.tril(np.ones((5, 5), bool))[None, None]

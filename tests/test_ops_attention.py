@@ -307,13 +307,15 @@ def test_attention_by_definition(backend, kind, where, mask, mode):
         query,
         key,
         value,
-        allowed,
-        N,
-        mask_mode=mode,
-        head_mask=head_mask,
-        position_type=kind,
-        distance_table=table,
-        positions=positions,
+        ops.Attending(
+            allowed,
+            N,
+            mask_mode=mode,
+            head_mask=head_mask,
+            position_type=kind,
+            distance_table=table,
+            positions=positions,
+        ),
     )
     seen = np.broadcast_to(allowed[:, 0], (B, T, T))
     column = list(range(T)) if positions is None else positions.tolist()
@@ -333,9 +335,9 @@ def test_attention_by_definition(backend, kind, where, mask, mode):
 def test_attention_drops_what_the_generator_says(backend):
     query, key, value = (draw(2, 4, 6, seed=seed, dtype=backend.dtype) for seed in range(3))
     allowed = np.ones((2, 1, 1, 4), bool)
-    _, _, whole = backend.ops.attention(query, key, value, allowed, 2)
+    _, _, whole = backend.ops.attention(query, key, value, ops.Attending(allowed, 2))
     context, _, probs = backend.ops.attention(
-        query, key, value, allowed, 2, dropout_probability=0.25, rng=np.random.default_rng(3)
+        query, key, value, ops.Attending(allowed, 2, dropout_probability=0.25), np.random.default_rng(3)
     )
     kept = np.random.default_rng(3).random((2, 2, 4, 4)) >= 0.25
     assert_close("probs", probs, whole * kept / 0.75, limit=gamma(4, backend.dtype), dtype=backend.dtype)

@@ -31,7 +31,7 @@ def test_python_block_runs_and_its_shapes_are_right():
         exec(code, names)
     (shape,) = re.findall(r"^out\.logits\.shape  # (\(.*\))$", code, re.M)
     assert str(names["out"].logits.shape) == shape
-    assert list(names["out"].trace)[:2] == ["embeddings.sum", "embeddings.LayerNorm"]
+    assert list(names["out"].trace)[:2] == ["embeddings.LayerNorm", "encoder.embedding_hidden_mapping_in"]
 
 
 def test_the_table_of_answers_is_what_the_embedded_model_answers():

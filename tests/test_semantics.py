@@ -92,7 +92,7 @@ def test_mask_shapes_a_mask_of_pairs_against_a_row_by_row_oracle(make, backend):
     T = 7
     pairs = np.random.default_rng(5).random((2, T, T)) < 0.6
     pairs |= np.eye(T, dtype=bool)
-    out = model(ids(model), pairs, trace=True, output_attentions=True)
+    out = model(ids(model), pairs, trace="unfused", output_attentions=True)
     scores, probs = (out.trace[f"encoder.layer.0.attention.{name}"] for name in ("scores", "probs"))
     for b, n, i in np.ndindex(probs.shape[:3]):  # each query alone, over the keys it may see
         seen = pairs[b, i]
@@ -479,8 +479,8 @@ def test_multiple_choice_flattens_choices_into_the_batch(make):
 
 
 def layer_names(i):
-    inside = ["query", "key", "value", "scores", "probs", "context", "dense", "LayerNorm"]
-    after = ["ffn", "activation", "ffn_output", "full_layer_layer_norm"]
+    inside = ["query", "key", "value", "scores", "probs", "context", "dense", "sum", "LayerNorm"]
+    after = ["ffn", "activation", "ffn_output", "sum", "full_layer_layer_norm"]
     return [f"encoder.layer.{i}.attention.{name}" for name in inside] + [f"encoder.layer.{i}.{name}" for name in after]
 
 
@@ -505,7 +505,7 @@ def test_trace_names_are_pinned(make, kind, after):
     """The golden kit, the notebooks and every backend speak these names: changing one breaks them all."""
     model = make(kind, num_hidden_layers=2, inner_group_num=2)
     tokens = ids(model)[:, None] if kind == "AlbertForMultipleChoice" else ids(model)
-    trace = model(tokens, trace=True).trace
+    trace = model(tokens, trace="unfused").trace
     layers = [name for i in range(4) for name in layer_names(i)]  # one number for each application
     assert list(trace) == [*BEFORE, *layers, *after]
     assert trace["encoder.layer.0.attention.query"].shape == (2, 7, 24)

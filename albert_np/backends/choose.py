@@ -1,16 +1,20 @@
-"""Backend names to tables of ops. A backend that cannot run raises and says what to do; nothing falls back in silence."""
+"""Names of backends and dtypes to engines. What cannot run raises and says what to do; nothing falls back in silence."""
 
 from __future__ import annotations
 
-import importlib.util
 from typing import Any
 
 import numpy as np
 
-from albert_np import imports, ops
-from albert_np.run import Ops
+from albert_np.backends import cpu, cuda
+from albert_np.backends import numpy as reference
+from albert_np.backends.protocol import Engine, Room
+from albert_np.config import AlbertConfig
+from albert_np.run import Weights
 
-BACKENDS = ("numpy", "numba", "cuda", "auto")
+ROOMS: dict[str, Room] = {room.NAME: room for room in (reference, cpu, cuda)}
+BACKENDS = (*ROOMS, "auto")
+AUTO = (cpu, reference)  # what "auto" may mean: the first that computes in that dtype and runs here, never cuda
 # the types models compute in, and those of their arrays: tensor cores round what they multiply, and nothing else is rounded
 DTYPES: dict[str, np.dtype[Any]] = {
     "float32": np.dtype(np.float32),
@@ -18,8 +22,6 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "tf32": np.dtype(np.float32),
     "bfloat16": np.dtype(np.float32),
 }
-ON_TENSOR_CORES = ("tf32", "bfloat16")
-TENSOR_CORES = (8, 0)  # the compute capability from which on they take these
 
 
 def resolve_precision(dtype: Any) -> str:
@@ -32,107 +34,38 @@ def resolve_precision(dtype: Any) -> str:
 
 
 def resolve_backend(name: str, dtype: str) -> str:
-    """The backend that a name means for one of DTYPES. "auto" chooses among those that run here and is never cuda."""
+    """The backend that a name means for one of DTYPES. Raises ValueError for one that does not exist or cannot run."""
     if name not in BACKENDS:
         raise ValueError(f"backend must be one of {', '.join(BACKENDS)}; got {name!r}")
-    if dtype in ON_TENSOR_CORES and name != "cuda":
-        raise ValueError(
-            f"only backend 'cuda' computes in {dtype}, on tensor cores; got {name!r}: choose backend='cuda', or dtype='float32'"
-        )
-    if name == "cuda":
-        if dtype == "float64":
-            raise ValueError(
-                f"backend 'cuda' computes in float32; got {dtype}: choose backend='numpy', or dtype='float32'"
-            )
-        missing = _cuda_is_missing()
-        if missing:
-            raise ValueError(
-                f"backend 'cuda' needs an NVIDIA GPU, its driver and numba-cuda: {missing}; pip install 'albert-np[cuda]' "
-                "on a machine that has one, or choose backend='numba'"
-            )
-        if dtype in ON_TENSOR_CORES:
-            _check_tensor_cores(dtype)
-    if name == "numba":
-        if dtype != "float32":
-            raise ValueError(
-                f"backend 'numba' computes in float32; got {dtype}: choose backend='numpy', or dtype='float32'"
-            )
-        missing = _numba_is_missing()
-        if missing:
-            raise ValueError(f"backend 'numba' needs numba: {missing}; pip install numba, or choose backend='numpy'")
     if name == "auto":
-        return "numba" if dtype == "float32" and not _numba_is_missing() else "numpy"
+        runnable = [room.NAME for room in AUTO if dtype in room.DTYPES and not room.missing(dtype)]
+        if not runnable:
+            raise ValueError(f"backend 'auto' never means one that computes in {dtype}: {_instead(dtype)}")
+        return runnable[0]
+    room = ROOMS[name]
+    if dtype not in room.DTYPES:
+        computes = ", ".join(room.DTYPES)
+        raise ValueError(f"backend {name!r} computes in {computes}; got {dtype}: {_instead(dtype)}")
+    missing = room.missing(dtype)
+    if missing:
+        raise ValueError(missing)
     return name
 
 
-def _numba_is_missing() -> str:
-    """Why the numba backend cannot run, or nothing. Looked up, not imported: a warm start needs llvmlite alone."""
-    for module in (
-        "numba",
-        "llvmlite",
-        "albert_np.kernels",
-    ):  # the last: a bare checkout, not installed, has no such name
-        if importlib.util.find_spec(module) is None:
-            return f"no module named {module}"
-    return ""
+def _instead(dtype: str) -> str:
+    others = " or ".join(f"backend={room.NAME!r}" for room in ROOMS.values() if dtype in room.DTYPES)
+    return f"choose {others}, or dtype='float32'"
 
 
-def _cuda_is_missing() -> str:
-    """Why the cuda backend cannot run, or nothing. The driver is asked only here, when somebody wants to know."""
-    try:
-        with imports.lock:
-            from albert_np.kernels.cuda import device
-
-        return device.missing()
-    except ModuleNotFoundError as error:
-        return f"no module named {error.name}"
-    except Exception as error:  # numba-cuda has errors of its own kinds for libraries that it does not find
-        return f"numba-cuda does not load ({type(error).__name__}: {str(error).strip().splitlines()[0][:200]})"
-
-
-def _check_tensor_cores(dtype: str) -> None:
-    from albert_np.kernels.cuda import device
-
-    found = device.capability()
-    if found < TENSOR_CORES:
-        raise ValueError(
-            f"dtype {dtype!r} needs a GPU of compute capability {TENSOR_CORES[0]}.{TENSOR_CORES[1]} (A100, RTX 30) or newer; "
-            f"this one has {found[0]}.{found[1]}: choose dtype='float32'"
-        )
-
-
-def cuda_device() -> str | None:
-    """The GPU that backend "cuda" would run on, in words; None where it cannot run."""
-    if _cuda_is_missing():
-        return None
-    from albert_np.kernels.cuda import device
-
-    return device.describe()
-
-
-def ops_table(backend: str, dtype: str = "float32") -> Ops:
-    """The functions that models call of ops.py, as that backend computes them in one of its DTYPES; for one model."""
-    if backend == "numba":
-        with imports.lock:
-            from albert_np.backends.cpu.ops import CpuOps
-
-        return CpuOps()
-    if backend == "cuda":
-        with imports.lock:
-            from albert_np.backends.cuda import engine as cuda_engine  # noqa: F401
-            from albert_np.backends.cuda.ops import CudaOps
-
-        return CudaOps(dtype)
-    return ops
+def make(backend: str, w: Weights, config: AlbertConfig, dtype: str) -> Engine:
+    """An engine of a resolved backend and dtype, for the model with these weights."""
+    return ROOMS[backend].make(w, config, dtype)
 
 
 def available() -> dict[str, str]:
     """Each backend and whether it runs here: "yes", or why not."""
     answers = {}
-    for name in ("numpy", "numba", "cuda"):
-        try:
-            resolve_backend(name, "float32")
-            answers[name] = "yes"
-        except ValueError as error:
-            answers[name] = f"no ({error})"
+    for name in ROOMS:
+        missing = ROOMS[name].missing("float32")
+        answers[name] = f"no ({missing})" if missing else "yes"
     return answers

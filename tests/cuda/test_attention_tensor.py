@@ -51,12 +51,12 @@ def check(actual, q, k, v, N, allowed, mode="uniform", factors=None):
     given = [x.astype(np.float64) for x in (q, k, v)]
     factors = None if factors is None else factors.astype(np.float64)
     options = {"mask_mode": mode, "head_mask": factors}
-    truth = ops.attention(*given, allowed, N, **options)[0]
+    truth = ops.attention(*given, ops.Attending(allowed, N, **options))[0]
     numbers = ~np.isnan(truth)
     assert np.array_equal(np.isnan(actual), ~numbers)
     q, k, v = map(np.abs, given)
-    _, scores, _ = ops.attention(q, k, v, np.ones_like(allowed), N)
-    mixed = ops.attention(given[0], given[1], v, allowed, N, mask_mode=mode, head_mask=factors)[0]
+    _, scores, _ = ops.attention(q, k, v, ops.Attending(np.ones_like(allowed), N))
+    mixed = ops.attention(given[0], given[1], v, ops.Attending(allowed, N, **options))[0]
     limit = tensor_attention_limit(scores, np.abs(mixed[numbers]), truth[numbers])
     assert_close("attention", actual[numbers], truth[numbers], limit=limit, dtype=np.float32)
 

@@ -95,7 +95,7 @@ def test_a_graph_gives_the_bits_of_its_launches(size, monkeypatch):
         for key in found:
             assert np.array_equal(np.asarray(found[key]), expected[i % 2][key])
     assert cuda_program._refusals == []
-    assert any(plan._graph is not None for plan in model._ops.plans.values())
+    assert any(plan._graph is not None for plan in model._engine.ops.plans.values())
 
 
 def test_a_second_process_compiles_nothing(tmp_path):
@@ -139,13 +139,13 @@ def test_attention_at_real_sizes(T, D):
     actual = fused(q, k, v, N, "keys", allowed)
     given = (q, k, v)
     truth, plain = (
-        ops.attention(*(x.astype(dtype) for x in given), allowed[:, None, None], N)[0]
+        ops.attention(*(x.astype(dtype) for x in given), ops.Attending(allowed[:, None, None], N))[0]
         for dtype in (np.float64, np.float32)
     )
     assert_float32_rule("attention", actual, plain, truth)
     for _ in range(REPEATS):
         assert np.array_equal(fused(q, k, v, N, "keys", allowed), actual)
-    over_scores = CudaOps().attention(*given, allowed[:, None, None], N)[0]
+    over_scores = CudaOps().attention(*given, ops.Attending(allowed[:, None, None], N))[0]
     assert_close("two ways", over_scores, truth, limit=SAME_MODEL_FLOAT32, dtype=np.float32)
 
 
@@ -178,9 +178,9 @@ def test_others_take_capsules_and_give_the_memory_back(library):
         assert address == (seen.data_ptr() if library == "torch" else seen.data.ptr)
         del kept
         doubled, halved = 2 * seen, part / 2
-        assert memory not in model._ops.pool._free
+        assert memory not in model._engine.ops.pool._free
         del seen, part
-        assert memory in model._ops.pool._free
+        assert memory in model._engine.ops.pool._free
         model(ids, mask, output="device")  # writes there again
         host = (lambda x: x.cpu().numpy()) if library == "torch" else other.asnumpy
         assert np.array_equal(host(doubled), 2 * expected)

@@ -50,7 +50,7 @@ def test_published_sizes(kind, name):
     ids, mask = inputs(config, 2, 130)
     plain = (PLAIN if kind == "tf32x3" else NUMPY).model("AlbertForMaskedLM", config, tensors)
     if kind != "tf32x3":
-        plain._ops = RoundedOps(kind, kind == "bfloat16")
+        plain._engine.ops = RoundedOps(kind, kind == "bfloat16")
     truth = NUMPY.model("AlbertForMaskedLM", config, tensors)(ids, mask).logits
     actual = on_tensor_cores(kind, "AlbertForMaskedLM", config, tensors)(ids, mask).logits
     assert_float32_rule(f"{name} in {kind}", actual, plain(ids, mask).logits, truth)

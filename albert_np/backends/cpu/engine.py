@@ -10,67 +10,93 @@ layer is seven steps on six buffers, written down once for each stored layer and
     wide     = gelu(attended·W1 + b)     and so is the activation applied
     y        = wide·W2 + b + attended
     x        = LayerNorm(y)
+
+A trace is taken from these buffers: the program is run up to a step, and what it left is copied.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from albert_np.backends.cpu.ops import CpuOps, add_attention, add_layer_norm, tiles_of
+from albert_np import gradients
+from albert_np.backends import cpu
+from albert_np.backends import numpy as reference
+from albert_np.backends.cpu import training
+from albert_np.backends.cpu.ops import CpuOps, activation_code
 from albert_np.config import AlbertConfig
-from albert_np.encoder import group_of_layer
+from albert_np.encoder import group_of_layer, step
 from albert_np.inputs import Inputs
 from albert_np.kernels.cpu import operands
 from albert_np.kernels.cpu.arena import Buffers
-from albert_np.kernels.cpu.names import ACTIVATION_CODES
-from albert_np.kernels.cpu.operands import Distances, add_gemm
+from albert_np.kernels.cpu.operands import add_gemm
 from albert_np.kernels.cpu.program import Program
+from albert_np.kernels.cpu.steps import add_attention, add_copy_rows, add_embeddings, add_layer_norm
 from albert_np.ops import Array
-from albert_np.run import Weights
+from albert_np.outputs import ModelOutput
+from albert_np.run import Encoded, Head, Run, Trace, Wanted, WantedGradients, Weights
 
 ROWS = 1024  # at a time: their widest buffer is 12 MB with I = 3072, and the weights pass by once for all of them
 
+# the steps of encoder.py and embeddings.py that are no step of their own here
+ABSENT = {
+    "embeddings.sum": "the sum of the embeddings and its LayerNorm are one kernel",
+    "attention.scores": "scores become probabilities a few queries at a time, and those of masked keys are not computed",
+    "attention.dense": "the product, its bias and the residual are one kernel, which gives encoder.layer.….attention.sum",
+    "ffn": "the product, its bias and the activation are one kernel",
+    "ffn_output": "the product, its bias and the residual are one kernel, which gives encoder.layer.….sum",
+}
 
-@dataclass(frozen=True)
-class States:
-    """What the encoder leaves, with zeros where nothing was computed."""
 
-    hidden: Array  # (B,T,H)
-    hidden_states: tuple[Array, ...] | None
-    attentions: tuple[Array, ...] | None
+class CpuEngine:
+    """See protocol.Engine. Dropout in a call, and trace="unfused", are computed step by step, on the same kernels."""
 
+    def __init__(self, w: Weights, config: AlbertConfig) -> None:
+        self.w, self.config = w, config
+        self.ops = CpuOps()
 
-def encode(  # (B,T) -> (B,T,H)
-    ops: CpuOps,
-    w: Weights,
-    config: AlbertConfig,
-    batch: Inputs,
-    *,
-    mask_mode: str = "uniform",
-    skip_padding: bool = False,
-    keep_hidden_states: bool = False,
-    keep_attentions: bool = False,
-) -> States:
-    B, T = batch.shape
-    H, L, N = config.hidden_size, config.num_hidden_layers, config.num_attention_heads
-    fresh = np.zeros if skip_padding else np.empty
-    hidden = fresh((B, T, H), np.float32)
-    hidden_states = (
-        [fresh((B, T, H), np.float32) for _ in range(L)] if keep_hidden_states else []
-    )  # the last is `hidden`
-    applications = L * config.inner_group_num
-    attentions = [np.zeros((B, N, T, T), np.float32) for _ in range(applications)] if keep_attentions else []
-    for some in _chunks(batch, skip_padding):
-        part = _some_sequences(batch, some)
-        outputs = hidden[some], [x[some] for x in hidden_states], [x[some] for x in attentions]
-        with ops.arena.buffers() as buffers:
-            _program(ops, w, config, part, mask_mode, skip_padding, buffers, *outputs).run()
-    return States(
-        hidden, (*hidden_states, hidden) if keep_hidden_states else None, tuple(attentions) if keep_attentions else None
-    )
+    def forward(self, batch: Inputs, head: Head, wanted: Wanted) -> ModelOutput:
+        by_steps = wanted.rng is not None or wanted.trace == "unfused"
+        trace = Trace(cpu.NAME, absent={} if by_steps else ABSENT) if wanted.trace else None
+        run = Run(self.ops, self.config, wanted.rng, trace)
+        encode = reference.encode if by_steps else self._encode
+        return reference.answer(run, head, encode(run, self.w, batch, wanted))
+
+    def loss_and_gradients(self, batch: Inputs, head: Head, wanted: WantedGradients) -> tuple[Any, dict]:
+        run = Run(self.ops, self.config, wanted.rng, {}, labelled_only=not wanted.all_logits)
+        back = gradients.Back(run, self.ops)
+        with self.ops.arena.buffers() as buffers:
+            reads = head.reads(run, batch)
+            encode = training.encoder(back, self.ops, self.w.encoder, batch, wanted, buffers, reads)
+            return gradients.loss_and_gradients(back, self.w, batch, head, encode)
+
+    def forget_weights(self, w: Weights) -> None:
+        self.ops.forget_weights()
+        self.w = w
+
+    def _encode(self, run: Run, w: Weights, batch: Inputs, wanted: Wanted) -> Encoded:
+        (B, T), H, L = batch.shape, self.config.hidden_size, self.config.num_hidden_layers
+        N, applications = self.config.num_attention_heads, L * self.config.inner_group_num
+        fresh = np.zeros if wanted.skip_padding else np.empty
+        hidden = fresh((B, T, H), np.float32)
+        # the last of the hidden states is `hidden`
+        hidden_states = [fresh((B, T, H), np.float32) for _ in range(L)] if wanted.hidden_states else []
+        attentions = []
+        if wanted.attentions or run.trace is not None:
+            attentions = [np.zeros((B, N, T, T), np.float32) for _ in range(applications)]
+        for some in _chunks(batch, wanted.skip_padding):
+            outputs = hidden[some], [x[some] for x in hidden_states], [x[some] for x in attentions]
+            taps = None if run.trace is None else Taps(run.trace, B, some, attentions)
+            with self.ops.arena.buffers() as buffers:
+                _Forward(self.ops, self.config, batch.sequences(some), wanted, buffers, taps).run(w, *outputs)
+        return Encoded(
+            hidden,
+            (*hidden_states, hidden) if wanted.hidden_states else None,
+            tuple(attentions) if wanted.attentions else None,
+            batch.mask if wanted.skip_padding else None,
+        )
 
 
 def _chunks(batch: Inputs, skip_padding: bool) -> Iterator[slice]:
@@ -86,144 +112,148 @@ def _chunks(batch: Inputs, skip_padding: bool) -> Iterator[slice]:
     yield slice(first, B)
 
 
-def _some_sequences(batch: Inputs, some: slice) -> Inputs:
-    positions = batch.position_ids
-    return replace(
-        batch,
-        input_ids=None if batch.input_ids is None else batch.input_ids[some],
-        inputs_embeds=None if batch.inputs_embeds is None else batch.inputs_embeds[some],
-        token_type_ids=batch.token_type_ids[some],
-        position_ids=positions if len(positions) == 1 else positions[some],
-        mask=batch.mask[some],
-    )
+class Taps:
+    """Where a trace is filled, for some of the B sequences."""
+
+    def __init__(self, trace: dict[str, Array], B: int, some: slice, attentions: list[Array]) -> None:
+        self.trace, self.B, self.some = trace, B, some
+        self.attentions = attentions  # (B,N,T,T) each, which the attention kernel fills
+
+    def keep(self, name: str, rows: Array, T: int) -> None:  # (b·T,C)
+        whole = self.trace.setdefault(name, np.empty((self.B, T, rows.shape[1]), np.float32))
+        whole[self.some] = rows.reshape(-1, T, rows.shape[1])
 
 
-def _program(
-    ops: CpuOps,
-    w: Weights,
-    config: AlbertConfig,
-    batch: Inputs,
-    mask_mode: str,
-    skip_padding: bool,
-    buffers: Buffers,
-    hidden: Array,
-    hidden_states: list[Array],
-    attentions: list[Array],
-) -> Program:
-    """Every step from ids to hidden states."""
-    T = batch.shape[1]
-    H, L, N, G = config.hidden_size, config.num_hidden_layers, config.num_attention_heads, config.num_hidden_groups
-    who = operands.real_sequences(batch.mask) if skip_padding else operands.sequences(batch.mask)
-    R = len(who.columns)
-    # where row r goes in (B·T, H), and its ids; None is its own place
-    places = np.flatnonzero(batch.mask) if skip_padding else None
-    embedded, x, qkv, context, y, attended, wide = (
-        buffers.rows(name, R, columns)
-        for name, columns in {
-            "embedded": config.embedding_size,
-            "x": H,
-            "qkv": 3 * H,
-            "context": H,
-            "y": H,
-            "attended": H,
-            "wide": config.intermediate_size,
-        }.items()
-    )
-    program = Program()
+class _Forward:
+    """Writes down every step from ids to hidden states of some sequences, and runs them."""
 
-    def keep(to: Array) -> None:
-        program.add(
-            "copy_rows", tiles_of(R), x=x, x_row=x.strides[0] // 4, places=places, out=to, out_row=H, rows=R, H=H
+    def __init__(
+        self, ops: CpuOps, config: AlbertConfig, batch: Inputs, wanted: Wanted, buffers: Buffers, taps: Taps | None
+    ) -> None:
+        self.ops, self.config, self.batch, self.wanted, self.buffers = ops, config, batch, wanted, buffers
+        self.taps = taps
+        skips = wanted.skip_padding
+        self.who = operands.real_sequences(batch.mask) if skips else operands.sequences(batch.mask)
+        self.R = len(self.who.columns)
+        # where row r goes in (B·T, H), and its ids; None is its own place
+        self.places = np.flatnonzero(batch.mask) if skips else None
+        self.program = Program()
+
+    def run(self, w: Weights, hidden: Array, hidden_states: list[Array], attentions: list[Array]) -> None:
+        config, H = self.config, self.config.hidden_size
+        L, G, inner = config.num_hidden_layers, config.num_hidden_groups, config.inner_group_num
+        self.x, self.y, self.context, self.attended = (
+            self.buffers.rows(name, self.R, H) for name in ("x", "y", "context", "attended")
+        )
+        self.qkv = self.buffers.rows("qkv", self.R, 3 * H)
+        self.wide = self.buffers.rows("wide", self.R, config.intermediate_size)
+        self.embeddings(w)
+        if hidden_states:
+            self.keep(hidden_states[0])
+        application = 0
+        for i in range(L):
+            first = len(self.program)
+            for layer in w.encoder.albert_layer_groups[group_of_layer(i, L, G)].albert_layers:
+                self.layer(layer, application, attentions[application] if attentions else None)
+                application += 1
+            if G == inner == 1 and self.batch.head_mask is None and not (attentions or hidden_states or self.taps):
+                self.program.repeat(first, L)
+                break
+            if hidden_states and i + 1 < L:
+                self.keep(hidden_states[i + 1])
+        self.keep(hidden)
+        self.program.run()
+
+    def embeddings(self, w: Weights) -> None:  # -> (R,H)
+        """LayerNorm(word + token type + position), for the rows in `places`, and the projection."""
+        batch, config, E, (B, T) = self.batch, self.config, self.config.embedding_size, self.batch.shape
+        tables = w.embeddings
+
+        def flat(x: Array) -> Array:  # (B,T) -> (R,) int64
+            rows = np.broadcast_to(x, (B, T)).reshape(-1)
+            return np.ascontiguousarray(rows if self.places is None else rows[self.places], np.int64)
+
+        ids, words = None, tables.word_embeddings.weight
+        if batch.input_ids is not None:
+            ids = flat(batch.input_ids)
+        else:
+            assert batch.inputs_embeds is not None
+            rows = batch.inputs_embeds.reshape(-1, E)
+            words = np.ascontiguousarray(rows if self.places is None else rows[self.places])
+        absolute = config.position_embedding_type == "absolute"
+        embedded = self.buffers.rows("embedded", self.R, E)
+        add_embeddings(
+            self.program,
+            ids,
+            words,
+            flat(batch.token_type_ids),
+            tables.token_type_embeddings.weight,
+            flat(batch.position_ids),
+            tables.position_embeddings.weight if absolute else None,
+            tables.LayerNorm.weight,
+            tables.LayerNorm.bias,
+            config.layer_norm_eps,
+            embedded,
+        )
+        self.tap("embeddings.LayerNorm", embedded[:, :E])
+        self.linear(embedded, (w.encoder.embedding_hidden_mapping_in,), self.x)
+        self.tap("encoder.embedding_hidden_mapping_in", self.x[:, : config.hidden_size])
+
+    def layer(self, w: Weights, application: int, probs: Array | None) -> None:  # (R,H) -> (R,H)
+        config, H, a = self.config, self.config.hidden_size, w.attention
+        at = step(application, "attention")
+        self.linear(self.x, (a.query, a.key, a.value), self.qkv)
+        for i, part in enumerate(("query", "key", "value")):
+            self.tap(f"{at}.{part}", self.qkv[:, i * H : (i + 1) * H])
+        self.attention(a, application, probs)
+        if self.taps is not None:
+            self.taps.trace[f"{at}.probs"] = self.taps.attentions[application]
+        self.tap(f"{at}.context", self.context[:, :H])
+        self.linear(self.context, (a.dense,), self.y, residual=self.x)
+        self.tap(f"{at}.sum", self.y[:, :H])
+        self.layer_norm(self.y, a.LayerNorm, self.attended)
+        self.tap(f"{at}.LayerNorm", self.attended[:, :H])
+        self.linear(self.attended, (w.ffn,), self.wide, activation=activation_code(config.hidden_act))
+        self.tap(step(application, "activation"), self.wide[:, : config.intermediate_size])
+        self.linear(self.wide, (w.ffn_output,), self.y, residual=self.attended)
+        self.tap(step(application, "sum"), self.y[:, :H])
+        self.layer_norm(self.y, w.full_layer_layer_norm, self.x)
+        self.tap(step(application, "full_layer_layer_norm"), self.x[:, :H])
+
+    def attention(self, w: Weights, application: int, probs: Array | None) -> None:  # (R,3H) -> (R,H)
+        config, batch, H = self.config, self.batch, self.config.hidden_size
+        add_attention(
+            self.program,
+            self.buffers,
+            (self.qkv, self.qkv[:, H:], self.qkv[:, 2 * H :]),
+            self.context,
+            self.who,
+            config.num_attention_heads,
+            batch.shape[1],
+            D=H // config.num_attention_heads,
+            mask_mode=self.wanted.mask_mode,
+            head_mask=None if batch.head_mask is None else np.ascontiguousarray(batch.head_mask[application]),
+            probs=probs,
+            distances=self.ops.distances_of(w, config),
         )
 
-    _add_embeddings(program, w.embeddings, config, batch, places, embedded, R)
-    packed, bias = ops.packed(
-        (w.encoder.embedding_hidden_mapping_in.weight,), (w.encoder.embedding_hidden_mapping_in.bias,)
-    )
-    add_gemm(program, embedded, packed, x, R, bias=bias)
-    if hidden_states:
-        keep(hidden_states[0])
+    def linear(
+        self, x: Array, layers: tuple[Weights, ...], out: Array, *, activation: int = 0, residual: Array | None = None
+    ) -> None:  # (R,in) -> (R,out)
+        packed, bias = self.ops.packed(tuple(one.weight for one in layers), tuple(one.bias for one in layers))
+        add_gemm(self.program, x, packed, out, self.R, bias=bias, activation=activation, residual=residual)
 
-    application = 0
-    for i in range(L):
-        for layer in w.encoder.albert_layer_groups[group_of_layer(i, L, G)].albert_layers:
-            first = len(program)
-            a, norm = layer.attention, layer.full_layer_layer_norm
-            packed, bias = ops.packed(
-                (a.query.weight, a.key.weight, a.value.weight), (a.query.bias, a.key.bias, a.value.bias)
-            )
-            add_gemm(program, x, packed, qkv, R, bias=bias)
-            add_attention(
-                program,
-                buffers,
-                (qkv, qkv[:, H:], qkv[:, 2 * H :]),
-                context,
-                who,
-                N,
-                T,
-                D=H // N,
-                mask_mode=mask_mode,
-                head_mask=None if batch.head_mask is None else np.ascontiguousarray(batch.head_mask[application]),
-                probs=attentions[application] if attentions else None,
-                distances=_distances(ops, a, config),
-            )
-            packed, bias = ops.packed((a.dense.weight,), (a.dense.bias,))
-            add_gemm(program, context, packed, y, R, bias=bias, residual=x)
-            add_layer_norm(program, y, a.LayerNorm.weight, a.LayerNorm.bias, config.layer_norm_eps, attended, R)
-            packed, bias = ops.packed((layer.ffn.weight,), (layer.ffn.bias,))
-            add_gemm(program, attended, packed, wide, R, bias=bias, activation=ACTIVATION_CODES[config.hidden_act])
-            packed, bias = ops.packed((layer.ffn_output.weight,), (layer.ffn_output.bias,))
-            add_gemm(program, wide, packed, y, R, bias=bias, residual=attended)
-            add_layer_norm(program, y, norm.weight, norm.bias, config.layer_norm_eps, x, R)
-            application += 1
-        one_for_all = (
-            G == config.inner_group_num == 1 and batch.head_mask is None and not attentions and not hidden_states
-        )
-        if one_for_all:
-            program.repeat(first, L)
-            break
-        if hidden_states and i + 1 < L:
-            keep(hidden_states[i + 1])
-    keep(hidden)
-    return program
+    def layer_norm(self, x: Array, w: Weights, out: Array) -> None:  # (R,H) -> (R,H)
+        add_layer_norm(self.program, x, w.weight, w.bias, self.config.layer_norm_eps, out, self.R)
 
+    def keep(self, to: Array) -> None:  # (b,T,H), contiguous
+        H = self.config.hidden_size
+        add_copy_rows(self.program, self.x, to.reshape(-1, H), self.R, H, self.places)
 
-def _add_embeddings(  # (B,T) -> (R,E)
-    program: Program, w: Weights, config: AlbertConfig, batch: Inputs, places: Array | None, out: Array, R: int
-) -> None:
-    """LayerNorm(word + token type + position), for the rows in `places`."""
-    B, T = batch.shape
-    E = config.embedding_size
-
-    def flat(x: Array) -> Array:  # (B,T) -> (R,) int64
-        rows = np.broadcast_to(x, (B, T)).reshape(-1)
-        return np.ascontiguousarray(rows if places is None else rows[places], np.int64)
-
-    if batch.input_ids is not None:
-        words = {"ids": flat(batch.input_ids), "words": w.word_embeddings.weight}
-    else:
-        assert batch.inputs_embeds is not None
-        rows = batch.inputs_embeds.reshape(-1, E)
-        words = {"words": np.ascontiguousarray(rows if places is None else rows[places])}
-    absolute = config.position_embedding_type == "absolute"
-    program.add(
-        "embed",
-        tiles_of(R),
-        **words,
-        token_types=flat(batch.token_type_ids),
-        types=w.token_type_embeddings.weight,
-        position_ids=flat(batch.position_ids),
-        positions=w.position_embeddings.weight if absolute else None,
-        weight=w.LayerNorm.weight,
-        bias=w.LayerNorm.bias,
-        out=out,
-        out_row=out.strides[0] // 4,
-        rows=R,
-        E=E,
-        eps=float(config.layer_norm_eps),
-    )
-
-
-def _distances(ops: CpuOps, w: Weights, config: AlbertConfig) -> Distances | None:
-    relative = config.position_embedding_type != "absolute"
-    return ops.distances(w.distance_embedding.weight if relative else None, config.position_embedding_type)
+    def tap(self, name: str, x: Array) -> None:  # (R,C)
+        """Runs what is written down so far, and keeps x under its name, where a trace is wanted."""
+        if self.taps is not None:
+            if len(self.program):
+                self.program.run()
+                self.program = Program()
+            self.taps.keep(name, x, self.batch.shape[1])

@@ -1,8 +1,8 @@
 """The encoder on the kernels of kernels/cpu, forward and back: what value_and_grad runs on backend "numba".
 
-The same maths as encoder.py and gradients.py, in float32, written down as two programs before they run. Of each
-application the forward keeps what the way back reads: the layer's input, q, k and v, the context, what the two LayerNorms and
-the activation were given, and what they gave; or, with recompute, the input alone.
+The same maths as encoder.py and gradients.py, in float32, written down as two programs before they run. Of each application the
+forward keeps what the way back reads: the layer's input, q, k and v, the context, what the two LayerNorms and the activation
+were given, what they gave, and what dropout drew; or, with recompute, the input and the generator's state alone.
 
 What the loss does not read has no gradient, and is left out: padding, where no label is on it, throughout, since no other token
 sees it; and of the last application, behind attention, all rows but those that the loss reads: with masked words to guess a
@@ -11,24 +11,32 @@ sixth of them, and to classify sequences one a sequence.
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from albert_np.backends.cpu.ops import CpuOps, add_attention, add_layer_norm
+from albert_np.backends.cpu.ops import CpuOps, activation_code, dropout_factors
 from albert_np.config import AlbertConfig
-from albert_np.encoder import applications
-from albert_np.gradients import LAYERS
+from albert_np.encoder import applications, layer_name
+from albert_np.gradients import Back, Encode
 from albert_np.inputs import Inputs
 from albert_np.kernels.cpu import operands
 from albert_np.kernels.cpu.arena import Buffers
-from albert_np.kernels.cpu.layout import COLUMNS_A_TILE, MASK_MODES, QUERIES, SUMMED, padded
-from albert_np.kernels.cpu.names import ACTIVATION_CODES
+from albert_np.kernels.cpu.layout import padded
 from albert_np.kernels.cpu.operands import Packed, Sequences, add_gemm, add_pack
 from albert_np.kernels.cpu.program import Program
+from albert_np.kernels.cpu.steps import (
+    add_attention,
+    add_attention_backward,
+    add_column_sums,
+    add_dropout,
+    add_layer_norm,
+    add_layer_norm_backward,
+)
 from albert_np.ops import Array
-from albert_np.run import Weights
+from albert_np.run import WantedGradients, Weights, generator_at
 
 
 @dataclass(frozen=True)
@@ -47,47 +55,80 @@ class Layer:
 
 
 @dataclass(frozen=True)
+class Dropped:
+    """What dropout multiplied by in one application: 0 or 1/(1 − p) in each place. None: nothing was dropped."""
+
+    probs: Array | None  # (B,N,T,T), as steps.add_attention wants them
+    output: Array | None  # (R,H)
+
+
+@dataclass(frozen=True)
 class Kept:
     """Everything that the way back needs."""
 
+    ops: CpuOps
     w: Weights
     config: AlbertConfig
+    batch: Inputs
     who: Sequences
-    mask_mode: str
-    shape: tuple[int, int]  # (B, T)
+    wanted: WantedGradients
     places: Array  # (R,) int64: which of the B·T tokens are a row
     buffers: Buffers
     embedded: Array  # (R,E)
     layers: list[Layer]
     rows: Array | None  # (r,) int64: those of the last application that are read; None is all
     last: Layer  # the last application behind attention, in these rows
-    recompute: bool
+    draws: list[Callable[[], Dropped]]  # by application
+
+    def attention_of(self, w: Weights, application: int, dropped: Dropped) -> dict[str, Any]:
+        """What steps.add_attention and its way back are told alike."""
+        config, head_masks = self.config, self.batch.head_mask
+        return {
+            "who": self.who,
+            "N": config.num_attention_heads,
+            "T": self.batch.shape[1],
+            "D": config.hidden_size // config.num_attention_heads,
+            "mask_mode": self.wanted.mask_mode,
+            "head_mask": None if head_masks is None else np.ascontiguousarray(head_masks[application]),
+            "dropout": dropped.probs,
+            "distances": self.ops.distances_of(w, config),
+        }
 
 
-def can(config: AlbertConfig, batch: Inputs, dropout: bool) -> bool:
-    """Is this what the programs can do? Dropout, head masks and relative positions go step by step."""
-    drops = dropout and (config.hidden_dropout_prob or config.attention_probs_dropout_prob)
-    return config.position_embedding_type == "absolute" and batch.head_mask is None and not drops
+def encoder(
+    back: Back, ops: CpuOps, w: Weights, batch: Inputs, wanted: WantedGradients, buffers: Buffers, reads: Array | None
+) -> Encode:
+    """The encoder as gradients.loss_and_gradients runs it. buffers stay taken until the way back has run.
+
+    reads (B,T) bool: which states the loss reads; the others come out as zeros. None is all.
+    """
+
+    def encode(x: Array) -> tuple[Array, Callable[[Array], Array]]:
+        hidden, kept = _encode(back, ops, w, batch, wanted, buffers, reads, x)
+
+        def backward(d_hidden: Array) -> Array:
+            d_x, found = _encode_backward(kept, d_hidden)
+            back.found.update(found)
+            return d_x
+
+        return hidden, backward
+
+    return encode
 
 
-def encode(  # (B,T,E), (B,T) or (B,T,T) bool, (B,T) bool -> (B,T,H)
+def _encode(  # (B,T,E) -> (B,T,H)
+    back: Back,
     ops: CpuOps,
     w: Weights,
-    config: AlbertConfig,
-    x: Array,
-    mask: Array,
-    mask_mode: str,
+    batch: Inputs,
+    wanted: WantedGradients,
     buffers: Buffers,
-    recompute: bool,
-    reads: Array | None = None,
+    reads: Array | None,
+    x: Array,
 ) -> tuple[Array, Kept]:
-    """The encoder's output, and what was kept. buffers stay taken until encode_backward has run.
-
-    reads: which states the loss reads; the others come out as zeros. None is all.
-    """
-    B, T, E = x.shape
-    if mask_mode == "nan" and not mask.any(axis=-1).all():
-        reads = None  # what is not read is NaN all the same, and so are gradients by weights that saw it
+    config, mask, (B, T, E) = back.run.config, batch.mask, x.shape
+    if wanted.mask_mode == "nan" and not mask.any(axis=-1).all():
+        reads = None  # what is not read is NaN all the same, and so are gradients with respect to weights that saw it
     skips = reads is not None and mask.ndim == 2 and not (reads & ~mask).any()
     places = np.flatnonzero(mask) if skips else np.arange(B * T)
     H, I, R, A = config.hidden_size, config.intermediate_size, len(places), len(list(applications(config)))
@@ -97,13 +138,13 @@ def encode(  # (B,T,E), (B,T) or (B,T,T) bool, (B,T) bool -> (B,T,H)
     widths = {"qkv": 3 * H, "context": H, "summed": H, "attended": H, "before": I, "active": I, "summed_again": H}
     layers = []
     for a in range(A):
-        number = 0 if recompute else a
+        number = 0 if wanted.recompute else a
         arrays = {name: buffers.rows(f"{name} {number}", R, columns) for name, columns in widths.items()}
         layers.append(Layer(x=inputs[a], y=inputs[a + 1], **arrays))
     rows = None if reads is None or reads.all() else np.flatnonzero(reads.reshape(-1)[places])
     last = layers[-1] if rows is None else _rows_of(layers[-1], buffers.rows("x read", len(rows), H))
     who = operands.real_sequences(mask) if skips else operands.sequences(mask)
-    kept = Kept(w, config, who, mask_mode, (B, T), places, buffers, embedded, layers, rows, last, recompute)
+    kept = Kept(ops, w, config, batch, who, wanted, places, buffers, embedded, layers, rows, last, [])
 
     program = Program(training=True)
     mapping = w.embedding_hidden_mapping_in
@@ -111,16 +152,46 @@ def encode(  # (B,T,E), (B,T) or (B,T,T) bool, (B,T) bool -> (B,T,H)
     add_gemm(program, embedded, packed, inputs[0], R, bias=bias)
     for application, group, inner in applications(config):
         here, layer = layers[application], w.albert_layer_groups[group].albert_layers[inner]
-        _add_attended(program, ops, kept, here, layer)
+        dropped = _draw(kept, mask if skips else None)
+        _add_attended(program, kept, here, layer, application, dropped)
         if application == A - 1 and rows is not None:
             program.run()
             last.x[:], last.context[:] = here.x[rows], here.context[rows]
-            program, here = Program(training=True), last
-        _add_rest(program, ops, config, here, layer)
+            program, here, dropped = Program(training=True), last, _read_of(dropped, rows)
+        _add_rest(program, kept, here, layer, dropped)
     program.run()
     hidden = np.zeros((B * T, H), np.float32)
     hidden[places if rows is None else places[rows]] = last.y[:, :H]
     return hidden.reshape(B, T, H), kept
+
+
+def _draw(kept: Kept, real: Array | None) -> Dropped:  # (B,T) bool
+    """The next application's dropout, drawn in the order of encoder.py. With recompute it will be drawn again.
+
+    real: which tokens are a row, where padding is left out.
+    """
+    rng, config, (B, T) = kept.wanted.rng, kept.config, kept.batch.shape
+    H, N = config.hidden_size, config.num_attention_heads
+
+    def drawn(generator: np.random.Generator | None) -> Dropped:
+        probs = dropout_factors((B, N, T, T), config.attention_probs_dropout_prob, generator)
+        output = dropout_factors((B * T, H), config.hidden_dropout_prob, generator)
+        if probs is not None and real is not None:
+            for b, columns in enumerate(map(np.flatnonzero, real)):  # to the upper left, where the kernels look
+                probs[b, :, : len(columns), : len(columns)] = probs[b][:, columns[:, None], columns]
+        return Dropped(probs, None if output is None else output[kept.places])
+
+    if rng is not None and kept.wanted.recompute:
+        state = rng.bit_generator.state
+        kept.draws.append(lambda: drawn(generator_at(state)))
+        return drawn(rng)
+    dropped = drawn(rng)
+    kept.draws.append(lambda: dropped)
+    return dropped
+
+
+def _read_of(dropped: Dropped, rows: Array) -> Dropped:
+    return replace(dropped, output=None if dropped.output is None else dropped.output[rows])
 
 
 def _rows_of(layer: Layer, x: Array) -> Layer:  # (r,H)
@@ -129,26 +200,29 @@ def _rows_of(layer: Layer, x: Array) -> Layer:  # (r,H)
     return replace(layer, x=x, **{name: getattr(layer, name)[: len(x)] for name in names})
 
 
-def _add_attended(program: Program, ops: CpuOps, kept: Kept, here: Layer, w: Weights) -> None:
+def _add_attended(program: Program, kept: Kept, here: Layer, w: Weights, application: int, dropped: Dropped) -> None:
     """The first half of an application, as engine.py; but nothing is overwritten."""
-    config, R, a = kept.config, len(here.x), w.attention
-    H, N = config.hidden_size, config.num_attention_heads
-    packed, bias = ops.packed((a.query.weight, a.key.weight, a.value.weight), (a.query.bias, a.key.bias, a.value.bias))
-    add_gemm(program, here.x, packed, here.qkv, R, bias=bias)
-    qkv = here.qkv, here.qkv[:, H:], here.qkv[:, 2 * H :]
-    add_attention(
-        program, kept.buffers, qkv, here.context, kept.who, N, kept.shape[1], D=H // N, mask_mode=kept.mask_mode
+    H, a = kept.config.hidden_size, w.attention
+    packed, bias = kept.ops.packed(
+        (a.query.weight, a.key.weight, a.value.weight), (a.query.bias, a.key.bias, a.value.bias)
     )
+    add_gemm(program, here.x, packed, here.qkv, len(here.x), bias=bias)
+    qkv = here.qkv, here.qkv[:, H:], here.qkv[:, 2 * H :]
+    add_attention(program, kept.buffers, qkv, here.context, **kept.attention_of(a, application, dropped))
 
 
-def _add_rest(program: Program, ops: CpuOps, config: AlbertConfig, here: Layer, w: Weights) -> None:
+def _add_rest(program: Program, kept: Kept, here: Layer, w: Weights, dropped: Dropped) -> None:
     """The second half, which takes every row for itself."""
-    R, eps, a = len(here.x), config.layer_norm_eps, w.attention
+    ops, config, R, eps, a = kept.ops, kept.config, len(here.x), kept.config.layer_norm_eps, w.attention
     packed, bias = ops.packed((a.dense.weight,), (a.dense.bias,))
-    add_gemm(program, here.context, packed, here.summed, R, bias=bias, residual=here.x)
+    if dropped.output is None:
+        add_gemm(program, here.context, packed, here.summed, R, bias=bias, residual=here.x)
+    else:
+        add_gemm(program, here.context, packed, here.summed, R, bias=bias)
+        add_dropout(program, here.summed, dropped.output, here.summed, R, config.hidden_size, residual=here.x)
     add_layer_norm(program, here.summed, a.LayerNorm.weight, a.LayerNorm.bias, eps, here.attended, R)
     packed, bias = ops.packed((w.ffn.weight,), (w.ffn.bias,))
-    code = ACTIVATION_CODES[config.hidden_act]
+    code = activation_code(config.hidden_act)
     add_gemm(program, here.attended, packed, here.active, R, bias=bias, activation=code, before=here.before)
     packed, bias = ops.packed((w.ffn_output.weight,), (w.ffn_output.bias,))
     add_gemm(program, here.active, packed, here.summed_again, R, bias=bias, residual=here.attended)
@@ -163,18 +237,30 @@ class _Gradients:
         self.per_application = per_application
         self.arrays: dict[str, list[Array]] = {}
         self.columns: dict[str, int] = {}
+        self.tables: dict[str, list[Array]] = {}
 
     def place(self, name: str, rows: int, columns: int) -> tuple[Array, bool]:
         """(rows, columns and their padding), and whether to add to what is there."""
-        arrays, self.columns[name] = self.arrays.setdefault(name, []), columns
+        self.columns[name] = columns
+        return self._place(self.arrays.setdefault(name, []), lambda: operands.rows_of(rows, columns))
+
+    def table(self, name: str, span: int, D: int) -> tuple[Array, bool]:
+        """The same for a table of distances between `span` places: see operands.distance_sums."""
+        return self._place(self.tables.setdefault(name, []), lambda: operands.distance_sums(span, D))
+
+    def _place(self, arrays: list[Array], make: Callable[[], Array]) -> tuple[Array, bool]:
         if arrays and not self.per_application:
             return arrays[0], True
-        arrays.append(operands.rows_of(rows, columns))
+        arrays.append(make())
         return arrays[-1], False
 
-    def found(self, H: int) -> dict[str, list[Array]]:
+    def found(self, config: AlbertConfig) -> dict[str, list[Array]]:
         """Under the parameters' names, without the padding: three of them were computed as one, and weight beside bias."""
-        found: dict[str, list[Array]] = {}
+        H, D = config.hidden_size, config.hidden_size // config.num_attention_heads
+        of_distances = 2 * config.max_position_embeddings - 1
+        found = {
+            name: [operands.table_gradient(x, of_distances, D) for x in arrays] for name, arrays in self.tables.items()
+        }
         for name, arrays in self.arrays.items():
             layer, _, kind = name.rpartition(".")
             whole = [x[:, : self.columns[name]] for x in arrays]
@@ -196,25 +282,26 @@ class _Gradients:
         return found
 
 
-def encode_backward(  # (B,T,H) -> (B,T,E)
-    ops: CpuOps, kept: Kept, d_hidden: Array, per_application: bool
-) -> tuple[Array, dict[str, list[Array]]]:
-    """The gradient by the embeddings, and those by the encoder's weights as training.gradients.Back.found has them."""
-    config, w, (B, T) = kept.config, kept.w, kept.shape
+def _encode_backward(kept: Kept, d_hidden: Array) -> tuple[Array, dict[str, list[Array]]]:  # (B,T,H) -> (B,T,E)
+    """The gradient with respect to the embeddings, and those with respect to the encoder's weights as Back.found has them."""
+    config, w, (B, T), ops = kept.config, kept.w, kept.batch.shape, kept.ops
     H, E, R = config.hidden_size, config.embedding_size, len(kept.places)
-    way = _Way(Program(training=True), ops, kept, _Gradients(per_application))
+    way = _Way(Program(training=True), kept, _Gradients(kept.wanted.per_application))
     dy, dx, d_sum, d_context = (kept.buffers.rows(name, R, H) for name in ("dy", "dx", "d_sum", "d_context"))
     rows = kept.rows
     dy[: len(kept.last.x), :H] = d_hidden.reshape(B * T, H)[kept.places if rows is None else kept.places[rows]]
     for application, group, inner in reversed(list(applications(config))):
-        layer, name = w.albert_layer_groups[group].albert_layers[inner], f"{LAYERS}{group}.albert_layers.{inner}"
+        layer, name = w.albert_layer_groups[group].albert_layers[inner], layer_name(group, inner)
         here, is_last = kept.layers[application], application == len(kept.layers) - 1
-        if kept.recompute and not is_last:  # that was the last thing computed
-            _add_attended(way.program, ops, kept, here, layer)
-            _add_rest(way.program, ops, config, here, layer)
-        rest = kept.last if is_last else here
+        dropped = kept.draws.pop()()
+        if kept.wanted.recompute and not is_last:  # that was the last thing computed
+            _add_attended(way.program, kept, here, layer, application, dropped)
+            _add_rest(way.program, kept, here, layer, dropped)
+        rest, dropped_rest = here, dropped
+        if is_last and rows is not None:
+            rest, dropped_rest = kept.last, _read_of(dropped, rows)
         r = len(rest.x)
-        _add_rest_backward(way, rest, layer, name, dy[:r], d_sum[:r], d_context[:r])
+        _add_rest_backward(way, rest, layer, name, dropped_rest, dy[:r], d_sum[:r], d_context[:r])
         if is_last and rows is not None:
             way.program.run()
             way = replace(way, program=Program(training=True))
@@ -222,7 +309,7 @@ def encode_backward(  # (B,T,H) -> (B,T,E)
                 found = x[:r].copy()
                 x[:] = 0
                 x[rows] = found
-        _add_attended_backward(way, here, layer, name, d_sum, d_context, dx)
+        _add_attended_backward(way, here, layer, name, application, dropped, d_sum, d_context, dx)
         dy, dx = dx, dy
     d_embedded = kept.buffers.rows("d_embedded", R, E)
     mapping = w.embedding_hidden_mapping_in
@@ -231,7 +318,7 @@ def encode_backward(  # (B,T,H) -> (B,T,E)
     way.program.run()
     by_token = np.zeros((B * T, E), np.float32)
     by_token[kept.places] = d_embedded[:, :E]
-    return by_token.reshape(B, T, E), way.gradients.found(H)
+    return by_token.reshape(B, T, E), way.gradients.found(config)
 
 
 @dataclass(frozen=True)
@@ -239,7 +326,6 @@ class _Way:
     """The program of the way back, and the steps that occur in it several times."""
 
     program: Program
-    ops: CpuOps
     kept: Kept
     gradients: _Gradients
 
@@ -250,91 +336,36 @@ class _Way:
         add_pack(self.program, x[:, :into], packed)
         d_weight, adds = self.gradients.place(f"{name}.weight", out, into)
         add_gemm(self.program, dy[:, :out].T, packed, d_weight, out, add=adds)
-        self.column_sums(f"{name}.bias", dy, out)
-
-    def column_sums(self, name: str, x: Array, columns: int) -> None:
-        out, adds = self.gradients.place(name, 1, columns)
-        self.program.add(
-            "column_sums",
-            -(-columns // COLUMNS_A_TILE),
-            x=x,
-            x_row=x.strides[0] // 4,
-            rows=len(x),
-            columns=columns,
-            out=out,
-            add=int(adds),
-        )
+        d_bias, adds = self.gradients.place(f"{name}.bias", 1, out)
+        add_column_sums(self.program, dy, out, d_bias, add=adds)
 
     def layer_norm(self, name: str, dy: Array, x: Array, w: Weights, dx: Array) -> None:  # (R,H), (R,H) -> (R,H)
-        H, R = len(w.weight), len(x)
-        tiles = -(-R // SUMMED)
-        sums = self.kept.buffers.rows("sums", tiles, 2 * padded(H))
-        self.program.add(
-            "layer_norm_backward",
-            tiles,
-            dy=dy,
-            dy_row=dy.strides[0] // 4,
-            x=x,
-            x_row=x.strides[0] // 4,
-            weight=w.weight,
-            dx=dx,
-            dx_row=dx.strides[0] // 4,
-            sums=sums,
-            sums_row=2 * padded(H),
-            rows=R,
-            H=H,
-            eps=float(self.kept.config.layer_norm_eps),
-        )
-        self.column_sums(f"{name}.both", sums[:, : 2 * padded(H)], 2 * padded(H))
-
-    def attention(self, here: Layer, d_context: Array, d_qkv: Array) -> None:  # (R,H) -> (R,3H)
-        config, who, (B, T) = self.kept.config, self.kept.who, self.kept.shape
-        H, N, D = config.hidden_size, config.num_attention_heads, config.hidden_size // config.num_attention_heads
-        keys, deep = padded(who.most_keys), padded(D)
-        size = padded(2 * D * keys + 3 * keys * deep + QUERIES * (3 * keys + 2 * deep))
-        self.program.add(
-            "attention_backward",
-            B * N,
-            q=here.qkv,
-            k=here.qkv[:, H:],
-            v=here.qkv[:, 2 * H :],
-            row=here.qkv.strides[0] // 4,
-            d_context=d_context,
-            context_row=d_context.strides[0] // 4,
-            dq=d_qkv,
-            dk=d_qkv[:, H:],
-            dv=d_qkv[:, 2 * H :],
-            d_row=d_qkv.strides[0] // 4,
-            starts=who.starts,
-            lengths=who.lengths,
-            keys=who.keys,
-            key_starts=who.key_starts,
-            blanks=who.blanks,
-            pairs=who.pairs,
-            N=N,
-            T=T,
-            D=D,
-            scale=1 / math.sqrt(D),
-            mode=MASK_MODES[self.kept.mask_mode],
-            scratch=self.kept.buffers.numbers("scratch back", size * self.program.threads),
-            scratch_size=size,
-        )
+        d_both, adds = self.gradients.place(f"{name}.both", 1, 2 * padded(len(w.weight)))
+        eps, buffers = self.kept.config.layer_norm_eps, self.kept.buffers
+        add_layer_norm_backward(self.program, buffers, dy, x, w.weight, eps, dx, d_both, len(x), add=adds)
 
 
 def _add_rest_backward(  # (r,H) -> (r,H), (r,H)
-    way: _Way, here: Layer, w: Weights, name: str, dy: Array, d_sum: Array, d_context: Array
+    way: _Way,
+    here: Layer,
+    w: Weights,
+    name: str,
+    dropped: Dropped,
+    dy: Array,
+    d_sum: Array,
+    d_context: Array,
 ) -> None:
-    """training.gradients.albert_layer_backward in rows, down to attention's output. dy is used up.
+    """gradients.albert_layer_backward in rows, down to attention's output. dy is used up.
 
-    d_sum: by the sum of attention's output and the layer's input, so by both.
+    d_sum: with respect to the sum of attention's output and the layer's input, so to both, but for dropout.
     """
-    config, ops, program, buffers, r = way.kept.config, way.ops, way.program, way.kept.buffers, len(dy)
+    config, program, buffers, r = way.kept.config, way.program, way.kept.buffers, len(dy)
     H, I, a = config.hidden_size, config.intermediate_size, w.attention
     d_wide = buffers.rows("d_wide", r, I)
 
     way.layer_norm(f"{name}.full_layer_layer_norm", dy, here.summed_again, w.full_layer_layer_norm, d_sum)
     way.weight_and_bias(f"{name}.ffn_output", d_sum, here.active, H, I)
-    code, straight = ACTIVATION_CODES[config.hidden_act], ops.packed_straight
+    code, straight = activation_code(config.hidden_act), way.kept.ops.packed_straight
     add_gemm(
         program, d_sum, straight((w.ffn_output.weight,)), d_wide, r, activation=code, before=here.before, slopes=True
     )
@@ -342,17 +373,42 @@ def _add_rest_backward(  # (r,H) -> (r,H), (r,H)
     add_gemm(program, d_wide, straight((w.ffn.weight,)), dy, r, residual=d_sum)
 
     way.layer_norm(f"{name}.attention.LayerNorm", dy, here.summed, a.LayerNorm, d_sum)
-    way.weight_and_bias(f"{name}.attention.dense", d_sum, here.context, H, H)
-    add_gemm(program, d_sum, straight((a.dense.weight,)), d_context, r)
+    d_dense = d_sum
+    if dropped.output is not None:
+        d_dense = dy
+        add_dropout(program, d_sum, dropped.output, d_dense, r, H)
+    way.weight_and_bias(f"{name}.attention.dense", d_dense, here.context, H, H)
+    add_gemm(program, d_dense, straight((a.dense.weight,)), d_context, r)
 
 
 def _add_attended_backward(  # (R,H), (R,H) -> (R,H)
-    way: _Way, here: Layer, w: Weights, name: str, d_sum: Array, d_context: Array, dx: Array
+    way: _Way,
+    here: Layer,
+    w: Weights,
+    name: str,
+    application: int,
+    dropped: Dropped,
+    d_sum: Array,
+    d_context: Array,
+    dx: Array,
 ) -> None:
     """And down to the layer's input."""
-    H, R, a = way.kept.config.hidden_size, len(here.x), w.attention
-    d_qkv = way.kept.buffers.rows("d_qkv", R, 3 * H)
-    way.attention(here, d_context, d_qkv)
+    config, kept, R, a = way.kept.config, way.kept, len(here.x), w.attention
+    H, T, D = config.hidden_size, kept.batch.shape[1], config.hidden_size // config.num_attention_heads
+    d_qkv = kept.buffers.rows("d_qkv", R, 3 * H)
+    table: dict[str, Any] = {}
+    if config.position_embedding_type != "absolute":
+        d_table, adds = way.gradients.table(f"{name}.attention.distance_embedding.weight", T, D)
+        table = {"table": a.distance_embedding.weight, "d_table": d_table, "add": adds}
+    add_attention_backward(
+        way.program,
+        kept.buffers,
+        d_context,
+        (here.qkv, here.qkv[:, H:], here.qkv[:, 2 * H :]),
+        (d_qkv, d_qkv[:, H:], d_qkv[:, 2 * H :]),
+        **kept.attention_of(a, application, dropped),
+        **table,
+    )
     way.weight_and_bias(f"{name}.attention.qkv", d_qkv, here.x, 3 * H, H)
-    straight = way.ops.packed_straight((a.query.weight, a.key.weight, a.value.weight))
+    straight = kept.ops.packed_straight((a.query.weight, a.key.weight, a.value.weight))
     add_gemm(way.program, d_qkv, straight, dx, R, residual=d_sum)

@@ -23,6 +23,8 @@ from typing import Any
 
 import numpy as np
 
+from albert_np.backends import cuda
+from albert_np.backends import numpy as reference
 from albert_np.backends.cuda.arrays import FLOAT, Block, DeviceArray, Layout
 from albert_np.backends.cuda.ops import INT, CudaOps, Rows
 from albert_np.backends.cuda.precision import row_of
@@ -40,85 +42,91 @@ from albert_np.backends.cuda.program import (
     split_sums,
 )
 from albert_np.config import AlbertConfig
-from albert_np.encoder import applications
+from albert_np.encoder import applications, step
 from albert_np.inputs import Inputs
 from albert_np.kernels.cuda import device
 from albert_np.kernels.cuda.embeddings import COPIED, embed, spread_rows
 from albert_np.kernels.cuda.kernel import Buffer, OutOfMemoryError, ceil_div
 from albert_np.kernels.cuda.rows import row_of as lanes_of
-from albert_np.ops import Array
-from albert_np.run import Run, Weights
+from albert_np.ops import Array, MaskMode
+from albert_np.outputs import ModelOutput
+from albert_np.run import Encoded, Head, Run, Trace, Wanted, WantedGradients, Weights
 
 PLANS = 16  # kept, for so many shapes of batch
 LOGITS = ("classifier", "qa_outputs", "predictions.decoder", "sop_classifier.classifier")
 
+# the steps of encoder.py and embeddings.py that are no step of their own here
+ABSENT = {
+    "embeddings.sum": "the sum of the embeddings and its LayerNorm are one kernel",
+    "attention.scores": "attention is one kernel, which never has all scores in memory",
+    "attention.probs": "attention is one kernel, which never has all probabilities in memory",
+    "attention.dense": "the product, its bias and the residual are one kernel, which gives encoder.layer.….attention.sum",
+    "ffn": "the product, its bias and the activation are one kernel",
+    "ffn_output": "the product, its bias and the residual are one kernel, which gives encoder.layer.….sum",
+}
+
 
 @dataclass(frozen=True)
 class DeviceRun(Run):
-    """Lets a head run on the GPU, and brings its logits down where they are wanted as NumPy arrays."""
+    """Lets a head run on the GPU. Its logits come down where they are wanted as NumPy arrays, and so does all for a trace."""
 
     downloads: bool = True
 
     def record(self, name: str, x: Any) -> Any:
-        return x.numpy() if self.downloads and name in LOGITS and isinstance(x, DeviceArray) else x
+        here = x.numpy() if isinstance(x, DeviceArray) and (self.trace is not None or name in LOGITS) else x
+        super().record(name, here)
+        return here if self.downloads and name in LOGITS else x
 
 
-def call(model: Any, batch: Inputs, checked: dict[str, Any], output: str, **asked: Any) -> Any:
-    """What a model's call returns. asked: mask_mode, skip_padding, keep_hidden_states, keep_attentions."""
-    from albert_np import heads
-    from albert_np.pretrained import Encoded
+class CudaEngine:
+    """See protocol.Engine. It computes no gradients and no dropout; trace="unfused" goes op by op, carried up and down."""
 
-    ops: CudaOps = model._ops
-    on_device = output == "device"
-    if on_device:
-        _check_device_output(checked, asked["skip_padding"])
-    run = DeviceRun(ops, model.config, downloads=not on_device)
-    try:
-        with ops.lock:
-            states = encode(ops, model._weights, model.config, batch, **asked)
-            hidden: Any = Rows(ops, states.hidden)  # a head asks no more of it than indexing, and hands it on to ops
-            pooled = None
-            if "pooler" in model.parts:
-                pooled = heads.pooler(run, model._weights.pooler, hidden)
-            encoded = Encoded(hidden, pooled, real=batch.mask if asked["skip_padding"] else None)
-            out = model._head(run, encoded, **checked)
-            out.hidden_states, out.attentions = states.hidden_states, states.attentions
-            if getattr(out, "last_hidden_state", None) is hidden:
-                out.last_hidden_state = states.hidden
-            if not on_device:
-                for field in fields(out):
-                    setattr(out, field.name, _downloaded(getattr(out, field.name)))
-    except OutOfMemoryError as error:
-        B, T = batch.shape
-        raise ValueError(
-            f"{B} sequences of {T} tokens need {error.nbytes:,} bytes of GPU memory more than there are: run fewer at a "
-            "time, or ask for fewer outputs (logits_positions, no attentions, no hidden states)"
-        ) from error
-    return out
+    def __init__(self, w: Weights, config: AlbertConfig, dtype: str) -> None:
+        self.w, self.config, self.dtype = w, config, dtype
+        self.ops = CudaOps(dtype)
 
+    def forward(self, batch: Inputs, head: Head, wanted: Wanted) -> ModelOutput:
+        if wanted.rng is not None:
+            raise ValueError("backend 'cuda' computes no dropout: leave out training=True, or choose backend='numba'")
+        if wanted.trace == "unfused":
+            run = Run(self.ops, self.config, trace=Trace(cuda.NAME, self.dtype))
+            return reference.answer(run, head, reference.encode(run, self.w, batch, wanted))
+        trace = Trace(cuda.NAME, self.dtype, ABSENT) if wanted.trace else None
+        run = DeviceRun(self.ops, self.config, trace=trace, downloads=not wanted.on_device)
+        try:
+            with self.ops.lock:
+                return self._answer(run, batch, head, wanted)
+        except OutOfMemoryError as error:
+            B, T = batch.shape
+            raise ValueError(
+                f"{B} sequences of {T} tokens need {error.nbytes:,} bytes of GPU memory more than there are: run fewer at a "
+                "time, or ask for fewer outputs (logits_positions, no attentions, no hidden states)"
+            ) from error
 
-def _check_device_output(checked: dict[str, Any], skip_padding: bool) -> None:
-    if any(
-        checked.get(name) is not None for name in ("labels", "sentence_order_label", "start_positions", "end_positions")
-    ):
-        raise ValueError("output='device' gives logits, and a loss is computed on the host: leave out the labels")
-    if skip_padding:
-        raise ValueError("output='device' computes padded positions too: leave out skip_padding")
+    def _answer(self, run: Run, batch: Inputs, head: Head, wanted: Wanted) -> ModelOutput:
+        encoded = encode(self.ops, self.w, self.config, batch, wanted, run.trace)
+        hidden = Rows(self.ops, encoded.hidden)  # a head asks no more of it than indexing, and hands it on to ops
+        out = reference.answer(run, head, replace(encoded, hidden=hidden))
+        for field in fields(out):  # type: ignore[arg-type]  # every output is a dataclass
+            x = getattr(out, field.name)
+            if x is hidden:
+                x = encoded.hidden
+            if field.name != "trace":
+                setattr(out, field.name, x if wanted.on_device else _downloaded(x))
+        return out
+
+    def loss_and_gradients(self, batch: Inputs, head: Head, wanted: WantedGradients) -> Any:
+        raise ValueError("backend 'cuda' computes no gradients: choose backend='numba'")
+
+    def forget_weights(self, w: Weights) -> None:
+        self.ops.forget_weights()
+        self.w = w
 
 
 def _downloaded(x: Any) -> Any:
     if isinstance(x, tuple):
         return tuple(_downloaded(one) for one in x)
     return x.numpy() if isinstance(x, DeviceArray) else x
-
-
-@dataclass(frozen=True)
-class States:
-    """What the encoder leaves, with zeros where nothing was computed."""
-
-    hidden: DeviceArray  # (B,T,H)
-    hidden_states: tuple[DeviceArray, ...] | None
-    attentions: tuple[DeviceArray, ...] | None
 
 
 @dataclass(frozen=True)
@@ -132,7 +140,7 @@ class Shape:
     lengths: tuple[int, ...]  # rows of each sequence, where they are attended to one by one
     embeds: bool
     mask: str
-    mode: str
+    mode: MaskMode
     factors: bool
     skip_padding: bool
     hidden_states: bool
@@ -140,18 +148,11 @@ class Shape:
 
 
 def encode(  # (B,T) -> (B,T,H)
-    ops: CudaOps,
-    w: Weights,
-    config: AlbertConfig,
-    batch: Inputs,
-    *,
-    mask_mode: str = "uniform",
-    skip_padding: bool = False,
-    keep_hidden_states: bool = False,
-    keep_attentions: bool = False,
-) -> States:
-    """In memory that no call writes to while somebody holds it."""
+    ops: CudaOps, w: Weights, config: AlbertConfig, batch: Inputs, wanted: Wanted, trace: dict[str, Array] | None = None
+) -> Any:
+    """Encoded, of DeviceArrays, in memory that no call writes to while somebody holds it; zeros where nothing was computed."""
     B, T = batch.shape
+    skip_padding = wanted.skip_padding
     mask = "none" if skip_padding or batch.mask.all() else "keys" if batch.mask.ndim == 2 else "pairs"
     lengths = tuple(batch.mask.sum(axis=1).tolist()) if skip_padding else (T,) * B
     shape = Shape(
@@ -162,11 +163,11 @@ def encode(  # (B,T) -> (B,T,H)
         (),
         batch.input_ids is None,
         mask,
-        mask_mode,
+        wanted.mask_mode,
         batch.head_mask is not None,
         skip_padding,
-        keep_hidden_states,
-        keep_attentions,
+        wanted.hidden_states,
+        wanted.attentions,
     )
     if skip_padding and not is_fused(*_attention_of(config, shape)):
         shape = replace(shape, lengths=lengths)
@@ -185,9 +186,12 @@ def encode(  # (B,T) -> (B,T,H)
     ops.plans[key] = plan  # the last one used stands last
     while len(ops.plans) > PLANS:
         del ops.plans[next(iter(ops.plans))]
-    plan.run()
+    if trace is None:
+        plan.run()
+    else:
+        plan.run_and_look(lambda name, x: trace.__setitem__(name, x.reshape(B, T, -1)))
     device.synchronize()
-    return _states(config, shape, kept, outputs)
+    return _states(config, batch, shape, kept, outputs)
 
 
 def _given(config: AlbertConfig, batch: Inputs, shape: Shape, lengths: tuple[int, ...]) -> dict[str, Array]:
@@ -264,16 +268,17 @@ def _lay_out(work: Layout, outputs: Layout, config: AlbertConfig, shape: Shape, 
             outputs.add(f"attentions.{i}", (B, N, T, T))
 
 
-def _states(config: AlbertConfig, shape: Shape, kept: Block, outputs: Layout) -> States:
-    found = {name: DeviceArray(kept, x.offset, x.shape) for name, x in outputs.buffers(kept).items()}
+def _states(config: AlbertConfig, batch: Inputs, shape: Shape, kept: Block, outputs: Layout) -> Any:
+    found: dict[str, Any] = {name: DeviceArray(kept, x.offset, x.shape) for name, x in outputs.buffers(kept).items()}
 
-    def named(prefix: str) -> tuple[DeviceArray, ...]:
+    def named(prefix: str) -> tuple[Any, ...]:
         return tuple(x for name, x in found.items() if name.startswith(prefix))
 
-    return States(
+    return Encoded(
         found["hidden"],
         (*named("hidden_states."), found["hidden"]) if shape.hidden_states else None,
         named("attentions.") if shape.attentions else None,
+        batch.mask if shape.skip_padding else None,
     )
 
 
@@ -287,27 +292,44 @@ class _Writer:
 
     def write(self, w: Weights) -> None:
         config = self.config
+        E, H, I = config.embedding_size, config.hidden_size, config.intermediate_size
         self.embed(w.embeddings)
+        self.tap("embeddings.LayerNorm", "embedded", E)
         self.round("embedded")
         mapping, x = w.encoder.embedding_hidden_mapping_in, self.place(0)
         self.linear("embedded", (mapping,), x)
+        self.tap("encoder.embedding_hidden_mapping_in", x, H)
         self.round(x)
         self.spread(0)
         for application, group, inner in applications(config):
             layer = w.encoder.albert_layer_groups[group].albert_layers[inner]
             a, i = layer.attention, application // config.inner_group_num + 1
             ends = inner == config.inner_group_num - 1
+            at = step(application, "attention")
             self.linear(x, (a.query, a.key, a.value), "qkv")
+            for part, name in enumerate(("query", "key", "value")):
+                self.tap(f"{at}.{name}", "qkv", H, part * H)
             self.attention(a, application)
+            self.tap(f"{at}.context", "context", H)
             self.round("context")
             self.linear("context", (a.dense,), "y", residual=x)
+            self.tap(f"{at}.sum", "y", H)
             self.layer_norm("y", a.LayerNorm, "attended")
+            self.tap(f"{at}.LayerNorm", "attended", H)
             self.linear("attended", (layer.ffn,), "wide", activation=config.hidden_act)
+            self.tap(step(application, "activation"), "wide", I)
             self.linear("wide", (layer.ffn_output,), "y", residual="attended")
+            self.tap(step(application, "sum"), "y", H)
             x = self.place(i) if ends else "x"
             self.layer_norm("y", layer.full_layer_layer_norm, x)
+            self.tap(step(application, "full_layer_layer_norm"), x, H)
             if ends:
                 self.spread(i)
+
+    def tap(self, name: str, x: str, columns: int, first: int = 0) -> None:
+        """Marks the columns of an array as that step of a trace: they are read only when a trace is wanted."""
+        if not self.shape.skip_padding:
+            self.program.tap(name, self.result(x), self.shape.rows, columns, first)
 
     def output(self, i: int) -> str:
         """The array that keeps the state after i layers; "x" where none does."""

@@ -1,6 +1,6 @@
 """The table of ops of backend "cuda": the functions that models call of ops.py, on the kernels of kernels/cuda.
 
-NumPy arrays are carried to the GPU and back, op by op: the way of traces and dropout. A DeviceArray stays there, and so does
+NumPy arrays are carried to the GPU and back, op by op: the way of trace="unfused". A DeviceArray stays there, and so does
 what is computed from it: the way of heads, behind an encoder that engine.py runs as a whole.
 """
 
@@ -20,7 +20,6 @@ from albert_np.backends.cuda.program import (
     Linear,
     Program,
     Related,
-    add_context,
     add_layer_norm,
     add_linear,
     add_rounding,
@@ -31,7 +30,7 @@ from albert_np.kernels.cuda import device
 from albert_np.kernels.cuda.activations import THREADS, activate, function_of
 from albert_np.kernels.cuda.embeddings import COPIED, take_rows
 from albert_np.kernels.cuda.kernel import Buffer, OutOfMemoryError, ceil_div
-from albert_np.ops import Array, MaskMode
+from albert_np.ops import Array, Attending
 
 INT = np.dtype(np.int32)
 
@@ -43,12 +42,6 @@ class CudaOps:
     """
 
     embedding = staticmethod(ops.embedding)
-    embedding_backward = staticmethod(ops.embedding_backward)
-    dropout_backward = staticmethod(ops.dropout_backward)
-    linear_backward = staticmethod(ops.linear_backward)
-    layer_norm_backward = staticmethod(ops.layer_norm_backward)
-    activation_backward = staticmethod(ops.activation_backward)
-    attention_backward = staticmethod(ops.attention_backward)
 
     def __init__(self, kind: str = "float32") -> None:
         self.kind = kind
@@ -169,55 +162,38 @@ class CudaOps:
         return self.activation(x, "tanh")
 
     def dropout(self, x: Any, p: float | None, rng: np.random.Generator | None) -> Any:  # (...,) -> (...,)
-        return ops.dropout(x, p, rng) if isinstance(x, np.ndarray) else x
+        """Nothing: this backend runs inference alone."""
+        assert rng is None
+        return x
 
-    def attention(  # 3 × (B,T,H), (B,1,1|T,T) bool, (N,) -> (B,T,H), 2 × (B,N,T,T)
-        self,
-        query: Array,
-        key: Array,
-        value: Array,
-        allowed: Array,
-        num_heads: int,
-        *,
-        mask_mode: MaskMode = "uniform",
-        head_mask: Array | None = None,
-        position_type: str = "absolute",
-        distance_table: Array | None = None,
-        positions: Array | None = None,
-        dropout_probability: float | None = None,
-        rng: np.random.Generator | None = None,
+    def attention(  # 3 × (B,T,H) -> (B,T,H), 2 × (B,N,T,T)
+        self, query: Array, key: Array, value: Array, attending: Attending, rng: np.random.Generator | None = None
     ) -> tuple[Array, Array, Array]:
         """As ops.attention: context, scores without the mask, and probs."""
+        assert rng is None
         B, T, H = query.shape
+        N, allowed = attending.num_heads, attending.allowed
         with self.lock:
             q, k, v = (self.to_device(x) for x in (query, key, value))
-            scores, probs = self.empty((B, num_heads, T, T)), self.empty((B, num_heads, T, T))
-            context = self.empty((B, T, H))
+            scores, probs, context = self.empty((B, N, T, T)), self.empty((B, N, T, T)), self.empty((B, T, H))
             seen = _upload(np.ascontiguousarray(allowed[:, 0, 0] if allowed.shape[2] == 1 else allowed[:, 0], np.uint8))
-            dropping = rng is not None and bool(dropout_probability)
-            factors = None if head_mask is None or dropping else _upload(np.ascontiguousarray(head_mask, FLOAT))
+            factors = None
+            if attending.head_mask is not None:
+                factors = _upload(np.ascontiguousarray(attending.head_mask, FLOAT))
             starts = _upload(np.arange(B + 1, dtype=INT) * T)
             mask = "keys" if allowed.shape[2] == 1 else "pairs"
             heads = Heads(
-                q.buffer, k.buffer, v.buffer, H, num_heads, H // num_heads, B, starts, T, mask, seen, mask_mode, factors
+                q.buffer, k.buffer, v.buffer, H, N, H // N, B, starts, T, mask, seen, attending.mask_mode, factors
             )
             related = None
-            if position_type != "absolute":
-                assert distance_table is not None
-                columns = np.tile(np.arange(T) if positions is None else positions, B).astype(INT)
-                both = position_type == "relative_key_query"
-                related = Related(self.resident(distance_table), _upload(columns), both)
+            if attending.position_type != "absolute":
+                assert attending.distance_table is not None
+                columns = np.tile(np.arange(T) if attending.positions is None else attending.positions, B).astype(INT)
+                both = attending.position_type == "relative_key_query"
+                related = Related(self.resident(attending.distance_table), _upload(columns), both)
             program = Program()
-            add_scores(
-                program, heads, T, scores.buffer, probs.buffer, context.buffer, H, related, softmax_only=dropping
-            )
+            add_scores(program, heads, T, scores.buffer, probs.buffer, context.buffer, H, related)
             self._run(program)
-            if dropping:
-                kept = ops.dropout(probs.numpy(), dropout_probability, rng)
-                probs = self.to_device(kept if head_mask is None else kept * head_mask[:, None, None])
-                program = Program()
-                add_context(program, heads, probs.buffer, T, context.buffer, H)
-                self._run(program)
         return context.numpy(), scores.numpy(), probs.numpy()
 
 

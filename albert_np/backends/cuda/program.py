@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from albert_np.backends.cuda.precision import row_of
+from albert_np.backends.cuda.precision import float32_of, row_of
 from albert_np.kernels.cuda import device
 from albert_np.kernels.cuda.attention import QUERIES, attention, width_of
 from albert_np.kernels.cuda.attention_tensor import QUERIES as TENSOR_QUERIES
@@ -25,8 +25,8 @@ from albert_np.kernels.cuda.scores import RELATED, TILE, add_distances, heads_ma
 from albert_np.kernels.cuda.softmax import ROWS, softmax
 from albert_np.kernels.cuda.tensor_tiles import choose as choose_tensor
 from albert_np.kernels.cuda.tensor_tiles import ends_of
+from albert_np.ops import MASK_MODES, Array, MaskMode
 
-MODES = {"uniform": 0, "zeros": 1, "nan": 2}
 MOST_BLOCKS = 65535  # along the second and third axis of a grid
 RECORDED = 2  # the run before which steps become one CUDA graph: the first may be the only one, and loads the kernels
 _refusals: list[str] = []  # of the driver, to record a graph: after one nothing is recorded any more
@@ -37,11 +37,34 @@ class Program:
 
     def __init__(self) -> None:
         self.steps: list[Callable[..., None]] = []
+        self.taps: list[tuple[int, str, Callable[[], Array]]] = []  # behind how many steps, a name, and what lies there
         self._runs = 0
         self._graph: Callable[[], None] | None = None
 
     def add(self, kernel: Kernel, grid: tuple[int, ...], *arguments: Any) -> None:
         self.steps.append(device.prepare(kernel, grid, *arguments))
+
+    def tap(self, name: str, x: Buffer, rows: int, columns: int, first: int) -> None:  # (R,…) -> (R,columns) float32
+        """The numbers that the last step left in some columns, under a name, for run_and_look."""
+        row = x.size // rows
+
+        def read() -> Array:
+            whole = x.memory.read(x.offset, (rows, row), x.dtype)[:, first : first + columns]
+            return float32_of(whole) if x.dtype == np.uint16 else np.ascontiguousarray(whole)
+
+        self.taps.append((len(self.steps), name, read))
+
+    def run_and_look(self, keep: Callable[[str, Array], Any]) -> None:
+        """The same launches, one by one; what lies at the taps goes to keep(name, rows)."""
+        done = 0
+        for behind, name, read in self.taps:
+            for step in self.steps[done:behind]:
+                step()
+            done = behind
+            device.synchronize()
+            keep(name, read())
+        for step in self.steps[done:]:
+            step()
 
     def run(self) -> None:
         self._runs += 1
@@ -221,7 +244,7 @@ class Heads:
     longest: int  # tokens of a sequence
     mask: str  # "none", "keys", "pairs"
     allowed: Buffer | None  # uint8
-    mode: str
+    mode: MaskMode
     factors: Buffer | None = None  # (N,): the head mask
 
 
@@ -254,7 +277,7 @@ def add_attention(program: Program, heads: Heads, context: Buffer, context_row: 
         heads.factors,
         T,
         1 / math.sqrt(heads.D),
-        MODES[heads.mode],
+        MASK_MODES.index(heads.mode),
     )
 
 
@@ -276,8 +299,6 @@ def add_scores(  # -> (B,N,T,T), (B,N,T,T), (R,H)
     context: Buffer,
     context_row: int,
     related: Related | None = None,
-    *,
-    softmax_only: bool = False,
 ) -> None:
     """By way of scores in memory, for B sequences of T tokens. `probs` may be `scores`."""
     B, N, D, row = heads.B, heads.N, heads.D, heads.row
@@ -324,8 +345,7 @@ def add_scores(  # -> (B,N,T,T), (B,N,T,T), (R,H)
             D,
         )
     add_softmax(program, heads, T, scores, probs)
-    if not softmax_only:
-        add_context(program, heads, probs, T, context, context_row)
+    add_context(program, heads, probs, T, context, context_row)
 
 
 def add_softmax(program: Program, heads: Heads, T: int, scores: Buffer, probs: Buffer) -> None:
@@ -341,7 +361,7 @@ def add_softmax(program: Program, heads: Heads, T: int, scores: Buffer, probs: B
         rows,
         heads.N,
         T,
-        MODES[heads.mode],
+        MASK_MODES.index(heads.mode),
     )
 
 
