@@ -37,6 +37,8 @@ order within a chunk of CHUNK, by FMA, and the chunks in order. So the size of t
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
@@ -66,29 +68,24 @@ ROWS, WIDTH, VECTORS, COLUMNS = LEVEL.rows, LEVEL.width, LEVEL.vectors, LEVEL.co
 PANEL, PANEL_ROWS = min(COLUMNS, 16), LEVEL.panel_rows
 UNROLL = LEVEL.unroll
 LINE = 16  # numbers a cache line
-PARTS = (
-    12,
-    4,
-    2,
-    1,
-)  # a block fetches a half, say, of the panel that comes next, where two blocks or three will be computed
-
+# a block fetches a half, say, of the panel that comes next, where two blocks or three will be computed
+PARTS = (12, 4, 2, 1)
 
 # --- the block: rows × vectors accumulators in registers ------------------------------------------------------------------
 
 
 POINTER = F32.as_pointer()
-BLOCK = [
-    POINTER,
-    I64,
-    POINTER,
-    POINTER,
-    I64,
-    I64,
-    ir.IntType(1),
-    I64,
-    POINTER,
-]  # a a_row b c c_row K add times following
+# of a block: a, a_row, b, c, c_row, K, add, times, following
+BLOCK = [POINTER, I64, POINTER, POINTER, I64, I64, ir.IntType(1), I64, POINTER]
+VECTOR = ir.VectorType(F32, WIDTH)
+
+
+class Size(NamedTuple):
+    """Of a block: so many rows and registers of columns, and how many of its kind share the fetching of a panel."""
+
+    rows: int
+    vectors: int
+    parts: int
 
 
 def _declared(module, name, arguments):
@@ -96,16 +93,16 @@ def _declared(module, name, arguments):
     return module.globals.get(name) or ir.Function(module, ir.FunctionType(ir.VoidType(), arguments), name)
 
 
-def _block_of(module, rows, vectors, parts):
-    return _declared(module, f"albert_np_block_{rows}x{vectors}_{parts}", BLOCK)
+def _block_of(module, size):
+    return _declared(module, f"albert_np_block_{size.rows}x{size.vectors}_{size.parts}", BLOCK)
 
 
 def _sizes():
-    """(rows, vectors, parts) of all blocks. Only whole ones are computed several times."""
+    """All blocks that there are. Only whole ones are computed several times."""
     for most, columns in {(ROWS, COLUMNS), (PANEL_ROWS, PANEL)}:
         for vectors in range(1, columns // WIDTH + 1):
-            yield from ((rows, vectors, 1) for rows in range(1, most))
-            yield from ((most, vectors, parts) for parts in PARTS)
+            yield from (Size(rows, vectors, 1) for rows in range(1, most))
+            yield from (Size(most, vectors, parts) for parts in PARTS)
 
 
 SIZES = sorted(set(_sizes()))
@@ -116,13 +113,13 @@ def blocks():
     declared where Numba compiles a kernel that calls it."""
     module = ir.Module("blocks")
     for size in SIZES:
-        _define(module, *size)
+        _define(module, size)
     number, *arguments = (chosen := _declared(module, "albert_np_block", [I64, *BLOCK])).args
     builder = ir.IRBuilder(chosen.append_basic_block())
     switch = builder.switch(number, nothing := chosen.append_basic_block("nothing"))
     for size in SIZES:
         builder.position_at_end(case := chosen.append_basic_block())
-        builder.call(_block_of(module, *size), arguments)
+        builder.call(_block_of(module, size), arguments)
         builder.ret_void()
         switch.add_case(I64(_number.py_func(*size)), case)
     builder.position_at_end(nothing)
@@ -130,102 +127,73 @@ def blocks():
     return module
 
 
-def _define(module, rows, vectors, parts):
+def _define(module, size):
     """One size of block, `times` of them below each other: C = or += A·B, the sums over K in registers.
 
     Each block fetches its share of the next panel of B while it computes: one part of it, and a little more.
+
+        entry
+          │
+        next_rows ◄──────────────────┐   a_now, c_now, share_now: of the block that is next
+          ├──────────► wide ⟲        │   UNROLL steps over k a turn, and fetching
+          │              │           │
+        between ◄────────┘           │   what the sums are, whether or not there was a turn
+          ├──────────► narrow ⟲      │   the steps over k that are left, one a turn
+          │              │           │
+        done ◄───────────┘           │
+          ├──► plain: C = sums ──┐   │
+          └──► added: C += sums ─┤   │
+                                 ▼   │
+                            after_rows ──► end
+
+    The values that change from turn to turn are LLVM's phis: each says what it is, by where the flow came from.
     """
-    function, pointer = _block_of(module, rows, vectors, parts), POINTER
+    function = _block_of(module, size)
     function.attributes.add("nounwind")
     a, a_row, b, c, c_row, K, add, times, following = function.args
     names = "entry next_rows wide between narrow done plain added after_rows end"
     entry, next_rows, wide, between, narrow, done, plain, added, after_rows, end = (
         function.append_basic_block(name) for name in names.split()
     )
-    vector = ir.VectorType(F32, WIDTH)
-    zeros = [ir.Constant(vector, [0.0] * WIDTH)] * (rows * vectors)
 
     builder = ir.IRBuilder(entry)
     whole = builder.and_(K, I64(-UNROLL))
-    share = builder.sdiv(builder.mul(K, I64(vectors * WIDTH)), times)
+    share = builder.sdiv(builder.mul(K, I64(size.vectors * WIDTH)), times)
     builder.branch(next_rows)
 
     builder.position_at_end(next_rows)
-    a_now, c_now, share_now, to_do = builder.phi(pointer), builder.phi(pointer), builder.phi(pointer), builder.phi(I64)
-    starts = [builder.gep(a_now, [builder.mul(a_row, I64(i))]) for i in range(rows)]
-    lines = [builder.gep(c_now, [builder.mul(c_row, I64(i))]) for i in range(rows)]
+    a_now, c_now, share_now, to_do = (builder.phi(kind) for kind in (POINTER, POINTER, POINTER, I64))
+    starts = [builder.gep(a_now, [builder.mul(a_row, I64(i))]) for i in range(size.rows)]
+    lines = [builder.gep(c_now, [builder.mul(c_row, I64(i))]) for i in range(size.rows)]
     builder.cbranch(builder.icmp_signed("<", I64(0), whole), wide, between)
 
-    def steps(block, first, stop, count, before):
-        """A loop over k in `block`, `count` at a time; is there more, and the values after it."""
-        builder.position_at_end(block)
-        k, from_b, ahead, *sums = phis = [builder.phi(value.type) for value in first]
-        fetched = -(-count * vectors * WIDTH // parts) if block is wide else 0
-        for number in range(0, fetched, LINE):
-            _prefetch(builder, builder.gep(ahead, [I64(number)]))
-        for u in range(count):
-            builder.call(ir.InlineAsm(ir.FunctionType(ir.VoidType(), []), "", "~{memory}", side_effect=True), [])
-            panel = []
-            for j in range(vectors):
-                at = builder.gep(from_b, [I64((u * vectors + j) * WIDTH)])
-                panel.append(builder.load(builder.bitcast(at, vector.as_pointer())))
-                panel[-1].align = 4
-            for i in range(rows):
-                at = builder.gep(starts[i], [builder.add(k, I64(u))])
-                one = splatted(builder, builder.load(at), WIDTH)
-                for j in range(vectors):
-                    sums[i * vectors + j] = multiply_add(builder, one, panel[j], sums[i * vectors + j])
-        whole_lines = -(-fetched // LINE) * LINE
-        after = [builder.add(k, I64(count)), builder.gep(from_b, [I64(count * vectors * WIDTH)])]
-        after += [builder.gep(ahead, [I64(whole_lines)]), *sums]
-        for phi, at_first, later in zip(phis, first, after, strict=True):
-            phi.add_incoming(at_first, before)
-            phi.add_incoming(later, block)
-        return builder.icmp_signed("<", after[0], stop), after
-
-    def joined(first, before, second, block):
-        """What the values are, whether or not the loop in `block` was run."""
-        phis = [builder.phi(value.type) for value in first]
-        for phi, x, y in zip(phis, first, second, strict=True):
-            phi.add_incoming(x, before)
-            phi.add_incoming(y, block)
-        return phis
-
-    start = [I64(0), b, share_now, *zeros]
-    more, after = steps(wide, start, whole, UNROLL, next_rows)
+    zeros = [ir.Constant(VECTOR, [0.0] * WIDTH)] * (size.rows * size.vectors)
+    first = [I64(0), b, share_now, *zeros]
+    fetched = -(-UNROLL * size.vectors * WIDTH // size.parts)
+    more, after_wide = _emit_steps(builder, wide, size, starts, first, whole, next_rows, count=UNROLL, fetched=fetched)
     builder.cbranch(more, wide, between)
 
     builder.position_at_end(between)
-    middle = joined(start, next_rows, after, wide)
+    middle = _emit_joined(builder, first, next_rows, after_wide, wide)
     builder.cbranch(builder.icmp_signed("<", middle[0], K), narrow, done)
 
-    more, after = steps(narrow, middle, K, 1, between)
+    more, after_narrow = _emit_steps(builder, narrow, size, starts, middle, K, between, count=1, fetched=0)
     builder.cbranch(more, narrow, done)
 
     builder.position_at_end(done)
-    _, _, _, *sums = joined(middle, between, after, narrow)
+    _, _, _, *sums = _emit_joined(builder, middle, between, after_narrow, narrow)
     builder.cbranch(add, added, plain)
     for block in (plain, added):
         builder.position_at_end(block)
-        for i in range(rows):
-            for j in range(vectors):
-                place = builder.bitcast(builder.gep(lines[i], [I64(j * WIDTH)]), vector.as_pointer())
-                value = sums[i * vectors + j]
-                if block is added:
-                    old = builder.load(place)
-                    old.align = 4
-                    value = builder.fadd(old, value)
-                builder.store(value, place).align = 4
+        _emit_stores(builder, size, lines, sums, adds=block is added)
         builder.branch(after_rows)
 
     builder.position_at_end(after_rows)
     share_next = builder.gep(share_now, [share])
-    a_next, c_next = (builder.gep(x, [builder.mul(y, I64(rows))]) for x, y in ((a_now, a_row), (c_now, c_row)))
-    for phi, at_first, later in (
-        (a_now, a, a_next),
-        (c_now, c, c_next),
-        (share_now, following, share_next),
-        (to_do, times, builder.sub(to_do, I64(1))),
+    a_next, c_next = (builder.gep(x, [builder.mul(row, I64(size.rows))]) for x, row in ((a_now, a_row), (c_now, c_row)))
+    left = builder.sub(to_do, I64(1))
+    for phi, at_first, later in zip(
+        (a_now, c_now, share_now, to_do), (a, c, following, times), (a_next, c_next, share_next, left), strict=True
     ):
         phi.add_incoming(at_first, entry)
         phi.add_incoming(later, after_rows)
@@ -233,6 +201,63 @@ def _define(module, rows, vectors, parts):
 
     builder.position_at_end(end)
     builder.ret_void()
+
+
+def _emit_steps(builder, block, size, starts, first, stop, before, *, count, fetched):
+    """A loop over k in `block`, `count` steps a turn, each turn fetching so many numbers; is there more, and what is after it.
+
+    starts: where each row of A begins. The loop's values are k, where B is read, where is fetched, and the sums, row by row;
+    `first` are those that come from the block `before`.
+    """
+    builder.position_at_end(block)
+    k, from_b, ahead, *sums = phis = [builder.phi(value.type) for value in first]
+    for number in range(0, fetched, LINE):
+        _prefetch(builder, builder.gep(ahead, [I64(number)]))
+    for u in range(count):
+        # a wall: LLVM would load vectors of later steps here, and with AVX-512 spill sums to make room for them
+        builder.call(ir.InlineAsm(ir.FunctionType(ir.VoidType(), []), "", "~{memory}", side_effect=True), [])
+        panel = [_emit_load_of_b(builder, from_b, (u * size.vectors + j) * WIDTH) for j in range(size.vectors)]
+        for i in range(size.rows):
+            one = splatted(builder, builder.load(builder.gep(starts[i], [builder.add(k, I64(u))])), WIDTH)
+            for j in range(size.vectors):
+                number = i * size.vectors + j
+                sums[number] = multiply_add(builder, one, panel[j], sums[number])
+    whole_lines = -(-fetched // LINE) * LINE
+    after = [builder.add(k, I64(count)), builder.gep(from_b, [I64(count * size.vectors * WIDTH)])]
+    after += [builder.gep(ahead, [I64(whole_lines)]), *sums]
+    for phi, at_first, later in zip(phis, first, after, strict=True):
+        phi.add_incoming(at_first, before)
+        phi.add_incoming(later, block)
+    return builder.icmp_signed("<", after[0], stop), after
+
+
+def _emit_load_of_b(builder, b, place):
+    """A register of float32 from a panel: here is what an element of a packed operand is (layout.PACKED)."""
+    vector = builder.load(builder.bitcast(builder.gep(b, [I64(place)]), VECTOR.as_pointer()))
+    vector.align = 4
+    return vector
+
+
+def _emit_joined(builder, first, before, second, block):
+    """What the values are, whether or not the loop in `block` was run."""
+    phis = [builder.phi(value.type) for value in first]
+    for phi, x, y in zip(phis, first, second, strict=True):
+        phi.add_incoming(x, before)
+        phi.add_incoming(y, block)
+    return phis
+
+
+def _emit_stores(builder, size, lines, sums, *, adds):
+    """C = or += the sums."""
+    for i in range(size.rows):
+        for j in range(size.vectors):
+            place = builder.bitcast(builder.gep(lines[i], [I64(j * WIDTH)]), VECTOR.as_pointer())
+            value = sums[i * size.vectors + j]
+            if adds:
+                old = builder.load(place)
+                old.align = 4
+                value = builder.fadd(old, value)
+            builder.store(value, place).align = 4
 
 
 def _prefetch(builder, pointer):
