@@ -33,7 +33,7 @@ from numba.extending import intrinsic, register_jitable
 
 from albert_np.kernels.cpu.activations import exp
 from albert_np.kernels.cpu.gemm import COLUMNS, PANEL, in_panels, multiply
-from albert_np.kernels.cpu.layout import CHUNK, NEAR, QUERIES, TASK, attention_scratch, padded
+from albert_np.kernels.cpu.layout import CHUNK, FLOAT32, NEAR, QUERIES, TASK, attention_scratch, padded
 from albert_np.kernels.cpu.vector import (
     F32,
     FLAGS,
@@ -110,6 +110,12 @@ class Relative(NamedTuple):
 class Scratch(NamedTuple):
     scratch: int
     scratch_size: int  # numbers a worker
+
+
+@helper
+def scratch_of(scratch, worker):
+    """Where this worker's part begins."""
+    return at(scratch.scratch, scratch.scratch_size * worker)
 
 
 class Sequence(NamedTuple):
@@ -311,29 +317,22 @@ def attention(  # (R,N·D) × 3 -> (R,N·D)
     stride, deep = padded(count), padded(D)
     factor = get(factors.head_mask, n) if factors.head_mask != 0 else float32(1.0)
 
-    part, mine = attention_scratch(count, D, relative.width), at(scratch.scratch, scratch.scratch_size * worker)
-    transposed, values, scores, sums = (
-        at(mine, part.keys),
-        at(mine, part.values),
-        at(mine, part.scores),
-        at(mine, part.sums),
-    )
-    inverses, from_query, from_keys = at(mine, part.inverses), at(mine, part.from_query), at(mine, part.from_keys)
+    my = attention_scratch(count, D, relative.width, scratch_of(scratch, worker), FLOAT32.bytes)
 
-    pack_keys(heads.k + head, row, keys, count, D, transposed)
-    pack_values(heads.v + head, row, keys, count, D, values)
+    pack_keys(heads.k + head, row, keys, count, D, my.keys)
+    pack_values(heads.v + head, row, keys, count, D, my.values)
     if relative.both != 0:
-        keys_against_distances(heads.k + head, heads, relative, sequence, at(mine, part.gathered), from_keys)
+        keys_against_distances(heads.k + head, heads, relative, sequence, my.gathered, my.from_keys)
 
     for i0 in range(q0, q1, QUERIES):
         some = min(QUERIES, q1 - i0)
         queries = at(heads.q + head, i0 * row)
-        multiply(queries, row, transposed, stride, PANEL, scores, stride, some, D, 0, stride, False, CHUNK)
+        multiply(queries, row, my.keys, stride, PANEL, my.scores, stride, some, D, 0, stride, False, CHUNK)
         if relative.distances != 0:
-            against_distances(queries, row, some, D, relative, from_query)
+            against_distances(queries, row, some, D, relative, my.from_query)
         for i in range(some):
-            line, place = at(scores, i * stride), at(0, T * ((b * heads.N + n) * T + i0 + i))
-            finish_scores(line, i0 + i, heads, relative, sequence, at(from_query, i * relative.width), from_keys)
+            line, place = at(my.scores, i * stride), at(0, T * ((b * heads.N + n) * T + i0 + i))
+            finish_scores(line, i0 + i, heads, relative, sequence, at(my.from_query, i * relative.width), my.from_keys)
             if scores_out != 0:
                 _scatter(line, count, keys, float32(1.0), scores_out + place)
             inverse = masked_exponentials(line, i0 + i, T, sight, sequence)
@@ -341,14 +340,14 @@ def attention(  # (R,N·D) × 3 -> (R,N·D)
                 for j in range(count):
                     put(line, j, get(line, j) * get(factors.dropout + place, get_int(keys, j)))
             inverse *= factor
-            put(inverses, i, inverse)
+            put(my.inverses, i, inverse)
             if probs_out != 0:
                 _scatter(line, count, keys, inverse, probs_out + place)
-        multiply(scores, stride, values, deep, PANEL, sums, deep, some, count, 0, deep, False, CHUNK)
+        multiply(my.scores, stride, my.values, deep, PANEL, my.sums, deep, some, count, 0, deep, False, CHUNK)
         for i in range(some):
             to = at(context, (start + i0 + i) * context_row + n * D)
             for d in range(0, D, 16):
-                store_some(to, d, D - d, load(sums, i * deep + d) * get(inverses, i))
+                store_some(to, d, D - d, load(my.sums, i * deep + d) * get(my.inverses, i))
 
 
 KERNELS = (attention,)

@@ -22,9 +22,7 @@ Each head of each sequence sums the table's gradient in a place of its own, and 
 
     pack k and v; for each block of queries:
         scores, probabilities                          as attention.py, with the same bits
-        d_scores                                       _through_softmax
-        by_query, by_key += d_scores by distance       _by_distance, relative positions only
-        d_scores *= 1/√D
+        d_scores, by distance too                      _to_d_scores
         dq = d_scores·k (+ by_query·a)
         dv += (p·f)ᵀ·dc,  dk += d_scoresᵀ·q,  (d_table += by_queryᵀ·q)
     (dk += by_key·a,  d_table += by_keyᵀ·k)
@@ -49,10 +47,11 @@ from albert_np.kernels.cpu.attention import (
     masked_exponentials,
     pack_keys,
     pack_values,
+    scratch_of,
     sequence_of,
 )
 from albert_np.kernels.cpu.gemm import COLUMNS, PANEL, multiply
-from albert_np.kernels.cpu.layout import CHUNK, NEAR, QUERIES, backward_scratch, padded
+from albert_np.kernels.cpu.layout import CHUNK, FLOAT32, NEAR, QUERIES, backward_scratch, padded
 from albert_np.kernels.cpu.vector import (
     FLAGS,
     at,
@@ -94,12 +93,7 @@ class TableGradient(NamedTuple):
     d_tables: int  # (B,N,reach,deep): the gradient with respect to the table, of each head of each sequence
 
 
-@helper
-def _turn_block(x, rows, columns, stride, out):
-    """out[j·QUERIES + i] = x[i, j]: rows ≤ QUERIES, a multiple of 16 with zeros behind what is real; columns too."""
-    for i in range(0, rows, 16):
-        for j in range(0, columns, 16):
-            transpose(at(x, i * stride + j), stride, at(out, j * QUERIES + i), QUERIES)
+# --- products that sum over queries, or over keys -------------------------------------------------------------------------
 
 
 @helper
@@ -110,6 +104,18 @@ def _pack_rows(x, row, count, D, out):  # (count,D) -> panels of (count ≤ CHUN
         for i in range(count):
             for lane in range(PANEL):
                 put(out, d * count + i * PANEL + lane, get(x, i * row + d + lane) if d + lane < D else 0.0)
+
+
+@helper
+def _multiply_turned(x, x_row, count, M, columns, deep, my, out, add):  # (count,M), (count,deep) in my.rows -> (M,deep)
+    """out = or += xᵀ·rows, for count ≤ QUERIES. columns: padded M; x has zeros behind and below, up to whole vectors."""
+    for i in range(0, count, 16):
+        for j in range(0, columns, 16):
+            transpose(at(x, i * x_row + j), x_row, at(my.turned, j * QUERIES + i), QUERIES)
+    multiply(my.turned, QUERIES, my.rows, deep, PANEL, out, deep, M, count, 0, deep, add, CHUNK)
+
+
+# --- from probabilities to the gradient with respect to the scores ----------------------------------------------------------
 
 
 @helper
@@ -160,15 +166,65 @@ def _by_distance(d_line, i, relative, reach, sequence, by_query, by_key):
 
 
 @helper
-def _add_keys_distances(k, heads, sequence, table, here, by_key, turned, rows, gathered, dk):
+def _to_d_scores(i0, some, n, heads, sight, factors, relative, table, sequence, my):
+    """For a block of queries: from q·kᵀ in my.probs and dc·vᵀ in my.d_scores to what multiplies v, and to ds/√D.
+
+    Relative positions: ds by distance too.
+    """
+    stride, T, reach = padded(sequence.count), heads.T, table.reach
+    factor = get(factors.head_mask, n) if factors.head_mask != 0 else float32(1.0)
+    changed = factors.dropout != 0 or factors.head_mask != 0
+    for i in range(some):
+        line, d_line = at(my.probs, i * stride), at(my.d_scores, i * stride)
+        finish_scores(line, i0 + i, heads, relative, sequence, at(my.from_query, i * relative.width), my.from_keys)
+        inverse = masked_exponentials(line, i0 + i, T, sight, sequence)
+        if changed:
+            place = at(0, T * ((sequence.b * heads.N + n) * T + i0 + i))
+            dropout = factors.dropout + place if factors.dropout != 0 else 0
+            _factors_of(dropout, factor, sequence, my.factors)
+            _multiply_line(d_line, sequence.count, my.factors)
+        if relative.distances == 0:
+            _through_softmax(line, d_line, sequence.count, inverse, heads.scale)
+        else:  # whose terms are not divided by √D
+            _through_softmax(line, d_line, sequence.count, inverse, float32(1.0))
+            _by_distance(d_line, i0 + i, relative, reach, sequence, at(my.by_query, i * reach), my.by_key)
+            for j in range(0, stride, 16):
+                store(d_line, j, load(d_line, j) * heads.scale)
+        if changed:
+            _multiply_line(line, sequence.count, my.factors)
+    behind = padded(some) - some
+    _clear(at(my.probs, some * stride), behind * stride)
+    _clear(at(my.d_scores, some * stride), behind * stride)
+
+
+# --- the kernel -----------------------------------------------------------------------------------------------------------
+
+
+@helper
+def _add_keys_distances(sequence, D, table, here, my):
     """dk += by_key·a, and the table's gradient += by_keyᵀ·k, QUERIES keys at a time."""
-    D, reach, deep = heads.D, table.reach, padded(heads.D)
-    multiply(by_key, reach, table.table, deep, COLUMNS, dk, deep, sequence.count, reach, 0, deep, True, NEAR)
+    reach, deep = table.reach, padded(D)
+    multiply(my.by_key, reach, table.table, deep, COLUMNS, my.dk, deep, sequence.count, reach, 0, deep, True, NEAR)
     for j0 in range(0, sequence.count, QUERIES):
         some = min(QUERIES, sequence.count - j0)
-        _turn_block(at(by_key, j0 * reach), padded(some), reach, reach, turned)
-        _pack_rows(at(gathered, j0 * D), D, some, D, rows)
-        multiply(turned, QUERIES, rows, deep, PANEL, here, deep, reach, some, 0, deep, True, CHUNK)
+        _pack_rows(at(my.gathered, j0 * D), D, some, D, my.rows)
+        _multiply_turned(at(my.by_key, j0 * reach), reach, some, reach, reach, deep, my, here, True)
+
+
+@helper
+def _store_keys(sequence, queries, D, my, dk, dv, d_row):
+    """dk and dv to the rows of the keys. Rows of others are zero."""
+    deep = padded(D)
+    if sequence.count < queries:
+        for i in range(queries):
+            for d in range(D):
+                put(dk, i * d_row + d, 0.0)
+                put(dv, i * d_row + d, 0.0)
+    for j in range(sequence.count):
+        to = at(0, d_row * get_int(sequence.keys, j))
+        for d in range(0, D, 16):
+            store_some(dk + to, d, D - d, load(my.dk, j * deep + d))
+            store_some(dv + to, d, D - d, load(my.dv, j * deep + d))
 
 
 def attention_backward(  # 4 × (R,N·D) -> 3 × (R,N·D)
@@ -182,94 +238,50 @@ def attention_backward(  # 4 × (R,N·D) -> 3 × (R,N·D)
     tile,
     worker,
 ):
-    """One tile is one head of one sequence. The operands are those of `attention`.
-
-    Rows of dk and dv whose key nobody may see are set to zero.
-    """
+    """One tile is one head of one sequence. The operands are those of `attention`."""
     b, n = tile // heads.N, tile % heads.N
     sequence = sequence_of(sight, b)
     start, count, keys = sequence.start, sequence.count, sequence.keys
-    queries = get_int(gradients.lengths, b)
-    T, D, row, d_row, context_row = heads.T, heads.D, heads.row, gradients.d_row, gradients.context_row
+    D, row, d_row, context_row = heads.D, heads.row, gradients.d_row, gradients.context_row
     q, k, v = at(heads.q, start * row + n * D), at(heads.k, start * row + n * D), at(heads.v, start * row + n * D)
-    d_head, c_head = start * d_row + n * D, start * context_row + n * D
+    dc = at(gradients.d_context, start * context_row + n * D)
+    d_head = at(0, start * d_row + n * D)
     stride, deep, reach = padded(count), padded(D), table.reach
     here = at(table.d_tables, tile * reach * deep)
-    factor = get(factors.head_mask, n) if factors.head_mask != 0 else float32(1.0)
+    queries = get_int(gradients.lengths, b)
+    my = backward_scratch(count, D, relative.width, reach, scratch_of(scratch, worker), FLOAT32.bytes)
 
-    part, mine = backward_scratch(count, D, relative.width, reach), at(scratch.scratch, scratch.scratch_size * worker)
-    k_turned, v_turned, k_rows = at(mine, part.keys), at(mine, part.values), at(mine, part.key_rows)
-    p, ds, turned, some_rows = at(mine, part.probs), at(mine, part.d_scores), at(mine, part.turned), at(mine, part.rows)
-    sums, k_sums, v_sums, line_factors = at(mine, part.dq), at(mine, part.dk), at(mine, part.dv), at(mine, part.factors)
-    from_query, from_keys, gathered = at(mine, part.from_query), at(mine, part.from_keys), at(mine, part.gathered)
-    by_query, by_key = at(mine, part.by_query), at(mine, part.by_key)
-
-    pack_keys(k, row, keys, count, D, k_turned)
-    pack_keys(v, row, keys, count, D, v_turned)
-    pack_values(k, row, keys, count, D, k_rows)
+    pack_keys(k, row, keys, count, D, my.keys)
+    pack_keys(v, row, keys, count, D, my.values)
+    pack_values(k, row, keys, count, D, my.key_rows)
     if relative.both != 0:
-        keys_against_distances(k, heads, relative, sequence, gathered, from_keys)
-        _clear(by_key, stride * reach)
+        keys_against_distances(k, heads, relative, sequence, my.gathered, my.from_keys)
+        _clear(my.by_key, stride * reach)
     for i0 in range(0, queries, QUERIES):
         some = min(QUERIES, queries - i0)
-        whole = padded(some)
-        q_now, dc_now = at(q, i0 * row), at(gradients.d_context, c_head + i0 * context_row)
-        multiply(q_now, row, k_turned, stride, PANEL, p, stride, some, D, 0, stride, False, CHUNK)
-        multiply(dc_now, context_row, v_turned, stride, PANEL, ds, stride, some, D, 0, stride, False, CHUNK)
+        q_now, dc_now = at(q, i0 * row), at(dc, i0 * context_row)
+        multiply(q_now, row, my.keys, stride, PANEL, my.probs, stride, some, D, 0, stride, False, CHUNK)
+        multiply(dc_now, context_row, my.values, stride, PANEL, my.d_scores, stride, some, D, 0, stride, False, CHUNK)
         if relative.distances != 0:
-            against_distances(q_now, row, some, D, relative, from_query)
-            _clear(by_query, whole * reach)
-        for i in range(some):
-            line, d_line = at(p, i * stride), at(ds, i * stride)
-            finish_scores(line, i0 + i, heads, relative, sequence, at(from_query, i * relative.width), from_keys)
-            inverse = masked_exponentials(line, i0 + i, T, sight, sequence)
-            changed = factors.dropout != 0 or factors.head_mask != 0
-            if changed:
-                place = at(0, T * ((b * heads.N + n) * T + i0 + i))
-                dropout = factors.dropout + place if factors.dropout != 0 else 0
-                _factors_of(dropout, factor, sequence, line_factors)
-                _multiply_line(d_line, count, line_factors)
-            if relative.distances == 0:
-                _through_softmax(line, d_line, count, inverse, heads.scale)
-            else:  # whose terms are not divided by √D
-                _through_softmax(line, d_line, count, inverse, float32(1.0))
-                _by_distance(d_line, i0 + i, relative, reach, sequence, at(by_query, i * reach), by_key)
-                for j in range(0, stride, 16):
-                    store(d_line, j, load(d_line, j) * heads.scale)
-            if changed:
-                _multiply_line(line, count, line_factors)
-        _clear(at(p, some * stride), (whole - some) * stride)
-        _clear(at(ds, some * stride), (whole - some) * stride)
+            against_distances(q_now, row, some, D, relative, my.from_query)
+            _clear(my.by_query, padded(some) * reach)
+        _to_d_scores(i0, some, n, heads, sight, factors, relative, table, sequence, my)
 
-        multiply(ds, stride, k_rows, deep, PANEL, sums, deep, some, count, 0, deep, False, CHUNK)
+        multiply(my.d_scores, stride, my.key_rows, deep, PANEL, my.dq, deep, some, count, 0, deep, False, CHUNK)
         if relative.distances != 0:
-            multiply(by_query, reach, table.table, deep, COLUMNS, sums, deep, some, reach, 0, deep, True, NEAR)
+            multiply(my.by_query, reach, table.table, deep, COLUMNS, my.dq, deep, some, reach, 0, deep, True, NEAR)
         for i in range(some):
             for d in range(0, D, 16):
-                store_some(at(gradients.dq, d_head + (i0 + i) * d_row), d, D - d, load(sums, i * deep + d))
-        _turn_block(p, whole, stride, stride, turned)
-        _pack_rows(dc_now, context_row, some, D, some_rows)
-        multiply(turned, QUERIES, some_rows, deep, PANEL, v_sums, deep, count, some, 0, deep, i0 > 0, CHUNK)
-        _turn_block(ds, whole, stride, stride, turned)
-        _pack_rows(q_now, row, some, D, some_rows)
-        multiply(turned, QUERIES, some_rows, deep, PANEL, k_sums, deep, count, some, 0, deep, i0 > 0, CHUNK)
+                store_some(at(gradients.dq + d_head, (i0 + i) * d_row), d, D - d, load(my.dq, i * deep + d))
+        _pack_rows(dc_now, context_row, some, D, my.rows)
+        _multiply_turned(my.probs, stride, some, count, stride, deep, my, my.dv, i0 > 0)
+        _pack_rows(q_now, row, some, D, my.rows)
+        _multiply_turned(my.d_scores, stride, some, count, stride, deep, my, my.dk, i0 > 0)
         if relative.distances != 0:
-            _turn_block(by_query, whole, reach, reach, turned)
-            multiply(turned, QUERIES, some_rows, deep, PANEL, here, deep, reach, some, 0, deep, i0 > 0, CHUNK)
+            _multiply_turned(my.by_query, reach, some, reach, reach, deep, my, here, i0 > 0)
     if relative.both != 0:
-        _add_keys_distances(k, heads, sequence, table, here, by_key, turned, some_rows, gathered, k_sums)
-
-    dk, dv = at(gradients.dk, d_head), at(gradients.dv, d_head)
-    if count < queries:
-        for i in range(queries):
-            for d in range(D):
-                put(dk, i * d_row + d, 0.0)
-                put(dv, i * d_row + d, 0.0)
-    for j in range(count):
-        to = at(0, d_row * get_int(keys, j))
-        for d in range(0, D, 16):
-            store_some(dk + to, d, D - d, load(k_sums, j * deep + d))
-            store_some(dv + to, d, D - d, load(v_sums, j * deep + d))
+        _add_keys_distances(sequence, D, table, here, my)
+    _store_keys(sequence, queries, D, my, gradients.dk + d_head, gradients.dv + d_head, d_row)
 
 
 KERNELS = (attention_backward,)

@@ -15,6 +15,7 @@ from numba import njit, types
 
 from albert_np.kernels.cpu import activations, attention, embeddings, gemm, layer_norm
 from albert_np.kernels.cpu import walk as walking
+from albert_np.kernels.cpu.layout import ARGUMENTS, STEP
 from albert_np.kernels.cpu.simd import is_checked, target
 from albert_np.kernels.cpu.vector import FLAGS
 
@@ -71,6 +72,7 @@ def _llvm(function: Callable) -> tuple[str, list[str]]:
     symbol = dispatcher.overloads[dispatcher.signatures[0]].fndesc.llvm_func_name
     entry = _program_entry if "tile" in parameters else _plain_entry
     flat = [pair for name, hint in parameters.items() for pair in _numbers(name, hint)]
+    assert ARGUMENTS + len(flat) <= STEP, f"{function.__name__} takes more than a step has room for"
     module = binding.parse_assembly(text)
     module.link_in(binding.parse_assembly(str(entry(function.__name__, symbol, [kind for _, kind in flat]))))
     return str(module), [name for name, _ in flat]

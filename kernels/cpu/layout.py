@@ -5,8 +5,14 @@ from __future__ import annotations
 from typing import NamedTuple
 
 # --- a step of a program (program.py, walk.py) ----------------------------------------------------------------------------
-ARGUMENTS = 2  # where a step's arguments begin, behind the kernel's address and the number of tiles
-STEP = 40  # int64 numbers a step
+#     ┌────────┬───────┬────────────┬────────────┬─────┐
+#     │ kernel │ tiles │ argument 0 │ argument 1 │  …  │   a row of STEP int64 numbers: an address, a count, and addresses,
+#     └────────┴───────┴────────────┴────────────┴─────┘   numbers or the bits of a float32
+#
+# A kernel is called once for each tile, with its arguments, the tile's number and the worker's. Its parameters stand for one
+# argument each, or, where one is a NamedTuple, for as many as that has fields; programs give all of them by name (build.py).
+KERNEL, TILES, ARGUMENTS = 0, 1, 2
+STEP = 40
 COUNTERS = 16  # int64 numbers a step has for counting: claimed and done, each in a cache line of its own
 
 # --- what an operand's numbers are --------------------------------------------------------------------------------------------
@@ -54,7 +60,9 @@ def row_stride(n: int) -> int:
     return padded(n) + 16 if padded(n) % 1024 == 0 else padded(n)
 
 
-# --- a worker's scratch in attention: where each part of it begins, in numbers, and at last how many there are ------------
+# --- a worker's scratch in attention: where each part of it begins, and at last where it ends ------------------------------
+#
+# Kernels pass where the scratch lies and the bytes of a number, and get addresses; without, `end` is how many numbers it takes.
 
 
 class AttentionScratch(NamedTuple):
@@ -66,29 +74,29 @@ class AttentionScratch(NamedTuple):
     from_query: int  # (QUERIES, width): relative positions only, as what follows
     from_keys: int  # (keys, width)
     gathered: int  # (keys, D)
-    size: int
+    end: int
 
 
-def attention_scratch(keys: int, D: int, width: int) -> AttentionScratch:
+def attention_scratch(keys: int, D: int, width: int, start: int = 0, number: int = 1) -> AttentionScratch:
     """For so many keys at most; width: of the distances that can occur, 0 for none (operands.Distances)."""
     stride, deep = padded(keys), padded(D)
-    values = D * stride
-    scores = values + keys * deep
-    sums = scores + QUERIES * stride
-    inverses = sums + QUERIES * deep
-    from_query = inverses + QUERIES
-    from_keys = from_query + QUERIES * width
-    gathered = from_keys + keys * width
-    size = padded(gathered + (keys * D if width > 0 else 0))
-    return AttentionScratch(0, values, scores, sums, inverses, from_query, from_keys, gathered, size)
+    values = start + number * D * stride
+    scores = values + number * keys * deep
+    sums = scores + number * QUERIES * stride
+    inverses = sums + number * QUERIES * deep
+    from_query = inverses + number * QUERIES
+    from_keys = from_query + number * QUERIES * width
+    gathered = from_keys + number * keys * width
+    end = gathered + number * (keys * D if width > 0 else 0)
+    return AttentionScratch(start, values, scores, sums, inverses, from_query, from_keys, gathered, end)
 
 
 class BackwardScratch(NamedTuple):
     keys: int  # packed (D, keys), transposed, as are the values
     values: int
     key_rows: int  # packed (keys, D)
-    probs: int  # (QUERIES, stride), and so are the gradients with respect to the scores
-    d_scores: int
+    probs: int  # (QUERIES, stride)
+    d_scores: int  # (QUERIES, stride)
     turned: int  # (stride or reach, QUERIES): a block turned over
     rows: int  # packed (QUERIES, D)
     dq: int  # (QUERIES, deep)
@@ -98,46 +106,32 @@ class BackwardScratch(NamedTuple):
     from_query: int  # (QUERIES, width), as in the forward
     from_keys: int  # (keys, width)
     gathered: int  # (keys, D)
-    by_query: int  # (QUERIES, reach): the gradients with respect to the scores, by distance
+    by_query: int  # (QUERIES, reach): d_scores by distance
     by_key: int  # (stride, reach)
-    size: int
+    end: int
 
 
-def backward_scratch(keys: int, D: int, width: int, reach: int) -> BackwardScratch:
+def backward_scratch(keys: int, D: int, width: int, reach: int, start: int = 0, number: int = 1) -> BackwardScratch:
     """width as in attention_scratch; reach: of the distances that gather gradients, 0 for none."""
     stride, deep = padded(keys), padded(D)
-    values = D * stride
-    key_rows = values + D * stride
-    probs = key_rows + keys * deep
-    d_scores = probs + QUERIES * stride
-    turned = d_scores + QUERIES * stride
-    rows = turned + QUERIES * max(stride, reach)
-    dq = rows + QUERIES * deep
-    dk = dq + QUERIES * deep
-    dv = dk + stride * deep
-    factors = dv + stride * deep
-    from_query = factors + stride
-    from_keys = from_query + QUERIES * width
-    gathered = from_keys + keys * width
-    by_query = gathered + (keys * D if width > 0 else 0)
-    by_key = by_query + QUERIES * reach
-    size = padded(by_key + stride * reach)
-    return BackwardScratch(
-        0,
-        values,
-        key_rows,
-        probs,
-        d_scores,
-        turned,
-        rows,
-        dq,
-        dk,
-        dv,
-        factors,
-        from_query,
-        from_keys,
-        gathered,
-        by_query,
-        by_key,
-        size,
-    )
+    values = start + number * D * stride
+    key_rows = values + number * D * stride
+    probs = key_rows + number * keys * deep
+    d_scores = probs + number * QUERIES * stride
+    turned = d_scores + number * QUERIES * stride
+    rows = turned + number * QUERIES * max(stride, reach)
+    dq = rows + number * QUERIES * deep
+    dk = dq + number * QUERIES * deep
+    dv = dk + number * stride * deep
+    factors = dv + number * stride * deep
+    from_query = factors + number * stride
+    from_keys = from_query + number * QUERIES * width
+    gathered = from_keys + number * keys * width
+    by_query = gathered + number * (keys * D if width > 0 else 0)
+    by_key = by_query + number * QUERIES * reach
+    end = by_key + number * stride * reach
+    packed = (start, values, key_rows)
+    blocks = (probs, d_scores, turned, rows)
+    sums = (dq, dk, dv)
+    relative = (from_query, from_keys, gathered, by_query, by_key)
+    return BackwardScratch(*packed, *blocks, *sums, factors, *relative, end)

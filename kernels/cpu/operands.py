@@ -228,7 +228,7 @@ def attention_tasks(lengths: Array, N: int, threads: int) -> Array:  # (B,) -> (
 
 def attention_scratch(keys: int, D: int, width: int) -> int:
     """Numbers that one worker needs."""
-    return layout.attention_scratch(keys, D, width).size
+    return padded(layout.attention_scratch(keys, D, width).end)
 
 
 @dataclass(frozen=True)

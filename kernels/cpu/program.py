@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from albert_np.kernels.cpu import checks, native, threads
-from albert_np.kernels.cpu.layout import ARGUMENTS, STEP
+from albert_np.kernels.cpu.layout import ARGUMENTS, KERNEL, STEP, TILES
 from albert_np.kernels.cpu.simd import is_checked
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -45,7 +45,7 @@ class Program:
         """
         entry, names = self._library.kernels[kernel]
         row = [0] * STEP
-        row[0], row[1] = entry, tiles
+        row[KERNEL], row[TILES] = entry, tiles
         for name, value in operands.items():
             if isinstance(value, np.ndarray):
                 self._alive.append(value)

@@ -230,7 +230,7 @@ def add_attention(  # 3 × (R,H) of one row stride -> (R,H)
     """
     relative = {} if distances is None else distances.operands(span or T)
     tasks = operands.attention_tasks(who.lengths, N, program.threads)
-    size = attention_scratch(who.most_keys, D, relative.get("width", 0)).size
+    size = padded(attention_scratch(who.most_keys, D, relative.get("width", 0)).end)
     program.add(
         "attention",
         len(tasks),
@@ -287,7 +287,7 @@ def add_attention_backward(  # (R,H), 3 × (R,H) of one row stride -> 3 × (R,H)
         operands.add_pack(program, operands.rows_around(table, reach), packed)
         d_tables = buffers.numbers("distance sums", B * N * reach * deep).reshape(B * N, reach * deep)
         relative = distances.operands(span or T) | {"table": packed.panels, "reach": reach, "d_tables": d_tables}
-    size = backward_scratch(who.most_keys, D, relative.get("width", 0), reach).size
+    size = padded(backward_scratch(who.most_keys, D, relative.get("width", 0), reach).end)
     dq, dk, dv = d_qkv
     program.add(
         "attention_backward",

@@ -134,6 +134,13 @@ if hasattr(os, "register_at_fork"):
 def run(library: Any, table: np.ndarray, threads: int | None = None) -> None:  # (steps, STEP) int64
     """Works through a program, with help where there is some to have: workers are 0, the caller, to threads − 1.
 
+    walk.py draws how they meet. What is done here, and undone in the opposite order:
+
+        take the helpers (pool.idle), or work alone
+            open the gate, put a job for each helper, walk the program oneself
+            close the gate: when it returns, nobody reads the table any more
+        give the helpers back
+
     An interrupt (Ctrl-C) waits until the program is done, and leaves nothing behind: the interpreter looks for one after a
     call, never between another statement and a try that follows it. Hence `del` for taking the helpers, and not a lock.
     """

@@ -5,6 +5,25 @@ Every thread that comes walks the whole table. Tiles are claimed one at a time f
 has set aside costs at most the tile it holds, and a thread that comes late, or never, is missed by nobody. Which thread
 computes a tile changes no bit of it: no sum is ever split between tiles.
 
+How the caller and its helpers meet; threads.run writes the left column:
+
+    caller, worker 0                                 helper, worker 1, 2, …
+    ────────────────                                 ──────────────────────
+    open_gate: the program's number in front
+    a job for each helper into the queue  ─────────► help_out: the number still in front? gate + 1, else return
+    walk, step by step:                              the same walk, from the first step on:
+        tile = claimed++, until it is ≥ tiles            a step that is over has nothing left to claim
+            compute the tile, done++
+        wait until done = tiles                          wait until done = tiles
+    close_gate: the number away from the front       gate − 1
+        wait until the gate is 0  ◄──────────────────
+    the table and the counters may go
+
+- Nobody starts a step before all tiles of the last one are computed: all wait for `done`, not for `claimed`.
+- A helper touches the program only between its two changes of the gate. After close_gate none is inside, and none gets in.
+- Every operation on a counter is sequentially consistent: who has read `done` sees what the tiles wrote that it counts.
+- `claimed` may run past `tiles`, by one for each worker; it is read before it is raised, so that late helpers cost nothing.
+
 What was tried: fixed shares (tile i to thread i mod n) lose up to a half on a machine where another process wants a core;
 a parallel region for each operation (OpenMP) costs little, but does not survive fork, nor a second Python thread.
 """
@@ -17,7 +36,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from albert_np.kernels.cpu.layout import ARGUMENTS, COUNTERS, STEP
+from albert_np.kernels.cpu.layout import ARGUMENTS, COUNTERS, KERNEL, STEP, TILES
 from albert_np.kernels.cpu.vector import I32, I64, at_int, get_int, helper
 
 SPINS = 2000  # rounds of waiting (some 50 µs) before the thread offers its core to others
@@ -90,11 +109,12 @@ def _wait_for(counter, tiles):
 
 @helper
 def _walk(program, steps, counters, worker):
+    """Claims tiles of each step until there are none, and waits until the others have computed theirs."""
     for s in range(steps):
         step = at_int(program, STEP * s)
         claimed = at_int(counters, COUNTERS * s)
         done = at_int(claimed, COUNTERS // 2)
-        kernel, tiles = get_int(step, 0), get_int(step, 1)
+        kernel, tiles = get_int(step, KERNEL), get_int(step, TILES)
         tile = _fetch_add(claimed, 1) if _read(claimed) < tiles else tiles
         while tile < tiles:
             _call(kernel, at_int(step, ARGUMENTS), tile, worker)
@@ -110,17 +130,19 @@ def walk(program, steps, counters, worker):  # (steps, STEP) int64, (steps, COUN
 
 # A gate is one number that outlives every program: 65536 times the number of the program that is open, plus how many helpers
 # are inside. A helper that wakes too late finds another number there, and touches nothing.
+FRONT = 65536
 
 
 def open_gate(gate, number):
-    _fetch_add(gate, 65536 * number)
+    """Lets helpers into the program of that number. Nobody is inside."""
+    _fetch_add(gate, FRONT * number)
 
 
 def close_gate(gate, number):
     """Lets nobody in any more, and waits until the last one is out: then the program's memory may go."""
     spins = 0
-    if _read(gate) // 65536 == number:
-        _fetch_add(gate, -65536 * number)
+    if _read(gate) // FRONT == number:
+        _fetch_add(gate, -FRONT * number)
     while _read(gate) != 0:
         spins += 1
         if spins > SPINS:
@@ -132,7 +154,7 @@ def help_out(program, steps, counters, gate, number, worker):
     entered = False
     while not entered:
         now = _read(gate)
-        if now // 65536 != number:
+        if now // FRONT != number:
             return
         entered = _compare_and_swap(gate, now, now + 1)
     _walk(program, steps, counters, worker)
