@@ -55,22 +55,27 @@ class Case:
         self.head_mask = np.append(rng.random(N - 1), 0.5).astype(np.float32) if heads else None
         self.drops, self.seed = drops, seed
 
-    def reference(self, dtype):
-        """From ops: dq, dk, dv and the table's gradient."""
+    def operands(self, dtype):
+        return [x.astype(dtype) for x in (self.q, self.k, self.v, self.d_context, self.table)]
+
+    def reference(self, q, k, v, d_context, table):
+        """From ops, in the arithmetic of the operands: dq, dk, dv and the table's gradient."""
         N = self.shape[1]
-        q, k, v, d_context, table = (x.astype(dtype) for x in (self.q, self.k, self.v, self.d_context, self.table))
         allowed = self.mask[:, None, None] if self.mask.ndim == 2 else self.mask[:, None]
         how = ops.Attending(
             allowed,
             N,
             mask_mode=self.mode,
-            head_mask=None if self.head_mask is None else self.head_mask.astype(dtype),
+            head_mask=None if self.head_mask is None else self.head_mask.astype(q.dtype),
             position_type=self.kind,
             distance_table=table,
             dropout_probability=P if self.drops else None,
         )
         scores = ops.attention(q, k, v, how, self.rng())[1]
         return ops.attention_backward(d_context, q, k, v, scores, how, self.rng())
+
+    def truth(self):
+        return self.reference(*self.operands(np.float64))
 
     def rng(self):
         return np.random.default_rng(self.seed + 100)
@@ -186,7 +191,8 @@ def test_every_gradient_is_within_its_worst_case(shape, kind):
     cases = {name: {} for name in NAMES}
     for number, (mask, heads, drops) in enumerate(OPTIONS):
         case = Case(shape, mask, kind, MODES[number % 2], heads, drops, seed=number)
-        found, plain, truth = case.kernels(threads=2), case.reference(np.float32), case.reference(np.float64)
+        found = case.kernels(threads=2)
+        plain, truth = case.reference(*case.operands(np.float32)), case.truth()
         for name, x, usual, exact, limit in zip(NAMES, found, plain, truth, case.limits(), strict=True):
             if exact is None:
                 assert x is None
@@ -206,7 +212,7 @@ def test_every_gradient_is_within_its_worst_case(shape, kind):
 def test_queries_with_nothing_to_see(mode, mask, kind):
     case = Case((3, 2, 4, 5), mask, kind, mode, heads=True, drops=True)
     assert not case.mask.any(axis=-1).all()
-    found, truth = case.kernels(), case.reference(np.float64)
+    found, truth = case.kernels(), case.truth()
     for name, x, exact, limit in zip(NAMES, found, truth, case.limits(), strict=True):
         if exact is not None:
             assert np.array_equal(np.isnan(x), np.isnan(exact)), name
@@ -254,7 +260,7 @@ def test_holes_in_a_sequence_keep_the_distances_of_what_is_left():
     case.mask[-1, ::3] = True
     case.d_context[~case.mask] = 0
     found = case.kernels(who=operands.real_sequences(case.mask), rows=np.flatnonzero(case.mask))
-    for x, exact, limit in zip(found, case.reference(np.float64), case.limits(), strict=True):
+    for x, exact, limit in zip(found, case.truth(), case.limits(), strict=True):
         assert np.all(np.abs(x - exact) <= limit)
 
 
@@ -269,7 +275,7 @@ def test_a_table_that_is_just_long_enough():
     case = Case((1, 1, 20, 4), kind="relative_key_query")
     case.table = case.table[3:-3]
     assert len(case.table) == 2 * 20 - 1
-    for x, exact, limit in zip(case.kernels(), case.reference(np.float64), case.limits(), strict=True):
+    for x, exact, limit in zip(case.kernels(), case.truth(), case.limits(), strict=True):
         assert np.all(np.abs(x - exact) <= limit)
 
 
