@@ -91,9 +91,10 @@ class Case:
         who = who or operands.sequences(self.mask)
         rows = np.arange(B * T) if rows is None else rows
         q, k, v, d_context = (self.rows_of(x, rows) for x in (self.q, self.k, self.v, self.d_context))
-        found = [operands.rows_of(len(rows), H) for _ in range(3)]
-        for x in found:
+        room = [operands.rows_of(len(rows) + T, H) for _ in range(3)]
+        for x in room:
             x[:] = np.nan
+        found = [x[: len(rows)] for x in room]
         relative = {}
         if self.kind != "absolute":
             distances = operands.Distances(operands.pack(self.table.T), self.kind == "relative_key_query")
@@ -118,6 +119,7 @@ class Case:
                     add=time > 0,
                 )
             task.run()
+        assert all(np.isnan(x[len(rows) :]).all() for x in room), "a row behind the last one was written"
         dq, dk, dv = (np.zeros((B * T, H), np.float32) for _ in range(3))
         for whole, some in zip((dq, dk, dv), found, strict=True):
             whole[rows] = some[:, :H]
@@ -262,6 +264,19 @@ def test_holes_in_a_sequence_keep_the_distances_of_what_is_left():
     found = case.kernels(who=operands.real_sequences(case.mask), rows=np.flatnonzero(case.mask))
     for x, exact, limit in zip(found, case.truth(), case.limits(), strict=True):
         assert np.all(np.abs(x - exact) <= limit)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("nothing", [0, 1, 2])
+def test_a_sequence_without_a_row_changes_nothing(nothing, kind):
+    case = Case((3, 2, 20, 5), "none", kind)
+    case.mask = np.ones((3, 20), bool)
+    case.mask[nothing] = False
+    case.d_context[nothing] = 0
+    found = case.kernels(threads=8, who=operands.real_sequences(case.mask), rows=np.flatnonzero(case.mask))
+    for x, exact, limit in zip(found, case.truth(), case.limits(), strict=True):
+        if exact is not None:
+            assert np.all(np.abs(x - exact) <= limit)
 
 
 def test_the_tables_gradient_is_added_to_what_is_there():

@@ -49,6 +49,7 @@ from albert_np.kernels.cpu.vector import (
     interleaved,
     largest_of,
     load,
+    load_some,
     put,
     select,
     splat,
@@ -125,14 +126,16 @@ class Sequence(NamedTuple):
     start: int  # its first row
     count: int  # of the keys that it sees
     keys: int  # (count,)
+    dense: bool  # are these the first rows, with none left out?
     blank: bool
 
 
 @helper
 def sequence_of(sight, b):
     first = get_int(sight.key_starts, b)
-    count = get_int(sight.key_starts, b + 1) - first
-    return Sequence(b, get_int(sight.starts, b), count, at_int(sight.keys, first), get_int(sight.blanks, b) != 0)
+    count, keys = get_int(sight.key_starts, b + 1) - first, at_int(sight.keys, first)
+    dense = count > 0 and get_int(keys, count - 1) == count - 1  # they ascend
+    return Sequence(b, get_int(sight.starts, b), count, keys, dense, get_int(sight.blanks, b) != 0)
 
 
 # --- packing --------------------------------------------------------------------------------------------------------------
@@ -283,6 +286,20 @@ def masked_exponentials(line, i, T, sight, sequence):  # (count,) -> 1/their sum
 
 
 @helper
+def multiply_by_factors(line, dropout, factor, sequence):  # (count,), (T,) or 0, a number
+    count = sequence.count
+    if dropout == 0:
+        for j in range(0, count, 16):
+            store(line, j, load(line, j) * factor)
+    elif sequence.dense:
+        for j in range(0, count, 16):
+            store(line, j, load(line, j) * load_some(dropout, j, count - j, 0.0) * factor)
+    else:
+        for j in range(count):
+            put(line, j, get(line, j) * get(dropout, get_int(sequence.keys, j)) * factor)
+
+
+@helper
 def _scatter(x, count, keys, factor, out):
     """out[keys[j]] = x[j]·factor"""
     for j in range(count):
@@ -337,8 +354,7 @@ def attention(  # (R,N·D) × 3 -> (R,N·D)
                 _scatter(line, count, keys, float32(1.0), scores_out + place)
             inverse = masked_exponentials(line, i0 + i, T, sight, sequence)
             if factors.dropout != 0:
-                for j in range(count):
-                    put(line, j, get(line, j) * get(factors.dropout + place, get_int(keys, j)))
+                multiply_by_factors(line, factors.dropout + place, float32(1.0), sequence)
             inverse *= factor
             put(my.inverses, i, inverse)
             if probs_out != 0:

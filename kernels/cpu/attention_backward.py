@@ -45,6 +45,7 @@ from albert_np.kernels.cpu.attention import (
     finish_scores,
     keys_against_distances,
     masked_exponentials,
+    multiply_by_factors,
     pack_keys,
     pack_values,
     scratch_of,
@@ -126,21 +127,6 @@ def _clear(x, count):
 
 
 @helper
-def _factors_of(dropout, factor, sequence, out):  # (T,) or 0 -> (count,)
-    """What the probabilities of one query were multiplied by."""
-    for j in range(sequence.count):
-        put(out, j, get(dropout, get_int(sequence.keys, j)) * factor if dropout != 0 else factor)
-    for j in range(sequence.count, padded(sequence.count)):
-        put(out, j, 0.0)
-
-
-@helper
-def _multiply_line(x, count, by):  # (count,), (count,)
-    for j in range(0, count, 16):
-        store(x, j, load(x, j) * load(by, j))
-
-
-@helper
 def _through_softmax(line, d_line, count, inverse, scale):
     """From the exponentials and dp to p and ds, scaled; ops.softmax_backward."""
     total = splat(0.0)
@@ -178,11 +164,10 @@ def _to_d_scores(i0, some, n, heads, sight, factors, relative, table, sequence, 
         line, d_line = at(my.probs, i * stride), at(my.d_scores, i * stride)
         finish_scores(line, i0 + i, heads, relative, sequence, at(my.from_query, i * relative.width), my.from_keys)
         inverse = masked_exponentials(line, i0 + i, T, sight, sequence)
+        place = at(0, T * ((sequence.b * heads.N + n) * T + i0 + i))
+        dropout = factors.dropout + place if factors.dropout != 0 else 0
         if changed:
-            place = at(0, T * ((sequence.b * heads.N + n) * T + i0 + i))
-            dropout = factors.dropout + place if factors.dropout != 0 else 0
-            _factors_of(dropout, factor, sequence, my.factors)
-            _multiply_line(d_line, sequence.count, my.factors)
+            multiply_by_factors(d_line, dropout, factor, sequence)
         if relative.distances == 0:
             _through_softmax(line, d_line, sequence.count, inverse, heads.scale)
         else:  # whose terms are not divided by √D
@@ -191,7 +176,7 @@ def _to_d_scores(i0, some, n, heads, sight, factors, relative, table, sequence, 
             for j in range(0, stride, 16):
                 store(d_line, j, load(d_line, j) * heads.scale)
         if changed:
-            _multiply_line(line, sequence.count, my.factors)
+            multiply_by_factors(line, dropout, factor, sequence)
     behind = padded(some) - some
     _clear(at(my.probs, some * stride), behind * stride)
     _clear(at(my.d_scores, some * stride), behind * stride)
@@ -251,6 +236,9 @@ def attention_backward(  # 4 × (R,N·D) -> 3 × (R,N·D)
     queries = get_int(gradients.lengths, b)
     my = backward_scratch(count, D, relative.width, reach, scratch_of(scratch, worker), FLOAT32.bytes)
 
+    if queries == 0:  # a sequence without a row
+        _clear(here, reach * deep)
+        return
     pack_keys(k, row, keys, count, D, my.keys)
     pack_keys(v, row, keys, count, D, my.values)
     pack_values(k, row, keys, count, D, my.key_rows)

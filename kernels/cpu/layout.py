@@ -102,7 +102,6 @@ class BackwardScratch(NamedTuple):
     dq: int  # (QUERIES, deep)
     dk: int  # (stride, deep)
     dv: int  # (stride, deep)
-    factors: int  # (stride,), of one query
     from_query: int  # (QUERIES, width), as in the forward
     from_keys: int  # (keys, width)
     gathered: int  # (keys, D)
@@ -123,8 +122,7 @@ def backward_scratch(keys: int, D: int, width: int, reach: int, start: int = 0, 
     dq = rows + number * QUERIES * deep
     dk = dq + number * QUERIES * deep
     dv = dk + number * stride * deep
-    factors = dv + number * stride * deep
-    from_query = factors + number * stride
+    from_query = dv + number * stride * deep
     from_keys = from_query + number * QUERIES * width
     gathered = from_keys + number * keys * width
     by_query = gathered + number * (keys * D if width > 0 else 0)
@@ -134,4 +132,4 @@ def backward_scratch(keys: int, D: int, width: int, reach: int, start: int = 0, 
     blocks = (probs, d_scores, turned, rows)
     sums = (dq, dk, dv)
     relative = (from_query, from_keys, gathered, by_query, by_key)
-    return BackwardScratch(*packed, *blocks, *sums, factors, *relative, end)
+    return BackwardScratch(*packed, *blocks, *sums, *relative, end)

@@ -200,6 +200,7 @@ def _sequences(mask: Array, lengths: Array, columns: Array) -> Sequences:
         # a query with nothing to see attends to all keys, so then none may be left out
         all_see = mask.any(axis=2).all(axis=1)
         seen, pairs, blank = mask.any(axis=1) | ~all_see[:, None], np.ascontiguousarray(mask), np.zeros(len(mask), bool)
+    blank &= lengths > 0  # who has no row attends to nothing
     seen = seen | blank[:, None]
     key_starts = np.concatenate([[0], np.cumsum(seen.sum(axis=1))])
     starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
