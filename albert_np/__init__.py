@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     from albert_np.outputs import QuestionAnsweringModelOutput as QuestionAnsweringModelOutput
     from albert_np.outputs import SequenceClassifierOutput as SequenceClassifierOutput
     from albert_np.outputs import TokenClassifierOutput as TokenClassifierOutput
-    from albert_np.pipelines import pipeline as pipeline
+    from albert_np.pipelines.fill_mask import pipeline as pipeline
     from albert_np.pretrained import AlbertPreTrainedModel as AlbertPreTrainedModel
     from albert_np.tokenization.batch import BatchEncoding as BatchEncoding
-    from albert_np.tokenizer import AlbertTokenizer as AlbertTokenizer
-    from albert_np.tokenizer import AlbertTokenizerFast as AlbertTokenizerFast
+    from albert_np.tokenization.tokenizer import AlbertTokenizer as AlbertTokenizer
+    from albert_np.tokenization.tokenizer import AlbertTokenizerFast as AlbertTokenizerFast
 
 _HOME = {
     "AlbertConfig": "config",
@@ -48,8 +48,8 @@ _HOME = {
     "AlbertForTokenClassification": "model",
     "AlbertModel": "model",
     "AlbertPreTrainedModel": "pretrained",
-    "AlbertTokenizer": "tokenizer",
-    "AlbertTokenizerFast": "tokenizer",
+    "AlbertTokenizer": "tokenization.tokenizer",
+    "AlbertTokenizerFast": "tokenization.tokenizer",
     "BaseModelOutputWithPooling": "outputs",
     "BatchEncoding": "tokenization.batch",
     "MaskedLMOutput": "outputs",
@@ -59,7 +59,7 @@ _HOME = {
     "TokenClassifierOutput": "outputs",
     "get_num_threads": "kernels.cpu.threads",
     "num_threads": "kernels.cpu.threads",
-    "pipeline": "pipelines",
+    "pipeline": "pipelines.fill_mask",
     "set_num_threads": "kernels.cpu.threads",
 }
 

@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from albert_np import hub
+from albert_np.checkpoints import hub
 from albert_np.files import folder_to_write, read_json, write_atomically
 
 CONFIG_NAME = "config.json"

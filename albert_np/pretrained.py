@@ -13,12 +13,15 @@ from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 
-from albert_np import gradients, heads, inputs, ops, weights
+from albert_np import gradients, heads, inputs, ops
 from albert_np.backends import choose
+from albert_np.checkpoints.initialise import check_seed, initialise
+from albert_np.checkpoints.load import load, resolve_options
+from albert_np.checkpoints.names import expected_shapes, hub_name, with_aliases
+from albert_np.checkpoints.save import save
 from albert_np.config import AlbertConfig
 from albert_np.files import listed, shown
 from albert_np.gradients import Back
-from albert_np.initialise import check_seed, initialise
 from albert_np.inputs import Inputs
 from albert_np.ops import Array, MaskMode
 from albert_np.outputs import ModelOutput
@@ -53,7 +56,7 @@ def ignore_skipped(labels: Array, real: Array | None) -> Array:  # (B,T) int, (B
 class AlbertPreTrainedModel:
     """What the seven classes share: making, loading, saving, listing and calling. Subclasses add a head."""
 
-    parts: ClassVar[tuple[str, ...]] = ()  # the heads of weights.py whose tensors this class has
+    parts: ClassVar[tuple[str, ...]] = ()  # the heads of checkpoints/names.py whose tensors this class has
     head_inputs: ClassVar[tuple[str, ...]] = ("labels",)
 
     def __init__(
@@ -68,7 +71,7 @@ class AlbertPreTrainedModel:
         """A freshly initialised model: weights from a truncated normal of deviation config.initializer_range.
 
         dtype: what it computes in (`precision`), as from_pretrained has it; its arrays, and `dtype`, are float32 or float64.
-        tensors: the stored arrays instead, under the names of weights.py (what from_pretrained passes).
+        tensors: the stored arrays instead, under the names of checkpoints/names.py (what from_pretrained passes).
         """
         if not isinstance(config, AlbertConfig):
             raise ValueError(f"config must be an AlbertConfig; got {type(config).__name__}")
@@ -76,7 +79,7 @@ class AlbertPreTrainedModel:
         self.precision = choose.resolve_precision(dtype)
         self.dtype = choose.DTYPES[self.precision]
         self.backend = choose.resolve_backend(backend, self.precision)
-        expected = weights.expected_shapes(config, self.parts)
+        expected = expected_shapes(config, self.parts)
         if tensors is None:
             tensors = initialise(expected, config, self.dtype, seed)
         elif not isinstance(tensors, Mapping) or {
@@ -132,10 +135,10 @@ class AlbertPreTrainedModel:
         torch_dtype = options.pop("torch_dtype", None)
         dtype = "float32" if dtype is None and torch_dtype is None else (torch_dtype if dtype is None else dtype)
         parts = cls._parts(options)
-        where, config = weights.resolve_options(name_or_path, config, options)
+        where, config = resolve_options(name_or_path, config, options)
         dtype = choose.resolve_precision(dtype)
         choose.resolve_backend(backend, dtype)  # a backend that cannot run says so before gigabytes are read
-        tensors, info = weights.load(
+        tensors, info = load(
             name_or_path,
             where,
             config,
@@ -162,16 +165,16 @@ class AlbertPreTrainedModel:
     def save_pretrained(self, folder: str | os.PathLike) -> None:
         """Writes config.json and model.safetensors, which transformers loads; tied tensors once, no file half written."""
         config = self.config.replace(architectures=[type(self).__name__], dtype=self.dtype.name)
-        weights.save(folder, config, dict(self.named_parameters()))
+        save(folder, config, dict(self.named_parameters()))
 
     def named_parameters(self) -> Iterator[tuple[str, Array]]:
         """Each stored array once, under its Hugging Face name."""
         for name, array in self._tensors.items():
-            yield weights.hub_name(name, self.parts), array
+            yield hub_name(name, self.parts), array
 
     def state_dict(self) -> dict[str, Array]:
         """The parameters and, for tied ones, their second names: the same arrays."""
-        return weights.with_aliases(dict(self.named_parameters()))
+        return with_aliases(dict(self.named_parameters()))
 
     def num_parameters(self) -> int:
         return sum(array.size for _, array in self.named_parameters())
@@ -332,7 +335,7 @@ class AlbertPreTrainedModel:
         )
         with _within_memory(batch):
             loss, found = self._engine.loss_and_gradients(batch, self._bound_head(checked), wanted)
-        found = {weights.hub_name(name, self.parts): x for name, x in found.items()}
+        found = {hub_name(name, self.parts): x for name, x in found.items()}
         parameters = dict(self.named_parameters())
         return loss, (gradients.by_application if per_application else gradients.totals)(found, parameters)
 

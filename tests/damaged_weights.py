@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from golden_models import PARTS, TINY, trained_like
 
+from albert_np.checkpoints.names import hub_name
 from albert_np.config import AlbertConfig
-from albert_np.weights import hub_name
 
 KIND = "AlbertForSequenceClassification"
 CONFIG = TINY | {"num_labels": 3}

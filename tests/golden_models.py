@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from albert_np.checkpoints.names import expected_shapes
 from albert_np.config import AlbertConfig
-from albert_np.weights import expected_shapes
 
 PARTS = {
     "AlbertModel": ("pooler",),
@@ -68,7 +68,7 @@ CASES: dict[str, tuple[str, dict, dict]] = {
 
 
 def trained_like(config: AlbertConfig, parts: tuple[str, ...], seed: int) -> dict[str, np.ndarray]:
-    """Tensors under the names of weights.py, float32, with the statistics that trained checkpoints show."""
+    """Tensors under the names of checkpoints/names.py, float32, with the statistics that trained checkpoints show."""
     rng = np.random.default_rng(seed)
     tensors = {}
     for name, shape in expected_shapes(config, parts).items():

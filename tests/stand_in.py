@@ -6,11 +6,11 @@ import dataclasses
 
 import numpy as np
 
+from albert_np.checkpoints.save import save as save_model
 from albert_np.config import AlbertConfig
 from albert_np.training.checkpoints import save_checkpoint
 from albert_np.training.loop import Plan, train
 from albert_np.training.optimizers import AdamW, Schedule
-from albert_np.weights import save as save_model
 
 STEPS = 23
 PLAN = Plan(steps=STEPS, seed=3, accumulate=2, log_every=4, evaluate_every=6, save_every=5, keep=2)

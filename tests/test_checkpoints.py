@@ -17,7 +17,7 @@ from albert_np import (
     AlbertForTokenClassification,
     AlbertModel,
 )
-from albert_np.weights import hub_name
+from albert_np.checkpoints.names import hub_name
 
 CONFIG = AlbertConfig(**TINY, num_labels=3)
 WORDS = "embeddings.word_embeddings.weight"

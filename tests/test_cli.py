@@ -125,7 +125,7 @@ def test_interrupted_is_exit_code_1(capsys, monkeypatch):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("albert_np.info.describe", interrupt)
+    monkeypatch.setattr("albert_np.cli.describe.describe", interrupt)
     code, _, err = run(capsys, "info")
     assert (code, err) == (1, "albert-np: interrupted\n")
 

@@ -11,8 +11,8 @@ import pickle
 import pytest
 from refusals import refusal, saved_config
 
+from albert_np.checkpoints.names import expected_shapes
 from albert_np.config import AlbertConfig, preset
-from albert_np.weights import expected_shapes
 
 # --- the same as transformers ----------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from tolerances import PARITY_FLOAT64
 
 import albert_np
 from albert_np import AlbertConfig, AlbertForMaskedLM, AlbertForPreTraining, AlbertModel, AlbertTokenizer
-from albert_np.formats import safetensors as safetensors_format
+from albert_np.checkpoints.formats import safetensors as safetensors_format
 
 DEMO = ROOT / "albert_np" / "demo"
 

@@ -8,7 +8,7 @@ import pytest
 from conftest import ROOT
 
 from albert_np import AlbertForPreTraining, AlbertTokenizer
-from albert_np.formats import safetensors as safetensors_format
+from albert_np.checkpoints.formats import safetensors as safetensors_format
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from conftest import ROOT, unmeasured
 from damaged_weights import CONFIG, entries, pack, tensors
 
 from albert_np import AlbertConfig, AlbertForSequenceClassification
-from albert_np.formats import safetensors as safetensors_format
+from albert_np.checkpoints.formats import safetensors as safetensors_format
 
 NAME = "albert.encoder.embedding_hidden_mapping_in.weight"  # F32 of shape (24, 12): 1,152 bytes
 
@@ -243,6 +243,6 @@ def test_memory_that_runs_out_is_a_plain_refusal(monkeypatch):
     def exhausted(*_):
         raise MemoryError
 
-    monkeypatch.setattr("albert_np.initialise._truncated_normal", exhausted)
+    monkeypatch.setattr("albert_np.checkpoints.initialise._truncated_normal", exhausted)
     with pytest.raises(ValueError, match="more memory than this process may have"):
         AlbertForSequenceClassification(AlbertConfig(**CONFIG))

@@ -11,7 +11,8 @@ from hub_server import TOKEN, Hub
 from test_checkpoints import shards, tensors, write
 from tolerances import REORDERED_FLOAT64
 
-from albert_np import AlbertModel, AlbertTokenizer, hub
+from albert_np import AlbertModel, AlbertTokenizer
+from albert_np.checkpoints import hub
 
 BOTH = ["config.json", "model.safetensors"]
 

@@ -15,7 +15,7 @@ import pytest
 import safetensors
 import safetensors.numpy
 
-from albert_np.formats.safetensors import read
+from albert_np.checkpoints.formats.safetensors import read
 
 NUMPY = {
     "F64": "<f8",

@@ -99,7 +99,7 @@ def test_a_failing_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypa
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
 def test_a_full_disk_is_an_oserror(tmp_path, monkeypatch):
-    monkeypatch.setattr("albert_np.weights.atomic_path", lambda _: contextlib.nullcontext("/dev/full/x"))
+    monkeypatch.setattr("albert_np.checkpoints.save.atomic_path", lambda _: contextlib.nullcontext("/dev/full/x"))
     with pytest.raises(OSError, match=r"cannot write .*model.safetensors: "):
         model("AlbertModel").save_pretrained(tmp_path)
 

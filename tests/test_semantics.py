@@ -10,8 +10,8 @@ from tolerances import REORDERED, REORDERED_FLOAT64, SAME_MODEL, assert_close
 
 import albert_np.model
 from albert_np import AlbertConfig, ops
+from albert_np.checkpoints.names import expected_shapes
 from albert_np.encoder import group_of_layer
-from albert_np.weights import expected_shapes
 
 
 @pytest.fixture

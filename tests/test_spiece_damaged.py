@@ -117,7 +117,7 @@ def damage(rng, healthy, charsmap_at):
 
 
 def child(vocabulary, cases, seed):
-    from albert_np.tokenizer import AlbertTokenizer
+    from albert_np.tokenization.tokenizer import AlbertTokenizer
 
     signal.signal(signal.SIGALRM, signal.SIG_DFL)  # a hang, in C as in Python, ends the process
     healthy = Path(vocabulary).read_bytes()

@@ -7,7 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from refusals import refusal
 
-from albert_np.training.documents import TextCounts, TextForm, read_documents, read_lines
+from albert_np.text_files import read_lines
+from albert_np.training.documents import TextCounts, TextForm, read_documents
 from albert_np.training.sentences import split_sentences
 
 SENTENCES = TextForm(lines="sentences")

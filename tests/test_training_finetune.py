@@ -19,8 +19,8 @@ from albert_np import (
     AlbertTokenizer,
 )
 from albert_np.cli import main
+from albert_np.tasks.question_answering import Context, Window, squad_answers
 from albert_np.training.finetune import TASKS, finetune
-from albert_np.training.squad import Context, Window, squad_answers
 
 WORDS = ["house", "river", "garden", "horse", "window", "letter", "morning", "table", "winter", "brother"]
 FAST = {"learning_rate": 1e-2, "batch_size": 16, "backend": "numba"}
@@ -303,7 +303,7 @@ def test_a_head_of_another_task_is_replaced(trained, base, tmp_path):
 
 
 def test_the_command_knows_every_task():
-    from albert_np.cli_training import TASKS as NAMED
+    from albert_np.cli.training import TASKS as NAMED
 
     assert tuple(TASKS) == NAMED
 

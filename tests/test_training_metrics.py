@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from refusals import refusal
 from tolerances import METRIC
 
-from albert_np.training.metrics import (
+from albert_np.tasks.metrics import (
     accuracy,
     answer_f1,
     entities,

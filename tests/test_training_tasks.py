@@ -18,20 +18,18 @@ from albert_np import (
     AlbertForTokenClassification,
     AlbertTokenizer,
 )
-from albert_np.training.batches import Batches
-from albert_np.training.rows import read_rows
-from albert_np.training.squad import SquadExample, read_squad, squad_batch, squad_windows
-from albert_np.training.tasks import (
+from albert_np.tasks.multiple_choice import multiple_choice_batch, read_multiple_choice
+from albert_np.tasks.question_answering import SquadExample, read_squad, squad_batch, squad_windows
+from albert_np.tasks.rows import read_rows
+from albert_np.tasks.text_classification import (
     MULTI,
     REGRESSION,
     TextExample,
     classification_batch,
-    multiple_choice_batch,
     read_classification,
-    read_multiple_choice,
-    read_token_classification,
-    token_classification_batch,
 )
+from albert_np.tasks.token_classification import read_token_classification, token_classification_batch
+from albert_np.training.batches import Batches
 
 
 @pytest.fixture(scope="module")

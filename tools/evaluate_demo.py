@@ -37,8 +37,8 @@ from demo_card import MEASURED  # noqa: E402
 from demo_counts import NeighbourCounts, rank  # noqa: E402
 
 from albert_np import AlbertConfig, AlbertForMaskedLM, AlbertForPreTraining, AlbertTokenizer  # noqa: E402
+from albert_np.checkpoints.initialise import check_seed  # noqa: E402
 from albert_np.files import write_atomically  # noqa: E402
-from albert_np.initialise import check_seed  # noqa: E402
 from albert_np.ops import Array  # noqa: E402
 from albert_np.training.checkpoints import read_checkpoint  # noqa: E402
 from albert_np.training.documents import NEVER, TextForm  # noqa: E402

@@ -25,8 +25,8 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from golden_models import CASES, PARTS, TINY, batch, trained_like  # noqa: E402
 
+from albert_np.checkpoints.names import hub_name, with_aliases  # noqa: E402
 from albert_np.config import AlbertConfig  # noqa: E402
-from albert_np.weights import hub_name, with_aliases  # noqa: E402
 
 
 def hugging_face_model(kind: str, config: AlbertConfig, tensors: dict[str, np.ndarray], dtype: str):

@@ -28,13 +28,13 @@ from demo_card import loss_curve, model_card  # noqa: E402
 from train_demo import RECIPE_NAME, STAGES  # noqa: E402
 
 from albert_np import AlbertForPreTraining, AlbertTokenizer  # noqa: E402
+from albert_np.checkpoints.names import WEIGHTS_NAME  # noqa: E402
 from albert_np.files import read_json, write_atomically  # noqa: E402
 from albert_np.ops import Array  # noqa: E402
 from albert_np.tokenization.files import CONFIG, VOCAB  # noqa: E402
 from albert_np.training import log  # noqa: E402
 from albert_np.training.checkpoints import Checkpoint, latest_checkpoint, read_checkpoint  # noqa: E402
 from albert_np.training.token_corpus import TokenCorpus  # noqa: E402
-from albert_np.weights import WEIGHTS_NAME  # noqa: E402
 
 LIMIT = 6_000_000  # bytes of everything in the folder
 FILES = (WEIGHTS_NAME, "config.json", VOCAB, CONFIG)
@@ -69,7 +69,7 @@ def write_halved(model: AlbertForPreTraining, tokenizer: AlbertTokenizer, folder
 
 
 def safetensors_bytes(tensors: Mapping[str, Array], dtype: str) -> bytes:
-    """The format (formats/safetensors.py) with all tensors of one dtype: the library writes no bfloat16 without torch."""
+    """The format of safetensors files with all tensors of one dtype: the library writes no bfloat16 without torch."""
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     end = 0
     for name, x in tensors.items():

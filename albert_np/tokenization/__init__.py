@@ -1,5 +1,6 @@
-"""What AlbertTokenizer (albert_np/tokenizer.py) is made of, one idea a module.
+"""Text to ids and back, one idea a module.
 
+tokenizer       AlbertTokenizer itself
 spiece          a spiece.model, checked before SentencePiece sees it
 vocabulary      pieces and added tokens: text to id, id to text
 piece_encoder   text to pieces: the styles "hf_slow" and "google"

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from albert_np.checkpoints.initialise import check_seed
 from albert_np.files import shown
-from albert_np.initialise import check_seed
 from albert_np.ops import Array
 
 

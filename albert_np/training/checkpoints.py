@@ -25,11 +25,11 @@ from typing import Any
 
 import numpy as np
 
+from albert_np.checkpoints.formats import safetensors as safetensors_format
+from albert_np.checkpoints.names import WEIGHTS_NAME
 from albert_np.files import atomic_path, listed, parse_json, read_json, shown
-from albert_np.formats import safetensors as safetensors_format
 from albert_np.ops import Array
 from albert_np.version import __version__
-from albert_np.weights import WEIGHTS_NAME
 
 OPTIMIZER_NAME = "optimizer.safetensors"
 TRAINER_NAME = "trainer_state.json"

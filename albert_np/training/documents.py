@@ -12,24 +12,17 @@ max_document_chars: a longer one is cut there and counted.
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from albert_np.files import shown
+from albert_np.text_files import LineCounts, read_lines, text_paths
 from albert_np.training.sentences import split_sentences
 
 FORMS = ("sentences", "paragraphs", "wrapped")
 NEVER = 1 << 62  # more blank lines than any file has
-
-_BOMS = {
-    b"\xff\xfe": "UTF-16 or UTF-32",
-    b"\xfe\xff": "UTF-16",
-    b"\x1f\x8b": "compressed (gzip)",
-    b"PK\x03\x04": "a zip",
-}
 
 
 @dataclass(frozen=True)
@@ -71,17 +64,14 @@ class TextForm:
 
 
 @dataclass
-class TextCounts:
+class TextCounts(LineCounts):
     """What was read and what was left out, counted while reading."""
 
     files: int = 0
-    lines: int = 0
     documents: int = 0  # given to the caller, as are the two that follow
     sentences: int = 0
     characters: int = 0
     short_documents: int = 0  # left out: fewer than min_sentences
-    long_lines: int = 0  # left out: more than max_line_bytes
-    bad_lines: int = 0  # left out: not UTF-8, or with a NUL
     cut_documents: int = 0  # went on beyond max_document_chars: what follows counts as another document
 
     def left_out(self) -> str:
@@ -95,17 +85,6 @@ class TextCounts:
 
     def as_dict(self) -> dict[str, int]:
         return asdict(self)
-
-
-def text_paths(paths: str | os.PathLike | Iterable[str | os.PathLike]) -> list[Path]:
-    """One path or several as a list. Raises ValueError where there is none."""
-    given = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
-    for path in given:
-        if not isinstance(path, (str, os.PathLike)) or not os.fspath(path) or "\0" in str(path):
-            raise ValueError(f"a text file is named by its path; got {shown(repr(path), 80)}")
-    if not given:
-        raise ValueError("no text file was named")
-    return [Path(path) for path in given]
 
 
 def read_documents(
@@ -184,80 +163,3 @@ def _documents_of(path: Path, form: TextForm, counts: TextCounts) -> Iterator[li
         yield sentences
     if not seen:
         raise ValueError(f"{path} has no text: {blanks:,} blank lines and nothing else")
-
-
-# -------------------------------------------------------------------------------------------------------------- lines
-
-
-def read_lines(
-    path: str | os.PathLike,
-    *,
-    max_bytes: int = 1 << 20,
-    bad_lines: str = "error",
-    long_lines: str = "skip",
-    counts: TextCounts | None = None,
-) -> Iterator[tuple[int, str | None]]:
-    """Yield (number, line) of a UTF-8 file, without line ends; a line that is left out comes as None.
-
-    Lines end with LF or CRLF; a byte order mark is dropped. Whatever the file holds, no more than max_bytes of it are in
-    memory. Raises OSError (cannot be read) or ValueError (empty, not UTF-8, NUL characters, a line longer than max_bytes
-    where long_lines is "error"), with the number of the line.
-    """
-    (path,) = text_paths(path)
-    counts = TextCounts() if counts is None else counts
-    with open_binary(path) as file:
-        number = 0
-        while raw := file.readline(max_bytes + 1):
-            number += 1
-            counts.lines += 1
-            if len(raw) > max_bytes and not raw.endswith(b"\n"):
-                while raw and not raw.endswith(b"\n"):
-                    raw = file.readline(max_bytes)
-                if long_lines == "error":
-                    raise ValueError(f"{path} line {number} is longer than {max_bytes:,} bytes")
-                counts.long_lines += 1
-                yield number, None
-                continue
-            problem = _not_text(raw)
-            if problem is None:
-                line = raw.decode("utf-8").removesuffix("\n").removesuffix("\r")
-                yield number, line.removeprefix("\ufeff") if number == 1 else line
-            elif bad_lines == "error":
-                raise ValueError(f"{path} line {number} {problem}")
-            else:
-                counts.bad_lines += 1
-                yield number, None
-
-
-def open_binary(path: Path) -> io.BufferedReader:
-    """A file with something in it that may be UTF-8, opened. Raises OSError or ValueError, each in one line."""
-    try:
-        if path.is_dir():
-            raise OSError(f"{path} is a folder; name the files in it")
-        file = path.open("rb")
-    except FileNotFoundError as error:
-        raise OSError(f"there is no file {shown(path, 300)}") from error
-    except PermissionError as error:
-        raise OSError(f"{path} cannot be read: permission denied") from error
-    head = file.peek(4)[:4]
-    problem = "is empty" if not head else ""
-    for mark, name in _BOMS.items():
-        if head.startswith(mark):
-            problem = f"is {name}, not UTF-8 text; convert it first"
-    if problem:
-        file.close()
-        raise ValueError(f"{path} {problem}")
-    return file
-
-
-def _not_text(raw: bytes) -> str | None:
-    """What keeps a line from being text, or None."""
-    if b"\0" in raw:
-        return f"holds a NUL at byte {raw.index(0)}: not text (a binary file, or UTF-16)"
-    if raw.isascii():
-        return None
-    try:
-        raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        return f"is not UTF-8 ({error.reason} at byte {error.start} of the line)"
-    return None

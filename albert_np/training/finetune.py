@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 
+from albert_np.checkpoints.initialise import check_seed
 from albert_np.config import AlbertConfig
 from albert_np.files import listed, shown
-from albert_np.initialise import check_seed
 from albert_np.model import (
     AlbertForMultipleChoice,
     AlbertForQuestionAnswering,
@@ -30,24 +30,22 @@ from albert_np.model import (
     AlbertForTokenClassification,
 )
 from albert_np.ops import IGNORE_INDEX, Array
-from albert_np.tokenizer import AlbertTokenizer
-from albert_np.training import metrics
+from albert_np.tasks import metrics
+from albert_np.tasks.data import TaskData
+from albert_np.tasks.multiple_choice import multiple_choice_batch, read_multiple_choice
+from albert_np.tasks.question_answering import read_squad, squad_answers, squad_batch, squad_windows
+from albert_np.tasks.text_classification import (
+    MULTI,
+    REGRESSION,
+    classification_batch,
+    read_classification,
+)
+from albert_np.tasks.token_classification import read_token_classification, token_classification_batch
+from albert_np.tokenization.tokenizer import AlbertTokenizer
 from albert_np.training.batches import Batches
 from albert_np.training.loop import OPTIMIZERS, Plan, Trained, train
 from albert_np.training.optimizers import Schedule
-from albert_np.training.squad import read_squad, squad_answers, squad_batch, squad_windows
 from albert_np.training.step import count_labels
-from albert_np.training.tasks import (
-    MULTI,
-    REGRESSION,
-    TaskData,
-    classification_batch,
-    multiple_choice_batch,
-    read_classification,
-    read_multiple_choice,
-    read_token_classification,
-    token_classification_batch,
-)
 
 Collate = Callable[[Sequence[Any]], dict[str, Array]]
 
@@ -99,7 +97,7 @@ def finetune(
 
     task: one of TASKS. path: CSV, TSV, JSONL or CoNLL, or SQuAD's JSON. folder: where checkpoints, log and picture go.
     validation: a file of the same form; without one, held_out of the examples is kept back (of the contexts, where questions
-    share them). reading: more arguments of the task's reader (tasks.py): columns, label_names, problem_type; doc_stride and
+    share them). reading: more arguments of the reader (in albert_np.tasks): columns, label_names, problem_type; doc_stride and
     the like of squad_windows.
     max_length: in tokens; 128, or 384 for question answering, as far as the model has positions.
     steps: in place of epochs. warmup_steps: a tenth of all steps, unless given. seed: of the new head, the order and dropout.

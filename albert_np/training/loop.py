@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from albert_np.initialise import check_seed
+from albert_np.checkpoints.initialise import check_seed
 from albert_np.training import log
 from albert_np.training.checkpoints import (
     Checkpoint,

@@ -19,7 +19,7 @@ import numpy as np
 
 from albert_np.ops import IGNORE_INDEX, Array
 from albert_np.tokenization.spiece import NORMAL, USER_DEFINED
-from albert_np.tokenizer import AlbertTokenizer
+from albert_np.tokenization.tokenizer import AlbertTokenizer
 
 SPACE = "▁"
 WORD_RULES = ("space", "google", "piece")

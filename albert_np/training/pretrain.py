@@ -18,8 +18,9 @@ import numpy as np
 from albert_np import AlbertConfig, AlbertForPreTraining, AlbertTokenizer
 from albert_np.files import shown
 from albert_np.ops import IGNORE_INDEX, Array
+from albert_np.text_files import open_binary, text_paths
 from albert_np.tokenization.files import VOCAB
-from albert_np.training.documents import TextForm, open_binary, text_paths
+from albert_np.training.documents import TextForm
 from albert_np.training.loop import OPTIMIZERS, Optimizer, Plan, Trained, train
 from albert_np.training.optimizers import Schedule
 from albert_np.training.pretraining import PretrainingData, PretrainingOptions

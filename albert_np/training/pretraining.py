@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 
+from albert_np.checkpoints.initialise import check_seed
 from albert_np.files import shown
-from albert_np.initialise import check_seed
 from albert_np.ops import IGNORE_INDEX, Array
-from albert_np.tokenizer import AlbertTokenizer
+from albert_np.tokenization.tokenizer import AlbertTokenizer
 from albert_np.training.masking import WORD_RULES, mask_words, pieces_of
 from albert_np.training.packing import Pair, pack_document
 from albert_np.training.token_corpus import TokenCorpus, tokenizer_key

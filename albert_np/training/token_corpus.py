@@ -27,11 +27,12 @@ from typing import Any
 
 import numpy as np
 
+from albert_np.checkpoints.initialise import check_seed
 from albert_np.files import read_json, shown
-from albert_np.initialise import check_seed
 from albert_np.ops import Array
-from albert_np.tokenizer import AlbertTokenizer
-from albert_np.training.documents import TextCounts, TextForm, open_binary, read_documents, text_paths
+from albert_np.text_files import open_binary, text_paths
+from albert_np.tokenization.tokenizer import AlbertTokenizer
+from albert_np.training.documents import TextCounts, TextForm, read_documents
 
 VERSION = 1  # of the files, and of what tokenizing and splitting do: an older cache is made again
 NOTE = "corpus.json"

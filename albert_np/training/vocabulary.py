@@ -14,12 +14,13 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from albert_np.checkpoints.initialise import check_seed
 from albert_np.files import folder_to_write, shown, write_atomically
-from albert_np.initialise import check_seed
+from albert_np.text_files import read_lines, text_paths
 from albert_np.tokenization.alignment import Preprocessing, preprocess
 from albert_np.tokenization.files import VOCAB
-from albert_np.tokenizer import AlbertTokenizer
-from albert_np.training.documents import TextCounts, TextForm, read_lines, text_paths
+from albert_np.tokenization.tokenizer import AlbertTokenizer
+from albert_np.training.documents import TextCounts, TextForm
 
 MARKS = ["(", ")", '"', "-", ".", "–", "£", "€"]  # ids 5 to 12
 SETTINGS: dict[str, Any] = {

@@ -208,7 +208,7 @@ class AlbertTokenizer(TokenLookup):
         Honours tokenizer_config.json, special_tokens_map.json and added_tokens.json as transformers does, but never
         follows a path inside them. Raises OSError (no such file or model) or ValueError (content), each in one line.
         """
-        from albert_np.hub import resolve
+        from albert_np.checkpoints.hub import resolve
 
         fixed = {"vocab_file", "tokenizer_file", "name_or_path"}
         for name in overrides:

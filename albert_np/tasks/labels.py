@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from albert_np.files import listed, shown
-from albert_np.training.rows import as_text
+from albert_np.tasks.rows import as_text
 
 MAX_CLASSES = 10_000  # where labels are numbers and nobody says how many: more looks like a measurement
 

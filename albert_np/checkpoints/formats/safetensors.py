@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from albert_np.checkpoints.formats import Tensor
 from albert_np.files import explain_impostor, parse_json, shown
-from albert_np.formats import Tensor
 from albert_np.ops import Array
 
 # The library allows 100 MB; the largest ALBERT has a few thousand tensors, some 150 bytes each.

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from albert_np import hub, ops
+from albert_np import ops
+from albert_np.checkpoints import hub
 from albert_np.model import AlbertForMaskedLM, AlbertForPreTraining
-from albert_np.tokenizer import AlbertTokenizer
+from albert_np.tokenization.tokenizer import AlbertTokenizer
 
 TASKS = ("fill-mask",)
 LIST_BATCH = 16  # texts of a list that are computed together

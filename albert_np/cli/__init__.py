@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
-from albert_np import cli_training
+from albert_np.cli import training
 from albert_np.version import __version__
 
 EXAMPLES = """examples:
@@ -129,7 +129,7 @@ def _parser() -> argparse.ArgumentParser:
     info.add_argument("--backends", action="store_true", help="only what each backend found here, without any model")
     info.set_defaults(run=_info)
 
-    cli_training.add_commands(commands)
+    training.add_commands(commands)
 
     warm = commands.add_parser(
         "warmup",
@@ -158,7 +158,7 @@ def _where(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _fill_mask(args: argparse.Namespace) -> None:
-    from albert_np.pipelines import pipeline
+    from albert_np import pipeline
 
     fill = pipeline("fill-mask", args.model, backend=args.backend, dtype=args.dtype, **_where(args))
     options = {"truncation": True} if args.truncate else {}
@@ -212,7 +212,7 @@ def _table(text: str, answers: list) -> str:
 
 
 def _info(args: argparse.Namespace) -> None:
-    from albert_np.info import as_text, backends, backends_as_text, describe
+    from albert_np.cli.describe import as_text, backends, backends_as_text, describe
 
     info = backends() if args.backends else describe(args.model, **_where(args))
     text = backends_as_text if args.backends else as_text

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from albert_np.files import listed, shown
-from albert_np.training.documents import open_binary, read_lines, text_paths
+from albert_np.text_files import open_binary, read_lines, text_paths
 
 FORMATS = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json"}
 MAX_LINE_BYTES = 1 << 24

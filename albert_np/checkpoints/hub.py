@@ -11,7 +11,7 @@ from albert_np.files import listed, shown
 # the keywords of `resolve` that say where a file comes from, by transformers' names
 OPTIONS = ("revision", "cache_dir", "local_files_only", "token", "subfolder", "force_download")
 DEMO = "demo"  # a local folder of that name is "./demo"
-DEMO_FOLDER = Path(__file__).parent / "demo"
+DEMO_FOLDER = Path(__file__).parent.parent / "demo"
 
 
 def local_folder(name_or_path: str | os.PathLike) -> Path | None:

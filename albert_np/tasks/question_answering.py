@@ -17,10 +17,10 @@ import numpy as np
 
 from albert_np.files import listed, shown
 from albert_np.ops import Array
-from albert_np.tokenizer import AlbertTokenizer
-from albert_np.training.documents import text_paths
-from albert_np.training.rows import as_text, read_json_file
-from albert_np.training.tasks import TaskData
+from albert_np.tasks.data import TaskData
+from albert_np.tasks.rows import as_text, read_json_file
+from albert_np.text_files import text_paths
+from albert_np.tokenization.tokenizer import AlbertTokenizer
 
 NO_ANSWER = 0  # the place of [CLS]
 

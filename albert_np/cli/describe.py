@@ -8,11 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from albert_np import hub, model, weights
+from albert_np import model
 from albert_np.backends import choose as backend
 from albert_np.backends import cuda
+from albert_np.checkpoints import hub, load, names
+from albert_np.checkpoints.formats import safetensors as safetensors_format
 from albert_np.config import CONFIG_NAME, AlbertConfig
-from albert_np.formats import safetensors as safetensors_format
 
 # what a tensor's name contains -> its row in the table; the first that fits counts, and the rest is a head
 ROWS = {
@@ -132,26 +133,26 @@ def _said(numba: dict[str, Any]) -> list[tuple[str, Any]]:
 def _expected_shapes(config: AlbertConfig) -> dict[str, tuple[int, ...]]:
     architecture = (config.architectures or ["AlbertModel"])[0]
     kind = getattr(model, architecture, model.AlbertModel)
-    return weights.expected_shapes(config, getattr(kind, "parts", model.AlbertModel.parts))
+    return names.expected_shapes(config, getattr(kind, "parts", model.AlbertModel.parts))
 
 
 def _stored_shapes(paths: list[Path], config: AlbertConfig) -> dict[str, tuple[int, ...]]:
     found = {}
     for path in paths:
         for tensor in safetensors_format.read(path):
-            name = tensor.name.removeprefix(weights.PREFIX)
-            tied = name in weights.ALIASES and (name.endswith("bias") or config.tie_word_embeddings)
-            if name not in weights.BUFFERS and not tied:
+            name = tensor.name.removeprefix(names.PREFIX)
+            tied = name in names.ALIASES and (name.endswith("bias") or config.tie_word_embeddings)
+            if name not in names.BUFFERS and not tied:
                 found[name] = tensor.shape
     return found
 
 
 def _weight_paths(name_or_path: str | os.PathLike, where: dict[str, Any]) -> list[Path]:
-    path = hub.resolve(name_or_path, weights.WEIGHTS_NAME, required=False, **where)
+    path = hub.resolve(name_or_path, names.WEIGHTS_NAME, required=False, **where)
     if path is not None:
         return [path]
-    index = hub.resolve(name_or_path, weights.INDEX_NAME, required=False, **where)
-    shards = weights.shard_files(index) if index is not None else {}
+    index = hub.resolve(name_or_path, names.INDEX_NAME, required=False, **where)
+    shards = load.shard_files(index) if index is not None else {}
     found = [hub.resolve(name_or_path, shard, **where) for shard in shards]
     return [path for path in found if path is not None]
 

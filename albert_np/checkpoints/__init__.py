@@ -1,0 +1,8 @@
+"""Checkpoints: names to files, files to tensors, tensors to files.
+
+names        every tensor under Hugging Face's name, and its shape
+load, save   a checkpoint to the arrays of a model, and back
+hub          a folder, "demo" or a hub id to the path of a file
+initialise   fresh weights from a seed
+formats      the readers of weight files, one module a format
+"""

@@ -1,0 +1,112 @@
+"""Names of checkpoints: every tensor ALBERT stores under Hugging Face's name, its shape, and the files they stand in."""
+
+from __future__ import annotations
+
+from albert_np.config import AlbertConfig
+from albert_np.ops import Array
+
+WEIGHTS_NAME = "model.safetensors"
+INDEX_NAME = "model.safetensors.index.json"
+PREFIX = "albert."  # what head models put before the encoder's names
+
+# --- the table: every tensor ALBERT stores, and its shape in the letters of config.py ------------------------------------
+
+BASE = {
+    "embeddings.word_embeddings.weight": "V,E",
+    "embeddings.position_embeddings.weight": "P,E",
+    "embeddings.token_type_embeddings.weight": "S,E",
+    "embeddings.LayerNorm.weight": "E",
+    "embeddings.LayerNorm.bias": "E",
+    "encoder.embedding_hidden_mapping_in.weight": "H,E",
+    "encoder.embedding_hidden_mapping_in.bias": "H",
+}
+LAYER = {  # below encoder.albert_layer_groups.{group}.albert_layers.{inner}.
+    "full_layer_layer_norm.weight": "H",
+    "full_layer_layer_norm.bias": "H",
+    "attention.query.weight": "H,H",
+    "attention.query.bias": "H",
+    "attention.key.weight": "H,H",
+    "attention.key.bias": "H",
+    "attention.value.weight": "H,H",
+    "attention.value.bias": "H",
+    "attention.dense.weight": "H,H",
+    "attention.dense.bias": "H",
+    "attention.LayerNorm.weight": "H",
+    "attention.LayerNorm.bias": "H",
+    "attention.distance_embedding.weight": "2P-1,D",  # with relative positions only
+    "ffn.weight": "I,H",
+    "ffn.bias": "I",
+    "ffn_output.weight": "H,I",
+    "ffn_output.bias": "H",
+}
+PARTS = {
+    "pooler": {"pooler.weight": "H,H", "pooler.bias": "H"},
+    "predictions": {
+        "predictions.bias": "V",
+        "predictions.LayerNorm.weight": "E",
+        "predictions.LayerNorm.bias": "E",
+        "predictions.dense.weight": "E,H",
+        "predictions.dense.bias": "E",
+        "predictions.decoder.weight": "V,E",  # with tie_word_embeddings=false only
+    },
+    "sop_classifier": {"sop_classifier.classifier.weight": "2,H", "sop_classifier.classifier.bias": "2"},
+    "classifier": {"classifier.weight": "K,H", "classifier.bias": "K"},
+    "choice": {"classifier.weight": "1,H", "classifier.bias": "1"},
+    "qa_outputs": {"qa_outputs.weight": "2,H", "qa_outputs.bias": "2"},
+}
+HEADS = tuple(part for part in PARTS if part != "pooler")  # whose names take no prefix
+ALIASES = {  # the second name of a tied tensor -> the first
+    "predictions.decoder.weight": "embeddings.word_embeddings.weight",
+    "predictions.decoder.bias": "predictions.bias",
+}
+# what pre-training leaves in a checkpoint, and most classes leave aside
+PRETRAINING = {*PARTS["pooler"], *PARTS["predictions"], *PARTS["sop_classifier"], *ALIASES}
+# older files store these ranges; they hold no weight
+BUFFERS = ("embeddings.position_ids", "embeddings.token_type_ids")
+
+
+def expected_shapes(config: AlbertConfig, parts: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
+    """Name -> shape of everything a model stores, without the "albert." prefix."""
+    P = config.max_position_embeddings
+    letters = {
+        "V": config.vocab_size,
+        "E": config.embedding_size,
+        "H": config.hidden_size,
+        "I": config.intermediate_size,
+        "P": P,
+        "S": config.type_vocab_size,
+        "K": config.num_labels,
+        "D": config.head_size,
+        "2P-1": 2 * P - 1,
+        "1": 1,
+        "2": 2,
+    }
+    table = dict(BASE)
+    for group in range(config.num_hidden_groups):
+        for inner in range(config.inner_group_num):
+            at = f"encoder.albert_layer_groups.{group}.albert_layers.{inner}."
+            table |= {at + name: shape for name, shape in LAYER.items()}
+    for part in parts:
+        table |= PARTS[part]
+    if config.tie_word_embeddings:
+        table.pop("predictions.decoder.weight", None)
+    relative = config.position_embedding_type != "absolute"
+    return {
+        name: tuple(letters[letter] for letter in shape.split(","))
+        for name, shape in table.items()
+        if relative or not name.endswith("distance_embedding.weight")
+    }
+
+
+def hub_name(name: str, parts: tuple[str, ...]) -> str:
+    """The name in a file of this kind of model: head models put "albert." before what the base model has."""
+    has_head = any(part in HEADS for part in parts)
+    return PREFIX + name if has_head and name.startswith(("embeddings.", "encoder.", "pooler.")) else name
+
+
+def with_aliases(tensors: dict[str, Array]) -> dict[str, Array]:
+    """Hub names -> arrays, with the second names of tied tensors added."""
+    for alias, name in ALIASES.items():
+        if "predictions.bias" in tensors and alias not in tensors:
+            tensors[alias] = tensors[PREFIX + name if name.startswith("embeddings.") else name]
+    return tensors

@@ -1,0 +1,1 @@
+"""Text in, answers out, in plain Python values of transformers' shapes."""

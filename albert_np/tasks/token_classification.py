@@ -1,0 +1,109 @@
+"""Token classification: a class for every word of a sentence."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from albert_np.ops import IGNORE_INDEX, Array
+from albert_np.tasks.data import TaskData, check_any, checked_padding
+from albert_np.tasks.labels import label_table
+from albert_np.tasks.rows import Row, as_text, read_conll, read_rows, value_of
+from albert_np.text_files import text_paths
+from albert_np.tokenization.tokenizer import AlbertTokenizer
+
+
+class TokenExample(NamedTuple):
+    """The words of a sentence and a class for each, −100 where there is none."""
+
+    words: tuple[str, ...]
+    labels: tuple[int, ...] | None
+
+
+def read_token_classification(
+    path: str | os.PathLike,
+    *,
+    tokens: str = "tokens",
+    labels: str | None = "labels",
+    label_names: Sequence[str] | None = None,
+    word_column: int = 0,
+    label_column: int = -1,
+    file_format: str | None = None,
+) -> TaskData:
+    """Sentences whose words have a label each: JSONL with two lists a line, or CoNLL's columns.
+
+    CoNLL: a word a line with its label, columns between spaces or tabs, a blank line between sentences; lines that begin with
+    -DOCSTART- are left out. Any name but .jsonl, .ndjson and .json is taken for it. Labels are names or numbers, as in
+    read_classification; the number −100 is no label. Raises OSError or ValueError with the number of the line.
+    """
+    (checked,) = text_paths(path)
+    if file_format == "conll" or (file_format is None and checked.suffix.lower() not in (".jsonl", ".ndjson", ".json")):
+        sentences = read_conll(path, word_column, None if labels is None else label_column)
+    else:
+        sentences = (_word_row(row, tokens, labels) for row in read_rows(path, file_format=file_format))
+    counts: Counter[str] = Counter(examples=0, empty_texts=0)
+    found = []
+    for where, words, values in sentences:
+        if words:
+            found.append((where, words, values))
+        else:
+            counts["empty_texts"] += 1
+    check_any(found, path, counts)
+    counts["examples"] = len(found)
+    if labels is None:
+        return TaskData(
+            [TokenExample(words, None) for _, words, _ in found], list(label_names or ()), None, dict(counts)
+        )
+    raw = [(where, value) for where, _, values in found for value in values if str(value) != str(IGNORE_INDEX)]
+    table = label_table(raw, label_names, path)
+    examples = []
+    for where, words, values in found:
+        numbers = [IGNORE_INDEX if str(v) == str(IGNORE_INDEX) else table.number(where, v) for v in values]
+        examples.append(TokenExample(words, tuple(numbers)))
+    return TaskData(examples, table.names, None, dict(counts))
+
+
+def token_classification_batch(
+    examples: Sequence[TokenExample], tokenizer: AlbertTokenizer, *, max_length: int, padding: str = "longest"
+) -> dict[str, Array]:
+    """As classification_batch; labels (B,T): a word's at its first piece, −100 at its others and at special tokens.
+
+    A word that gives no piece, or lies beyond max_length, has its label nowhere.
+    """
+    words = [list(example.words) for example in examples]
+    encoded = tokenizer(
+        words,
+        is_split_into_words=True,
+        truncation=True,
+        max_length=max_length,
+        padding=checked_padding(padding),
+        return_tensors="np",
+        verbose=False,
+    )
+    batch = dict(encoded)
+    if examples[0].labels is None:
+        return batch
+    labels = np.full(batch["input_ids"].shape, IGNORE_INDEX, np.int64)
+    for i, example in enumerate(examples):
+        assert example.labels is not None
+        before = None
+        for at, word in enumerate(encoded.word_ids(i)):
+            if word is not None and word != before:
+                labels[i, at] = example.labels[word]
+            before = word
+    return batch | {"labels": labels}
+
+
+def _word_row(row: Row, tokens: str, labels: str | None) -> tuple[str, tuple[str, ...], list[Any]]:
+    where = row[0]
+    words = value_of(row, tokens)
+    values = [] if labels is None else value_of(row, labels)
+    if not isinstance(words, list) or not isinstance(values, list):
+        raise ValueError(f"{where}: {tokens} and {labels} must be lists, an entry a word")
+    if labels is not None and len(words) != len(values):
+        raise ValueError(f"{where} has {len(words)} words and {len(values)} labels")
+    return where, tuple(as_text(word, where, "a word") for word in words), values
