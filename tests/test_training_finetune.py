@@ -303,7 +303,7 @@ def test_a_head_of_another_task_is_replaced(trained, base, tmp_path):
 
 
 def test_the_command_knows_every_task():
-    from albert_np.cli.training import TASKS as NAMED
+    from albert_np.cli.finetune import TASKS as NAMED
 
     assert tuple(TASKS) == NAMED
 

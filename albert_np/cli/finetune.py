@@ -1,0 +1,108 @@
+"""`albert-np finetune`: a pre-trained ALBERT learns a task from labelled examples."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from albert_np.cli.training import add_numbers, show, training_options
+
+TASKS = ("text-classification", "token-classification", "multiple-choice", "question-answering")
+PROBLEMS = {"single": "single_label_classification", "multi": "multi_label_classification", "regression": "regression"}
+
+EXAMPLES = """examples:
+  albert-np finetune reviews.csv --task text-classification --model albert/albert-base-v2 --output reviews
+  albert-np finetune pairs.tsv --task text-classification --columns text=sentence1 pair=sentence2 label=gold --output pairs
+  albert-np finetune scores.csv --task text-classification --problem regression --columns label=score --output scores
+  albert-np finetune train.conll --validation dev.conll --task token-classification --output names
+  albert-np finetune train-v2.0.json --validation dev-v2.0.json --task question-answering --output squad
+
+columns that are looked for, unless --columns names others:
+  text-classification    text, label, and pair where it is named
+  token-classification   tokens, labels (JSONL); CoNLL has a word a line and its label last
+  multiple-choice        context, choices, label; choices=a,b,c,d for a column each
+"""
+
+
+def add(commands: Any) -> None:
+    tune = commands.add_parser(
+        "finetune",
+        parents=[training_options()],
+        help="train a pre-trained ALBERT on a task of yours",
+        description="Trains a pre-trained ALBERT on labelled examples, and evaluates it after each epoch. The best "
+        "checkpoint is kept beside the last; each is a Hugging Face folder.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    tune.add_argument("train", help="CSV, TSV, JSONL or CoNLL; SQuAD's JSON for question answering")
+    tune.add_argument("--task", required=True, choices=TASKS, help="what is to be learnt")
+    tune.add_argument(
+        "--model", default="demo", metavar="NAME", help="folder, hub id or demo to begin with (default: %(default)s)"
+    )
+    data = tune.add_argument_group("the examples")
+    data.add_argument("--validation", metavar="FILE", help="examples to evaluate on, of the same form")
+    data.add_argument(
+        "--held-out", type=float, default=0.1, metavar="X", help="without: this part of them (default: %(default)s)"
+    )
+    data.add_argument("--columns", nargs="+", default=[], metavar="NAME=COLUMN", help="where things stand; see below")
+    data.add_argument("--label-names", nargs="+", metavar="NAME", help="the labels, by class number")
+    data.add_argument(
+        "--problem", choices=PROBLEMS, help="of text classification: one label, several, or a number (default: single)"
+    )
+    data.add_argument("--doc-stride", type=int, metavar="N", help="tokens that two windows of a long context share")
+    tune.add_argument("--epochs", type=int, default=3, metavar="N", help="(default: %(default)s)")
+    tune.add_argument("--steps", type=int, metavar="N", help="updates, instead of epochs")
+    tune.add_argument("--max-length", type=int, metavar="N", help="in tokens (default: 128; question answering 384)")
+    add_numbers(tune, {"--batch-size": (32, "examples a batch")})
+    tune.add_argument(
+        "--learning-rate", type=float, default=3e-5, metavar="X", help="the highest (default: %(default)s)"
+    )
+    tune.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    from albert_np.training.finetune import finetune
+
+    reading = _columns(args.columns)
+    for name, value in (
+        ("label_names", args.label_names),
+        ("problem_type", PROBLEMS.get(args.problem)),
+        ("doc_stride", args.doc_stride),
+    ):
+        if value is not None:
+            reading[name] = value
+    done = finetune(
+        args.task,
+        args.train,
+        args.output,
+        model=args.model,
+        validation=args.validation,
+        held_out=args.held_out,
+        reading=reading,
+        max_length=args.max_length,
+        batch_size=args.batch_size,
+        epochs=args.epochs,
+        steps=args.steps,
+        optimizer=args.optimizer,
+        learning_rate=args.learning_rate,
+        warmup_steps=args.warmup_steps,
+        seed=args.seed,
+        backend=args.backend,
+        resume=args.resume,
+        hours=args.hours,
+        accumulate=args.accumulate,
+        recompute=args.recompute,
+        log_every=args.log_every,
+    )
+    show(args, done.trained, done.counts)
+
+
+def _columns(given: list[str]) -> dict[str, Any]:
+    """NAME=COLUMN, or NAME=COLUMN,COLUMN,…"""
+    columns: dict[str, Any] = {}
+    for text in given:
+        name, _, column = text.partition("=")
+        if not name.isidentifier() or not column:
+            raise ValueError(f"--columns takes NAME=COLUMN, such as text=sentence; got {text!r:.80}")
+        columns[name] = column.split(",") if "," in column else column
+    return columns

@@ -1,0 +1,51 @@
+"""`albert-np warmup`: the kernels of the numba backend, compiled ahead of the first call."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import Any
+
+from albert_np.cli.shared import as_json
+
+
+def add(commands: Any) -> None:
+    warm = commands.add_parser(
+        "warmup",
+        help="compile the numba backend's kernels now, instead of at the first call",
+        description="Compiles the numba backend's kernels into the cache, where every process of this user finds them "
+        "(ALBERT_NP_CACHE_DIR says where). Does nothing where they are there.",
+    )
+    warm.add_argument("--training", action="store_true", help="compile what training needs, instead")
+    warm.add_argument("--force", action="store_true", help="compile, whether or not they are there")
+    warm.add_argument("--json", action="store_true", help="print JSON instead of text")
+    warm.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    from tqdm import tqdm
+
+    from albert_np.backends.choose import resolve_backend
+    from albert_np.kernels.cpu import cache, native, simd
+
+    resolve_backend("numba", "float32")  # where it cannot run, this says why
+    start = time.perf_counter()
+    with tqdm(total=len(native.names(args.training)), unit=" kernels", disable=None) as bar:
+
+        def show(name: str) -> None:
+            bar.set_description(name)
+            bar.update()
+
+        compiled = native.warm_up(show, args.force, args.training)
+    seconds = time.perf_counter() - start
+    file = cache.path(args.training)
+    size, path = file.stat().st_size, str(file)
+    registers = simd.chosen_level().name
+    if args.json:
+        answer = {"compiled": compiled, "registers": registers, "path": path, "bytes": size, "seconds": seconds}
+        print(as_json(answer))
+    elif compiled:
+        count = len(native.kernel_names(args.training))
+        print(f"compiled {count} kernels for {registers} in {seconds:.1f} s: {path} ({size:,} bytes)")
+    else:
+        print(f"nothing to do: compiled for {registers} already: {path} ({size:,} bytes)")
