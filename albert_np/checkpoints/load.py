@@ -5,31 +5,25 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from albert_np.checkpoints import hub
-from albert_np.checkpoints.formats import Tensor
-from albert_np.checkpoints.formats import safetensors as safetensors_format
+from albert_np.checkpoints.formats.protocol import Tensor
 from albert_np.checkpoints.initialise import initialise, within_memory
 from albert_np.checkpoints.names import (
     ALIASES,
     BUFFERS,
-    INDEX_NAME,
-    PREFIX,
     PRETRAINING,
-    WEIGHTS_NAME,
     expected_shapes,
     hub_name,
 )
+from albert_np.checkpoints.stored import find_weights, no_weights, read_headers
 from albert_np.config import PASSIVE_DEFAULTS, AlbertConfig
-from albert_np.files import listed, read_json, shown
+from albert_np.files import listed
 from albert_np.ops import Array
 
-MAX_INDEX_BYTES = 10 * 1024 * 1024
-OTHER_FORMATS = (".bin", ".pt", ".pth", ".h5", ".msgpack", ".ckpt", ".index", ".meta", ".onnx", ".npz", ".ot")
 DTYPES = ("F32", "F16", "BF16", "F64")
 
 # transformers' arguments that only mean something with torch, and what to do instead
@@ -93,7 +87,10 @@ def load(
     if check_finite not in ("error", "warn", "off"):
         raise ValueError(f"check_finite must be 'error', 'warn' or 'off'; got {check_finite!r}")
     expected = expected_shapes(config, parts)
-    found, source = _open(name_or_path, where)
+    stored = find_weights(name_or_path, where)
+    if stored is None:
+        raise OSError(no_weights(name_or_path, where))
+    found, source = read_headers(stored), str(stored.source)
     for alias, name in ALIASES.items():  # some files keep the second name of a tied tensor only
         tied = config.tie_word_embeddings or alias != "predictions.decoder.weight"
         if tied and name in expected and name not in found and alias in found:
@@ -134,56 +131,6 @@ def load(
         "error_msgs": [],
     }
     return {name: tensors[name] for name in expected}, info
-
-
-def _open(name_or_path: str | os.PathLike, where: dict[str, Any]) -> tuple[dict[str, Tensor], str]:
-    """Every tensor of the checkpoint by its name without prefix, and where it was found. Reads headers only."""
-    path = hub.resolve(name_or_path, WEIGHTS_NAME, required=False, **where)
-    if path is not None:
-        return _by_plain_name([(path, tensor) for tensor in safetensors_format.read(path)]), str(path)
-    index_path = hub.resolve(name_or_path, INDEX_NAME, required=False, **where)
-    if index_path is None:
-        raise OSError(_no_weights(name_or_path, where))
-    shards = shard_files(index_path)
-    opened: list[tuple[Path, Tensor]] = []
-    for shard, names in shards.items():
-        path = hub.resolve(name_or_path, shard, **where)
-        assert path is not None
-        tensors = list(safetensors_format.read(path))
-        lost = names - {tensor.name for tensor in tensors}
-        if lost:
-            raise ValueError(f"{index_path} says that {shard} holds {listed(sorted(lost))}, and it does not")
-        opened += [(path, tensor) for tensor in tensors]
-    return _by_plain_name(opened), str(index_path)
-
-
-def shard_files(index_path: Path) -> dict[str, set[str]]:  # -> file name: tensor names
-    """The weight_map of an index, turned round. File names must be plain: an index may not lead out of its folder."""
-    index = read_json(index_path, MAX_INDEX_BYTES)
-    weight_map = index.get("weight_map") if isinstance(index, dict) else None
-    if not isinstance(weight_map, dict) or not weight_map:
-        raise ValueError(f"{index_path} must hold a weight_map from tensor names to file names")
-    shards: dict[str, set[str]] = {}
-    for name, file in weight_map.items():
-        plain = isinstance(file, str) and file == Path(file).name and "\\" not in file and file.isprintable()
-        if not plain or not file.endswith(".safetensors") or len(file) > 255:
-            raise ValueError(
-                f"{index_path}: {shown(name)!r} must lie in a .safetensors file of the same folder; got {shown(file)!r}"
-            )
-        shards.setdefault(file, set()).add(name)
-    return shards
-
-
-def _by_plain_name(opened: list[tuple[Path, Tensor]]) -> dict[str, Tensor]:
-    found: dict[str, Tensor] = {}
-    for path, tensor in opened:
-        name = tensor.name.removeprefix(PREFIX)
-        if name in found:
-            raise ValueError(
-                f"{path} holds {shown(name)} twice, perhaps with and without {PREFIX!r}: which one counts?"
-            )
-        found[name] = tensor
-    return found
 
 
 def _values(tensor: Tensor, dtype: np.dtype, check_finite: str, source: str) -> Array:
@@ -231,21 +178,3 @@ def _missing_message(absent: list[str], expected: Mapping[str, tuple], parts: tu
     if set(absent) == {"pooler.weight", "pooler.bias"} and parts == ("pooler",):
         return text + ": it was saved without a pooler, so load it with add_pooling_layer=False"
     return text + ": nothing is made up for inference; missing='init' draws it from a seed, to start a fine-tune"
-
-
-def _no_weights(name_or_path: str | os.PathLike, where: dict[str, Any]) -> str:
-    folder = hub.local_folder(name_or_path)
-    if folder is None:
-        text = f"{name_or_path} has neither {WEIGHTS_NAME} nor {INDEX_NAME} that could be fetched; other formats are not read"
-        try:  # once more as a required file, for the reason: offline, say, is not absent
-            hub.resolve(name_or_path, WEIGHTS_NAME, **where)
-        except OSError as error:
-            text += f" ({error})"
-        return text
-    folder = folder / (where.get("subfolder") or "")
-    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-    others = [name for name in names if name.endswith(OTHER_FORMATS) or name == "checkpoint"]
-    text = f"{folder} has neither {WEIGHTS_NAME} nor {INDEX_NAME}"
-    if others:
-        return f"{text}, only {listed(others)}, formats that are not read: save it as safetensors first"
-    return f"{text}; it holds {listed(names) or 'nothing'}"

@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from albert_np import model
 from albert_np.backends import choose as backend
 from albert_np.backends import cuda
-from albert_np.checkpoints import hub, load, names
-from albert_np.checkpoints.formats import safetensors as safetensors_format
+from albert_np.checkpoints import hub, names
+from albert_np.checkpoints.stored import Stored, find_weights, read_headers
 from albert_np.config import CONFIG_NAME, AlbertConfig
 
 # what a tensor's name contains -> its row in the table; the first that fits counts, and the rest is a head
@@ -36,8 +35,8 @@ def describe(name_or_path: str | os.PathLike, **where: Any) -> dict[str, Any]:
     Reads the headers of weight files, never their values. `where`: hub.OPTIONS. Raises OSError or ValueError.
     """
     config = AlbertConfig.from_pretrained(name_or_path, **where)
-    paths = _weight_paths(name_or_path, where)
-    shapes = _stored_shapes(paths, config) if paths else _expected_shapes(config)
+    stored = find_weights(name_or_path, where)
+    shapes = _expected_shapes(config) if stored is None else _stored_shapes(stored, config)
     applications = config.num_hidden_layers * config.inner_group_num
     stored_layers = config.num_hidden_groups * config.inner_group_num
     table: dict[str, dict[str, Any]] = {row: {"part": row, "stored": 0, "unshared": 0} for row in ROWS.values()}
@@ -52,7 +51,9 @@ def describe(name_or_path: str | os.PathLike, **where: Any) -> dict[str, Any]:
         "config": config.to_dict(),
         "stored_layers": stored_layers,
         "applications": applications,
-        "counted_from": ", ".join(path.name for path in paths) or "the config: there is no safetensors file",
+        "counted_from": "the config: there is no safetensors file"
+        if stored is None
+        else ", ".join(path.name for path in stored.files),
         "parameters": rows,
         "stored": sum(row["stored"] for row in rows),
         "unshared": sum(row["unshared"] for row in rows),
@@ -136,25 +137,11 @@ def _expected_shapes(config: AlbertConfig) -> dict[str, tuple[int, ...]]:
     return names.expected_shapes(config, getattr(kind, "parts", model.AlbertModel.parts))
 
 
-def _stored_shapes(paths: list[Path], config: AlbertConfig) -> dict[str, tuple[int, ...]]:
-    found = {}
-    for path in paths:
-        for tensor in safetensors_format.read(path):
-            name = tensor.name.removeprefix(names.PREFIX)
-            tied = name in names.ALIASES and (name.endswith("bias") or config.tie_word_embeddings)
-            if name not in names.BUFFERS and not tied:
-                found[name] = tensor.shape
-    return found
-
-
-def _weight_paths(name_or_path: str | os.PathLike, where: dict[str, Any]) -> list[Path]:
-    path = hub.resolve(name_or_path, names.WEIGHTS_NAME, required=False, **where)
-    if path is not None:
-        return [path]
-    index = hub.resolve(name_or_path, names.INDEX_NAME, required=False, **where)
-    shards = load.shard_files(index) if index is not None else {}
-    found = [hub.resolve(name_or_path, shard, **where) for shard in shards]
-    return [path for path in found if path is not None]
+def _stored_shapes(stored: Stored, config: AlbertConfig) -> dict[str, tuple[int, ...]]:
+    """Every tensor that the files hold, but for the second names of tied ones."""
+    left_out = {name for name in names.ALIASES if name.endswith("bias") or config.tie_word_embeddings}
+    left_out.update(names.BUFFERS)
+    return {name: tensor.shape for name, tensor in read_headers(stored).items() if name not in left_out}
 
 
 def _files(name_or_path: str | os.PathLike, where: dict[str, Any]) -> list[dict[str, Any]]:

@@ -1,17 +1,11 @@
-"""Readers of checkpoint files, one module a format: a path in, `Tensor`s out, nothing read but the header until asked."""
+"""The formats of weight files, one module each: its reader and its map of names.
+
+To add a format, write a module with a FORMAT (protocol.py says what that is) and name it in FORMATS.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from albert_np.checkpoints.formats import safetensors
+from albert_np.checkpoints.formats.protocol import Format
 
-from albert_np.ops import Array
-
-
-class Tensor(NamedTuple):
-    """One stored tensor: what the file says of it, and how to get its values."""
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: str  # in safetensors' words: "F32", "BF16", "I64" …
-    load: Callable[[], Array]  # float32 for bfloat16, else the stored dtype
+FORMATS: tuple[Format, ...] = (safetensors.FORMAT,)  # a checkpoint is read in the first format that it has a file of

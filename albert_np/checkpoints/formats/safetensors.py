@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from albert_np.checkpoints.formats import Tensor
+from albert_np.checkpoints.formats.protocol import Format, Tensor
+from albert_np.checkpoints.names import INDEX_NAME, PREFIX, WEIGHTS_NAME
 from albert_np.files import explain_impostor, parse_json, shown
 from albert_np.ops import Array
 
@@ -122,3 +123,11 @@ def _load(path: Path, at: int, dtype: str, shape: tuple[int, ...]) -> Array:
     if dtype == "BF16":  # the upper half of a float32
         x = (x.astype(np.uint32) << 16).view(np.float32)
     return x.reshape(shape)
+
+
+def plain_name(name: str) -> str:
+    """Hugging Face's name without the "albert." that head models put before what the base model has."""
+    return name.removeprefix(PREFIX)
+
+
+FORMAT = Format(WEIGHTS_NAME, INDEX_NAME, read, plain_name)

@@ -1,0 +1,98 @@
+"""Where the weights of a checkpoint are stored: in which format and which files, and what their headers say.
+
+A model's folder holds one file, or several with an index. Values are not read here.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from albert_np.checkpoints import hub
+from albert_np.checkpoints.formats import FORMATS
+from albert_np.checkpoints.formats.protocol import Format, Tensor
+from albert_np.checkpoints.names import INDEX_NAME, PREFIX, WEIGHTS_NAME
+from albert_np.files import listed, read_json, shown
+
+MAX_INDEX_BYTES = 10 * 1024 * 1024
+OTHER_FORMATS = (".bin", ".pt", ".pth", ".h5", ".msgpack", ".ckpt", ".index", ".meta", ".onnx", ".npz", ".ot")
+
+
+class Stored(NamedTuple):
+    """The files of a checkpoint's weights, of one format."""
+
+    format: Format
+    source: Path  # the one file, or the index of several: what messages name
+    files: dict[Path, set[str]]  # -> the tensors that the index says are in the file; none where there is no index
+
+
+def find_weights(name_or_path: str | os.PathLike, where: dict[str, Any]) -> Stored | None:
+    """The weight files of a folder, "demo" or a hub id, in the first format that it has; None where there are none.
+
+    `where`: hub.OPTIONS. Raises OSError (a file cannot be had) or ValueError (an index that says nothing sensible).
+    """
+    for kind in FORMATS:
+        path = hub.resolve(name_or_path, kind.file, required=False, **where)
+        if path is not None:
+            return Stored(kind, path, {path: set()})
+        index = hub.resolve(name_or_path, kind.index, required=False, **where)
+        if index is not None:
+            shards = _shards(index, Path(kind.file).suffix)
+            paths = {hub.resolve(name_or_path, shard, **where): names for shard, names in shards.items()}
+            return Stored(kind, index, {path: names for path, names in paths.items() if path is not None})
+    return None
+
+
+def read_headers(stored: Stored) -> dict[str, Tensor]:
+    """Every stored tensor by its name in names.py. ValueError where one is stored twice, or not where the index says."""
+    found: dict[str, Tensor] = {}
+    for path, names in stored.files.items():
+        tensors = list(stored.format.read(path))
+        lost = names - {tensor.name for tensor in tensors}
+        if lost:
+            raise ValueError(f"{stored.source} says that {path.name} holds {listed(sorted(lost))}, and it does not")
+        for tensor in tensors:
+            name = stored.format.plain_name(tensor.name)
+            if name in found:
+                raise ValueError(
+                    f"{path} holds {shown(name)} twice, perhaps with and without {PREFIX!r}: which one counts?"
+                )
+            found[name] = tensor
+    return found
+
+
+def _shards(index_path: Path, suffix: str) -> dict[str, set[str]]:  # -> file name: tensor names
+    """The weight_map of an index, turned round. File names must be plain: an index may not lead out of its folder."""
+    index = read_json(index_path, MAX_INDEX_BYTES)
+    weight_map = index.get("weight_map") if isinstance(index, dict) else None
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise ValueError(f"{index_path} must hold a weight_map from tensor names to file names")
+    shards: dict[str, set[str]] = {}
+    for name, file in weight_map.items():
+        plain = isinstance(file, str) and file == Path(file).name and "\\" not in file and file.isprintable()
+        if not plain or not file.endswith(suffix) or len(file) > 255:
+            raise ValueError(
+                f"{index_path}: {shown(name)!r} must lie in a {suffix} file of the same folder; got {shown(file)!r}"
+            )
+        shards.setdefault(file, set()).add(name)
+    return shards
+
+
+def no_weights(name_or_path: str | os.PathLike, where: dict[str, Any]) -> str:
+    """Why there is nothing to load, for a message."""
+    folder = hub.local_folder(name_or_path)
+    if folder is None:
+        text = f"{name_or_path} has neither {WEIGHTS_NAME} nor {INDEX_NAME} that could be fetched; other formats are not read"
+        try:  # once more as a required file, for the reason: offline, say, is not absent
+            hub.resolve(name_or_path, WEIGHTS_NAME, **where)
+        except OSError as error:
+            text += f" ({error})"
+        return text
+    folder = folder / (where.get("subfolder") or "")
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    others = [name for name in names if name.endswith(OTHER_FORMATS) or name == "checkpoint"]
+    text = f"{folder} has neither {WEIGHTS_NAME} nor {INDEX_NAME}"
+    if others:
+        return f"{text}, only {listed(others)}, formats that are not read: save it as safetensors first"
+    return f"{text}; it holds {listed(names) or 'nothing'}"
