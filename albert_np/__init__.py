@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from albert_np.outputs import QuestionAnsweringModelOutput as QuestionAnsweringModelOutput
     from albert_np.outputs import SequenceClassifierOutput as SequenceClassifierOutput
     from albert_np.outputs import TokenClassifierOutput as TokenClassifierOutput
-    from albert_np.pipelines.fill_mask import pipeline as pipeline
+    from albert_np.pipelines.make import pipeline as pipeline
     from albert_np.pretrained import AlbertPreTrainedModel as AlbertPreTrainedModel
     from albert_np.tokenization.batch import BatchEncoding as BatchEncoding
     from albert_np.tokenization.tokenizer import AlbertTokenizer as AlbertTokenizer
@@ -59,7 +59,7 @@ _HOME = {
     "TokenClassifierOutput": "outputs",
     "get_num_threads": "kernels.cpu.threads",
     "num_threads": "kernels.cpu.threads",
-    "pipeline": "pipelines.fill_mask",
+    "pipeline": "pipelines.make",
     "set_num_threads": "kernels.cpu.threads",
 }
 

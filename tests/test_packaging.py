@@ -48,6 +48,33 @@ def test_model_runs_without_numba_or_sentencepiece():
     assert python(code).strip() == f"(1, 3, {V})"
 
 
+def test_inference_imports_nothing_of_training():
+    code = (
+        "import sys\n"
+        "from albert_np import AlbertForMaskedLM, AlbertTokenizer, pipeline\n"
+        "tokenizer = AlbertTokenizer.from_pretrained('demo')\n"
+        "for backend in ('numpy', 'auto'):\n"
+        "    model = AlbertForMaskedLM.from_pretrained('demo', backend=backend)\n"
+        "    model(**tokenizer('a [MASK]', return_tensors='np'))\n"
+        "pipeline('fill-mask')('a [MASK]')\n"
+        "print(*(name for name in sys.modules if name.startswith('albert_np')))"
+    )
+    loaded = python(code).split()
+    assert "albert_np.pipelines.fill_mask" in loaded
+    assert [name for name in loaded if name.startswith("albert_np.training")] == []
+
+
+def test_tasks_import_neither_training_nor_pipelines():
+    code = (
+        "import importlib, pkgutil, sys, albert_np.tasks as tasks\n"
+        "for module in pkgutil.iter_modules(tasks.__path__): importlib.import_module(f'albert_np.tasks.{module.name}')\n"
+        "print(*(name for name in sys.modules if name.startswith('albert_np')))"
+    )
+    loaded = python(code).split()
+    assert "albert_np.tasks.question_answering" in loaded
+    assert [name for name in loaded if name.startswith(("albert_np.training", "albert_np.pipelines"))] == []
+
+
 def test_kernels_is_installed_under_our_name_only():
     import albert_np.kernels
 

@@ -157,6 +157,15 @@ def test_a_tokenizer_without_a_limit_is_cut_all_the_same(fill):
         assert other(long) == fill(long, **cut)
 
 
+def test_warnings_name_the_line_that_asked(fill, tokenizer):
+    long = " ".join(["[MASK]", *["house"] * 200])
+    ways = (lambda: fill(long), lambda: fill([long, "a [MASK]"]), lambda: next(fill(iter([long]))))
+    for ask in ways:
+        with pytest.warns(UserWarning, match="tokens are kept") as caught:
+            ask()
+        assert [warning.filename for warning in caught] == [__file__]
+
+
 def test_padding_beyond_the_models_positions_is_left_out_without_a_warning(fill):
     wide = albert_np.AlbertTokenizer.from_pretrained(TINY_MODEL, model_max_length=200)
     options = {"tokenizer_kwargs": {"padding": "max_length"}}

@@ -11,6 +11,7 @@ import numpy as np
 
 from albert_np.files import shown
 from albert_np.ops import Array
+from albert_np.tasks import metrics
 from albert_np.tasks.data import TaskData, check_any, encode_texts
 from albert_np.tasks.labels import choice_number
 from albert_np.tasks.rows import as_text, read_rows, text_of, value_of
@@ -77,3 +78,7 @@ def multiple_choice_batch(
     if examples[0].label is not None:
         batch["labels"] = np.array([example.label for example in examples], np.int64)
     return batch
+
+
+def choice_figures(logits: Array, labels: Array) -> dict[str, float]:  # (n,choices), (n,)
+    return {"accuracy": metrics.accuracy(logits.argmax(axis=1), labels)}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ import numpy as np
 
 from albert_np.files import listed, shown
 from albert_np.ops import Array
+from albert_np.tasks import metrics
 from albert_np.tasks.data import TaskData
 from albert_np.tasks.rows import as_text, read_json_file
 from albert_np.text_files import text_paths
@@ -228,6 +229,18 @@ def squad_answers(  # (T,), (T,) of every window -> by Window.example
     return {i: Answer(text, none[i] - score) for i, (score, text) in best.items()} | {
         i: Answer("", math.inf) for i in none.keys() - best.keys()
     }
+
+
+def answer_figures(examples: Sequence[SquadExample], answers: Mapping[int, Answer]) -> dict[str, float]:
+    """Exact match and F1 (metrics.squad) of the answers, which are numbered as the examples.
+
+    Where some questions have no answer, the model says so too: where no_answer is above 0.
+    """
+    impossible = any(not x.answers for x in examples)
+    said = {x.id: "" if impossible and answers[i].no_answer > 0 else answers[i].text for i, x in enumerate(examples)}
+    right = {x.id: [text for text, _ in x.answers] for x in examples}
+    sure = {x.id: answers[i].no_answer for i, x in enumerate(examples)} if impossible else None
+    return metrics.squad(said, right, sure)
 
 
 # ------------------------------------------------------------------------------------------------------------- parts

@@ -11,12 +11,14 @@ import numpy as np
 
 from albert_np.files import listed, shown
 from albert_np.ops import Array
+from albert_np.tasks import metrics
 from albert_np.tasks.data import TaskData, check_any, encode_texts
 from albert_np.tasks.labels import finite_number, label_table, several_labels, zero_or_one
 from albert_np.tasks.rows import read_rows, text_of, value_of
 from albert_np.tokenization.tokenizer import AlbertTokenizer
 
 SINGLE, MULTI, REGRESSION = "single_label_classification", "multi_label_classification", "regression"
+BEST = {SINGLE: "accuracy", MULTI: "micro_f1", REGRESSION: "pearson"}  # the figure by which models are compared
 
 
 class TextExample(NamedTuple):
@@ -107,3 +109,21 @@ def classification_batch(
     if label is not None:
         batch["labels"] = np.array([x.label for x in examples], np.int64 if isinstance(label, int) else np.float64)
     return batch
+
+
+def classification_figures(  # (n,K), (n,) or (n,K) -> the figures by name
+    logits: Array, labels: Array, problem_type: str
+) -> dict[str, float]:
+    """What a model's answers are worth, by the metrics of the problem; BEST names the one that counts."""
+    if problem_type == REGRESSION:
+        x = logits[:, 0]
+        close = {"pearson": metrics.pearson(x, labels), "spearman": metrics.spearman(x, labels)}
+        return close | {"mean_squared_error": float(np.mean((x - labels) ** 2))}
+    if problem_type == MULTI:
+        found = logits > 0
+        every = {"accuracy": float(np.mean((found == labels).all(axis=1)))}  # of all its labels at once
+        return every | {"micro_f1": metrics.f1(found.ravel(), labels.ravel().astype(bool))}
+    found = logits.argmax(axis=1)
+    two = logits.shape[1] == 2
+    f1 = {"f1": metrics.f1(found, labels)} if two else {"macro_f1": metrics.macro_f1(found, labels)}
+    return {"accuracy": metrics.accuracy(found, labels), **f1, "matthews": metrics.matthews(found, labels)}

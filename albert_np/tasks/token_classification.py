@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from albert_np.ops import IGNORE_INDEX, Array
+from albert_np.tasks import metrics
 from albert_np.tasks.data import TaskData, check_any, checked_padding
 from albert_np.tasks.labels import label_table
 from albert_np.tasks.rows import Row, as_text, read_conll, read_rows, value_of
@@ -96,6 +97,29 @@ def token_classification_batch(
                 labels[i, at] = example.labels[word]
             before = word
     return batch | {"labels": labels}
+
+
+def labelled_words(logits: Array, labels: Array) -> list[tuple[Array, Array]]:  # (B,T,K), (B,T) -> B × (n,), (n,)
+    """The class found and the class that is right for each word with a label, a pair of arrays a sentence."""
+    return [
+        (row.argmax(axis=-1)[known != IGNORE_INDEX], known[known != IGNORE_INDEX])
+        for row, known in zip(logits, labels, strict=True)
+    ]
+
+
+def are_entities(names: Sequence[str]) -> bool:
+    """Whether the labels are tags of entities: O, B-… and I-…"""
+    return "O" in names and all(name == "O" or name.startswith(("B-", "I-")) for name in names)
+
+
+def token_figures(words: Sequence[tuple[Array, Array]], names: Sequence[str]) -> dict[str, float]:
+    """Accuracy over the words of `labelled_words`; for tags of entities their precision, recall and F1 too."""
+    found, labels = zip(*words, strict=True)
+    right = {"accuracy": metrics.accuracy(np.concatenate(found), np.concatenate(labels))}
+    if not are_entities(names):
+        return right
+    tags = ([[names[i] for i in row] for row in rows] for rows in (found, labels))
+    return right | metrics.entity_f1(*tags)
 
 
 def _word_row(row: Row, tokens: str, labels: str | None) -> tuple[str, tuple[str, ...], list[Any]]:

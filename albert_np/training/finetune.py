@@ -29,18 +29,30 @@ from albert_np.model import (
     AlbertForSequenceClassification,
     AlbertForTokenClassification,
 )
-from albert_np.ops import IGNORE_INDEX, Array
-from albert_np.tasks import metrics
+from albert_np.ops import Array
 from albert_np.tasks.data import TaskData
-from albert_np.tasks.multiple_choice import multiple_choice_batch, read_multiple_choice
-from albert_np.tasks.question_answering import read_squad, squad_answers, squad_batch, squad_windows
+from albert_np.tasks.multiple_choice import choice_figures, multiple_choice_batch, read_multiple_choice
+from albert_np.tasks.question_answering import (
+    answer_figures,
+    read_squad,
+    squad_answers,
+    squad_batch,
+    squad_windows,
+)
 from albert_np.tasks.text_classification import (
-    MULTI,
+    BEST,
     REGRESSION,
     classification_batch,
+    classification_figures,
     read_classification,
 )
-from albert_np.tasks.token_classification import read_token_classification, token_classification_batch
+from albert_np.tasks.token_classification import (
+    are_entities,
+    labelled_words,
+    read_token_classification,
+    token_classification_batch,
+    token_figures,
+)
 from albert_np.tokenization.tokenizer import AlbertTokenizer
 from albert_np.training.batches import Batches
 from albert_np.training.loop import OPTIMIZERS, Plan, Trained, train
@@ -168,27 +180,17 @@ def text_classification(
     path: Any, validation: Any, split: _Split, tokenizer: AlbertTokenizer, max_length: int, **reading: Any
 ) -> Task:
     data, held = _read(read_classification, path, validation, split, reading)
-    problem, names = data.problem_type, data.label_names
+    problem, names = str(data.problem_type), data.label_names
     collate = partial(classification_batch, tokenizer=tokenizer, max_length=max_length)
 
     def evaluate(model: Any, batch_size: int) -> dict[str, float]:
         loss, logits, labels = _outputs(model, held.examples, collate, batch_size)
-        if problem == REGRESSION:
-            x, y = logits[:, 0], labels
-            close = {"pearson": metrics.pearson(x, y), "spearman": metrics.spearman(x, y)}
-            return {"loss": loss, **close, "mean_squared_error": float(np.mean((x - y) ** 2))}
-        if problem == MULTI:
-            found = logits > 0
-            every = {"accuracy": float(np.mean((found == labels).all(axis=1)))}  # of all its labels at once
-            return {"loss": loss, **every, "micro_f1": metrics.f1(found.ravel(), labels.ravel().astype(bool))}
-        found = logits.argmax(axis=1)
-        f1 = {"f1": metrics.f1(found, labels)} if len(names) == 2 else {"macro_f1": metrics.macro_f1(found, labels)}
-        right = {"accuracy": metrics.accuracy(found, labels), **f1, "matthews": metrics.matthews(found, labels)}
-        return {"loss": loss, **right}
+        return {"loss": loss} | classification_figures(logits, labels, problem)
 
-    best = {REGRESSION: "pearson", MULTI: "micro_f1"}.get(str(problem), "accuracy")
     config = _names(names, 1 if problem == REGRESSION else None) | {"problem_type": problem}
-    return Task(AlbertForSequenceClassification, config, data.examples, collate, evaluate, best, _counts(data, held))
+    return Task(
+        AlbertForSequenceClassification, config, data.examples, collate, evaluate, BEST[problem], _counts(data, held)
+    )
 
 
 def token_classification(
@@ -196,28 +198,17 @@ def token_classification(
 ) -> Task:
     data, held = _read(read_token_classification, path, validation, split, reading)
     names = data.label_names
-    are_entities = "O" in names and all(name == "O" or name.startswith(("B-", "I-")) for name in names)
     collate = partial(token_classification_batch, tokenizer=tokenizer, max_length=max_length)
 
     def evaluate(model: Any, batch_size: int) -> dict[str, float]:
-        loss, found, labels = 0.0, list[Array](), list[Array]()
-        total = 0
+        loss, total, words = 0.0, 0, list[tuple[Array, Array]]()
         for batch, out in _calls(model, held.examples, collate, batch_size):
             n = count_labels(batch)
             loss, total = loss + n * float(out.loss), total + n
-            for row, known in zip(out.logits.argmax(axis=-1), batch["labels"], strict=True):
-                found.append(row[known != IGNORE_INDEX])
-                labels.append(known[known != IGNORE_INDEX])
-        right = {
-            "loss": loss / max(total, 1),
-            "accuracy": metrics.accuracy(np.concatenate(found), np.concatenate(labels)),
-        }
-        if not are_entities:
-            return right
-        tags = ([[names[i] for i in row] for row in rows] for rows in (found, labels))
-        return right | metrics.entity_f1(*tags)
+            words += labelled_words(out.logits, batch["labels"])
+        return {"loss": loss / max(total, 1)} | token_figures(words, names)
 
-    best = "f1" if are_entities else "accuracy"
+    best = "f1" if are_entities(names) else "accuracy"
     return Task(
         AlbertForTokenClassification, _names(names), data.examples, collate, evaluate, best, _counts(data, held)
     )
@@ -231,7 +222,7 @@ def multiple_choice(
 
     def evaluate(model: Any, batch_size: int) -> dict[str, float]:
         loss, logits, labels = _outputs(model, held.examples, collate, batch_size)
-        return {"loss": loss, "accuracy": metrics.accuracy(logits.argmax(axis=1), labels)}
+        return {"loss": loss} | choice_figures(logits, labels)
 
     return Task(AlbertForMultipleChoice, {}, data.examples, collate, evaluate, "accuracy", _counts(data, held))
 
@@ -261,14 +252,7 @@ def question_answering(
             loss += len(batch["input_ids"]) * float(out.loss)
             rows += zip(out.start_logits, out.end_logits, strict=True)
         answers = squad_answers(asked, rows, max_answer_length)
-        impossible = any(not x.answers for x in held.examples)
-        said = {
-            x.id: "" if impossible and answers[i].no_answer > 0 else answers[i].text
-            for i, x in enumerate(held.examples)
-        }
-        right = {x.id: [text for text, _ in x.answers] for x in held.examples}
-        sure = {x.id: answers[i].no_answer for i, x in enumerate(held.examples)} if impossible else None
-        return {"loss": loss / len(asked)} | metrics.squad(said, right, sure)
+        return {"loss": loss / len(asked)} | answer_figures(held.examples, answers)
 
     read = _counts(data, held)
     read["train"] |= counts

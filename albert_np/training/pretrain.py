@@ -17,7 +17,8 @@ import numpy as np
 
 from albert_np import AlbertConfig, AlbertForPreTraining, AlbertTokenizer
 from albert_np.files import shown
-from albert_np.ops import IGNORE_INDEX, Array
+from albert_np.ops import Array
+from albert_np.tasks.masked_lm import right_where_labelled
 from albert_np.text_files import open_binary, text_paths
 from albert_np.tokenization.files import VOCAB
 from albert_np.training.documents import TextForm
@@ -159,12 +160,9 @@ def evaluate(model: AlbertForPreTraining, held: PretrainingData, batches: int) -
     for batch in itertools.islice(held, batches):
         given: dict[str, Any] = dict(batch)
         out = model(**given, skip_padding=True)
-        labels = batch["labels"]
-        masked = labels != IGNORE_INDEX
         losses.append(float(out.loss))
-        words.append(out.prediction_logits[masked].argmax(axis=-1) == labels[masked])
-        order = batch["sentence_order_label"]
-        orders.append((out.sop_logits.argmax(axis=-1) == order)[order != IGNORE_INDEX])
+        words.append(right_where_labelled(out.prediction_logits, batch["labels"]))
+        orders.append(right_where_labelled(out.sop_logits, batch["sentence_order_label"]))
     return {
         "loss": float(np.mean(losses)),
         "masked_word_accuracy": float(np.concatenate(words).mean()),
