@@ -12,6 +12,9 @@ from typing import Any
 
 MAX_ADDED_TOKENS = 10_000  # a few are usual; each one is compared with every text
 
+Node = dict[str, Any]  # of a trie: the next character -> the next node
+END = ""  # a key of the nodes behind a whole token
+
 # str.strip() takes these four controls for whitespace, the `tokenizers` library does not; only spans can tell
 _PYTHON_ONLY_SPACE = "\x1c\x1d\x1e\x1f"
 
@@ -73,12 +76,12 @@ class Cutter:
         self.tokens = sorted(set(tokens))
         if len(self.tokens) > MAX_ADDED_TOKENS:
             raise ValueError(f"{len(self.tokens):,} added tokens; at most {MAX_ADDED_TOKENS:,} are taken")
-        self._trie: dict[str, Any] = {}
+        self._trie: Node = {}
         for token in self.tokens:
             node = self._trie
             for char in token:
                 node = node.setdefault(char, {})
-            node[""] = True  # a token ends here
+            node[END] = {}
         # Where no token is part of another, the first token to match is the only one that can, and a regular expression
         # gives the same cuts as the walk below, in C; but it tries one token after the other, which pays for a few only.
         few = 0 < len(self.tokens) <= 100
@@ -92,7 +95,7 @@ class Cutter:
                 if token[at] not in node:
                     break
                 node = node[token[at]]
-                if "" in node and at + 1 - start < len(token):
+                if END in node and at + 1 - start < len(token):
                     return True
         return False
 
@@ -116,57 +119,67 @@ class Cutter:
     def _walk(self, text: str) -> list[tuple[int, int]]:
         """Matches as transformers finds them where tokens contain one another: leftmost, then longest, with one oddity.
 
-        `open` holds the partial matches by their start. When one completes, an earlier one that is still open may look
-        ahead and win; it does so from the next character even if the present one has just broken it. That is how 4.57.6
-        behaves, and so an "earlier match" need not be a token at all.
+            tokens: b, xbyz    "xbyz"  -> (0, 4): at 2, "b" has been read to its end, and the earlier "xbyz" is taken instead
+                               "xbq"   -> (1, 2): "xbyz" is not there
+                               "xbqyz" -> (0, 5): the oddity. "q" breaks "xbyz", but is passed over
+
+        `begun` maps the start of each token that may be under way to the trie's node behind what was read of it, the earliest
+        start first.
         """
         found: list[tuple[int, int]] = []
-        open_: dict[int, dict] = {}
-        skip = 0
+        begun: dict[int, Node] = {}
+        taken = 0  # the matches so far reach up to here
         for at, char in enumerate(text):
-            if at < skip:
+            if at < taken:
                 continue
-            broken, complete = [], None
-            for start, node in open_.items():
-                if "" in node:
-                    complete = start
-                    break
-                if char in node:
-                    open_[start] = node[char]
-                else:
-                    broken.append(start)
-            if complete is None:
-                for start in broken:
-                    del open_[start]
-            else:
-                start, end, skip = self._longest(text, at, open_, complete, skip)
-                found.append((start, end))
-                open_ = {}
-            if at >= skip and char in self._trie:
-                open_[at] = self._trie[char]
-        for start, node in open_.items():
-            if "" in node:
-                found.append((start, len(text)))
-                break
-        return found
+            complete = _first_complete(begun)
+            if complete is not None:
+                start, taken = _longest(text, at, begun, complete)
+                found.append((start, taken))
+                begun = {}
+            elif begun:
+                begun = {start: node[char] for start, node in begun.items() if char in node}
+            if at >= taken and char in self._trie:
+                begun[at] = self._trie[char]
+        complete = _first_complete(begun)
+        return found if complete is None else [*found, (complete, len(text))]
 
-    @staticmethod
-    def _longest(text: str, at: int, open_: dict[int, dict], start: int, skip: int) -> tuple[int, int, int]:
-        """The match to take when the one from `start` completed before text[at], and where scanning goes on."""
-        end = at
-        for earlier, node in list(open_.items()):
-            if earlier > start:
-                break
-            # matches before `start` have already taken text[at]
-            look = end = at + 1 if earlier < start else at
-            if "" in node:
-                start, end, skip = earlier, look, look
-            while look < len(text) and text[look] in node:
-                node = node[text[look]]
-                look += 1
-                if "" in node:
-                    start, end, skip = earlier, look, look
-        return start, end, skip
+
+def _first_complete(begun: dict[int, Node]) -> int | None:
+    """The earliest start of a token that has been read to its end."""
+    for start, node in begun.items():
+        if END in node:
+            return start
+    return None
+
+
+def _longest(text: str, at: int, begun: dict[int, Node], complete: int) -> tuple[int, int]:
+    """The match to take when the token from `complete` has been read to its end, before text[at].
+
+    A token that began earlier, and is a token further on, is taken instead; else the longest that begins at `complete`.
+    The earlier ones read text[at] first. Where that ends one of them, 4.57.6 passes over the character and goes on with the
+    next (the oddity), and so an "earlier match" need not be a token at all.
+    """
+    for start, node in begun.items():
+        if start == complete:
+            break
+        end = _last_end(text, at + 1, node.get(text[at], node))
+        if end is not None:
+            return start, end
+    end = _last_end(text, at, begun[complete])
+    assert end is not None
+    return complete, end
+
+
+def _last_end(text: str, at: int, node: Node) -> int | None:
+    """Where the longest token ends that goes on from text[at]; None where no token does."""
+    end = at if END in node else None
+    while at < len(text) and text[at] in node:
+        node = node[text[at]]
+        at += 1
+        if END in node:
+            end = at
+    return end
 
 
 @dataclass(slots=True)
