@@ -6,7 +6,7 @@ from conftest import TINY_MODEL
 from refusals import refusal
 
 from albert_np import AlbertTokenizer, AlbertTokenizerFast
-from albert_np.tokenization.added_tokens import AddedToken
+from albert_np.tokenization.added_tokens import AddedToken, Cutter
 
 ENT = {"content": "<ent>"}
 
@@ -53,6 +53,19 @@ def test_added_tokens_are_kept_whole_and_meet_their_neighbours(tiny_dir, tokens,
     if decoded:
         assert tokenizer.decode(ids, skip_special_tokens=True) == decoded
     assert len(tokenizer) == len(tokenizer.get_vocab())  # a piece that is added too counts once
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("xbyz", ["xbyz"]),  # "b" is read to its end first, and the earlier token is taken instead
+        ("xbq", ["x", "b", "q"]),
+        ("xbqyz", ["xbqyz"]),  # what breaks the earlier token is passed over, once
+        ("xb", ["x", "b"]),
+    ],
+)
+def test_tokens_that_hold_one_another_are_cut_as_transformers_cuts_them(text, parts):
+    assert [text[start:end] for start, end in Cutter(["b", "xbyz"]).cut(text)] == parts
 
 
 def test_words_are_known_where_they_came_split(tok):
