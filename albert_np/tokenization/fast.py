@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from albert_np.tokenization.batch import Encoded
 from albert_np.tokenization.files import read_json_object
 from albert_np.tokenization.piece_encoder import SPACE, check_text
 from albert_np.tokenization.spiece import Spiece, charsmap_problem
-from albert_np.tokenization.vocabulary import Vocabulary
+from albert_np.tokenization.vocabulary import SpecialTokens, Vocabulary
 
 
 def library():
@@ -127,10 +128,7 @@ class FastEncoder:
     def __init__(
         self,
         content: dict[str, Any],
-        named: Mapping[str, AddedToken | str | None],
-        additional: Sequence[AddedToken | str],
-        extra: Mapping[str, AddedToken | str],
-        added: Mapping[int, AddedToken],
+        special: SpecialTokens,
     ):
         tokenizers = library()
         text = json.dumps({**content, "truncation": None, "padding": None})
@@ -144,9 +142,7 @@ class FastEncoder:
         unk_id = content["model"].get("unk_id")
         if list(map(ids.get, pieces)) != list(range(len(pieces))) or not isinstance(unk_id, int):
             raise ValueError("the vocabulary of tokenizer.json has repeated pieces, or no unk_id")
-        self.vocab = Vocabulary(
-            pieces, unk_id, named=named, additional=additional, extra=extra, added=ours | dict(added)
-        )
+        self.vocab = Vocabulary(pieces, unk_id, dataclasses.replace(special, added=ours | dict(special.added)))
         for index, token in sorted(self.vocab.added.items()):
             if ours.get(index) != token:
                 fields = token.to_json()

@@ -1,4 +1,4 @@
-"""How long rows become: strategies, truncation, windows, padding. Pure functions over lengths and lists.
+"""How long rows become: strategies, truncation, windows. Pure functions over lengths and lists.
 
 They follow transformers 4.57.6 tokenization_utils_base.py where its SentencePiece tokenizer is meant, and the `tokenizers`
 library where overlapping windows are, because the former has none.
@@ -7,14 +7,11 @@ library where overlapping windows are, because the former has none.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from albert_np.tokenization.batch import Encoded, Span
-from albert_np.tokenization.vocabulary import check_ids
 
 logger = logging.getLogger("albert_np")
 
@@ -230,52 +227,3 @@ def cut(
     # in the order of tokenizers' Encoding::merge_with
     later = [(x, y) for x in firsts[1:] for y in seconds]
     return [(firsts[0], seconds[0]), *later, *((firsts[0], y) for y in seconds[1:])]
-
-
-# ---------------------------------------------------------------------------------------------------------------- padding
-
-
-def padded_length(longest: int, strategies: Strategies, multiple: int | None) -> int:
-    """Length every row is padded to; 0 where nothing is padded. Source: PreTrainedTokenizerBase.pad and _pad."""
-    if strategies.padding == "do_not_pad":
-        return 0
-    length = longest if strategies.padding == "longest" else strategies.max_length or 0
-    return -(-length // multiple) * multiple if multiple else length
-
-
-def pad_encoding(
-    data: Mapping[str, Any],
-    strategies: Strategies,
-    *,
-    multiple: int | None,
-    side: str,
-    fill: Mapping[str, int],
-    mask: bool,
-) -> dict[str, Any]:
-    """An encoding (of one text or a batch) with the lists named in `fill` brought to one length; others untouched.
-
-    Source: PreTrainedTokenizerBase.pad of transformers 4.57.6. Raises ValueError where lists are not parallel.
-    """
-    ids = data["input_ids"]
-    if not isinstance(ids, (list, tuple)):
-        raise ValueError(f"input_ids to pad must be a list of ids, or a list of such lists; got {type(ids).__name__}")
-    batched = bool(len(ids)) and isinstance(ids[0], (list, tuple))
-    rows = [check_ids(row) for row in ids] if batched else [check_ids(ids)]
-    length = padded_length(max(map(len, rows)), strategies, multiple)
-    out = dict(data)
-    if mask and "attention_mask" not in out:
-        out["attention_mask"] = [[1] * len(row) for row in rows] if batched else [1] * len(rows[0])
-    for name, value in fill.items():
-        if name not in out or (name == "attention_mask" and not mask):
-            continue
-        lists = out[name] if batched else [out[name]]
-        if not isinstance(lists, (list, tuple)) or not all(isinstance(x, (list, tuple)) for x in lists):
-            raise ValueError(f"{name} must be a list as input_ids is")
-        if len(lists) != len(rows) or any(len(x) != len(y) for x, y in zip(lists, rows, strict=True)):
-            raise ValueError(f"{name} and input_ids have different shapes; they must be parallel")
-        padded = []
-        for item in lists:
-            extra = [value] * max(0, length - len(item))
-            padded.append([*item, *extra] if side == "right" else [*extra, *item])
-        out[name] = padded if batched else padded[0]
-    return out

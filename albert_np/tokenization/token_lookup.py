@@ -1,4 +1,4 @@
-"""The half of a tokenizer that only looks things up: tokens, ids, and which of them are special under what name."""
+"""The half of a tokenizer that only looks things up: tokens, ids, which of them are special under what name, and where."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from albert_np.tokenization.added_tokens import AddedToken
+from albert_np.tokenization.rows import special_tokens_around
 from albert_np.tokenization.vocabulary import Vocabulary, check_ids
 
 
@@ -105,3 +106,31 @@ class TokenLookup:
             return self._vocab.token_of(flat[0])
         skipped = frozenset(self._vocab.special_ids) if skip_special_tokens else frozenset()
         return [self._vocab.token_of(index) for index in flat if index not in skipped]
+
+    # --- where special tokens stand -------------------------------------------------------------------------------------
+
+    def num_special_tokens_to_add(self, pair: bool = False) -> int:
+        """Special tokens around a text (2) or a pair of them (3)."""
+        return special_tokens_around(pair)
+
+    def build_inputs_with_special_tokens(self, token_ids_0: list[int], token_ids_1: list[int] | None = None):
+        """[CLS] A [SEP], or [CLS] A [SEP] B [SEP], as ids."""
+        ids = [self.cls_token_id, *check_ids(token_ids_0), self.sep_token_id]
+        return ids if token_ids_1 is None else [*ids, *check_ids(token_ids_1), self.sep_token_id]
+
+    def create_token_type_ids_from_sequences(self, token_ids_0: list[int], token_ids_1: list[int] | None = None):
+        """0 for [CLS] A [SEP], 1 for B [SEP]."""
+        types = [0] * (len(check_ids(token_ids_0)) + 2)
+        return types if token_ids_1 is None else types + [1] * (len(check_ids(token_ids_1)) + 1)
+
+    def get_special_tokens_mask(
+        self, token_ids_0: list[int], token_ids_1: list[int] | None = None, already_has_special_tokens: bool = False
+    ) -> list[int]:
+        """1 where build_inputs_with_special_tokens puts a special token, or where the given ids already are one."""
+        if already_has_special_tokens:
+            if token_ids_1 is not None:
+                raise ValueError("ids that already have their special tokens are one sequence; leave token_ids_1 out")
+            special = frozenset(self._vocab.special_ids)
+            return [int(index in special) for index in check_ids(token_ids_0)]
+        mask = [1, *[0] * len(check_ids(token_ids_0)), 1]
+        return mask if token_ids_1 is None else [*mask, *[0] * len(check_ids(token_ids_1)), 1]

@@ -7,12 +7,24 @@ Source: transformers 4.57.6 tokenization_utils_base.py SpecialTokensMixin, token
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from albert_np.tokenization.added_tokens import AddedToken, parse_added_token
 
 ATTRIBUTES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+
+
+@dataclass(frozen=True)
+class SpecialTokens:
+    """The tokens that a tokenizer is told about, beside the pieces of its file."""
+
+    named: Mapping[str, AddedToken | str | None]  # by ATTRIBUTES
+    additional: Sequence[AddedToken | str]
+    extra: Mapping[str, AddedToken | str]  # special tokens under names of the model's own
+    added: Mapping[int, AddedToken]  # by id; not all of them are special
 
 
 class Vocabulary:
@@ -22,19 +34,15 @@ class Vocabulary:
         self,
         pieces: Sequence[str],
         unk_id: int,
-        *,
-        named: Mapping[str, AddedToken | str | None],
-        additional: Sequence[AddedToken | str] = (),
-        extra: Mapping[str, AddedToken | str] | None = None,
-        added: Mapping[int, AddedToken] | None = None,
+        special: SpecialTokens,
     ):
         self.pieces = pieces
         self.piece_ids = {piece: i for i, piece in enumerate(pieces)}
         self.unk_id = unk_id
-        self.named: dict[str, AddedToken | str | None] = dict(named)
-        self.additional: list[AddedToken | str] = list(additional)
-        self.extra: dict[str, AddedToken | str] = dict(extra or {})  # special tokens under names of the model's own
-        self.added: dict[int, AddedToken] = dict(added or {})
+        self.named: dict[str, AddedToken | str | None] = dict(special.named)
+        self.additional: list[AddedToken | str] = list(special.additional)
+        self.extra: dict[str, AddedToken | str] = dict(special.extra)
+        self.added: dict[int, AddedToken] = dict(special.added)
         self.added_ids: dict[str, int] = {token.content: i for i, token in self.added.items()}
         if self.added and max(self.added) > len(pieces) + len(self.added) + 10_000:
             raise ValueError(f"an added token has the id {max(self.added)}, far beyond the {len(pieces)} pieces")
@@ -119,3 +127,16 @@ def named_tokens(settings: Mapping[str, object]) -> dict[str, AddedToken | str |
             raise ValueError(f"{name} must be set: every sequence ALBERT reads is [CLS] … [SEP]")
         named[name] = token
     return named
+
+
+def token_list(tokens: Any, name: str) -> list[AddedToken | str]:
+    if isinstance(tokens, str) or not isinstance(tokens, Iterable):
+        raise ValueError(f"{name} must be a list of tokens; got {tokens!r:.80}")
+    return [parse_added_token(token, f"{name}[{i}]") for i, token in enumerate(tokens)]
+
+
+def token_names(tokens: Any, name: str) -> dict[str, AddedToken | str]:
+    """Tokens by name; None is none."""
+    if tokens is not None and not isinstance(tokens, Mapping):
+        raise ValueError(f"{name} must map names to tokens; got {tokens!r:.80}")
+    return {str(key): parse_added_token(value, str(key)) for key, value in (tokens or {}).items()}

@@ -1,0 +1,53 @@
+"""The settings of a tokenizer: some may change between calls, the others are built into its encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from albert_np.tokenization.lengths import NO_LIMIT, check_side
+
+
+def checked_flag(value, name: str) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} must be True or False; got {value!r:.80}")
+    return value
+
+
+def _max_length(value, name: str) -> int:
+    if value is None:
+        return NO_LIMIT
+    whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+    if isinstance(value, bool) or not whole or value < 0:
+        raise ValueError(f"{name} must be a whole number, 0 or more; got {value!r:.80}")
+    return int(value)
+
+
+def _checked(name: str, check: Callable[[Any, str], Any]) -> Any:
+    """An attribute whose new values go through `check`."""
+
+    def change(self, value):
+        setattr(self, f"_{name}", check(value, name))
+
+    return property(lambda self: getattr(self, f"_{name}"), change, doc=f"{name}; checked when it is set")
+
+
+def _fixed(name: str) -> Any:
+    """An attribute that can be read and not set."""
+
+    def refuse(self, value):
+        raise AttributeError(f"{name} is built into the tokenizer: load it again with {name}={value!r:.80}")
+
+    return property(lambda self: getattr(self, f"_{name}"), refuse, doc=f"{name}, as the tokenizer was made")
+
+
+class Settings:
+    """Settings as attributes. Those that may change are checked when they do, with ValueError."""
+
+    padding_side = _checked("padding_side", check_side)
+    truncation_side = _checked("truncation_side", check_side)
+    model_max_length = _checked("model_max_length", _max_length)
+    clean_up_tokenization_spaces = _checked("clean_up_tokenization_spaces", checked_flag)
+    split_special_tokens = _checked("split_special_tokens", checked_flag)
+    do_lower_case, remove_space = _fixed("do_lower_case"), _fixed("remove_space")
+    keep_accents, style = _fixed("keep_accents"), _fixed("style")
