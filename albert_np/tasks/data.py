@@ -23,6 +23,7 @@ class TaskData:
 
 
 def check_any(found: Sequence[Any], path: str | os.PathLike, counts: Mapping[str, int]) -> None:
+    """ValueError where a file has no example; it says what was left out."""
     if not found:
         left_out = ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in counts.items() if n)
         raise ValueError(f"{path} has no examples{f' ({left_out})' if left_out else ''}")
@@ -31,6 +32,7 @@ def check_any(found: Sequence[Any], path: str | os.PathLike, counts: Mapping[str
 def encode_texts(
     tokenizer: AlbertTokenizer, texts: list[str], pairs: list[Any] | None, max_length: int, padding: str
 ) -> dict[str, Array]:
+    """input_ids, token_type_ids, attention_mask (B,T) int64 of texts, or of pairs, that are cut to max_length."""
     return dict(
         tokenizer(
             texts,

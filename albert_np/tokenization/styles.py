@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from albert_np import imports
 from albert_np.tokenization.alignment import Preprocessing
+from albert_np.tokenization.fast import FastEncoder, build_tokenizer_json, read_tokenizer_json
 from albert_np.tokenization.piece_encoder import PieceEncoder
 from albert_np.tokenization.spiece import Spiece
 from albert_np.tokenization.vocabulary import SpecialTokens, Vocabulary
-
-if TYPE_CHECKING:
-    from albert_np.tokenization.fast import FastEncoder
 
 STYLES = ("hf_slow", "hf_fast", "google")
 
@@ -30,9 +26,6 @@ def make_encoder(
 ) -> PieceEncoder | FastEncoder:
     """What encodes by the rules of a style, with its vocabulary. Raises ValueError where a file is missing for it."""
     if style == "hf_fast":
-        with imports.lock:
-            from albert_np.tokenization.fast import FastEncoder, build_tokenizer_json, read_tokenizer_json
-
         if tokenizer_file is not None:
             content = read_tokenizer_json(Path(tokenizer_file))
         elif spiece is not None:

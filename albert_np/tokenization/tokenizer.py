@@ -6,8 +6,9 @@ import inspect
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+from albert_np.checkpoints import hub
 from albert_np.files import folder_to_write, shown, write_atomically
 from albert_np.tokenization.added_tokens import AddedToken
 from albert_np.tokenization.batch import BatchEncoding, check_return_tensors, to_arrays
@@ -153,21 +154,19 @@ class AlbertTokenizer(TokenLookup, Settings):
         force_download: bool = False,
         style: str | None = None,
         **overrides: Any,
-    ):
+    ) -> Self:
         """Load the tokenizer of a folder, a hub id, or "demo"; overrides are arguments of the class.
 
         Honours tokenizer_config.json, special_tokens_map.json and added_tokens.json as transformers does, but never
         follows a path inside them. Raises OSError (no such file or model) or ValueError (content), each in one line.
         """
-        from albert_np.checkpoints.hub import resolve
-
         fixed = {"vocab_file", "tokenizer_file", "name_or_path"}
         for name in overrides:
             if name in fixed or name not in inspect.signature(AlbertTokenizer).parameters:
                 raise ValueError(f"from_pretrained of a tokenizer knows no argument {name!r}")
 
         def find(filename: str, required: bool = False) -> Path | None:
-            return resolve(
+            return hub.resolve(
                 name_or_path,
                 filename,
                 revision=revision,
@@ -355,12 +354,12 @@ class AlbertTokenizer(TokenLookup, Settings):
     def save_vocabulary(self, save_directory: str | os.PathLike, filename_prefix: str | None = None) -> tuple[str, ...]:
         """Write spiece.model, byte for byte as it was read, into an existing folder. Returns its path in a tuple."""
         folder = folder_to_write(save_directory)
-        _check_prefix(filename_prefix)
+        prefix = _prefix(filename_prefix)
         if not folder.is_dir():
             raise OSError(f"{folder} is not a folder; save_pretrained makes one")
         if self._spiece is None:
             raise ValueError("this tokenizer was made from tokenizer.json alone, so it has no spiece.model to save")
-        path = folder / ((f"{filename_prefix}-" if filename_prefix else "") + VOCAB)
+        path = folder / (prefix + VOCAB)
         write_atomically(path, self._spiece.data)
         return (str(path),)
 
@@ -371,9 +370,8 @@ class AlbertTokenizer(TokenLookup, Settings):
         spiece.model, and tokenizer.json for style "hf_fast". Returns their paths. Raises OSError.
         """
         folder = folder_to_write(save_directory)
-        _check_prefix(filename_prefix)
+        prefix = _prefix(filename_prefix)
         folder.mkdir(parents=True, exist_ok=True)
-        prefix = f"{filename_prefix}-" if filename_prefix else ""
         contents: dict[str, dict[str, Any]] = {
             CONFIG: config_json(self._vocab, {name: getattr(self, name) for name in SETTINGS}),
             SPECIAL_TOKENS_MAP: special_tokens_json(self._vocab),
@@ -398,6 +396,8 @@ class AlbertTokenizerFast(AlbertTokenizer):
         super().__init__(vocab_file, *args, style=style, **settings)
 
 
-def _check_prefix(prefix: str | None) -> None:
-    if prefix is not None and (not isinstance(prefix, str) or any(c in prefix for c in "/\\\0")):
-        raise ValueError(f"filename_prefix is the start of a file name, not a path; got {prefix!r:.80}")
+def _prefix(given: str | None) -> str:
+    """What file names begin with."""
+    if given is not None and (not isinstance(given, str) or any(c in given for c in "/\\\0")):
+        raise ValueError(f"filename_prefix is the start of a file name, not a path; got {given!r:.80}")
+    return f"{given}-" if given else ""
