@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from test_spiece_damaged import field, piece
 
-from albert_np.tokenization.spiece import charsmap_problem, load_spiece, parse_spiece, split_charsmap
+from albert_np.tokenization.charsmap import charsmap_problem, split_charsmap
+from albert_np.tokenization.spiece import load_spiece, parse_spiece
 
 UNK = piece("<unk>", 0.0, 2)
 SMALL = UNK + piece("\u2581a", -1.5) + piece("b", -2.5)

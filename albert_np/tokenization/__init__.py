@@ -12,6 +12,8 @@ styles          whose rules cut a text into pieces: "hf_slow", "google", "hf_fas
 piece_encoder   the first two, through SentencePiece
 fast            the third, through `tokenizers`
 spiece          a spiece.model, checked before SentencePiece sees it
+protobuf        the wire form of that file
+charsmap        the trie of replacements inside it
 vocabulary      pieces and added tokens: text to id, id to text
 alignment       which character of the caller's string a normalised character stems from
 added_tokens    tokens found in a text before it is cut into pieces

@@ -17,9 +17,10 @@ from typing import Any
 from albert_np import imports
 from albert_np.tokenization.added_tokens import AddedToken
 from albert_np.tokenization.batch import Encoded
+from albert_np.tokenization.charsmap import charsmap_problem
 from albert_np.tokenization.files import read_json_object
 from albert_np.tokenization.piece_encoder import SPACE, check_text
-from albert_np.tokenization.spiece import Spiece, charsmap_problem
+from albert_np.tokenization.spiece import Spiece
 from albert_np.tokenization.vocabulary import SpecialTokens, Vocabulary
 
 

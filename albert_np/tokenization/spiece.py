@@ -10,13 +10,23 @@ Field numbers: sentencepiece_model.proto of google/sentencepiece.
 from __future__ import annotations
 
 import os
-import struct
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from albert_np.files import explain_impostor, shown
+from albert_np.tokenization.charsmap import charsmap_problem
+from albert_np.tokenization.protobuf import (
+    BYTES,
+    FIXED32,
+    VARINT,
+    BadFileError,
+    read_fields,
+    read_message,
+    write_field,
+    write_number,
+)
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED = 1, 2, 3, 4, 5
 BYTE = 6
@@ -28,9 +38,6 @@ MODEL_TYPES = {1: "unigram", 2: "BPE", 3: "word", 4: "char"}
 MAX_FILE_BYTES = 32 << 20
 MAX_PIECES = 1 << 20
 MAX_PIECE_BYTES = 1000  # SentencePiece's trie builder recurses once a byte
-MAX_REPLACEMENT_BYTES = 256  # what one match of the charsmap may become: NFKC's longest is 33
-
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
 @dataclass(frozen=True)
@@ -84,12 +91,8 @@ def parse_spiece(data: bytes, where: str = "the vocabulary") -> Spiece:
     _refuse_other_files(data, where)
     try:
         return _parse(data)
-    except _BadFileError as error:
+    except BadFileError as error:
         raise ValueError(f"{where} is not a usable SentencePiece vocabulary: {error}; get the file again") from error
-
-
-class _BadFileError(Exception):
-    """What is wrong with the bytes; parse_spiece adds the file's name."""
 
 
 def _refuse_other_files(data: bytes, where: str) -> None:
@@ -103,68 +106,6 @@ def _refuse_other_files(data: bytes, where: str) -> None:
         raise ValueError(f"{where} is JSON, not a SentencePiece vocabulary (tokenizer.json goes with style='hf_fast')")
 
 
-# ---------------------------------------------------------------------------------------------------- protobuf wire form
-
-
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    """The base-128 number at `at` and the index after it; at most 10 bytes and 64 bits, as protobuf has it."""
-    value = 0
-    for shift in range(0, 70, 7):
-        if at >= len(data):
-            raise _BadFileError("it ends in the middle of a number (truncated?)")
-        byte = data[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            if value >= 1 << 64:
-                raise _BadFileError("a number has more than 64 bits")
-            return value, at
-    raise _BadFileError("a number has more than 10 bytes")
-
-
-def _fields(data: bytes):
-    """Yield (field number, wire type, value) of one message; value is an int, or the bytes of the field."""
-    at, size = 0, len(data)
-    while at < size:
-        tag = data[at]
-        at += 1
-        if tag >= 0x80:
-            tag, at = _varint(data, at - 1)
-        number, wire = tag >> 3, tag & 7
-        if not 1 <= number < 1 << 29:
-            raise _BadFileError(f"it has a field with the impossible number {number}")
-        if wire == _BYTES and at < size and data[at] < 0x80:  # the common case, a short field, without a call
-            length, at = data[at], at + 1
-        elif wire == _BYTES:
-            length, at = _varint(data, at)
-        elif wire == _VARINT:
-            value, at = _varint(data, at)
-            yield number, wire, value
-            continue
-        elif wire == _FIXED32:
-            length = 4
-        elif wire == _FIXED64:
-            length = 8
-        else:
-            raise _BadFileError(f"field {number} has wire type {wire}, which SentencePiece never writes")
-        if length > size - at:
-            raise _BadFileError(f"field {number} claims {length} bytes where {size - at} are left (truncated?)")
-        yield number, wire, data[at : at + length]
-        at += length
-
-
-def _read(data: bytes, table: dict[int, tuple[str, int]], what: str, into: dict | None = None) -> dict:
-    """Fields of one message by name; of a field given twice the last counts, as in protobuf. Others are ignored."""
-    into = {} if into is None else into
-    for number, wire, value in _fields(data):
-        if number in table:
-            name, expected = table[number]
-            if wire != expected:
-                raise _BadFileError(f"{name} of {what} has wire type {wire}, not {expected}")
-            into[name] = value
-    return into
-
-
 def _text(value: bytes, what: str, number: int | None = None) -> str:
     if number is not None and value.isascii() and 0 not in value:
         return value.decode("ascii")
@@ -172,32 +113,32 @@ def _text(value: bytes, what: str, number: int | None = None) -> str:
     try:
         text = value.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise _BadFileError(f"{what} is not UTF-8 ({error.reason} at byte {error.start})") from error
+        raise BadFileError(f"{what} is not UTF-8 ({error.reason} at byte {error.start})") from error
     if "\0" in text:
-        raise _BadFileError(f"{what} holds a NUL character")
+        raise BadFileError(f"{what} holds a NUL character")
     return text
 
 
 def _flag(value: int, what: str) -> bool:
     if value > 1:
-        raise _BadFileError(f"{what} is a flag with the value {value}")
+        raise BadFileError(f"{what} is a flag with the value {value}")
     return bool(value)
 
 
-_PIECE = {1: ("piece", _BYTES), 2: ("score", _FIXED32), 3: ("type", _VARINT)}
+_PIECE = {1: ("piece", BYTES), 2: ("score", FIXED32), 3: ("type", VARINT)}
 _TRAINER = {
-    3: ("model_type", _VARINT),
-    24: ("treat_whitespace_as_suffix", _VARINT),
-    35: ("byte_fallback", _VARINT),
-    44: ("unk_surface", _BYTES),
-    45: ("unk_piece", _BYTES),
+    3: ("model_type", VARINT),
+    24: ("treat_whitespace_as_suffix", VARINT),
+    35: ("byte_fallback", VARINT),
+    44: ("unk_surface", BYTES),
+    45: ("unk_piece", BYTES),
 }
 _NORMALIZER = {
-    1: ("name", _BYTES),
-    2: ("charsmap", _BYTES),
-    3: ("add_dummy_prefix", _VARINT),
-    4: ("remove_extra_whitespaces", _VARINT),
-    5: ("escape_whitespaces", _VARINT),
+    1: ("name", BYTES),
+    2: ("charsmap", BYTES),
+    3: ("add_dummy_prefix", VARINT),
+    4: ("remove_extra_whitespaces", VARINT),
+    5: ("escape_whitespaces", VARINT),
 }
 
 
@@ -205,37 +146,37 @@ def _parse(data: bytes) -> Spiece:
     messages: list[bytes] = []
     specs: dict[int, dict] = {2: {}, 3: {}, 5: {}}  # trainer, normaliser, denormaliser
     tables = {2: (_TRAINER, "trainer_spec"), 3: (_NORMALIZER, "normalizer_spec"), 5: (_NORMALIZER, "denormalizer_spec")}
-    for number, wire, value in _fields(data):
+    for number, wire, value in read_fields(data):
         if number == 1 or number in tables:
-            if wire != _BYTES:
-                raise _BadFileError(f"field {number} of the file has wire type {wire}, not {_BYTES}")
+            if wire != BYTES:
+                raise BadFileError(f"field {number} of the file has wire type {wire}, not {BYTES}")
             if number == 1:
                 messages.append(value)
             else:
                 table, what = tables[number]
-                _read(value, table, what, specs[number])
+                read_message(value, table, what, specs[number])
     if not messages:
-        raise _BadFileError("it has no pieces")
+        raise BadFileError("it has no pieces")
     if len(messages) > MAX_PIECES:
-        raise _BadFileError(f"it has {len(messages):,} pieces, more than {MAX_PIECES:,}")
+        raise BadFileError(f"it has {len(messages):,} pieces, more than {MAX_PIECES:,}")
 
     trainer = specs[2]
     model_type = trainer.get("model_type", 1)
     if model_type != 1:
         name = MODEL_TYPES.get(model_type, f"number {model_type}")
-        raise _BadFileError(f"its model type is {name}; ALBERT's vocabularies are unigram models")
+        raise BadFileError(f"its model type is {name}; ALBERT's vocabularies are unigram models")
     if _flag(trainer.get("byte_fallback", 0), "byte_fallback"):
-        raise _BadFileError("it uses byte_fallback, which no ALBERT vocabulary does")
+        raise BadFileError("it uses byte_fallback, which no ALBERT vocabulary does")
 
     pieces, scores, types = _pieces(messages)
     unknown = [i for i, kind in enumerate(types) if kind == UNKNOWN]
     if len(unknown) != 1:
-        raise _BadFileError(f"it has {len(unknown)} pieces of type unknown; there must be exactly one")
+        raise BadFileError(f"it has {len(unknown)} pieces of type unknown; there must be exactly one")
     if NORMAL not in types:
-        raise _BadFileError("it has no piece of type normal, so no text could be tokenized")
+        raise BadFileError("it has no piece of type normal, so no text could be tokenized")
     unk_piece = _text(trainer.get("unk_piece", b"<unk>"), "unk_piece")
     if pieces[unknown[0]] != unk_piece:
-        raise _BadFileError(f"its unknown piece is {pieces[unknown[0]]!r}, but trainer_spec calls it {unk_piece!r}")
+        raise BadFileError(f"its unknown piece is {pieces[unknown[0]]!r}, but trainer_spec calls it {unk_piece!r}")
 
     surface = trainer.get("unk_surface")
     spiece = Spiece(
@@ -264,30 +205,30 @@ def _pieces(messages: list[bytes]) -> tuple[tuple[str, ...], tuple[float, ...], 
             packed.append(message[n + 3 :])
             types.append(NORMAL)
             continue
-        values = _read(message, _PIECE, f"piece {i}")
+        values = read_message(message, _PIECE, f"piece {i}")
         raws.append(values.get("piece", b""))
         packed.append(values.get("score", bytes(4)))
         types.append(values.get("type", NORMAL))
     pieces = []
     for i, (raw, kind) in enumerate(zip(raws, types, strict=True)):
         if not raw:
-            raise _BadFileError(f"piece {i} is empty")
+            raise BadFileError(f"piece {i} is empty")
         if len(raw) > MAX_PIECE_BYTES:
-            raise _BadFileError(f"piece {i} has {len(raw)} bytes, more than {MAX_PIECE_BYTES}")
+            raise BadFileError(f"piece {i} has {len(raw)} bytes, more than {MAX_PIECE_BYTES}")
         if kind not in PIECE_TYPES:
             name = "a byte of byte_fallback" if kind == BYTE else "unknown to SentencePiece"
-            raise _BadFileError(f"piece {i} has type {kind}, {name}")
+            raise BadFileError(f"piece {i} has type {kind}, {name}")
         pieces.append(_text(raw, "piece", i))
     if len(set(pieces)) != len(pieces):
         first: dict[str, int] = {}
         for i, piece in enumerate(pieces):
             if first.setdefault(piece, i) != i:
-                raise _BadFileError(f"piece {i} repeats piece {first[piece]}, {piece[:40]!r}")
+                raise BadFileError(f"piece {i} repeats piece {first[piece]}, {piece[:40]!r}")
     scores = np.frombuffer(b"".join(packed), "<f4")
     # a sum of scores along a text of any length must stay finite too
     bad = np.flatnonzero(~(np.abs(scores) < 1e9))
     if bad.size:
-        raise _BadFileError(f"piece {bad[0]} has the score {scores[bad[0]]}; scores are finite log probabilities")
+        raise BadFileError(f"piece {bad[0]} has the score {scores[bad[0]]}; scores are finite log probabilities")
     return tuple(pieces), tuple(scores.tolist()), tuple(types)
 
 
@@ -296,7 +237,7 @@ def _normalizer(values: dict, what: str) -> NormalizerSpec:
     if charsmap:
         problem = charsmap_problem(charsmap)
         if problem:
-            raise _BadFileError(f"the charsmap of {what} {problem}")
+            raise BadFileError(f"the charsmap of {what} {problem}")
     flags = ("add_dummy_prefix", "remove_extra_whitespaces", "escape_whitespaces")
     return NormalizerSpec(
         name=_text(values.get("name", b""), f"name of {what}"),
@@ -305,72 +246,7 @@ def _normalizer(values: dict, what: str) -> NormalizerSpec:
     )
 
 
-def split_charsmap(charsmap: bytes) -> tuple[np.ndarray, bytes]:
-    """The two halves of a precompiled charsmap: the trie's units, uint32 (n,), and the NUL-terminated replacements."""
-    (size,) = struct.unpack_from("<I", charsmap)
-    return np.frombuffer(charsmap, "<u4", size // 4, offset=4), charsmap[4 + size :]
-
-
-def charsmap_problem(charsmap: bytes) -> str | None:
-    """What makes a precompiled charsmap unsafe to walk, or None.
-
-    The trie is a Darts-clone double array. A walk stands on a unit at index i whose base is i ^ offset(unit); the byte b
-    of the text leads to unit base ^ b, and "has_leaf" makes the walk read the value unit at the base itself. Every index
-    it can compute from i therefore lies in the aligned block of 256 that holds the base: if the block's last index,
-    base | 255, is inside the array for the root and for each unit that a label can lead to (bit 31 clear, so that its
-    label can equal a byte), then no walk over any text leaves the array, wherever it starts and whatever it reads. In the
-    same way every value that a "has_leaf" can hand out must be the start of a replacement.
-    """
-    if len(charsmap) < 8:
-        return f"has only {len(charsmap)} bytes"
-    (size,) = struct.unpack_from("<I", charsmap)
-    if size % 4 or not 4 <= size < len(charsmap) - 4:
-        return f"claims a trie of {size} bytes in a blob of {len(charsmap)}"
-    units, replacements = split_charsmap(charsmap)
-    if not replacements.endswith(b"\0"):
-        return "does not end in NUL"
-    try:
-        replacements.decode("utf-8")
-    except UnicodeDecodeError as error:
-        return f"has replacements that are not UTF-8 ({error.reason} at byte {error.start})"
-    longest = max(map(len, replacements.split(b"\0")))
-    if longest > MAX_REPLACEMENT_BYTES:
-        return f"replaces one match by {longest} bytes, more than {MAX_REPLACEMENT_BYTES}"
-
-    index = np.arange(units.size, dtype=np.int64)
-    wide = units.astype(np.int64)
-    inner = wide >> 31 == 0  # a value unit has bit 31 set: no label equals it, so no walk stands on it
-    inner[0] = True  # the walk starts on the root without comparing its label
-    base = index ^ (wide >> 10) << ((wide & 1 << 9) >> 6)
-    outside = np.flatnonzero(inner & (base | 255 >= units.size))
-    if outside.size:
-        return f"has a trie whose unit {outside[0]} leads outside its {units.size} units"
-    leaf = inner & (wide >> 8 & 1 == 1)
-    leaf[0] = False  # the empty key: the walk never asks the root for a value
-    values = wide[base[leaf]] & 0x7FFFFFFF
-    if values.size and values.max() >= len(replacements):
-        return f"has a value {values.max()} outside its {len(replacements)} bytes of replacements"
-    if (np.frombuffer(replacements, np.uint8)[values] & 0xC0 == 0x80).any():
-        return "has a value that points into the middle of a character"
-    return None
-
-
 # ------------------------------------------------------------------------------------------- the copy SentencePiece sees
-
-
-def _number(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
-def _field(number: int, value: bytes | int) -> bytes:
-    if isinstance(value, int):
-        return _number(number << 3 | _VARINT) + _number(value)
-    return _number(number << 3 | _BYTES) + _number(len(value)) + value
 
 
 def _serialize(spiece: Spiece, unk_piece: str) -> bytes:
@@ -381,22 +257,24 @@ def _serialize(spiece: Spiece, unk_piece: str) -> bytes:
         raw = piece.encode()
         body = (
             b"\x0a"
-            + (bytes((len(raw),)) if len(raw) < 0x80 else _number(len(raw)))
+            + (bytes((len(raw),)) if len(raw) < 0x80 else write_number(len(raw)))
             + raw
             + b"\x15"
             + scores[4 * i : 4 * i + 4]
         )
         if kind != NORMAL:
-            body += _field(3, kind)
-        out.append(_field(1, body) if len(body) >= 0x80 else b"\x0a" + bytes((len(body),)) + body)
-    trainer = _field(3, 1) + _field(24, int(spiece.treat_whitespace_as_suffix)) + _field(40, spiece.unk_id)
-    trainer += _field(45, unk_piece.encode())
+            body += write_field(3, kind)
+        out.append(write_field(1, body) if len(body) >= 0x80 else b"\x0a" + bytes((len(body),)) + body)
+    trainer = (
+        write_field(3, 1) + write_field(24, int(spiece.treat_whitespace_as_suffix)) + write_field(40, spiece.unk_id)
+    )
+    trainer += write_field(45, unk_piece.encode())
     if spiece.unk_surface is not None:
-        trainer += _field(44, spiece.unk_surface.encode())
-    out.append(_field(2, trainer))
+        trainer += write_field(44, spiece.unk_surface.encode())
+    out.append(write_field(2, trainer))
     for number, spec in ((3, spiece.normalizer), (5, spiece.denormalizer)):
-        body = _field(1, spec.name.encode()) + (_field(2, spec.charsmap) if spec.charsmap else b"")
+        body = write_field(1, spec.name.encode()) + (write_field(2, spec.charsmap) if spec.charsmap else b"")
         flags = (spec.add_dummy_prefix, spec.remove_extra_whitespaces, spec.escape_whitespaces)
-        body += b"".join(_field(n, int(flag)) for n, flag in zip((3, 4, 5), flags, strict=True))
-        out.append(_field(number, body))
+        body += b"".join(write_field(n, int(flag)) for n, flag in zip((3, 4, 5), flags, strict=True))
+        out.append(write_field(number, body))
     return b"".join(out)

@@ -1,0 +1,88 @@
+"""The wire form of protobuf, as far as a SentencePiece vocabulary uses it, with every bound checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
+
+
+class BadFileError(Exception):
+    """What is wrong with the bytes; whoever knows the file adds its name."""
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    """The base-128 number at `at` and the index after it; at most 10 bytes and 64 bits, as protobuf has it."""
+    value = 0
+    for shift in range(0, 70, 7):
+        if at >= len(data):
+            raise BadFileError("it ends in the middle of a number (truncated?)")
+        byte = data[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            if value >= 1 << 64:
+                raise BadFileError("a number has more than 64 bits")
+            return value, at
+    raise BadFileError("a number has more than 10 bytes")
+
+
+def read_fields(data: bytes) -> Iterator[tuple[int, int, Any]]:
+    """Yield (field number, wire type, value) of one message; value is an int, or the bytes of the field."""
+    at, size = 0, len(data)
+    while at < size:
+        tag = data[at]
+        at += 1
+        if tag >= 0x80:
+            tag, at = _varint(data, at - 1)
+        number, wire = tag >> 3, tag & 7
+        if not 1 <= number < 1 << 29:
+            raise BadFileError(f"it has a field with the impossible number {number}")
+        if wire == BYTES and at < size and data[at] < 0x80:  # the common case, a short field, without a call
+            length, at = data[at], at + 1
+        elif wire == BYTES:
+            length, at = _varint(data, at)
+        elif wire == VARINT:
+            value, at = _varint(data, at)
+            yield number, wire, value
+            continue
+        elif wire == FIXED32:
+            length = 4
+        elif wire == FIXED64:
+            length = 8
+        else:
+            raise BadFileError(f"field {number} has wire type {wire}, which SentencePiece never writes")
+        if length > size - at:
+            raise BadFileError(f"field {number} claims {length} bytes where {size - at} are left (truncated?)")
+        yield number, wire, data[at : at + length]
+        at += length
+
+
+def read_message(data: bytes, table: dict[int, tuple[str, int]], what: str, into: dict | None = None) -> dict:
+    """Fields of one message by name; of a field given twice the last counts, as in protobuf. Others are ignored."""
+    into = {} if into is None else into
+    for number, wire, value in read_fields(data):
+        if number in table:
+            name, expected = table[number]
+            if wire != expected:
+                raise BadFileError(f"{name} of {what} has wire type {wire}, not {expected}")
+            into[name] = value
+    return into
+
+
+def write_number(value: int) -> bytes:
+    """A number that is 0 or more, in base 128."""
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def write_field(number: int, value: bytes | int) -> bytes:
+    """A field with its tag, and bytes with their length."""
+    if isinstance(value, int):
+        return write_number(number << 3 | VARINT) + write_number(value)
+    return write_number(number << 3 | BYTES) + write_number(len(value)) + value
