@@ -17,6 +17,8 @@ from albert_np import (
     AlbertForTokenClassification,
     AlbertModel,
 )
+from albert_np.checkpoints.formats import FORMATS
+from albert_np.checkpoints.formats.protocol import Format, Tensor
 from albert_np.checkpoints.names import hub_name
 
 CONFIG = AlbertConfig(**TINY, num_labels=3)
@@ -86,6 +88,24 @@ def test_shards_equal_one_file(tmp_path):
     one = AlbertForPreTraining.from_pretrained(write(tmp_path / "one", arrays))
     several = AlbertForPreTraining.from_pretrained(shards(tmp_path / "several", arrays))
     assert_holds(several, one.state_dict())
+
+
+def test_another_format_is_a_reader_and_a_map_of_names_and_the_first_with_a_file_is_read(tmp_path, monkeypatch):
+    """What FORMATS promises to whoever adds one: here NumPy's .npz, with names of its own."""
+
+    def read(path):
+        stored = np.load(path)
+        for name in stored.files:
+            yield Tensor(name, stored[name].shape, "F32", lambda name=name: stored[name])
+
+    other = Format("other.npz", "other.npz.index.json", read, lambda name: name.removeprefix("theirs/"))
+    monkeypatch.setattr("albert_np.checkpoints.stored.FORMATS", (*FORMATS, other))
+    plain = trained_like(CONFIG, PARTS["AlbertModel"], 1)
+    CONFIG.save_pretrained(tmp_path)
+    np.savez(tmp_path / "other.npz", **{f"theirs/{name}": x.astype(np.float32) for name, x in plain.items()})
+    assert_holds(AlbertModel.from_pretrained(tmp_path), plain)
+    ours = tensors("AlbertModel", seed=2)
+    assert_holds(AlbertModel.from_pretrained(write(tmp_path, ours)), ours)
 
 
 def test_stored_ranges_are_neither_missing_nor_unexpected(tmp_path):
