@@ -4,7 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
-from backends import NUMPY, PLAIN
+from backends import CUDA, NUMPY, PLAIN
 from cuda_run import MODE
 from golden_models import PARTS, trained_like
 from refusals import refusal
@@ -71,7 +71,8 @@ def check_rule(kind, several, variation, *, changes=None, keeps=True):
         out = on_tensor_cores(kind, name, config, tensors)(**call)
         actual = everything(out)
         assert list(actual) == CUDA.has(out, truth)
-        for key, expected in truth.items():
+        for key in actual:
+            expected = truth[key]
             numbers = ~np.isnan(expected)
             assert np.array_equal(np.isnan(actual[key]), ~numbers), f"{name} {seed} {key}"
             if numbers.any():
