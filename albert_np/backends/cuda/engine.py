@@ -32,6 +32,7 @@ from albert_np.backends.cuda.program import (
     Heads,
     Program,
     Related,
+    Tap,
     add_attention,
     add_layer_norm,
     add_linear,
@@ -179,17 +180,22 @@ def encode(  # (B,T) -> (B,T,H)
     block, kept = ops.pool.take(work.nbytes), ops.pool.take(outputs.nbytes)
     block.memory.write(0, packed)
     key = (shape, block.memory.address, kept.memory.address)
+    buffers = work.buffers(block) | outputs.buffers(kept)
     plan = ops.plans.pop(key, None)
     if plan is None:
         plan = Program()
-        _Writer(plan, ops, config, shape, work.buffers(block) | outputs.buffers(kept)).write(w)
+        _Writer(plan, ops, config, shape, buffers).write(w)
     ops.plans[key] = plan  # the last one used stands last
     while len(ops.plans) > PLANS:
         del ops.plans[next(iter(ops.plans))]
     if trace is None:
         plan.run()
     else:
-        plan.run_and_look(lambda name, x: trace.__setitem__(name, x.reshape(B, T, -1)))
+
+        def look(tap: Tap) -> None:
+            trace[tap.name] = tap.read(buffers[tap.array], shape.rows).reshape(B, T, tap.columns)
+
+        plan.run_and_look(look)
     device.synchronize()
     return _states(config, batch, shape, kept, outputs)
 
@@ -329,7 +335,7 @@ class _Writer:
     def tap(self, name: str, x: str, columns: int, first: int = 0) -> None:
         """Marks the columns of an array as that step of a trace: they are read only when a trace is wanted."""
         if not self.shape.skip_padding:
-            self.program.tap(name, self.result(x), self.shape.rows, columns, first)
+            self.program.tap(name, x if x in self.at else f"{x}.rounded", columns, first)
 
     def output(self, i: int) -> str:
         """The array that keeps the state after i layers; "x" where none does."""

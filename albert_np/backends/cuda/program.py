@@ -32,37 +32,46 @@ RECORDED = 2  # the run before which steps become one CUDA graph: the first may 
 _refusals: list[str] = []  # of the driver, to record a graph: after one nothing is recorded any more
 
 
+@dataclass(frozen=True)
+class Tap:
+    """A step of a trace: the numbers that lie in some columns of an array after so many launches."""
+
+    behind: int
+    name: str
+    array: str
+    columns: int
+    first: int
+
+    def read(self, x: Buffer, rows: int) -> Array:  # (R,…) -> (R,columns) float32
+        whole = x.memory.read(x.offset, (rows, x.size // rows), x.dtype)[:, self.first : self.first + self.columns]
+        return float32_of(whole) if x.dtype == np.uint16 else np.ascontiguousarray(whole)
+
+
 class Program:
     """Launches on the one stream. Those of a plan that is run again become one: a hundred cost the host as much as the GPU."""
 
     def __init__(self) -> None:
         self.steps: list[Callable[..., None]] = []
-        self.taps: list[tuple[int, str, Callable[[], Array]]] = []  # behind how many steps, a name, and what lies there
+        self.taps: list[Tap] = []
         self._runs = 0
         self._graph: Callable[[], None] | None = None
 
     def add(self, kernel: Kernel, grid: tuple[int, ...], *arguments: Any) -> None:
         self.steps.append(device.prepare(kernel, grid, *arguments))
 
-    def tap(self, name: str, x: Buffer, rows: int, columns: int, first: int) -> None:  # (R,…) -> (R,columns) float32
-        """The numbers that the last step left in some columns, under a name, for run_and_look."""
-        row = x.size // rows
+    def tap(self, name: str, array: str, columns: int, first: int) -> None:
+        """Marks what the last step left in some columns of an array, by the array's name: a plan keeps no memory alive."""
+        self.taps.append(Tap(len(self.steps), name, array, columns, first))
 
-        def read() -> Array:
-            whole = x.memory.read(x.offset, (rows, row), x.dtype)[:, first : first + columns]
-            return float32_of(whole) if x.dtype == np.uint16 else np.ascontiguousarray(whole)
-
-        self.taps.append((len(self.steps), name, read))
-
-    def run_and_look(self, keep: Callable[[str, Array], Any]) -> None:
-        """The same launches, one by one; what lies at the taps goes to keep(name, rows)."""
+    def run_and_look(self, look: Callable[[Tap], None]) -> None:
+        """The same launches, one by one, with a look at each tap in between."""
         done = 0
-        for behind, name, read in self.taps:
-            for step in self.steps[done:behind]:
+        for tap in self.taps:
+            for step in self.steps[done : tap.behind]:
                 step()
-            done = behind
+            done = tap.behind
             device.synchronize()
-            keep(name, read())
+            look(tap)
         for step in self.steps[done:]:
             step()
 
