@@ -20,8 +20,7 @@ from peak import fma_gflops
 from tqdm import tqdm
 
 import albert_np
-from albert_np.backends.cpu.ops import add_attention, add_layer_norm, tiles_of
-from albert_np.kernels.cpu import operands
+from albert_np.kernels.cpu import operands, steps
 from albert_np.kernels.cpu.arena import Buffers
 from albert_np.kernels.cpu.names import ACTIVATION_CODES
 from albert_np.kernels.cpu.program import Program
@@ -59,45 +58,53 @@ def attention_case(B: int, T: int, rng: np.random.Generator) -> tuple[Callable[[
     def make() -> Program:
         program = Program()
         program.work = float(B * T * T * H)
-        add_attention(program, buffers, (qkv, qkv[:, H:], qkv[:, 2 * H :]), context, who, N, T, D=H // N)
+        steps.add_attention(program, buffers, (qkv, qkv[:, H:], qkv[:, 2 * H :]), context, who, N, T, D=H // N)
         return program
 
     return make, 4.0 * B * T * T * H
+
+
+def attention_backward_case(
+    B: int, T: int, rng: np.random.Generator, dropout: bool
+) -> tuple[Callable[[], Program], float]:
+    """Five products: scores again, and the gradients with respect to probabilities, q, k and v."""
+    qkv, d_qkv, d_context, buffers = (
+        filled(B * T, 3 * H, rng),
+        operands.rows_of(B * T, 3 * H),
+        filled(B * T, H, rng),
+        Buffers(),
+    )
+    who = operands.sequences(np.ones((B, T), bool))
+    factors = rng.choice(np.array([0, 1 / 0.9], np.float32), (B, N, T, T), p=[0.1, 0.9]) if dropout else None
+
+    def make() -> Program:
+        program = Program(training=True)
+        program.work = float(B * T * T * H)
+        heads, d_heads = ((x, x[:, H:], x[:, 2 * H :]) for x in (qkv, d_qkv))
+        steps.add_attention_backward(program, buffers, d_context, heads, d_heads, who, N, T, D=H // N, dropout=factors)
+        return program
+
+    return make, 10.0 * B * T * T * H
 
 
 def row_cases(R: int, rng: np.random.Generator) -> dict[str, tuple[Callable[[], Program], float]]:
     """What moves rows: the program and the bytes that it must read and write."""
     x, out = filled(R, H, rng), operands.rows_of(R, H)
     weight, bias = np.ones(H, np.float32), np.zeros(H, np.float32)
-    ids = rng.integers(0, V, R)
+    ids, kinds = rng.integers(0, V, R), np.zeros(R, np.int64)
     words, types, positions = (rng.standard_normal((n, E)).astype(np.float32) for n in (V, 2, 512))
 
     def layer_norm() -> Program:
         program = Program()
         program.work = 1e9  # worth sharing
-        add_layer_norm(program, x, weight, bias, 1e-12, out, R)
+        steps.add_layer_norm(program, x, weight, bias, 1e-12, out, R)
         return program
 
     def embed() -> Program:
         program = Program()
         program.work = 1e9
-        program.add(
-            "embed",
-            tiles_of(R),
-            ids=ids,
-            words=words,
-            token_types=np.zeros(R, np.int64),
-            types=types,
-            position_ids=np.arange(R) % 512,
-            positions=positions,
-            weight=weight,
-            bias=bias,
-            out=out,
-            out_row=H,
-            rows=R,
-            E=E,
-            eps=1e-12,
-        )
+        places = np.arange(R) % 512
+        steps.add_embeddings(program, ids, words, kinds, types, places, positions, weight, bias, 1e-12, out)
         return program
 
     return {"layer_norm": (layer_norm, 8.0 * R * H), "embed": (embed, 8.0 * R * E)}
@@ -109,17 +116,7 @@ def activation_case(name: str, R: int, rng: np.random.Generator) -> Callable[[],
     def make() -> Program:
         program = Program()
         program.work = 1e9
-        program.add(
-            "activate",
-            tiles_of(R),
-            x=x,
-            x_row=x.shape[1],
-            out=out,
-            out_row=out.shape[1],
-            rows=R,
-            columns=I,
-            which=ACTIVATION_CODES[name],
-        )
+        steps.add_activation(program, x, out, R, I, ACTIVATION_CODES[name])
         return program
 
     return make
@@ -144,6 +141,10 @@ def measure(threads: int, rounds: int) -> list[dict[str, Any]]:
     rng = np.random.default_rng(0)
     products = {f"gemm {M}×{K}×{n}": gemm_case(M, K, n, rng) for M in ROWS for K, n in GEMMS if M < 512 or n < V}
     products |= {f"attention {B}×{T}": attention_case(B, T, rng) for B, T in ((1, 32), (1, 128), (1, 512), (8, 128))}
+    products |= {
+        f"attention_backward 8×128{', dropout' if dropout else ''}": attention_backward_case(8, 128, rng, dropout)
+        for dropout in (False, True)
+    }
     moved = {f"{name} {R} rows": case for R in (128, 4096) for name, case in row_cases(R, rng).items()}
     functions = {f"{name} 128×{I}": activation_case(name, 128, rng) for name in ("gelu_new", "gelu", "relu", "tanh")}
     times: dict[str, list[float]] = {}
@@ -182,7 +183,7 @@ def main() -> None:
     rows = [row for threads in args.threads for row in measure(threads, args.rounds)]
     for row in rows:
         print(
-            f"{row['kernel']:24} {row['threads']} threads {row['best_us']:10.1f} µs  floor/time {row['floor_over_time']:.3f}"
+            f"{row['kernel']:34} {row['threads']} threads {row['best_us']:10.1f} µs  floor/time {row['floor_over_time']:.3f}"
         )
     floors = {"gemm, attention": "FMA peak", "layer_norm, embed": "NumPy copy", "functions": "the GEMM before them"}
     write("cpu_kernels", {"rounds": args.rounds, "floors": floors, "kernels": rows}, args.output)

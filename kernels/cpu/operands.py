@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from albert_np.kernels.cpu import layout
 from albert_np.kernels.cpu.layout import (
     CHUNK,
     FLOAT32,
@@ -225,11 +224,6 @@ def attention_tasks(lengths: Array, N: int, threads: int) -> Array:  # (B,) -> (
         for n in range(N)
     ]
     return np.array(tasks, np.int64)
-
-
-def attention_scratch(keys: int, D: int, width: int) -> int:
-    """Numbers that one worker needs."""
-    return padded(layout.attention_scratch(keys, D, width).end)
 
 
 @dataclass(frozen=True)
