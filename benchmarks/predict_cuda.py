@@ -1,75 +1,53 @@
 """What benchmarks/bench_cuda.py should measure on an NVIDIA H200, worked out where no GPU is at hand. Nothing is measured.
 
-The launches are those that albert_np plans, written down by stand-ins for kernels/cuda/device.py. Each takes the longest of
-three times; a forward takes their sum, with a gap for each launch, and some time of the host:
+The launches are those that albert_np plans, written down by stand-ins for kernels/cuda/device.py. kernels/cuda/roofline.py says
+what each takes; a forward takes their sum, with a gap for each launch, and some time of the host. Tiles, launches and machine
+code are facts.
 
-    arithmetic   of the busiest SM, with the blocks that tiles and SMs leave it: multiply-adds by their share of the inner
-                 loop's machine code; on tensor cores by the rate of these, or bytes of shared memory, if that is longer
-    bytes        of memory, each once, or of the second cache, all that blocks fetch
-    waiting      for memory, one step of a block after the other, and one block after the other
-
-Tiles, launches and machine code are facts. Left out: operands that the second cache does not hold, and clocks that sink.
-Writes cuda_predicted.json and cuda_predicted.md: python benchmarks/predict_cuda.py
+Writes cuda_predicted.json and cuda_predicted.md: python benchmarks/predict_cuda.py. With --text it predicts
+nothing, and prints the second as the first has it.
 """
 
 from __future__ import annotations
 
+import argparse
 import inspect
+import json
 import re
-import sys
 from math import prod
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from bench_cuda import DTYPES, SHAPES
-from machine import RESULTS, ROOT, installed, write
+from machine import RESULTS, installed, write
 from workloads import CONFIG
 
 from albert_np import AlbertModel
+from albert_np.kernels.cuda import roofline
+from albert_np.kernels.cuda.roofline import (
+    COPY,
+    CUBLAS_BFLOAT16,
+    CUBLAS_FLOAT32,
+    GAP,
+    HOST,
+    PARTS,
+    SMS,
+    Launch,
+    Work,
+    times,
+)
 
-SMS = 132  # data sheet
-CLOCK = 1.98e9  # Hz, data sheet: the highest
-SCHEDULERS = 4  # an SM, architecture: each starts one instruction of one warp a cycle
-BANKS = 128  # bytes a cycle in or out of an SM's shared memory, architecture
-FLOAT32 = 66.9e12  # FLOP/s, data sheet: 128 multiply-adds a cycle and SM
-BFLOAT16 = 989e12  # FLOP/s, data sheet, dense
-TF32 = 494e12  # FLOP/s, data sheet, dense
-MMA = 0.62  # of these two at most by mma.sync, which the kernels take, and not wgmma: others' measurements on an H100
-COPY = 4.3e12  # bytes/s, read and written, of a copy on the GPU: others' measurements; the data sheet says 4.8e12
-CACHE = 7e12  # bytes/s from the second cache to all SMs: guess; others measured 5.5e12 to 9e12 on an H100
-REACHED = 0.80  # of what the arithmetic allows: guess, for barriers, waits for shared memory, clocks below the highest
-BYTES_REACHED = 0.90  # of a copy's bytes/s, by a kernel that also computes: guess
-ROW_WAIT = 2000  # cycles of a block without an inner loop: guess, as are those others wait, by `choose` of each matmul
-GAP = 2e-6  # s from one kernel of a CUDA graph to the next: guess
-HOST = 3e-4  # s of a call in which the GPU idles, Python, one upload, four waits, the pooler's launches: guess
-CUBLAS_FLOAT32 = 54e12  # FLOP/s: guess, 0.80 of the peak
-CUBLAS_BFLOAT16 = 760e12  # FLOP/s: torch at 8192³ in float16 on an H200, as github.com/NVIDIA/tilus/pull/86 has it
-
-PARTS = ("arithmetic", "bytes", "waiting")
-Launch = tuple[Any, tuple[int, ...], tuple[Any, ...]]  # kernel, grid, arguments
 Found = dict[str, dict[str, Any]]  # rows of a table
-COMPILED: dict[Any, Any] = {}  # Kernel -> cuda_compile.Compiled, for sm_90
-
-
-class Work(NamedTuple):
-    memory: float  # bytes of a launch, each once
-    fetched: float = 0  # bytes, by way of the second cache
-    fmas: float = 0  # of a block, those of missing rows and columns too; 0 where no inner loop does most of the work
-    shared: float = 0  # bytes of shared memory, of a block
-    steps: int = 1  # of a block, each with a wait for memory
-    wait: float = ROW_WAIT  # cycles
+COMPILED: dict[Any, Any] = {}  # Kernel -> compiled.Compiled, for sm_90
 
 
 def stand_in() -> list[Launch]:
     """The list that launches come to from now on; no driver is asked for anything."""
-    sys.path.insert(0, str(ROOT / "tests"))
-    import cuda_compile
+    from albert_np.kernels.cuda import compiled, device
 
-    cuda_compile.without_a_gpu()
-    from albert_np.kernels.cuda import device
-
+    compiled.without_a_gpu()
     launches: list[Launch] = []
 
     def prepare(kernel: Any, grid: tuple[int, ...], *arguments: Any) -> Any:
@@ -113,34 +91,12 @@ def work(launch: Launch) -> Work:
     return Work(sum({(id(x.memory), x.offset): x.nbytes for x in a if hasattr(x, "memory")}.values()))
 
 
-def times(launch: Launch, asked: Work, code: Any) -> dict[str, float]:
-    """Seconds; "least" is that of arithmetic or bytes, without a guess. code: cuda_compile.Compiled."""
-    (kernel, grid, _), warps = launch, code.threads // 32
-    blocks = -(-prod(grid) // SMS)  # of the busiest SM
-    together = min(blocks, code.warps // warps)
-    started = min(SCHEDULERS, together * warps)  # instructions a cycle
-    cycles = len(code.instructions) * warps / started
-    if asked.fmas and asked.shared:
-        peak, each = (BFLOAT16, 16 * 8 * 16) if kernel.parameters[0] == "H" else (TF32, 16 * 8 * 8)
-        apart = 2 * each * SMS * SCHEDULERS * CLOCK / (MMA * peak)  # cycles from one mma to the next
-        cycles = asked.fmas / each / started * max(apart, 1 / code.share("HMMA"))
-    elif asked.fmas:
-        cycles = asked.fmas / 32 / started / code.share("FFMA")
-    arithmetic, memory = blocks * max(cycles, asked.shared / BANKS) / CLOCK, asked.memory / COPY
-    return {
-        "arithmetic": arithmetic / REACHED,
-        "bytes": max(memory / BYTES_REACHED, asked.fetched / CACHE),
-        "waiting": -(-blocks // together) * asked.steps * asked.wait / CLOCK,
-        "least": max(arithmetic, memory),
-    }
-
-
 def predicted(launch: Launch) -> tuple[float, str, dict[str, float]]:
     """Seconds, what they go to, and all of `times`."""
     if launch[0] not in COMPILED:
-        import cuda_compile
+        from albert_np.kernels.cuda.compiled import compile_kernel
 
-        COMPILED[launch[0]] = cuda_compile.compile_kernel(launch[0])[90]
+        COMPILED[launch[0]] = compile_kernel(launch[0])[90]
     found = times(launch, work(launch), COMPILED[launch[0]])
     return *max((found[part], part) for part in PARTS), found
 
@@ -254,9 +210,16 @@ def as_text(result: dict[str, Any]) -> str:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description="Predict what bench_cuda.py should measure on an NVIDIA H200.")
+    parser.add_argument(
+        "--text", action="store_true", help="print the committed predictions as text, and predict nothing"
+    )
+    if parser.parse_args().text:
+        print(as_text(json.loads((RESULTS / "cuda_predicted.json").read_text())), end="")
+        return
     launches = stand_in()
     predicted = {"kernel": kernels(launches)} | {f"forward, {dtype}": forwards(launches, dtype) for dtype in DTYPES}
-    constants = re.findall(r"^([A-Z_0-9]+) = (\S+)  # (.+)$", Path(__file__).read_text(), re.MULTILINE)
+    constants = re.findall(r"^([A-Z_0-9]+) = (\S+)  # (.+)$", Path(roofline.__file__).read_text(), re.MULTILINE)
     assumed = {name: {"value": value, "which is": source} for name, value, source in constants}
     compilers = [f"{name} {installed(name)}" for name in ("numba-cuda", "nvidia-nvvm", "nvidia-nvjitlink")]
     result = {"measured": False, "predicted": predicted, "assumed": assumed, "compilers": compilers}

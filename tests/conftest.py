@@ -7,17 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from backends import BACKENDS, CUDA_TESTS, runnable
+from support import ROOT, TINY_MODEL, unmeasured
+from support.backends import BACKENDS, CUDA_TESTS, runnable
 
-ROOT = Path(__file__).resolve().parent.parent
-# a vocabulary of 1,000 pieces with the config of a tiny model, no weights: for what is not about the embedded model itself
-TINY_MODEL = ROOT / "tests" / "tiny_model"
 sys.path.insert(0, str(ROOT / "tools"))  # which some tests import
-
-
-def unmeasured():
-    """This environment for a child process, without the coverage that would make its thousands of cases crawl."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -77,7 +70,7 @@ def tiny_dir():
 def toy_books(tmp_path_factory):
     """Ten made-up books, the last four of which have the names of those that the demo's recipe holds out."""
     import demo_corpus
-    from made_up_books import write_corpus
+    from support.made_up_books import write_corpus
 
     names = [*(f"books/{letter}" for letter in "abcdef"), *demo_corpus.HELD_OUT]
     return write_corpus(tmp_path_factory.mktemp("corpus"), names)
@@ -87,7 +80,7 @@ def toy_books(tmp_path_factory):
 def toy_run(toy_books, tmp_path_factory):
     """What tools/train_demo.py leaves of six steps on them."""
     import train_demo
-    from made_up_books import arguments
+    from support.made_up_books import arguments
 
     folder = tmp_path_factory.mktemp("run")
     train_demo.train(train_demo.parser().parse_args(arguments(toy_books, folder)))

@@ -1,11 +1,9 @@
 """Loading: dtypes, prefixes, heads, ties, shards, missing and misshapen tensors, and every refusal's words."""
 
-import json
-
 import numpy as np
 import pytest
-from damaged_weights import entries, pack
 from golden_models import PARTS, TINY, trained_like
+from support.checkpoints import CONFIG, assert_holds, shards, tensors, write
 
 import albert_np
 from albert_np import (
@@ -21,38 +19,7 @@ from albert_np.checkpoints.formats import FORMATS
 from albert_np.checkpoints.formats.protocol import Format, Tensor
 from albert_np.checkpoints.names import hub_name
 
-CONFIG = AlbertConfig(**TINY, num_labels=3)
 WORDS = "embeddings.word_embeddings.weight"
-
-
-def tensors(kind, config=CONFIG, seed=1):
-    """What a file of this class holds, under the names of the file."""
-    return {hub_name(name, PARTS[kind]): x for name, x in trained_like(config, PARTS[kind], seed).items()}
-
-
-def write(folder, arrays, config=CONFIG, file="model.safetensors", words=None):
-    folder.mkdir(exist_ok=True)
-    config.save_pretrained(folder)
-    (folder / file).write_bytes(pack(*entries(arrays, words)))
-    return folder
-
-
-def shards(folder, arrays, count=3):
-    """The same checkpoint in several files, tensors dealt out like cards."""
-    write(folder, {}, file="unused")
-    (folder / "unused").unlink()
-    files = {name: f"model-{i % count + 1:05}-of-{count:05}.safetensors" for i, name in enumerate(arrays)}
-    for file in set(files.values()):
-        (folder / file).write_bytes(pack(*entries({name: x for name, x in arrays.items() if files[name] == file})))
-    index = {"metadata": {"total_size": sum(x.nbytes for x in arrays.values())}, "weight_map": files}
-    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-    return folder
-
-
-def assert_holds(model, arrays):
-    state = model.state_dict()
-    for name, x in arrays.items():
-        assert np.array_equal(state[name], x), name
 
 
 # --- what a file may hold ---------------------------------------------------------------------------------------------

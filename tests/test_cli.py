@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import TINY_MODEL
+from support import TINY_MODEL
 
 from albert_np import __version__
 from albert_np.cli import main

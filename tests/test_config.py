@@ -9,7 +9,7 @@ import math
 import pickle
 
 import pytest
-from refusals import refusal, saved_config
+from support.refusals import refusal, saved_config
 
 from albert_np.checkpoints.names import expected_shapes
 from albert_np.config import AlbertConfig, preset

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from refusals import refusal, saved_config
+from support.refusals import refusal, saved_config
 
 from albert_np.config import ACTIVATIONS, AlbertConfig, preset
 

@@ -10,8 +10,8 @@ import sys
 
 import numpy as np
 import pytest
-from backends import NUMBA, runnable
-from conftest import unmeasured
+from support import unmeasured
+from support.backends import NUMBA, runnable
 from tolerances import assert_float32_rule_in_the_mean, gamma
 
 from albert_np import num_threads, ops

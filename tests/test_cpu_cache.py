@@ -12,7 +12,7 @@ from pathlib import Path
 import numba
 import numba.core.config
 import pytest
-from same_bits import one, python
+from support.same_bits import one, python
 
 from albert_np.kernels.cpu import build, cache, native, simd
 
@@ -62,7 +62,7 @@ def start_again():
 
 def test_the_first_process_compiles_and_says_so_in_one_line_and_the_next_is_silent_and_without_numba(tmp_path):
     settings = {"ALBERT_NP_CACHE_DIR": str(tmp_path / "kernels, a cache für œuvres")}
-    code = "from same_bits import *\nprint(one(), 'numba' in sys.modules)"
+    code = "from support.same_bits import *\nprint(one(), 'numba' in sys.modules)"
     assert python(code, **settings) == (f"{one()} True\n", COMPILING)
     assert python(code, **settings) == (f"{one()} False\n", "")
 
@@ -366,7 +366,7 @@ def test_readers_never_see_a_file_half_written(folder, kept):
 @pytest.mark.slow  # both compile
 def test_two_processes_that_compile_at_once_do_each_other_no_harm(tmp_path):
     found = []
-    code = "from same_bits import *\nprint(one())"
+    code = "from support.same_bits import *\nprint(one())"
 
     def run():
         found.append(python(code, timeout=280, ALBERT_NP_CACHE_DIR=str(tmp_path)))

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from backends import NUMBA, runnable
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.backends import NUMBA, runnable
 from tolerances import gamma
 
 from albert_np.backends.cpu.ops import CpuOps

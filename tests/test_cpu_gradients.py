@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from backends import NUMBA, NUMPY, PLAIN, runnable
 from golden_models import PARTS, TINY, batch, random_case, trained_like
+from support.backends import NUMBA, NUMPY, PLAIN, runnable
 from tolerances import GRADIENT_FLOAT32, GRADIENT_FLOOR, SHARES_FLOAT32, assert_close, assert_float32_rule_in_the_mean
 
 from albert_np import AlbertConfig, num_threads

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from backends import NUMBA
+from support.backends import NUMBA
 from tolerances import assert_close, assert_float32_rule, assert_float32_rule_in_the_mean, gamma
 
 from albert_np import ops

@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import unmeasured
+from support import unmeasured
 
 pytest.importorskip("numba", reason="the engine's kernels are compiled by numba")
 

@@ -7,10 +7,20 @@ import threading
 
 import numpy as np
 import pytest
-import same_bits
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from same_bits import CONFIGS, answers, check_against_reference, in_threads, model, one, printed, python, sequence
+from support import same_bits
+from support.same_bits import (
+    CONFIGS,
+    answers,
+    check_against_reference,
+    in_threads,
+    model,
+    one,
+    printed,
+    python,
+    sequence,
+)
 
 import albert_np
 from albert_np import get_num_threads, num_threads, set_num_threads
@@ -82,23 +92,23 @@ def test_the_models_of_these_tests_are_right(name):
 
 
 def test_one_to_eight_threads_give_the_same_bits(expected):
-    code = "from same_bits import *\nfor n in range(1, 9): print(one(n))"
+    code = "from support.same_bits import *\nfor n in range(1, 9): print(one(n))"
     assert set(printed(code, **EIGHT)) == {expected}
 
 
 def test_several_python_threads_at_once_get_the_same_bits(expected):
-    code = "from same_bits import *\nfor _ in range(5): print(*in_threads(8, one))"
+    code = "from support.same_bits import *\nfor _ in range(5): print(*in_threads(8, one))"
     assert set(printed(code, **EIGHT)) == {expected}
 
 
 def test_the_first_call_may_come_from_several_python_threads(expected):
     """They load the kernels and pack the weights at the same time."""
-    assert set(printed("from same_bits import *\nprint(*in_threads(8, one))", **EIGHT)) == {expected}
+    assert set(printed("from support.same_bits import *\nprint(*in_threads(8, one))", **EIGHT)) == {expected}
 
 
 def test_the_number_of_threads_may_change_in_the_middle_of_a_call(expected):
     code = """
-from same_bits import *
+from support.same_bits import *
 from albert_np import set_num_threads
 done = threading.Event()
 def change():
@@ -140,14 +150,14 @@ def test_a_program_runs_on_as_many_threads_as_it_was_written_for(monkeypatch):
 
 @WITH_FORK
 def test_a_forked_child_gets_the_same_bits_after_its_parent_has_used_threads(expected):
-    code = "from same_bits import *\nprint(one())\nfor _ in range(4): print(in_fork(one))\nprint(one())"
+    code = "from support.same_bits import *\nprint(one())\nfor _ in range(4): print(in_fork(one))\nprint(one())"
     assert set(printed(code, **EIGHT)) == {expected}
 
 
 @WITH_FORK
 def test_a_fork_while_other_threads_are_in_a_call_leaves_a_child_that_works(expected):
     code = """
-from same_bits import *
+from support.same_bits import *
 done = threading.Event()
 def work():
     while not done.is_set():
@@ -167,7 +177,7 @@ print(one())
 def test_a_fork_while_another_thread_makes_its_first_call_leaves_a_child_that_works(expected):
     """Loading and packing are under way in the parent, and begin anew in the child."""
     code = """
-from same_bits import *
+from support.same_bits import *
 for config in CONFIGS:
     starting = threading.Thread(target=one, args=(8, config))
     starting.start()
@@ -183,7 +193,7 @@ def test_a_fork_while_another_thread_imports_waits_for_it(name, expected):
     """The module's own lock would be held for ever in the child."""
     code = f"""
 import sys
-from same_bits import *
+from support.same_bits import *
 inside = threading.Event()
 class Slowly:
     def find_spec(self, name, *_):
@@ -237,7 +247,7 @@ print(os.fdopen(receive).read() == first())
 def test_a_fork_while_another_thread_compiles_waits_for_it(expected):
     """Numba's lock would be held for ever in the child."""
     code = """
-from same_bits import *
+from support.same_bits import *
 from numba.core.compiler_lock import global_compiler_lock
 from albert_np.kernels.cpu import build, cache, native
 native.library()
@@ -288,7 +298,7 @@ def test_a_call_does_not_wait_while_another_thread_compiles_the_kernels_of_train
 def test_a_pre_fork_server_gets_the_same_bits_from_every_worker(expected):
     """The parent loads and calls; workers are forked and call from threads of their own, and one that died is replaced."""
     code = """
-from same_bits import *
+from support.same_bits import *
 print(one())
 def serve():
     return ' '.join([one(), *in_threads(3, one), one(threads=3)])
@@ -303,7 +313,8 @@ for _ in range(4): print(in_fork(serve))
 def test_worker_processes_of_every_start_method_get_the_same_bits(method, expected):
     """The model travels to them as an argument."""
     code = f"""
-import multiprocessing, same_bits
+import multiprocessing
+from support import same_bits
 same_bits.one()
 with multiprocessing.get_context({method!r}).Pool(2) as pool:
     jobs = [pool.apply_async(same_bits.answers, (same_bits.model(), same_bits.ROWS)) for _ in range(4)]
@@ -319,7 +330,7 @@ with multiprocessing.get_context({method!r}).Pool(2) as pool:
 def test_an_interrupt_anywhere_in_a_call_leaves_everything_usable(expected):
     code = """
 import random, signal
-from same_bits import *
+from support.same_bits import *
 from albert_np.kernels.cpu import threads
 def interrupt(*_):
     if armed:
@@ -374,7 +385,7 @@ def test_an_interrupt_at_any_call_inside_a_program_closes_it(pool, monkeypatch):
 
 
 CALLS_BACK = """
-from same_bits import *
+from support.same_bits import *
 from albert_np.kernels.cpu import native, threads
 real = native.library()
 class Library:
@@ -438,7 +449,7 @@ except KeyboardInterrupt:
 
 def test_the_interpreter_may_end_while_threads_are_in_native_code():
     code = """
-from same_bits import *
+from support.same_bits import *
 one()
 def work():
     while True: one()
@@ -594,7 +605,7 @@ def test_the_functions_are_albert_nps_own_and_load_neither_numba_nor_llvmlite():
 def digests_at(level):
     """A digest a config, the same on any threads, of numbers that were compared with the reference."""
     code = f"""
-from same_bits import *
+from support.same_bits import *
 from albert_np.kernels.cpu import simd
 assert simd.chosen_level().name == {level!r}
 for name in CONFIGS:
@@ -624,7 +635,7 @@ def test_registers_of_any_width_give_the_same_bits_where_both_or_neither_have_fm
 @pytest.mark.slow  # it is compiled too
 def test_a_checked_build_passes_models_and_names_an_operand_that_is_too_short():
     code = """
-from same_bits import *
+from support.same_bits import *
 for name in CONFIGS:
     check_against_reference(name)
 print(one())

@@ -1,4 +1,4 @@
-"""The kernels for the GPU, without one: simulated, and compiled. Each way is a process of its own: tests/backends.py."""
+"""The kernels for the GPU, without one: simulated, and compiled. Each way is a process of its own, see support/backends.py."""
 
 import importlib.util
 import os
@@ -10,11 +10,12 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, unmeasured
-from refusals import refusal
+from support import ROOT, unmeasured
+from support.refusals import refusal
 
 import albert_np
 from albert_np.backends import choose as backends
+from albert_np.backends import cuda
 
 ON_BOTH = (
     "test_model_tensor.py",
@@ -169,7 +170,7 @@ def test_the_backend_says_what_is_missing():
     assert message.startswith("backend 'cuda' needs an NVIDIA GPU, its driver and numba-cuda: ")
     assert message.endswith("or choose backend='numba'")
     assert answer == f"no ({message})"
-    assert backends.cuda_device() is None
+    assert cuda.describe() is None
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from support import ROOT
 from tolerances import PARITY_FLOAT64
 
 import albert_np

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pack_demo
 import pytest
-from conftest import ROOT
+from support import ROOT
 
 from albert_np import AlbertForPreTraining, AlbertTokenizer
 from albert_np.checkpoints.formats import safetensors as safetensors_format

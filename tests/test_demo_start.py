@@ -3,7 +3,7 @@
 import demo_start
 import numpy as np
 import pytest
-from refusals import refusal
+from support.refusals import refusal
 
 from albert_np import AlbertConfig, AlbertForPreTraining
 

@@ -8,8 +8,8 @@ import time
 import demo_corpus
 import pytest
 import train_demo
-from conftest import ROOT, unmeasured
-from made_up_books import arguments
+from support import ROOT, unmeasured
+from support.made_up_books import arguments
 
 from albert_np import AlbertForPreTraining, AlbertTokenizer
 from albert_np.training.checkpoints import latest_checkpoint

@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 from golden_models import TINY
-from test_checkpoints import CONFIG, assert_holds, tensors, write
+from support.checkpoints import CONFIG, assert_holds, tensors, write
 
 from albert_np import AlbertConfig, AlbertModel
 

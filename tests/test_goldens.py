@@ -7,9 +7,10 @@ import sys
 
 import numpy as np
 import pytest
-from backends import NUMBA, NUMPY, ON_GPU, PLAIN
-from conftest import ROOT
 from golden_models import CASES, PARTS, TINY
+from support import ROOT
+from support.backends import NUMBA, NUMPY, ON_GPU, PLAIN
+from support.outputs import flat
 from tolerances import PARITY_FLOAT64, assert_close, assert_float32_rule, assert_float32_rule_in_the_mean
 
 from albert_np import AlbertConfig
@@ -36,16 +37,6 @@ def model(name, groups, backend):
     kind, changes, _ = CASES[name]
     assert (kind, TINY | changes) == (MANIFEST["cases"][name]["class"], MANIFEST["cases"][name]["config"])
     return backend.model(kind, AlbertConfig(**(TINY | changes)), groups["weight"])
-
-
-def flat(out):
-    arrays = {}
-    for key, value in out.items():
-        if isinstance(value, tuple):
-            arrays |= {f"{key}.{i}": x for i, x in enumerate(value)}
-        elif key != "trace":
-            arrays[key] = value
-    return arrays
 
 
 @pytest.mark.parametrize("name", CASES)

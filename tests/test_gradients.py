@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from backends import NUMPY
 from golden_models import PARTS, random_case
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.backends import NUMPY
 from tolerances import CENTRAL_DIFFERENCE, REORDERED_FLOAT64, assert_close
 
 from albert_np import ops

@@ -5,9 +5,9 @@ import runpy
 
 import numpy as np
 import pytest
-from backends import NUMPY
-from conftest import ROOT
 from golden_models import PARTS, random_case
+from support import ROOT
+from support.backends import NUMPY
 from tolerances import (
     GRADIENT_FLOAT64,
     GRADIENT_FLOOR,

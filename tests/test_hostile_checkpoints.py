@@ -7,11 +7,11 @@ import subprocess
 import sys
 import tracemalloc
 
-import damaged_checkpoints as damaged
 import numpy as np
 import pytest
-from conftest import ROOT, unmeasured
-from damaged_weights import CONFIG, entries, pack, tensors
+from support import damaged_checkpoints as damaged
+from support import with_helpers
+from support.damaged_weights import CONFIG, entries, pack, tensors
 
 from albert_np import AlbertConfig, AlbertForSequenceClassification
 from albert_np.checkpoints.formats import safetensors as safetensors_format
@@ -41,8 +41,8 @@ def refusal(folder, content, error=ValueError):
 
 
 def test_every_damaged_checkpoint_is_refused_plainly_or_loads(tmp_path):
-    program = [sys.executable, ROOT / "tests" / "damaged_checkpoints.py", tmp_path / "model"]
-    environment = unmeasured() | {"OPENBLAS_NUM_THREADS": "1"}
+    program = [sys.executable, "-m", "support.damaged_checkpoints", tmp_path / "model"]
+    environment = with_helpers() | {"OPENBLAS_NUM_THREADS": "1"}
     run = subprocess.run(program, env=environment, capture_output=True, text=True, timeout=300, check=False)
     lines = [json.loads(line) for line in run.stdout.splitlines()]
     assert run.returncode == 0, f"the process ended in {lines[-1]!r}: {run.stderr[-2000:]}"

@@ -6,9 +6,9 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT
-from hub_server import TOKEN, Hub
-from test_checkpoints import shards, tensors, write
+from support import TESTS
+from support.checkpoints import shards, tensors, write
+from support.hub_server import TOKEN, Hub
 from tolerances import REORDERED_FLOAT64
 
 from albert_np import AlbertModel, AlbertTokenizer
@@ -65,7 +65,7 @@ def run(server, home, cases, kind="AlbertModel", **environment):
         "NO_PROXY": "*",
     }
     done = subprocess.run(
-        [sys.executable, ROOT / "tests" / "hub_server.py"],
+        [sys.executable, TESTS / "support" / "hub_server.py"],
         input=json.dumps([[kind, name, options] for name, options in cases]),
         env=clean | settings | environment,
         cwd=home,

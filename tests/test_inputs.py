@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from backends import NUMBA, PLAIN
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from refusals import refusal
+from support.backends import NUMBA, PLAIN
+from support.refusals import refusal
 from tolerances import REORDERED
 
 from albert_np.config import AlbertConfig

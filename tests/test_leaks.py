@@ -5,11 +5,11 @@ import pickle
 
 import numpy as np
 import pytest
-from conftest import TINY_MODEL
 from golden_models import PARTS, TINY, batch, trained_like
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from refusals import refusal
+from support import TINY_MODEL
+from support.refusals import refusal
 
 import albert_np
 from albert_np import AlbertConfig

@@ -2,7 +2,7 @@
 
 import nbformat
 import pytest
-from conftest import ROOT
+from support import ROOT
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 # what stands before a notebook's first cell when it is tested: no connection to anywhere but the kernel's own machine
@@ -23,15 +23,16 @@ def code_cells(notebook):
 
 @pytest.mark.filterwarnings("default")  # the notebook kernel's libraries warn about each other
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_notebook_runs_offline(path, tmp_path, monkeypatch):
+def test_notebook_runs_offline(path, monkeypatch):
     from nbclient import NotebookClient
 
     monkeypatch.setenv("MPLBACKEND", "module://matplotlib_inline.backend_inline")
     notebook = nbformat.read(path, as_version=4)
-    if any("cuda_notebook" in cell.source for cell in code_cells(notebook)):
+    if any("support.cuda" in cell.source for cell in code_cells(notebook)):
         pytest.importorskip("greenlet", reason="the simulator runs threads as greenlets: pip install greenlet")
     notebook.cells.insert(0, nbformat.v4.new_code_cell(NO_NETWORK))
-    NotebookClient(notebook, timeout=120, resources={"metadata": {"path": tmp_path}}).execute()
+    # where Jupyter runs it: beside its helpers
+    NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(path.parent)}}).execute()
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 import pytest
-from backends import NUMBA, NUMPY
+from support.backends import NUMBA, NUMPY
 from tolerances import FLOAT_DTYPES, assert_close, assert_float32_rule, gamma, relative_error
 
 from albert_np.config import ACTIVATIONS

@@ -11,11 +11,11 @@ import math
 import mpmath
 import numpy as np
 import pytest
-from backends import NUMBA, NUMPY, PLAIN
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from mpmath import mpf
+from support.backends import NUMBA, NUMPY, PLAIN
 from tolerances import FLOAT_DTYPES, LAYER_NORM_EPS, LIBM, assert_close, gamma
 
 from albert_np import ops

@@ -10,7 +10,7 @@ import venv
 import zipfile
 
 import pytest
-from conftest import ROOT
+from support import ROOT
 
 README = (ROOT / "README.md").read_text()
 

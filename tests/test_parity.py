@@ -7,10 +7,10 @@ import runpy
 
 import numpy as np
 import pytest
-from backends import NUMPY
-from conftest import ROOT
 from golden_models import PARTS, random_case
-from test_goldens import flat
+from support import ROOT
+from support.backends import NUMPY
+from support.outputs import flat
 from tolerances import PARITY_FLOAT64, assert_close
 
 pytestmark = pytest.mark.parity

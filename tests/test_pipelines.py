@@ -4,9 +4,9 @@ import json
 
 import numpy as np
 import pytest
-from backends import NUMBA, NUMPY, runnable
-from conftest import TINY_MODEL
 from golden_models import trained_like
+from support import TINY_MODEL
+from support.backends import NUMBA, NUMPY, runnable
 from tolerances import PARITY_FLOAT64, REORDERED
 
 import albert_np

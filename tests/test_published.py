@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from backends import NUMBA, PLAIN
+from support.backends import NUMBA, PLAIN
 
 import albert_np
 

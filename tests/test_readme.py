@@ -6,7 +6,7 @@ import re
 
 import pytest
 import show_demo
-from conftest import ROOT
+from support import ROOT
 
 README = (ROOT / "README.md").read_text()
 

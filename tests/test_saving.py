@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import safetensors
 from golden_models import PARTS, TINY, batch, trained_like
-from test_goldens import flat
+from support.outputs import flat
 from tolerances import PARITY_FLOAT64, SAMPLE_DEVIATION, assert_close
 
 import albert_np

@@ -5,7 +5,7 @@ import struct
 
 import numpy as np
 import pytest
-from test_spiece_damaged import field, piece
+from support.damaged_vocabularies import field, piece
 
 from albert_np.tokenization.charsmap import charsmap_problem, split_charsmap
 from albert_np.tokenization.spiece import load_spiece, parse_spiece

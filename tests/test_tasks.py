@@ -5,10 +5,10 @@ import json
 
 import numpy as np
 import pytest
-from conftest import TINY_MODEL
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from refusals import refusal
+from support import TINY_MODEL
+from support.refusals import refusal
 
 from albert_np import (
     AlbertConfig,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from refusals import refusal
+from support.refusals import refusal
 from tolerances import METRIC
 
 from albert_np.tasks.metrics import (

@@ -10,10 +10,10 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from conftest import TINY_MODEL
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_spiece_damaged import piece
+from support import TINY_MODEL
+from support.damaged_vocabularies import piece
 
 from albert_np import AlbertTokenizer
 from albert_np.tokenization.alignment import _SPACES

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from conftest import TINY_MODEL
-from refusals import refusal
+from support import TINY_MODEL
+from support.refusals import refusal
 
 from albert_np import AlbertTokenizer, AlbertTokenizerFast
 from albert_np.tokenization.added_tokens import AddedToken, Cutter

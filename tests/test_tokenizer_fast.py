@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from test_tokenizer_parity import TEXT
+from support.texts import TEXT
 
 from albert_np import AlbertTokenizer, AlbertTokenizerFast
 from albert_np.tokenization.fast import build_tokenizer_json, read_tokenizer_json

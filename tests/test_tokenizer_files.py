@@ -7,7 +7,7 @@ import json
 import os
 
 import pytest
-from conftest import ROOT
+from support import ROOT
 
 from albert_np import AlbertTokenizer
 

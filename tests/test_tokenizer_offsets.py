@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_tokenizer_parity import TEXT
+from support.texts import TEXT
 
 from albert_np import AlbertTokenizer
 from albert_np.tokenization.alignment import Preprocessing, preprocess, preprocess_aligned

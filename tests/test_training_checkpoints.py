@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 import safetensors
-from conftest import unmeasured
-from refusals import refusal
-from stand_in import Logistic, filled, save
+from support import with_helpers
+from support.refusals import refusal
+from support.stand_in import Logistic, filled, save
 
 import albert_np
 from albert_np import AlbertConfig, AlbertForSequenceClassification, AlbertTokenizer
@@ -223,7 +223,7 @@ def test_a_save_that_fails_anywhere_leaves_the_old_checkpoint_and_nothing_else(t
 
 CHILD = """
 import sys
-from stand_in import save
+from support.stand_in import save
 step = int(sys.argv[2])
 while True:
     step += 1
@@ -235,7 +235,7 @@ while True:
 def test_a_killed_save_never_leaves_a_checkpoint_that_does_not_load(tmp_path):
     """SIGKILL at random moments of a process that does nothing but save, again and again in the same folder."""
     rng, last, left_behind = random.Random(4), 0, 0
-    environment = unmeasured() | {"PYTHONPATH": str(Path(__file__).parent)}
+    environment = with_helpers()
     for _ in range(10):
         child = subprocess.Popen(
             [sys.executable, "-c", CHILD, str(tmp_path), str(last)], stdout=subprocess.PIPE, env=environment

@@ -5,7 +5,7 @@ import time
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from refusals import refusal
+from support.refusals import refusal
 
 from albert_np.text_files import read_lines
 from albert_np.training.documents import TextCounts, TextForm, read_documents

@@ -9,7 +9,7 @@ import warnings
 import finetune_genre
 import numpy as np
 import pytest
-from conftest import TINY_MODEL
+from support import TINY_MODEL
 
 from albert_np import (
     AlbertConfig,

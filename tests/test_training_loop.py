@@ -10,15 +10,14 @@ import sys
 import threading
 import time
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import unmeasured
 from golden_models import PARTS, TINY, batch, trained_like
-from refusals import refusal
-from stand_in import LONG, PLAN, STEPS, Logistic, Shuffled, examples, run
-from test_training_optimizers import lamb_oracle
+from support import with_helpers
+from support.lamb import lamb_oracle
+from support.refusals import refusal
+from support.stand_in import LONG, PLAN, STEPS, Logistic, Shuffled, examples, run
 from tolerances import REORDERED_FLOAT64, TWENTY_LOSSES, assert_close
 
 from albert_np import AlbertConfig, AlbertForPreTraining
@@ -162,7 +161,7 @@ import sys
 from pathlib import Path
 from albert_np.training import log
 log.draw = lambda *_: False
-from stand_in import LONG, Shuffled, evaluated, run
+from support.stand_in import LONG, Shuffled, evaluated, run
 
 def evaluate(model):
     print("evaluated", flush=True)
@@ -174,7 +173,7 @@ run(Path(sys.argv[1]), LONG, data=Shuffled(40), evaluate=evaluate, resume=bool(i
 
 def test_a_training_killed_again_and_again_ends_with_the_same_bits(tmp_path):
     rng, folder = random.Random(2), tmp_path / "killed"
-    environment = unmeasured() | {"PYTHONPATH": str(Path(__file__).parent)}
+    environment = with_helpers()
     for evaluations in (3, 2, 4, 3, None):  # a few of 25; then to the end
         command = [sys.executable, "-c", CHILD, str(folder), str(int(latest_checkpoint(folder) is not None))]
         child = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from refusals import refusal
+from support.refusals import refusal
 from tolerances import MUON_BFLOAT16, NEWTON_SCHULZ, assert_close
 
 from albert_np.training.muon import COEFFICIENTS, ROUNDS, Muon, orthogonalised

@@ -7,7 +7,8 @@ import pytest
 from golden_models import PARTS, TINY
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from refusals import refusal
+from support.lamb import lamb_oracle
+from support.refusals import refusal
 from tolerances import NORM_FLOAT32, NORM_FLOAT64, UPDATES_FLOAT32, UPDATES_FLOAT64, assert_close
 
 import albert_np
@@ -99,17 +100,6 @@ def test_adamw_without_bias_correction_is_google_researchs():
 
 
 # --- LAMB -------------------------------------------------------------------------------------------------------------
-
-
-def lamb_oracle(param, m, v, grad, *, lr, wd, adapt, betas=(0.9, 0.999), eps=1e-6, t=None):
-    """lamb_optimizer.py's apply_gradients for one variable, as formulas; t counts updates where bias is corrected."""
-    m = betas[0] * m + (1.0 - betas[0]) * grad
-    v = betas[1] * v + (1.0 - betas[1]) * np.square(grad)
-    m_hat, v_hat = (m, v) if t is None else (m / (1 - betas[0] ** t), v / (1 - betas[1] ** t))
-    update = m_hat / (np.sqrt(v_hat) + eps) + wd * param
-    w_norm, g_norm = np.linalg.norm(param.ravel(), 2), np.linalg.norm(update.ravel(), 2)
-    ratio = np.where(w_norm > 0, np.where(g_norm > 0, w_norm / g_norm, 1.0), 1.0) if adapt else 1.0
-    return param - ratio * lr * update, m, v
 
 
 @pytest.mark.parametrize("corrected", [False, True])

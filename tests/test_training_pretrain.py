@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import TINY_MODEL
+from support import TINY_MODEL
 
 from albert_np import AlbertForPreTraining, AlbertTokenizer
 from albert_np.cli import main

@@ -11,10 +11,10 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from conftest import TINY_MODEL, unmeasured
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from refusals import refusal
+from support import TINY_MODEL, unmeasured
+from support.refusals import refusal
 
 from albert_np import AlbertConfig, AlbertForPreTraining, AlbertTokenizer
 from albert_np.training import token_corpus

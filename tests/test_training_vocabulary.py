@@ -3,8 +3,8 @@
 import sys
 
 import pytest
-from conftest import TINY_MODEL
-from refusals import refusal
+from support import TINY_MODEL
+from support.refusals import refusal
 
 from albert_np import AlbertTokenizer
 from albert_np.tokenization.spiece import CONTROL, NORMAL, UNKNOWN, USER_DEFINED, load_spiece

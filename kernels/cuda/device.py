@@ -1,4 +1,4 @@
-"""The GPU as the engine sees it: memory, copies, launches, on one stream. tests/cuda_host.py is the same over NumPy.
+"""The GPU as the engine sees it: memory, copies, launches, on one stream. simulator/device.py is the same over NumPy.
 
 A launch costs the host some microseconds for each array that numba.cuda takes apart, more than a small kernel takes to run. So
 kernels are given raw addresses, and what can be worked out before a launch is (`prepare`). numba.cuda compiles them; they are

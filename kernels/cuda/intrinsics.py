@@ -1,4 +1,4 @@
-"""What numba.cuda has no Python for, as intrinsics. tests/cuda_intrinsics.py says the same in NumPy, for the simulator.
+"""What numba.cuda has no Python for, as intrinsics. simulator/intrinsics.py says the same in NumPy, for the simulator.
 
 numba.cuda reads memory four bytes at a time, since all it knows of a pointer is that it is aligned to one number. A warp
 then needs four times as many instructions to move a row as it could.

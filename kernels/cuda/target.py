@@ -1,6 +1,6 @@
 """The only import of numba.cuda, and of cuda.core below it: every kernel takes `cuda`, its number types and `device` from here.
 
-So there is one place for another compiler of the same dialect, and one to put a simulator in (tests/cuda_simulator.py).
+So there is one place for another compiler of the same dialect, and one to put a simulator in (simulator/).
 
 Indices are uint32 throughout: signed ones add a wrap-around to each access and take half as many registers again. Constants
 are wrapped in f32(…): a bare 0.5 is a float64, and drags the whole expression with it.

@@ -1,6 +1,6 @@
 """Tensor cores, and copies that pass the registers by: PTX that numba.cuda has no Python for.
 
-tests/cuda_tensor_intrinsics.py says the same in NumPy, for the simulator. All of it needs compute capability 8.0.
+simulator/tensor_intrinsics.py says the same in NumPy, for the simulator. All of it needs compute capability 8.0.
 
 A tensor core multiplies 16 × K numbers by K × 8, for a whole warp at once, and adds 16 × 8 sums. Operands are words of 32 bits,
 two bfloat16 or one tf32, which is a float32 whose last 13 bits nobody reads: so a row's 16 bytes are the same four words to all

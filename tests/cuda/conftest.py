@@ -1,17 +1,13 @@
-"""ALBERT_NP_CUDA_TESTS=simulator, compiled or gpu, a process each (tests/backends.py), decides what is collected here.
+"""ALBERT_NP_CUDA_TESTS=simulator, compiled or gpu, a process each (tests/support/backends.py), decides what is collected here.
 
 Without it nothing is: tests/test_cuda.py starts the first two, `pytest -m gpu` the third.
 """
 
-import os
-import sys
-from pathlib import Path
-
 import pytest
+from support.backends import CUDA_TESTS
 
-sys.path.append(str(Path(__file__).parent))  # some of these files import from one another
+from albert_np.kernels.cuda import simulator
 
-MODE = os.environ.get("ALBERT_NP_CUDA_TESTS")  # not from cuda_run, which imports what `install` is to replace
 FILES = {
     "simulator": (
         "test_simulator.py",
@@ -39,18 +35,16 @@ FILES = {
     ),
 }
 collect_ignore = [
-    name for name in (*FILES["gpu"], *FILES["simulator"], *FILES["compiled"]) if name not in FILES.get(MODE, ())
+    name for name in (*FILES["gpu"], *FILES["simulator"], *FILES["compiled"]) if name not in FILES.get(CUDA_TESTS, ())
 ]
 
 
 ORDERS = [None, 1, pytest.param(2, marks=pytest.mark.slow)]
 
 
-@pytest.fixture(params=ORDERS if MODE == "simulator" else [None], ids=str)
+@pytest.fixture(params=ORDERS if CUDA_TESTS == "simulator" else [None], ids=str)
 def schedule(request):
     """An order in which threads run."""
-    if MODE == "simulator":
-        import cuda_simulator
-
-        cuda_simulator.seed = request.param
+    if CUDA_TESTS == "simulator":
+        simulator.order(request.param)
     return request.param

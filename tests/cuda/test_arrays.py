@@ -5,13 +5,13 @@ import gc
 
 import numpy as np
 import pytest
-from cuda_run import MODE
+from support.backends import CUDA_TESTS
 
 from albert_np.backends.cuda import dlpack
 from albert_np.backends.cuda.arrays import DeviceArray, Pool
 from albert_np.kernels.cuda import device
 
-SIMULATED = MODE == "simulator"
+SIMULATED = CUDA_TESTS == "simulator"
 pythonapi = ctypes.pythonapi
 # of their own, so that nobody else's are changed
 set_name = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.py_object, ctypes.c_char_p)(("PyCapsule_SetName", pythonapi))

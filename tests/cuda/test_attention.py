@@ -4,47 +4,14 @@ import math
 
 import numpy as np
 import pytest
-from cuda_run import floats, get, put, run, unwritten
+from support.cuda import floats
+from support.cuda.attention import MODES, allowed_of, fused, qkv
 from tolerances import assert_close, assert_float32_rule, gamma
 
 from albert_np import ops
 from albert_np.backends.cuda.ops import CudaOps
 from albert_np.kernels.cuda import attention as kernels
-from albert_np.kernels.cuda.kernel import ceil_div
-
-MODES = {"uniform": 0, "zeros": 1, "nan": 2}
-
-
-def qkv(B, T, N, D, seed=0):
-    rng = np.random.default_rng(seed)
-    return [floats(rng, B, T, N * D) for _ in range(3)]
-
-
-def fused(q, k, v, N, mask="none", allowed=None, mode="uniform", factors=None, lengths=None):
-    """On the kernel; q, k and v side by side in rows, as the engine has them. lengths: of sequences end to end."""
-    B, T, H = q.shape
-    D = H // N
-    rows = np.concatenate([q, k, v], axis=2).reshape(-1, 3 * H)
-    lengths = [T] * B if lengths is None else lengths
-    starts = np.concatenate([[0], np.cumsum(lengths)])
-    x, out = put(rows), unwritten(len(rows), H)
-    run(
-        kernels.attention(D, mask, factors is not None),
-        (ceil_div(max(lengths), kernels.QUERIES), N, len(lengths)),
-        x,
-        x.behind(H),
-        x.behind(2 * H),
-        3 * H,
-        out,
-        H,
-        put(starts, np.int32),
-        None if allowed is None else put(allowed, np.uint8),
-        None if factors is None else put(factors),
-        T,
-        1 / math.sqrt(D),
-        MODES[mode],
-    )
-    return get(out).reshape(B, T, H)
+from albert_np.kernels.cuda.run import get, put, run, unwritten
 
 
 def references(q, k, v, N, allowed, mode="uniform", factors=None):
@@ -65,16 +32,6 @@ def test_without_a_mask(size, schedule):
     q, k, v = qkv(B, T, N, D)
     truth, plain = references(q, k, v, N, np.ones((B, 1, 1, T), bool))
     assert_float32_rule("attention", fused(q, k, v, N), plain, truth)
-
-
-def allowed_of(rng, B, T, mask):
-    """A sequence, or a query, that sees nothing; and one whose first tile of keys is hidden."""
-    shape = (B, T) if mask == "keys" else (B, T, T)
-    allowed = rng.random(shape) < 0.6
-    allowed[0] = False
-    allowed[1, ..., :33] = False
-    allowed[1, ..., -1] = True
-    return allowed
 
 
 @pytest.mark.parametrize("mask", ["keys", "pairs"])

@@ -5,19 +5,17 @@
 
 import sys
 
-import cuda_compile
 import pytest
+from support.cuda.caps import Caps, check, resource_table
 
-if cuda_compile.nvdisasm() is None:
+from albert_np.kernels.cuda import compiled, layer_norm
+from albert_np.kernels.cuda.attention_tensor import tensor_attention
+from albert_np.kernels.cuda.matmul_tensor import naive_tensor_matmul, round_rows, tensor_matmul
+from albert_np.kernels.cuda.tensor_tiles import HUGE, LARGE, MEDIUM, SMALL, THREE
+
+if compiled.nvdisasm() is None:
     pytest.skip("nvdisasm is not installed (pip install nvidia-cuda-nvdisasm)", allow_module_level=True)
-cuda_compile.without_a_gpu()
-
-from cuda_compile import Caps  # noqa: E402
-
-from albert_np.kernels.cuda import layer_norm  # noqa: E402
-from albert_np.kernels.cuda.attention_tensor import tensor_attention  # noqa: E402
-from albert_np.kernels.cuda.matmul_tensor import naive_tensor_matmul, round_rows, tensor_matmul  # noqa: E402
-from albert_np.kernels.cuda.tensor_tiles import HUGE, LARGE, MEDIUM, SMALL, THREE  # noqa: E402
+compiled.without_a_gpu()
 
 CAPABILITIES = (90, 80)
 BFLOAT16, TF32 = r"HMMA\.16816\.F32\.BF16", r"HMMA\.1688\.F32\.TF32"
@@ -85,17 +83,17 @@ TABLE: list[str] = []
 
 @pytest.mark.parametrize("name", KERNELS)
 def test_every_kernel(name):
-    TABLE.extend(cuda_compile.check(name, KERNELS[name], CAPABILITIES, "HMMA"))
+    TABLE.extend(check(name, KERNELS[name], CAPABILITIES, "HMMA"))
 
 
 def test_nothing_is_compiled_for_7_5():
     with pytest.raises(Exception, match=r"(?i)jitlink|ptx|sm_75"):
-        cuda_compile.compile_kernel(naive_tensor_matmul("bfloat16"), (75,))
+        compiled.compile_kernel(naive_tensor_matmul("bfloat16"), (75,))
 
 
 def test_resource_table():
     """Printed to stderr (-s shows it)."""
     if not TABLE:
         pytest.skip("run together with test_every_kernel")
-    print(cuda_compile.resource_table(TABLE, "HMMA"), file=sys.stderr)
+    print(resource_table(TABLE, "HMMA"), file=sys.stderr)
     assert len(TABLE) == len(CAPABILITIES) * len(KERNELS)

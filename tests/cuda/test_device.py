@@ -4,16 +4,16 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
-import cuda_compile
 import numpy as np
 import pytest
-from conftest import unmeasured
+from support import unmeasured
+from support.cuda.shipped import KERNELS
 
-cuda_compile.without_a_gpu()
+from albert_np.kernels.cuda import activations, attention, cache, compiled, device, layer_norm, matmul
+from albert_np.kernels.cuda.kernel import Buffer, Kernel, OutOfMemoryError
+from albert_np.kernels.cuda.target import cuda, u32
 
-from albert_np.kernels.cuda import activations, attention, cache, device, layer_norm, matmul  # noqa: E402
-from albert_np.kernels.cuda.kernel import Buffer, Kernel, OutOfMemoryError  # noqa: E402
-from albert_np.kernels.cuda.target import cuda, u32  # noqa: E402
+compiled.without_a_gpu()
 
 KERNEL, GPU = activations.naive_gelu_new, (9, 0)
 
@@ -159,14 +159,8 @@ def test_what_decides_the_code_is_in_the_name_of_the_file(monkeypatch):
         cache.compiler.cache_clear()
 
 
-def shipped():
-    from test_compiled import KERNELS
-
-    return {name: caps.kernel for name, caps in KERNELS.items()}
-
-
 def test_every_kernel_that_is_shipped_has_a_file_of_its_own_the_same_in_every_process():
-    paths = [cache.path(kernel, GPU).name for kernel in shipped().values()]
+    paths = [cache.path(caps.kernel, GPU).name for caps in KERNELS.values()]
     assert len(set(paths)) == len(paths)
     few = (matmul.matmul(matmul.SMALL, "gelu", True), attention.attention(64, "pairs", True))
     code = (

@@ -5,13 +5,13 @@ What the simulator's mma takes for granted, fragments, copies and what is cut of
 
 import numpy as np
 import pytest
-import test_attention_tensor as attention
-from backends import NUMPY, PLAIN
 from golden_models import trained_like
-from test_attention_tensor import fused, qkv
-from test_gpu import PUBLISHED, REPEATS, check_same_bits_alone_in_a_batch_and_again, inputs, published
-from test_matmul_tensor import KINDS, check, multiply, operands
-from test_model_tensor import RoundedOps, on_tensor_cores
+from support.backends import NUMPY, PLAIN
+from support.cuda import attention_tensor as attention
+from support.cuda.attention_tensor import fused, qkv
+from support.cuda.matmul_tensor import KINDS, check, multiply, operands
+from support.cuda.models_tensor import RoundedOps, on_tensor_cores
+from support.cuda.published import PUBLISHED, REPEATS, check_same_bits_alone_in_a_batch_and_again, inputs, published
 from tolerances import assert_float32_rule
 
 from albert_np.kernels.cuda import tensor_tiles as tiles

@@ -2,47 +2,21 @@
 
 import numpy as np
 import pytest
-from backends import CUDA, NUMPY, PLAIN
-from cuda_run import MODE
-from golden_models import PARTS, TINY, batch, trained_like
-from refusals import refusal
-from test_backends import KINDS, VARIATIONS, everything, varied
+from golden_models import PARTS, trained_like
+from support.backends import CUDA, CUDA_TESTS, NUMPY, PLAIN
+from support.cuda.models import CONFIG, SMALL, check_same_bits_alone_and_together, plain_call, tiny
+from support.outputs import everything
+from support.refusals import refusal
+from support.variations import KINDS, VARIATIONS, varied
 from tolerances import SAME_MODEL_FLOAT32, assert_close, assert_float32_rule_in_the_mean
 
-from albert_np import AlbertConfig
 from albert_np.backends.cuda import engine as cuda_engine
 from albert_np.backends.cuda import program as cuda_program
 from albert_np.backends.cuda.arrays import DeviceArray
 from albert_np.kernels.cuda import device
 from albert_np.kernels.cuda.matmul import CHUNK
 
-# the simulator takes a second for each ten blocks of threads, so sizes are small enough for one block a product, mostly
-CONFIG = AlbertConfig(**(TINY | {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 20}))
-SMALL = {
-    "vocab_size": 20,
-    "embedding_size": 4,
-    "hidden_size": 8,
-    "num_attention_heads": 1,
-    "intermediate_size": 12,
-    "num_hidden_layers": 1,
-}
-SIMULATED = MODE == "simulator"
-
-
-def tiny(kind, seed, name):
-    """As test_backends.varied, in a model of two layers."""
-    changes, options, drawn = VARIATIONS[name]
-    rng = np.random.default_rng(seed)
-    acts = ("gelu_new", "gelu", "silu", "relu", "tanh")
-    config = CONFIG.replace(
-        **({"num_hidden_groups": 2, "hidden_act": acts[seed % 5]} | changes | {"num_hidden_layers": 2})
-    )
-    call = batch(config, kind, seed, padding=True, head_mask=seed % 2 == 0, positions=seed % 3 == 0) | options
-    if drawn:
-        call |= drawn(call, rng)
-    if callable(call.get("head_mask")):
-        call["head_mask"] = call["head_mask"](config.num_hidden_layers, config.num_attention_heads)
-    return config, trained_like(config, PARTS[kind], seed), call
+SIMULATED = CUDA_TESTS == "simulator"
 
 
 def check_rule(name, several, made=tiny):
@@ -97,26 +71,6 @@ def test_every_variation_of_every_class(name):
 def small(kind="AlbertForPreTraining", changes=None, seed=0):
     config = CONFIG.replace(**(SMALL | (changes or {})))
     return config, CUDA.model(kind, config, trained_like(config, PARTS[kind], seed))
-
-
-def plain_call(config, kind, seed):
-    call = batch(config, kind, seed, padding=True)
-    return {key: x for key, x in call.items() if key in ("input_ids", "attention_mask", "token_type_ids")}
-
-
-def check_same_bits_alone_and_together(model):
-    """A sequence alone, in a batch with longer ones, and with the padding skipped."""
-    lengths, rng = (5, 3, 1), np.random.default_rng(0)
-    ids = rng.integers(1, model.config.vocab_size, (3, 5))
-    mask = (np.arange(5) < np.array(lengths)[:, None]).astype(int)
-    together, skipped = model(ids, mask), model(ids, mask, skip_padding=True)
-    for i, length in enumerate(lengths):
-        alone = model(ids[i : i + 1, :length])
-        assert np.array_equal(together.prediction_logits[i, :length], alone.prediction_logits[0])
-        assert np.array_equal(skipped.prediction_logits[i, :length], alone.prediction_logits[0])
-        assert np.array_equal(together.sop_logits[i], alone.sop_logits[0])
-        assert not skipped.prediction_logits[i, length:].any()
-    assert together.prediction_logits.dtype == np.float32
 
 
 def test_a_sequence_has_the_same_bits_alone_in_a_batch_and_without_padding():

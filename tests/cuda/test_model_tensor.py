@@ -4,52 +4,16 @@ import pickle
 
 import numpy as np
 import pytest
-from backends import CUDA, NUMPY, PLAIN
-from cuda_run import MODE
 from golden_models import PARTS, trained_like
-from refusals import refusal
-from test_backends import everything
-from test_matmul_tensor import seen
-from test_model import CONFIG, SMALL, check_same_bits_alone_and_together, plain_call, tiny
+from support.backends import CUDA, CUDA_TESTS, NUMPY, PLAIN
+from support.cuda.models import CONFIG, SMALL, check_same_bits_alone_and_together, plain_call, tiny
+from support.cuda.models_tensor import RoundedOps, on_tensor_cores
+from support.outputs import everything
+from support.refusals import refusal
 from tolerances import assert_float32_rule_in_the_mean
 
 import albert_np.model
-from albert_np import ops
-from albert_np.backends.cuda.ops import CudaOps
 from albert_np.kernels.cuda import device
-
-
-class RoundedOps:
-    """The reference, which rounds operands of products as tensor cores want them; attention's too, if it is said."""
-
-    def __init__(self, kind, attention):
-        self.kind, self.rounds_attention = kind, attention
-
-    def __getattr__(self, name):
-        return getattr(ops, name)
-
-    def _seen(self, x):
-        return seen(self.kind, x.astype(np.float32)).astype(x.dtype)
-
-    def linear(self, x, weight, bias):
-        return ops.linear(self._seen(x), self._seen(weight), bias)
-
-    def attention(self, query, key, value, attending, rng=None):
-        if self.rounds_attention:
-            query, key, value = map(self._seen, (query, key, value))
-        return ops.attention(query, key, value, attending, rng)
-
-
-def on_tensor_cores(kind, name, config, tensors):
-    """A model whose products are of that kind. Three products of tf32 are float32, which a user cannot ask for yet."""
-    tensors = {key: x.astype(np.float32) for key, x in tensors.items()}
-    dtype = "float32" if kind == "tf32x3" else kind
-    model = getattr(albert_np.model, name)(config, backend="cuda", dtype=dtype, tensors=tensors)
-    if kind == "tf32x3":
-        model._engine.ops = CudaOps(kind)
-    assert model._engine.ops.kind == kind
-    return model
-
 
 KEPT = ("output_hidden_states", "output_attentions", "trace")
 
@@ -122,7 +86,7 @@ def test_a_sequence_has_the_same_bits_alone_in_a_batch_and_without_padding(kind)
 
 
 def test_a_layer_in_bfloat16_is_seven_kernels_too():
-    if MODE != "simulator":
+    if CUDA_TESTS != "simulator":
         pytest.skip("launches are counted by the simulator")
     config = CONFIG.replace(**SMALL | {"num_hidden_layers": 2})
     model = on_tensor_cores("bfloat16", "AlbertModel", config, trained_like(config, PARTS["AlbertModel"], 0))

@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
-from cuda_run import floats, get, put, run, unwritten
+from support.cuda import floats
 from tolerances import LEFT_TAIL_FLOAT32, assert_float32_rule
 
 from albert_np import ops
 from albert_np.kernels.cuda import activations, embeddings, layer_norm, softmax
 from albert_np.kernels.cuda.kernel import ceil_div
 from albert_np.kernels.cuda.rows import row_of
+from albert_np.kernels.cuda.run import get, put, run, unwritten
 
 EPS = 1e-12
 

@@ -8,12 +8,12 @@ import sys
 import threading
 
 import numpy as np
-from conftest import ROOT, unmeasured
 from golden_models import PARTS, trained_like
 from tolerances import assert_float32_rule
 
 from albert_np import AlbertConfig, AlbertModel, num_threads
 from albert_np.kernels.cpu import program
+from support import with_helpers
 
 program.WORTH_SHARING = 0  # the models are tiny, and are to be shared by threads all the same
 
@@ -138,11 +138,9 @@ def python(code, *, timeout=240, **environment):
 
     A child that hangs is killed, with its children, and fails the test.
     """
-    paths = [str(ROOT / "tests"), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = unmeasured() | {"PYTHONPATH": os.pathsep.join(paths)} | environment
     process = subprocess.Popen(
         [sys.executable, "-X", "faulthandler", "-c", code],
-        env=environment,
+        env=with_helpers() | environment,
         cwd="/",
         text=True,
         stdout=subprocess.PIPE,

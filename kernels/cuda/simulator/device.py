@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import cuda_simulator
 import numpy as np
 
 from albert_np.kernels.cuda.kernel import Buffer, Kernel, OutOfMemoryError
+from albert_np.kernels.cuda.simulator import machine
 
 limit: int | None = None  # bytes of GPU memory; None: as many as there are
 used = 0
@@ -24,7 +24,7 @@ def missing() -> str:
 
 
 def describe() -> str:
-    return "the simulator of tests/cuda_simulator.py"
+    return "the simulator, kernels/cuda/simulator"
 
 
 def capability() -> tuple[int, int]:
@@ -43,7 +43,7 @@ class Memory:
         self.nbytes = 0
         if limit is not None and used + nbytes > limit:
             raise OutOfMemoryError(nbytes)
-        self.bytes = cuda_simulator.poisoned(nbytes // 4 + 1, np.float32).view(np.uint8)
+        self.bytes = machine.poisoned(nbytes // 4 + 1, np.float32).view(np.uint8)
         self.address, self.nbytes = self.bytes.ctypes.data, nbytes
         used += nbytes
 
@@ -89,7 +89,7 @@ def prepare(kernel: Kernel, grid: tuple[int, ...], *arguments: Any) -> Callable[
 
     def run() -> None:
         launches.append((kernel.name, grid))
-        cuda_simulator.launch(kernel.function, grid, kernel.threads, values, kernel.shared)
+        machine.launch(kernel.function, grid, kernel.threads, values, kernel.shared)
 
     return run
 
@@ -117,4 +117,4 @@ def _argument(letter: str, x: Any) -> Any:
         return None  # to read it is a TypeError
     assert isinstance(x, Buffer), (letter, x)
     assert x.dtype == POINTERS[letter], (letter, x.dtype)
-    return cuda_simulator.Pointer(x.memory.bytes[x.offset : x.offset + x.nbytes].view(x.dtype))
+    return machine.Pointer(x.memory.bytes[x.offset : x.offset + x.nbytes].view(x.dtype))

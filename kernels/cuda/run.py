@@ -1,8 +1,7 @@
-"""Kernels on NumPy arrays: what the tests of tests/cuda share, in the simulator and on a GPU."""
+"""One kernel, run by hand on NumPy arrays: on the GPU, or in the simulator (simulator/), which is to be installed before."""
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import numpy as np
@@ -10,11 +9,9 @@ import numpy as np
 from albert_np.kernels.cuda import device
 from albert_np.kernels.cuda.kernel import Buffer, Kernel
 
-MODE = os.environ.get("ALBERT_NP_CUDA_TESTS")  # simulator, compiled, gpu; see tests/cuda/conftest.py
-
 
 def put(x: Any, dtype: Any = None) -> Buffer:
-    """An array on the GPU, in memory of its own."""
+    """An array on the GPU, in memory of its own. Raises OutOfMemoryError."""
     x = np.ascontiguousarray(x, dtype)
     memory = device.Memory(x.nbytes)
     memory.write(0, x)
@@ -22,18 +19,16 @@ def put(x: Any, dtype: Any = None) -> Buffer:
 
 
 def unwritten(*shape: int) -> Buffer:
-    """NaN, to be written."""
+    """NaN in float32, for a kernel to write to: what it leaves out is seen."""
     return put(np.full(shape, np.nan, np.float32))
 
 
 def get(x: Buffer) -> np.ndarray:
+    """A copy of what is there, as an array."""
     return x.memory.read(x.offset, x.shape, x.dtype)
 
 
 def run(kernel: Kernel, grid: tuple[int, ...], *arguments: Any) -> None:
+    """Launches it once and waits for it. arguments: what its parameters say, buffers, numbers, or None for a null pointer."""
     device.prepare(kernel, grid, *arguments)()
     device.synchronize()
-
-
-def floats(rng: np.random.Generator, *shape: int, scale: float = 1) -> np.ndarray:
-    return (scale * rng.standard_normal(shape)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""What notebooks/02_cuda_kernels.ipynb imports, since notebooks define no functions: where kernels run, and what they read."""
+"""What 02_cuda_kernels.ipynb imports: where its kernels run, what they read and write, and pictures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from unittest.mock import patch
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parent.parent
+from albert_np.kernels.cuda import simulator
+
+ROOT = Path(__file__).resolve().parents[2]
 ASKED = "from albert_np.backends import choose; print(choose.available()['cuda'])"
 
 
@@ -26,10 +28,13 @@ def simulated() -> bool:
     child = subprocess.run([sys.executable, "-P", "-c", ASKED], capture_output=True, text=True, check=True)
     if child.stdout.strip() == "yes":
         return False
-    import cuda_simulator
-
-    cuda_simulator.install()
+    simulator.install()
     return True
+
+
+def floats(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    """Normal numbers in float32."""
+    return rng.standard_normal(shape).astype(np.float32)
 
 
 @contextmanager
@@ -72,14 +77,15 @@ def counting() -> Iterator[Counter[str]]:
     On a GPU it stays empty: nobody can watch a pointer there.
     """
     count: Counter[str] = Counter()
-    simulator: Any = sys.modules.get("cuda_simulator")
-    if simulator is None:
+    if not simulator.installed():
         yield count
         return
-    plain = simulator.poisoned
+    from albert_np.kernels.cuda.simulator import machine
+
+    plain = machine.poisoned
 
     def in_a_kernel() -> bool:  # where shared memory is made; pointers to global memory are there before
-        return isinstance(simulator.getcurrent(), simulator.Thread)
+        return isinstance(machine.getcurrent(), machine.Thread)
 
     def watched(array: np.ndarray) -> np.ndarray:
         if array.dtype != np.float32:
@@ -88,7 +94,7 @@ def counting() -> Iterator[Counter[str]]:
         found.plain, found.where, found.count = array.view(np.ndarray), "shared" if in_a_kernel() else "global", count
         return found
 
-    class Pointer(simulator.Pointer):
+    class Pointer(machine.Pointer):
         def __init__(self, array: np.ndarray) -> None:
             super().__init__(watched(array))
 
@@ -96,13 +102,13 @@ def counting() -> Iterator[Counter[str]]:
         array = plain(shape, dtype)
         return watched(array) if in_a_kernel() else array
 
-    with patch.object(simulator, "Pointer", Pointer), patch.object(simulator, "poisoned", poisoned):
+    with patch.object(machine, "Pointer", Pointer), patch.object(machine, "poisoned", poisoned):
         yield count
 
 
 def counted(kernel: Any, grid: tuple[int, ...], *arguments: Any) -> Counter[str]:
     """Runs a kernel; what it reads and writes."""
-    from cuda_run import run
+    from albert_np.kernels.cuda.run import run
 
     with counting() as count:
         run(kernel, grid, *arguments)

@@ -13,15 +13,14 @@ from tolerances import SAME_MODEL, assert_close
 import albert_np.model
 from albert_np import AlbertConfig
 from albert_np.backends import choose
+from albert_np.kernels.cuda import simulator
 from albert_np.run import Weights
 
 # numba.cuda is decided when it is imported, so each way of testing the kernels for the GPU is a process of its own, and says
 # here which it is: simulator, compiled or gpu. tests/test_cuda.py starts them
 CUDA_TESTS = os.environ.get("ALBERT_NP_CUDA_TESTS")
 if CUDA_TESTS == "simulator":
-    import cuda_simulator
-
-    cuda_simulator.install()
+    simulator.install()
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,10 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-import cuda_simulator
 import numpy as np
 from greenlet import getcurrent
+
+from albert_np.kernels.cuda.simulator import machine
 
 ALL = 0xFFFFFFFF
 LANES = np.arange(32)
@@ -50,7 +51,7 @@ def _copy(whole: int) -> Callable[..., None]:
             if (p.address + item * int(index)) % whole:
                 raise ValueError(f"{whole} bytes from number {index} on, which is not at a multiple of them")
             found[:nbytes] = p.array[int(index) : int(index) + nbytes // item].view(np.uint8)
-        if (cuda_simulator.seed or 0) % 2:
+        if (machine.seed or 0) % 2:
             target[:] = found
         else:
             _of_this_thread("copies").append((target, found))
@@ -93,7 +94,7 @@ def _load_matrices(turned: bool) -> Callable[..., Any]:
         return [tuple(words[:, lane // 4, lane % 4]) for lane in lanes]
 
     def load_matrices(tile: Any, index: Any) -> Any:
-        return cuda_simulator.exchange(ALL, _bytes(tile, index, 16).copy(), combine)
+        return machine.exchange(ALL, _bytes(tile, index, 16).copy(), combine)
 
     return load_matrices
 
@@ -142,7 +143,7 @@ def _mma(numbers: Callable[[np.ndarray], np.ndarray]) -> Callable[..., Any]:
 
     def mma(*operands: Any) -> Any:
         assert len(operands) == 10
-        return cuda_simulator.exchange(ALL, operands, combine)
+        return machine.exchange(ALL, operands, combine)
 
     return mma
 

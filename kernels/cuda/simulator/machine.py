@@ -10,10 +10,7 @@ One greenlet a thread, one block after the other. What it does that a GPU may le
 - a pointer knows its end: reading or writing beyond it, or before, is an IndexError; so is a load of 16 bytes that is not
   aligned to them. A uint32 below 0, or from 2³² on, is an OverflowError.
 
-What it cannot know is what the compiler makes of the types: tests/cuda/test_compiled.py looks at that.
-
-`install` puts this in the place of kernels/cuda/target.py, of the intrinsics and of the GPU, before anything imports them. So
-it needs greenlet and NumPy, no numba-cuda, and a process of its own.
+What it cannot know is what the compiler makes of the types: kernels/cuda/compiled.py shows that.
 """
 
 from __future__ import annotations
@@ -21,7 +18,6 @@ from __future__ import annotations
 import math
 import random
 import sys
-import types
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from itertools import product
@@ -30,12 +26,10 @@ from typing import Any
 import numpy as np
 from greenlet import getcurrent, greenlet
 
+from albert_np.kernels.cuda.simulator import Divergence
+
 seed: int | None = 0  # of the order in which threads run; None is the order of their numbers
 POISON = 0x7F  # in each byte of whole numbers: 2139062143, which indexes nothing
-
-
-class Divergence(RuntimeError):  # noqa: N818
-    """Threads that had to meet did not."""
 
 
 def u32(x: Any) -> int:
@@ -55,7 +49,7 @@ class Thread(greenlet):
     number: int
     threadIdx: Dim3  # noqa: N815
     block: Block
-    waits: tuple[Any, ...] | None = None  # for what, at which place, with what in hand
+    waits: Any = None  # for what, at which place, with what in hand
     value: Any = None
 
     @property
@@ -207,7 +201,7 @@ hub: greenlet | None = None
 
 def wait(kind: str, value: Any = None, *more: Any, depth: int = 2) -> Any:
     """Stops this thread until the others it waits for are there; returns what it gets."""
-    frame = sys._getframe(depth)
+    frame: Any = sys._getframe(depth)
     thread: Any = getcurrent()
     place = []  # in the kernel and what it calls: two calls of one device function are two places
     while frame is not None:
@@ -310,27 +304,3 @@ def launch(
 def _places(grid: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
     x, y, z = (*grid, 1, 1)[:3]
     return ((i, j, k) for k, j, i in product(range(z), range(y), range(x)))
-
-
-def install() -> None:
-    """From now on albert_np.kernels.cuda is simulated. To be called before it is imported."""
-    import cuda_host
-    import cuda_intrinsics
-    import cuda_tensor_intrinsics
-
-    package = "albert_np.kernels.cuda"
-    target = types.ModuleType(f"{package}.target", "The simulator, in the place of numba.cuda.")
-    target.cuda, target.f32, target.u32, target.device = Cuda(), np.float32, u32, lambda function: function
-    modules = {
-        "target": target,
-        "intrinsics": cuda_intrinsics,
-        "tensor_intrinsics": cuda_tensor_intrinsics,
-        "device": cuda_host,
-    }
-    assert not any(f"{package}.{name}" in sys.modules for name in modules), "too late"
-    for name, module in modules.items():
-        sys.modules[f"{package}.{name}"] = module
-    import albert_np.kernels.cuda as parent
-
-    for name, module in modules.items():
-        setattr(parent, name, module)

@@ -1,7 +1,7 @@
 """Over fifteen hundred damaged checkpoint folders, from a fixed seed, and the program that loads each of them.
 
-`python damaged_checkpoints.py FOLDER` prints one JSON line a case: [name, outcome, detail, seconds]. The process may take
-1 GB more than it has after its imports, and it ends with a traceback when one case takes over 10 seconds.
+`python -m support.damaged_checkpoints FOLDER` prints one JSON line a case: [name, outcome, detail, seconds]. The process may
+take 1 GB more than it has after its imports, and it ends with a traceback when one case takes over 10 seconds.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from damaged_weights import CONFIG, Case, content_cases, entries, header_cases, pack, tensors
 
 from albert_np.config import AlbertConfig
 from albert_np.model import AlbertForSequenceClassification
+from support.damaged_weights import CONFIG, Case, content_cases, entries, header_cases, pack, tensors
 
 PLAIN_CONFIG = CONFIG | {"id2label": {str(i): f"LABEL_{i}" for i in range(3)}, "model_type": "albert"}
 SECONDS, EXTRA_BYTES = 10, 1024**3
