@@ -19,8 +19,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from machine import RESULTS, installed, write
+from machine import RESULTS, write
 from tqdm import tqdm
+
+from albert_np.machine import installed
 
 TEXT = "The capital of [MASK] is Paris."
 TOKENS = 16  # of the cold run

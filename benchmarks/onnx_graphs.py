@@ -13,7 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from machine import installed
+from albert_np.machine import installed
 
 NEEDED = ("torch", "transformers", "onnx", "onnxscript", "onnxruntime")
 

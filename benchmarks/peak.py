@@ -14,7 +14,9 @@ from collections.abc import Callable
 from functools import cache
 
 import numpy as np
-from machine import cpuinfo, l3_bytes
+from machine import l3_bytes
+
+from albert_np.machine import cpuinfo
 
 UNROLL = 8  # rounds of all accumulators a turn of the loop, so that counting turns costs nothing
 

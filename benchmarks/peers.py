@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from machine import installed
 from onnx_graphs import fused_operators, graph
+
+from albert_np.machine import installed
 
 Prepare = Callable[[np.ndarray, np.ndarray], Callable[[], Any]]  # (B,T), (B,T) -> a call that gives (B,T,H)
 

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 from bench_cuda import DTYPES, SHAPES
-from machine import RESULTS, installed, write
+from machine import RESULTS, write
 from workloads import CONFIG
 
 from albert_np import AlbertModel
@@ -38,6 +38,7 @@ from albert_np.kernels.cuda.roofline import (
     Work,
     times,
 )
+from albert_np.machine import installed
 
 Found = dict[str, dict[str, Any]]  # rows of a table
 COMPILED: dict[Any, Any] = {}  # Kernel -> compiled.Compiled, for sm_90

@@ -15,9 +15,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from machine import ROOT, installed
+from machine import ROOT
 
 from albert_np import AlbertConfig, AlbertForMaskedLM, AlbertModel
+from albert_np.machine import installed
 
 CONFIG = AlbertConfig(
     vocab_size=30000,

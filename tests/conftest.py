@@ -10,8 +10,6 @@ import pytest
 from support import ROOT, TINY_MODEL, unmeasured
 from support.backends import BACKENDS, CUDA_TESTS, runnable
 
-sys.path.insert(0, str(ROOT / "tools"))  # which some tests import
-
 
 @pytest.fixture(scope="session", autouse=True)
 def compiled_kernels():
@@ -69,8 +67,9 @@ def tiny_dir():
 @pytest.fixture(scope="session")
 def toy_books(tmp_path_factory):
     """Ten made-up books, the last four of which have the names of those that the demo's recipe holds out."""
-    import demo_corpus
     from support.made_up_books import write_corpus
+
+    from albert_np.demo.recipe import corpus as demo_corpus
 
     names = [*(f"books/{letter}" for letter in "abcdef"), *demo_corpus.HELD_OUT]
     return write_corpus(tmp_path_factory.mktemp("corpus"), names)
@@ -78,9 +77,10 @@ def toy_books(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def toy_run(toy_books, tmp_path_factory):
-    """What tools/train_demo.py leaves of six steps on them."""
-    import train_demo
+    """What the demo's recipe leaves of six steps on them."""
     from support.made_up_books import arguments
+
+    from albert_np.demo.recipe import train as train_demo
 
     folder = tmp_path_factory.mktemp("run")
     train_demo.train(train_demo.parser().parse_args(arguments(toy_books, folder)))
@@ -95,9 +95,8 @@ def toy_checkpoint(toy_run):
 @pytest.fixture(scope="session")
 def toy_texts(toy_books, toy_checkpoint, tmp_path_factory):
     """(training text in tokens, held-out books) for the checkpoint's vocabulary."""
-    import evaluate_demo
-
     from albert_np import AlbertTokenizer
+    from albert_np.demo.recipe import evaluate as evaluate_demo
 
     given = ["--corpus", str(toy_books / "corpus.txt"), "--books", str(toy_books / "BOOKS.md")]
     parser = evaluate_demo.argparse.ArgumentParser()

@@ -1,16 +1,16 @@
-"""tools/evaluate_demo.py: the counts it compares with, and what it asks of a model."""
+"""The demo's recipe, evaluate.py and counts.py: the counts it compares with, and what it asks of a model."""
 
 import collections
 import json
 import random
 import shutil
 
-import evaluate_demo
 import numpy as np
 import pytest
-from demo_counts import SMOOTHING, NeighbourCounts, rank
 
 from albert_np import AlbertTokenizer
+from albert_np.demo.recipe import evaluate as evaluate_demo
+from albert_np.demo.recipe.counts import SMOOTHING, NeighbourCounts, rank
 
 # ---------------------------------------------------------------------------------------------------------- the baseline
 

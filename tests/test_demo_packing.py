@@ -1,14 +1,14 @@
-"""tools/pack_demo.py: the checkpoint in half precision, its model card, and nothing where it does not fit."""
+"""The demo's recipe, pack.py: the checkpoint in half precision, its model card, and nothing where it does not fit."""
 
 import json
 
 import numpy as np
-import pack_demo
 import pytest
 from support import ROOT
 
 from albert_np import AlbertForPreTraining, AlbertTokenizer
 from albert_np.checkpoints.formats import safetensors as safetensors_format
+from albert_np.demo.recipe import pack as pack_demo
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_the_model_card_says_what_was_measured(packed):
 def test_too_many_bytes_or_no_checkpoint_are_refused_and_nothing_is_written(toy_checkpoint, toy_texts, tmp_path):
     with pytest.raises(ValueError, match=r"the folder would be [\d,]+ bytes, and at most 1,000 are packed: README.md "):
         pack_demo.pack(toy_checkpoint, *toy_texts, tmp_path / "out", backend="numpy", limit=1000)
-    with pytest.raises(ValueError, match=r"no checkpoint of tools/train_demo.py: recipe.json lies beside those"):
+    with pytest.raises(ValueError, match=r"no checkpoint of the demo's recipe: recipe.json lies beside those"):
         pack_demo.pack(ROOT / "albert_np" / "demo", *toy_texts, tmp_path / "out", backend="numpy")
     assert not (tmp_path / "out").exists()
 

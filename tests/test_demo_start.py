@@ -1,11 +1,11 @@
-"""tools/demo_start.py: heads that look at their neighbours from the first step on."""
+"""The demo's recipe, start.py: heads that look at their neighbours from the first step on."""
 
-import demo_start
 import numpy as np
 import pytest
 from support.refusals import refusal
 
 from albert_np import AlbertConfig, AlbertForPreTraining
+from albert_np.demo.recipe import start as demo_start
 
 SIZES = {
     "vocab_size": 50,

@@ -1,17 +1,17 @@
-"""tools/demo_corpus.py and tools/train_demo.py: whole books held out, and a recipe with the same bits every time."""
+"""The demo's recipe, corpus.py and train.py: whole books held out, and a recipe with the same bits every time."""
 
 import json
 import subprocess
 import sys
 import time
 
-import demo_corpus
 import pytest
-import train_demo
-from support import ROOT, unmeasured
+from support import unmeasured
 from support.made_up_books import arguments
 
 from albert_np import AlbertForPreTraining, AlbertTokenizer
+from albert_np.demo.recipe import corpus as demo_corpus
+from albert_np.demo.recipe import train as train_demo
 from albert_np.training.checkpoints import latest_checkpoint
 
 # ------------------------------------------------------------------------------------------------------------- the books
@@ -143,7 +143,7 @@ def test_200_steps_have_the_same_bits_twice_and_across_three_kills(toy_books, tm
 
     def command(folder, **more):
         given = arguments(toy_books, tmp_path / folder, **options | more)
-        return [sys.executable, str(ROOT / "tools" / "train_demo.py"), *given]
+        return [sys.executable, "-m", "albert_np.demo.recipe.train", *given]
 
     quiet = {"env": unmeasured(), "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     for folder in ("one", "two"):

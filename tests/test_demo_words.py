@@ -1,10 +1,10 @@
-"""tools/demo_words.py: word vectors by counting, against sums over a text that a reader can check."""
+"""The demo's recipe, words.py: word vectors by counting, against sums over a text that a reader can check."""
 
-import demo_words
 import numpy as np
 import pytest
 
 from albert_np import AlbertConfig, AlbertForPreTraining
+from albert_np.demo.recipe import words as demo_words
 
 
 def by_hand(ids, V):

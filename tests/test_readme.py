@@ -3,10 +3,10 @@
 import contextlib
 import io
 import re
+import subprocess
+import sys
 
-import pytest
-import show_demo
-from support import ROOT
+from support import ROOT, unmeasured
 
 README = (ROOT / "README.md").read_text()
 
@@ -34,19 +34,27 @@ def test_python_block_runs_and_its_shapes_are_right():
     assert list(names["out"].trace)[:2] == ["embeddings.LayerNorm", "encoder.embedding_hidden_mapping_in"]
 
 
-def test_the_table_of_answers_is_what_the_embedded_model_answers():
-    begin, end = show_demo.MARKS
-    assert README.split(begin)[1].split(end)[0].strip("\n") == show_demo.table().strip("\n")
-    assert len(show_demo.SENTENCES) == 10
+def show_demo(*arguments):
+    command = [sys.executable, ROOT / "tools" / "show_demo.py", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env=unmeasured())
 
 
-def test_a_table_is_put_between_the_marks_of_a_text_that_has_them():
-    begin, end = show_demo.MARKS
-    first = show_demo.put_into(f"a\n{begin}{end}b\n", "| x |\n")
-    assert first == f"a\n{begin}\n| x |\n\n{end}b\n"
-    assert show_demo.put_into(first, "| y |\n") == first.replace("x", "y")
-    with pytest.raises(ValueError, match="the marks are missing"):
-        show_demo.put_into(f"a\n{end}{begin}", "| x |\n")
+def test_the_table_of_answers_is_what_the_embedded_model_answers(tmp_path):
+    """And is put between the marks of a text that has them, in place of what is there."""
+    before, mark, rest = README.partition("<!-- tools/show_demo.py -->\n")
+    table, end, after = rest.partition("<!-- end of the table -->\n")
+    printed = show_demo().stdout
+    assert printed.strip("\n") == table.strip("\n")
+    assert len(printed.splitlines()) == 2 + 10
+    copy = tmp_path / "README.md"
+    copy.write_text(f"{before}{mark}| old |\n{end}{after}")
+    assert show_demo("--readme", copy).returncode == 0
+    assert copy.read_text() == README
+    copy.write_text(f"{before}{end}{mark}{after}")
+    refused = show_demo("--readme", copy)
+    assert refused.returncode == 1
+    assert "the marks are missing" in refused.stderr
+    assert copy.read_text() == f"{before}{end}{mark}{after}"
 
 
 def test_relative_links_lead_to_files():

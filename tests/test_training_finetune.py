@@ -6,7 +6,6 @@ import json
 import shutil
 import warnings
 
-import finetune_genre
 import numpy as np
 import pytest
 from support import TINY_MODEL
@@ -19,6 +18,7 @@ from albert_np import (
     AlbertTokenizer,
 )
 from albert_np.cli import main
+from albert_np.demo.recipe import genre
 from albert_np.tasks.question_answering import Context, Window, squad_answers
 from albert_np.training.finetune import TASKS, finetune
 
@@ -309,12 +309,12 @@ def test_the_command_knows_every_task():
 
 
 def test_the_recipe_learns_a_genre_from_other_books(base, fixtures_dir, tmp_path):
-    """tools/finetune_genre.py with fewer paragraphs and a fresh model: words alone tell more than the commonest genre."""
+    """recipe/genre.py with fewer paragraphs and a fresh model: words alone tell more than the commonest genre."""
 
     corpus = fixtures_dir / "corpus"
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*drawn from seed")
-        done, floor = finetune_genre.run(
+        done, floor = genre.run(
             corpus / "standard_ebooks.txt", corpus / "BOOKS.md", tmp_path, each=50, model=base, epochs=3, **FAST
         )
     assert done.counts["train"]["examples"] == 15 * 50

@@ -60,12 +60,19 @@ def put_into(text: str, rows: str) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Show what the embedded model answers to ten sentences.")
-    parser.add_argument("--readme", action="store_true", help="put the table into README.md too")
+    parser.add_argument(
+        "--readme",
+        nargs="?",
+        const=README,
+        type=Path,
+        metavar="FILE",
+        help="put the table into README.md too, or a FILE",
+    )
     args = parser.parse_args(arguments)
     try:
         rows = table()
-        if args.readme:
-            write_atomically(README, put_into(README.read_text("utf-8"), rows).encode())
+        if args.readme is not None:
+            write_atomically(args.readme, put_into(args.readme.read_text("utf-8"), rows).encode())
     except (ValueError, OSError) as error:
         print(f"show_demo: {error}", file=sys.stderr)
         return 1

@@ -1,7 +1,6 @@
-#!/usr/bin/env python3
-"""Makes albert_np/demo of a checkpoint of tools/train_demo.py: half-precision weights, vocabulary, model card, loss curve.
+"""Makes albert_np/demo of a checkpoint of train.py: half-precision weights, vocabulary, model card, loss curve.
 
-    python tools/pack_demo.py runs/demo/checkpoint-40000 --corpus standard_ebooks.txt --books BOOKS.md
+    python -m albert_np.demo.recipe.pack runs/demo/checkpoint-40000 --corpus standard_ebooks.txt --books BOOKS.md
 
 Weights become float16 or bfloat16, whichever has the held-out loss nearer to the checkpoint's own. The model card's figures are
 those of the weights as they are packed. Nothing is written unless all of it together stays below 6 MB. README.md's table of
@@ -20,21 +19,17 @@ from typing import Any
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tools"))
-
-import evaluate_demo  # noqa: E402
-from demo_card import loss_curve, model_card  # noqa: E402
-from train_demo import RECIPE_NAME, STAGES  # noqa: E402
-
-from albert_np import AlbertForPreTraining, AlbertTokenizer  # noqa: E402
-from albert_np.checkpoints.names import WEIGHTS_NAME  # noqa: E402
-from albert_np.files import read_json, write_atomically  # noqa: E402
-from albert_np.ops import Array  # noqa: E402
-from albert_np.tokenization.files import CONFIG, VOCAB  # noqa: E402
-from albert_np.training import log  # noqa: E402
-from albert_np.training.checkpoints import Checkpoint, latest_checkpoint, read_checkpoint  # noqa: E402
-from albert_np.training.token_corpus import TokenCorpus  # noqa: E402
+from albert_np import AlbertForPreTraining, AlbertTokenizer
+from albert_np.checkpoints.names import WEIGHTS_NAME
+from albert_np.demo.recipe import evaluate
+from albert_np.demo.recipe.card import loss_curve, model_card
+from albert_np.demo.recipe.train import RECIPE_NAME, STAGES
+from albert_np.files import read_json, write_atomically
+from albert_np.ops import Array
+from albert_np.tokenization.files import CONFIG, VOCAB
+from albert_np.training import log
+from albert_np.training.checkpoints import Checkpoint, latest_checkpoint, read_checkpoint
+from albert_np.training.token_corpus import TokenCorpus
 
 LIMIT = 6_000_000  # bytes of everything in the folder
 FILES = (WEIGHTS_NAME, "config.json", VOCAB, CONFIG)
@@ -46,8 +41,8 @@ def to_half(x: Array, dtype: str) -> Array | None:  # (…) float32 -> (…) flo
     """The nearest values, of two equally near ones the even; None where one is out of range."""
     if dtype == "float16":
         with np.errstate(over="ignore"):
-            half = x.astype(np.float16)
-        return half if np.isfinite(half).all() else None
+            nearest = x.astype(np.float16)
+        return nearest if np.isfinite(nearest).all() else None
     bits = np.ascontiguousarray(x, np.float32).view(np.uint32)
     half = ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16)
     return half if (half & 0x7F80 != 0x7F80).all() else None  # an exponent of ones is infinity or NaN
@@ -81,10 +76,10 @@ def safetensors_bytes(tensors: Mapping[str, Array], dtype: str) -> bytes:
 
 
 def held_out_loss(folder: Path, books: Mapping[str, list[str]], seed: int, backend: str, progress: bool) -> float:
-    model, tokenizer = evaluate_demo.load(folder, backend), AlbertTokenizer.from_pretrained(folder)
-    length = min(evaluate_demo.LENGTH, model.config.max_position_embeddings)
-    examples = evaluate_demo.masked_paragraphs(tokenizer, list(books.values()), length, seed)
-    return float(evaluate_demo.model_ranks(model, tokenizer, examples, progress)[1].mean())
+    model, tokenizer = evaluate.load(folder, backend), AlbertTokenizer.from_pretrained(folder)
+    length = min(evaluate.LENGTH, model.config.max_position_embeddings)
+    examples = evaluate.masked_paragraphs(tokenizer, list(books.values()), length, seed)
+    return float(evaluate.model_ranks(model, tokenizer, examples, progress)[1].mean())
 
 
 def pack(
@@ -119,13 +114,13 @@ def pack(
             raise ValueError(f"{found.path} holds weights beyond the range of float16 and of bfloat16")
         dtype = min(losses, key=lambda name: abs(losses[name] - whole))
         folder = folders[dtype]
-        figures = evaluate_demo.judge(folder, training, books, seed=seed, backend=backend, progress=progress)
+        figures = evaluate.judge(folder, training, books, seed=seed, backend=backend, progress=progress)
         figures |= {"checkpoint": found.path.name, "step": found.step}
         figures["weights"] = {"dtype": dtype, "loss_float32": whole} | {f"loss_{x}": losses[x] for x in losses}
         (folder / EVALUATION_NAME).write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n", "utf-8")
         loss_curve([stage.path.parent / log.LOG_NAME for stage in stages], folder / PICTURE_NAME)
-        progress = {name: sum(stage.state["progress"][name] for stage in stages) for name in ("tokens", "seconds")}
-        card = model_card(model.config, model.num_parameters(), progress, recipe, figures)
+        spent = {name: sum(stage.state["progress"][name] for stage in stages) for name in ("tokens", "seconds")}
+        card = model_card(model.config, model.num_parameters(), spent, recipe, figures)
         (folder / CARD_NAME).write_text(card, "utf-8")
         sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
         if sum(sizes.values()) > limit:
@@ -144,7 +139,7 @@ def _read_run(checkpoint: Path) -> tuple[list[Checkpoint], dict[str, Any]]:
     """The ends of the stages before, where there were any, and a checkpoint of the last; the recipe beside it."""
     found = read_checkpoint(checkpoint)
     if found is None or not (checkpoint.parent / RECIPE_NAME).is_file():
-        raise ValueError(f"{checkpoint} is no checkpoint of tools/train_demo.py: {RECIPE_NAME} lies beside those")
+        raise ValueError(f"{checkpoint} is no checkpoint of the demo's recipe: {RECIPE_NAME} lies beside those")
     before = [latest_checkpoint(checkpoint.parent / name) for name in STAGES]
     return [*(x for x in before if x is not None), found], read_json(checkpoint.parent / RECIPE_NAME, 1 << 20)
 
@@ -153,23 +148,24 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description="Make albert_np/demo of a checkpoint: half precision, with a model card."
     )
-    parser.add_argument("checkpoint", help="a checkpoint of tools/train_demo.py")
-    evaluate_demo.add_options(parser)
-    default = ROOT / "albert_np" / "demo"
+    parser.add_argument("checkpoint", help="a checkpoint of albert_np.demo.recipe.train")
+    evaluate.add_options(parser)
+    default = Path(__file__).parents[1]
     parser.add_argument("--output", default=str(default), metavar="DIR", help="where to (default: albert_np/demo)")
     args = parser.parse_args(arguments)
     try:
         with tempfile.TemporaryDirectory() as folder:
             tokenizer = AlbertTokenizer.from_pretrained(args.checkpoint)
-            training, books, _ = evaluate_demo.read_corpus(args, folder, tokenizer, True)
+            training, books, _ = evaluate.read_corpus(args, folder, tokenizer, True)
             figures = pack(
                 args.checkpoint, training, books, args.output, seed=args.seed, backend=args.backend, progress=True
             )
     except (ValueError, OSError) as error:
-        print(f"pack_demo: {error}", file=sys.stderr)
+        print(f"pack: {error}", file=sys.stderr)
         return 1
-    print(evaluate_demo.table(figures))
-    total = sum(path.stat().st_size for path in Path(args.output).iterdir() if path.is_file())
+    print(evaluate.table(figures))
+    packed = (*FILES, CARD_NAME, PICTURE_NAME, EVALUATION_NAME)
+    total = sum((Path(args.output) / name).stat().st_size for name in packed)
     print(f"{args.output}: step {figures['step']}, {figures['weights']['dtype']}, {total:,} bytes")
     return 0
 

@@ -1,7 +1,7 @@
 """A recipe for fine-tuning: which of four genres is a paragraph from? Learnt on some books, judged on others.
 
-    python tools/finetune_genre.py --corpus standard_ebooks.txt --books BOOKS.md --output genre
-    python tools/finetune_genre.py … --model FOLDER --learning-rate 1e-4
+    python -m albert_np.demo.recipe.genre --corpus standard_ebooks.txt --books BOOKS.md --output genre
+    python -m albert_np.demo.recipe.genre … --model FOLDER --learning-rate 1e-4
 
 It writes train.csv and validation.csv into the output folder, as anybody's own data would lie there, and then does what this
 command does:
@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from demo_corpus import cut_books, read_books
 
+from albert_np.demo.recipe.corpus import cut_books, read_books
 from albert_np.files import write_atomically
 from albert_np.training.finetune import FineTuned, finetune
 
@@ -55,7 +55,7 @@ def write_examples(
 ) -> tuple[Path, Path]:
     """train.csv and validation.csv: `each` paragraphs of every book, or all it has, drawn from the seed.
 
-    Raises OSError or ValueError as demo_corpus.cut_books does.
+    Raises OSError or ValueError as corpus.cut_books does.
     """
     texts = {book.title: text for book, text in cut_books(corpus, read_books(books))}
     rng = np.random.default_rng(seed)

@@ -1,10 +1,9 @@
-#!/usr/bin/env python3
 """Judges a masked-language model on whole books that training never saw, beside what counting gets.
 
-    python tools/evaluate_demo.py runs/demo/checkpoint-500 --corpus standard_ebooks.txt --books BOOKS.md --json out.json
+    python -m albert_np.demo.recipe.evaluate runs/demo/checkpoint-500 --corpus books.txt --books BOOKS.md --json out.json
 
 Masked tokens: of each paragraph of the held-out books, cut to the model's length, 15 % of the tokens, single ones drawn at
-random, become [MASK], and the model names them. The baseline does the same with counts of the training text (demo_counts.py),
+random, become [MASK], and the model names them. The baseline does the same with counts of the training text (counts.py),
 and sees both neighbours of a token, also those that are hidden from the model; beside it stand counts that do not see these,
 and counts of single tokens. Paragraphs that would have no mask, of three tokens or less, are left out.
 Sentence order: paragraphs of two sentences or more are cut between the two sentences nearest to the middle, and shown in order
@@ -29,21 +28,17 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tools"))
-
-import demo_corpus  # noqa: E402
-from demo_card import MEASURED  # noqa: E402
-from demo_counts import NeighbourCounts, rank  # noqa: E402
-
-from albert_np import AlbertConfig, AlbertForMaskedLM, AlbertForPreTraining, AlbertTokenizer  # noqa: E402
-from albert_np.checkpoints.initialise import check_seed  # noqa: E402
-from albert_np.files import write_atomically  # noqa: E402
-from albert_np.ops import Array  # noqa: E402
-from albert_np.training.checkpoints import read_checkpoint  # noqa: E402
-from albert_np.training.documents import NEVER, TextForm  # noqa: E402
-from albert_np.training.sentences import split_sentences  # noqa: E402
-from albert_np.training.token_corpus import TokenCorpus, encode_text, tokenize_corpus  # noqa: E402
+from albert_np import AlbertConfig, AlbertForMaskedLM, AlbertForPreTraining, AlbertTokenizer
+from albert_np.checkpoints.initialise import check_seed
+from albert_np.demo.recipe import corpus
+from albert_np.demo.recipe.card import MEASURED
+from albert_np.demo.recipe.counts import NeighbourCounts, rank
+from albert_np.files import write_atomically
+from albert_np.ops import Array
+from albert_np.training.checkpoints import read_checkpoint
+from albert_np.training.documents import NEVER, TextForm
+from albert_np.training.sentences import split_sentences
+from albert_np.training.token_corpus import TokenCorpus, encode_text, tokenize_corpus
 
 PART = 0.15  # of a paragraph's tokens
 LENGTH = 128  # tokens of a sequence, with [CLS] and [SEP], where the model takes so many
@@ -330,13 +325,13 @@ def read_corpus(
     args: argparse.Namespace, folder: str | Path, tokenizer: AlbertTokenizer, progress: bool
 ) -> tuple[TokenCorpus, dict[str, list[str]], dict[str, Any]]:
     """The training text in tokens, the held-out books in paragraphs, and the facts of both. folder: for the parts."""
-    parts = demo_corpus.part(args.corpus, args.books, folder)
+    parts = corpus.part(args.corpus, args.books, folder)
     training = tokenize_corpus(parts.training, tokenizer, PARAGRAPHS, cache_dir=args.cache)
-    chosen = (x for x in demo_corpus.cut_books(args.corpus, demo_corpus.read_books(args.books)))
+    chosen = (x for x in corpus.cut_books(args.corpus, corpus.read_books(args.books)))
     books = {
         book.title: [line for line in text.decode().split("\n") if line]
         for book, text in chosen
-        if book.name in demo_corpus.HELD_OUT
+        if book.name in corpus.HELD_OUT
     }
     return training, books, parts.facts
 
@@ -363,7 +358,7 @@ def main(arguments: list[str] | None = None) -> int:
         if args.json:
             write_atomically(Path(args.json), json.dumps(result, indent=1, ensure_ascii=False).encode() + b"\n")
     except (ValueError, OSError) as error:
-        print(f"evaluate_demo: {error}", file=sys.stderr)
+        print(f"evaluate: {error}", file=sys.stderr)
         return 1
     print(table(result))
     return 0

@@ -24,7 +24,7 @@ def model_card(
 ) -> str:
     """Markdown. progress: tokens and seconds of all stages; run: recipe.json.
 
-    figures: what evaluate_demo.judge gave, and the weights'.
+    figures: what evaluate.judge gave, and the weights'.
     """
     recipe, corpus, machine = run["recipe"], run["corpus"], run["machine"]
     training, held_out = corpus["training"], corpus["held_out"]
@@ -50,8 +50,8 @@ def model_card(
     if recipe["start"] is None:
         began = (
             f"first {recipe['first_steps']:,} steps with the layer applied {recipe['first_layers']} times, from word vectors "
-            "that are counted on\n  the training text (tools/demo_words.py) and heads that look at their neighbours "
-            f"(tools/demo_start.py); then\n  {recipe['second_steps']:,} steps with all applications"
+            "that are counted on\n  the training text (recipe/words.py) and heads that look at their neighbours "
+            f"(recipe/start.py); then\n  {recipe['second_steps']:,} steps with all applications"
         )
     data = _wrapped(
         f"""{training["books"]} books of [Standard Ebooks](https://standardebooks.org), {training["words"]:,} words: novels,
@@ -95,7 +95,7 @@ trying things out and for teaching; it knows the prose of some sixty books and n
 
 ## Training
 
-`python tools/train_demo.py`, on paragraphs, cut into pairs of up to {recipe["max_length"]} tokens, {pairs} a step:
+`python -m albert_np.demo.recipe.train`, on paragraphs, cut into pairs of up to {recipe["max_length"]} tokens, {pairs} a step:
 
 - masked words, {100 * recipe["mask_probability"]:g} % of the tokens, {chosen}, and the order of the two segments;
 - one paragraph in twenty has spaces before its marks, as a text has behind [MASK];
@@ -128,7 +128,7 @@ p(w|left) · p(w|right) / p(w); they see both neighbours, also where the model d
 {books}
 
 Mean loss of a masked token: {masked["loss"]:.4f} with these weights, {weights["loss_float32"]:.4f} in float32.
-`python tools/evaluate_demo.py` gives the figures again; they are in evaluation.json.
+`python -m albert_np.demo.recipe.evaluate` gives the figures again; they are in evaluation.json.
 
 ## Limits and bias
 
@@ -194,8 +194,8 @@ def loss_curve(log_paths: list[Path], picture_path: Path) -> None:
     below.set_xlabel("step")
     for axes in (above, below):
         for end in ends[1:-1]:
-            label = "the next stage" if end == ends[1] else None
-            axes.axvline(end, color="grey", linewidth=0.8, linestyle=":", label=label)
+            said = "the next stage" if end == ends[1] else None
+            axes.axvline(end, color="grey", linewidth=0.8, linestyle=":", label=said)
         axes.grid(alpha=0.3)
         axes.legend()
     with atomic_path(picture_path) as temporary:

@@ -74,7 +74,8 @@ def read_books(path: str | os.PathLike) -> list[Book]:
         elif inside and set(line) - set("|-: "):
             if len(cells) < len(COLUMNS) or not all(cell.isdigit() for cell in cells[1:5]):
                 raise ValueError(f"{path} line {number}: a book has {', '.join(COLUMNS)}; got {line[:80]!r}")
-            books.append(Book(cells[0], *map(int, cells[1:5]), *cells[5:7]))
+            sizes = [int(cell) for cell in cells[1:5]]
+            books.append(Book(cells[0], sizes[0], sizes[1], sizes[2], sizes[3], cells[5], cells[6]))
     if not books:
         raise ValueError(f"{path} lists no books: a table with the columns {', '.join(COLUMNS)} was expected")
     return books

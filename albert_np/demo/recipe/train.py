@@ -1,17 +1,16 @@
-#!/usr/bin/env python3
 """Trains the embedded model, albert_np/demo: the exact recipe, its seeds, and nothing left to chance.
 
-    python tools/train_demo.py --corpus standard_ebooks.txt --books BOOKS.md --output runs/demo --hours 2
-    python tools/train_demo.py --corpus standard_ebooks.txt --books BOOKS.md --output runs/demo --hours 2 --resume
+    python -m albert_np.demo.recipe.train --corpus standard_ebooks.txt --books BOOKS.md --output runs/demo --hours 2
+    python -m albert_np.demo.recipe.train --corpus standard_ebooks.txt --books BOOKS.md --output runs/demo --hours 2 --resume
 
 The defaults are the recipe, in three stages, each from the weights of the one before:
 
-1. The layer is applied --first-layers times, from weights that look at the neighbours (demo_start.py) and words whose vectors
-   are counted (demo_words.py): the fewer the applications, the sooner it finds out what context is good for.
+1. The layer is applied --first-layers times, from weights that look at the neighbours (start.py) and words whose vectors
+   are counted (words.py): the fewer the applications, the sooner it finds out what context is good for.
 2. The same weights, applied --layers times.
 3. Some of the examples are a single segment, as a text is when a model is asked about it; the learning rate falls to 0.
 
-What it makes in --output: training.txt and held_out.txt and both as documents (demo_corpus.py), the vocabulary (from the
+What it makes in --output: training.txt and held_out.txt and both as documents (corpus.py), the vocabulary (from the
 training text alone), recipe.json, the first two stages in first/ and second/, and what albert_np.training.pretrain writes.
 A training that was stopped, at any moment, goes on with --resume, and ends with the same bits as one that never stopped. The
 best checkpoint by held-out loss is kept.
@@ -28,25 +27,21 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "benchmarks")]
+import numpy as np
 
-import demo_corpus  # noqa: E402
-import demo_start  # noqa: E402
-import demo_words  # noqa: E402
-import machine  # noqa: E402
-import numpy as np  # noqa: E402
-
-from albert_np import AlbertForPreTraining, AlbertTokenizer  # noqa: E402
-from albert_np.files import write_atomically  # noqa: E402
-from albert_np.training.checkpoints import latest_checkpoint  # noqa: E402
-from albert_np.training.documents import TextForm  # noqa: E402
-from albert_np.training.loop import Plan, Trained  # noqa: E402
-from albert_np.training.muon import Muon  # noqa: E402
-from albert_np.training.optimizers import AdamW  # noqa: E402
-from albert_np.training.pretrain import pretrain  # noqa: E402
-from albert_np.training.pretraining import PretrainingOptions  # noqa: E402
-from albert_np.training.token_corpus import tokenize_corpus  # noqa: E402
+from albert_np import AlbertForPreTraining, AlbertTokenizer, machine
+from albert_np.demo.recipe import corpus
+from albert_np.demo.recipe.start import look_at_neighbours
+from albert_np.demo.recipe.words import count_words
+from albert_np.files import write_atomically
+from albert_np.training.checkpoints import latest_checkpoint
+from albert_np.training.documents import TextForm
+from albert_np.training.loop import Plan, Trained
+from albert_np.training.muon import Muon
+from albert_np.training.optimizers import AdamW
+from albert_np.training.pretrain import pretrain
+from albert_np.training.pretraining import PretrainingOptions
+from albert_np.training.token_corpus import tokenize_corpus
 
 RECIPE_NAME = "recipe.json"
 STAGES = "first", "second"  # folders; the last stage has the training's own
@@ -119,7 +114,7 @@ def parser() -> argparse.ArgumentParser:
         ("--seed", 0, "of the weights, of the order of the text, and of what is hidden in it"),
     ):
         recipe.add_argument(option, type=int, default=default, metavar="N", help=meaning)
-    for option, default, meaning in (
+    for option, value, meaning in (
         ("--first-learning-rate", 1e-3, "the highest of the first stage"),
         ("--learning-rate", 5e-4, "the highest of the others: what changes a layer changes every application of it"),
         ("--momentum", 0.95, "Muon's, of the encoder's matrices"),
@@ -130,7 +125,7 @@ def parser() -> argparse.ArgumentParser:
         ("--short-probability", 0.1, "the part of the examples that are shorter"),
         ("--single-probability", 0.5, "the part of the last stage's examples that is a single segment"),
     ):
-        recipe.add_argument(option, type=float, default=default, metavar="X", help=meaning)
+        recipe.add_argument(option, type=float, default=value, metavar="X", help=meaning)
     return parser
 
 
@@ -156,12 +151,12 @@ def train(args: argparse.Namespace) -> Trained:
     """One training as the arguments say. Raises ValueError or OSError."""
     output, start, began = Path(args.output), args.start, time.monotonic()
     stages = stages_of(args)  # before anything is read: they say at once what does not fit
-    parts = demo_corpus.part(args.corpus, args.books, output)
-    training = demo_corpus.documents(parts.training, demo_corpus.LOOSE)
-    held_out = demo_corpus.documents(parts.held_out)
+    parts = corpus.part(args.corpus, args.books, output)
+    training = corpus.documents(parts.training, corpus.LOOSE)
+    held_out = corpus.documents(parts.held_out)
     machine_only = ("corpus", "books", "output", "resume", "hours", "stop_at", "threads", "backend")
     recipe = {name: value for name, value in vars(args).items() if name not in machine_only}
-    note = {"recipe": recipe, "corpus": parts.facts, "machine": machine.machine()}
+    note = {"recipe": recipe, "corpus": parts.facts, "machine": machine.facts()}
     write_atomically(output / RECIPE_NAME, json.dumps(note, indent=1, ensure_ascii=False).encode() + b"\n")
     with threads(args.threads):
         for number, stage in enumerate(stages):
@@ -194,8 +189,8 @@ def _train_stage(
         """What the weights are before the first step, where there are none to start from."""
         tokenizer = AlbertTokenizer.from_pretrained(stage.folder / "tokenizer")
         tokens = tokenize_corpus([training], tokenizer, FORM, cache_dir=stage.folder / "tokens")  # there already
-        demo_words.count_words(model, np.asarray(tokens.ids))
-        demo_start.look_at_neighbours(model)
+        count_words(model, np.asarray(tokens.ids))
+        look_at_neighbours(model)
 
     steps = stage.schedule.total
     if args.stop_at is not None and stage.folder == Path(args.output):
@@ -263,10 +258,10 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         trained = train(args)
     except (ValueError, OSError) as error:
-        print(f"train_demo: {error}", file=sys.stderr)
+        print(f"train: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as error:  # the loop says how to go on
-        print(f"train_demo: {error or 'interrupted'}", file=sys.stderr)
+        print(f"train: {error or 'interrupted'}", file=sys.stderr)
         return 1
     print(f"step {trained.step} ({trained.stopped}): {trained.checkpoint}")
     for name, value in trained.metrics.items():
