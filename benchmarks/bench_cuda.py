@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 from machine import RESULTS, write
+from workloads import GPU_DTYPES, GPU_SHAPES
 
 import albert_np
 from albert_np import AlbertConfig
@@ -35,8 +36,7 @@ MATMULS = [
     (16, 768, 3072),
 ]
 TENSOR_MATMULS = [(8192, 8192, 8192), (4096, 4096, 4096), (4096, 3072, 768), (4096, 768, 3072), (128, 3072, 768)]
-KINDS, DTYPES = ("bfloat16", "tf32", "tf32x3"), ("float32", "tf32", "bfloat16")
-SHAPES = [(1, 16), (1, 128), (8, 128), (32, 128), (8, 512)]
+KINDS = ("bfloat16", "tf32", "tf32x3")
 ROUNDS = 30
 
 
@@ -254,7 +254,7 @@ def forwards(rounds: int, torch: Any, with_peers: bool, dtype: str = "float32") 
     model, tensors = weights(config, dtype)
     others = peers(config, tensors, torch, dtype) if with_peers else {}
     found: dict[str, Any] = {}
-    for B, T in SHAPES:
+    for B, T in GPU_SHAPES:
         ids = np.random.default_rng(B * T).integers(1, V, (B, T))
         row = {"albert_np": clocked(lambda ids=ids: model(ids, output="device"), rounds)}
         for name, other in others.items():
@@ -337,8 +337,8 @@ def main() -> None:
         "gpu": backends.cuda_device(),
         "rounds": options.rounds,
         "kernels": kernels(options.rounds, torch),
-        "forward": {dtype: forwards(options.rounds, torch, with_peers, dtype) for dtype in DTYPES},
-        "errors": {dtype: errors(options.errors, torch, with_peers, dtype) for dtype in DTYPES},
+        "forward": {dtype: forwards(options.rounds, torch, with_peers, dtype) for dtype in GPU_DTYPES},
+        "errors": {dtype: errors(options.errors, torch, with_peers, dtype) for dtype in GPU_DTYPES},
     }
     write("cuda", result)
     text = as_text(result)

@@ -20,9 +20,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from bench_cuda import DTYPES, SHAPES
 from machine import RESULTS, write
-from workloads import CONFIG
+from workloads import CONFIG, GPU_DTYPES, GPU_SHAPES
 
 from albert_np import AlbertModel
 from albert_np.kernels.cuda import roofline
@@ -146,7 +145,7 @@ def kernels(launches: list[Launch]) -> Found:
 
 def forwards(launches: list[Launch], dtype: str) -> Found:
     model, found = AlbertModel(CONFIG, backend="cuda", dtype=dtype), {}
-    for B, T in SHAPES:
+    for B, T in GPU_SHAPES:
         launches.clear()
         model(np.ones((B, T), np.int64), output="device")
         each = [predicted(launch) for launch in launches]
@@ -219,7 +218,7 @@ def main() -> None:
         print(as_text(json.loads((RESULTS / "cuda_predicted.json").read_text())), end="")
         return
     launches = stand_in()
-    predicted = {"kernel": kernels(launches)} | {f"forward, {dtype}": forwards(launches, dtype) for dtype in DTYPES}
+    predicted = {"kernel": kernels(launches)} | {f"forward, {dtype}": forwards(launches, dtype) for dtype in GPU_DTYPES}
     constants = re.findall(r"^([A-Z_0-9]+) = (\S+)  # (.+)$", Path(roofline.__file__).read_text(), re.MULTILINE)
     assumed = {name: {"value": value, "which is": source} for name, value, source in constants}
     compilers = [f"{name} {installed(name)}" for name in ("numba-cuda", "nvidia-nvvm", "nvidia-nvjitlink")]

@@ -32,6 +32,7 @@ CONFIG = AlbertConfig(
 )
 RAGGED = "ragged"
 SHAPES = ("1x8", "1x32", "1x128", "1x512", "8x128", RAGGED)
+GPU_SHAPES, GPU_DTYPES = [(1, 16), (1, 128), (8, 128), (32, 128), (8, 512)], ("float32", "tf32", "bfloat16")
 SEQUENCES, MEDIAN, SPREAD, SHORTEST, LONGEST = 32, 30, 0.8, 3, 256  # of the ragged batch
 
 

@@ -225,8 +225,10 @@ def test_no_folder_imports_from_another():
     assert found == ACROSS
 
 
-def test_no_test_imports_a_test():
-    names = {path.stem for path in sources("tests") if path.stem.startswith("test_")} | {"conftest"}
-    assert len(names) > 50
-    for path in sources("tests"):
-        assert not names & set(first_names(path)), path.name
+def test_no_test_imports_a_test_and_no_benchmark_a_benchmark():
+    """What they share is in helpers: modules of another name."""
+    for folder, prefix in (("tests", "test_"), ("benchmarks", "bench_")):
+        names = {path.stem for path in sources(folder) if path.stem.startswith(prefix)} | {"conftest"}
+        assert len(names) > 5
+        for path in sources(folder):
+            assert not names & set(first_names(path)), path.name
