@@ -20,7 +20,7 @@ from albert_np.embeddings import embeddings
 from albert_np.encoder import LAYERS, albert_layer, applications, encoder, in_layer, layer_name, step
 from albert_np.inputs import Inputs
 from albert_np.ops import Array, Attending
-from albert_np.run import Encoded, Head, Run, TrainingOps, Weights
+from albert_np.run import Encoded, Head, Run, Trace, TrainingOps, Weights
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ def _with_trace_of(application: int, run: Run, layer: Weights, x: Array, attendi
     assert run.trace is not None
     if step(application, "ffn") in run.trace:
         return run
-    again = Run(run.ops, run.config, run.draw_again(step(application, "attention.dropout")), {}, wanted=reads_back)
+    again = Run(run.ops, run.config, run.draw_again(step(application, "attention.dropout")), Trace(), wanted=reads_back)
     albert_layer(again, layer, x, attending, application)
     return again
 

@@ -26,11 +26,11 @@ from albert_np.outputs import (
     SequenceClassifierOutput,
     TokenClassifierOutput,
 )
-from albert_np.pretrained import AlbertPreTrainedModel, ignore_skipped, zero_skipped
+from albert_np.pretrained import AlbertPreTrainedModel, Output, ignore_skipped, zero_skipped
 from albert_np.run import Encoded, Run
 
 
-class AlbertModel(AlbertPreTrainedModel):
+class AlbertModel(AlbertPreTrainedModel[BaseModelOutputWithPooling]):
     """The encoder alone, with the pooler unless add_pooling_layer=False."""
 
     parts: tuple[str, ...] = ("pooler",)  # type: ignore[misc]
@@ -58,7 +58,7 @@ class AlbertModel(AlbertPreTrainedModel):
         return (first, *rest) if "pooler_output" in out else (first, None, *rest)
 
 
-class _Predicts(AlbertPreTrainedModel):
+class _Predicts(AlbertPreTrainedModel[Output]):
     """The masked-language-model head of two classes."""
 
     def _check_predictions(self, batch: Inputs, labels: Any, logits_positions: Any) -> dict[str, Array | None]:
@@ -114,7 +114,7 @@ class _Predicts(AlbertPreTrainedModel):
         return d_hidden
 
 
-class AlbertForPreTraining(_Predicts):
+class AlbertForPreTraining(_Predicts[AlbertForPreTrainingOutput]):
     """Masked-language-model and sentence-order logits; the loss, their sum, when both labels are given."""
 
     parts = ("pooler", "predictions", "sop_classifier")
@@ -162,7 +162,7 @@ class AlbertForPreTraining(_Predicts):
         return self._mlm_backward(back, encoded, labels) + self._pooled_backward(back, encoded, d_pooled)
 
 
-class AlbertForMaskedLM(_Predicts):
+class AlbertForMaskedLM(_Predicts[MaskedLMOutput]):
     """Logits over the vocabulary for every token, or for the columns in logits_positions (B,M)."""
 
     parts = ("predictions",)
@@ -183,7 +183,7 @@ class AlbertForMaskedLM(_Predicts):
         return self._mlm_backward(back, encoded, labels)
 
 
-class AlbertForSequenceClassification(AlbertPreTrainedModel):
+class AlbertForSequenceClassification(AlbertPreTrainedModel[SequenceClassifierOutput]):
     """One row of K logits a sequence. The loss follows config.problem_type, or what the labels look like."""
 
     parts = ("pooler", "classifier")
@@ -229,7 +229,7 @@ class AlbertForSequenceClassification(AlbertPreTrainedModel):
         return self._pooled_backward(back, encoded, d_pooled)
 
 
-class AlbertForTokenClassification(AlbertPreTrainedModel):
+class AlbertForTokenClassification(AlbertPreTrainedModel[TokenClassifierOutput]):
     """One row of K logits a token."""
 
     parts = ("classifier",)
@@ -258,7 +258,7 @@ class AlbertForTokenClassification(AlbertPreTrainedModel):
         return self._classifier_backward(back, _token_loss_backward(back["classifier"], labels), encoded.hidden)
 
 
-class AlbertForQuestionAnswering(AlbertPreTrainedModel):
+class AlbertForQuestionAnswering(AlbertPreTrainedModel[QuestionAnsweringModelOutput]):
     """Start and end logits for every token; the loss, their mean, when both positions are given."""
 
     parts = ("qa_outputs",)
@@ -310,7 +310,7 @@ class AlbertForQuestionAnswering(AlbertPreTrainedModel):
         return back.linear("qa_outputs", d_logits, encoded.hidden, self._weights.qa_outputs.weight)
 
 
-class AlbertForMultipleChoice(AlbertPreTrainedModel):
+class AlbertForMultipleChoice(AlbertPreTrainedModel[MultipleChoiceModelOutput]):
     """One logit a choice: inputs are (B, choices, T), or (B, choices, T, E), and logits (B, choices)."""
 
     parts = ("pooler", "choice")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any, overload
 
 from albert_np.ops import Array
+from albert_np.run import Trace
 
 
 class ModelOutput:
@@ -15,7 +16,7 @@ class ModelOutput:
     # each output names these again, in their place after its own; here no field, only a promise to the type checker
     hidden_states: tuple[Array, ...] | None
     attentions: tuple[Array, ...] | None
-    trace: dict[str, Array] | None
+    trace: Trace | None
 
     def keys(self) -> list[str]:
         return [f.name for f in fields(self) if getattr(self, f.name) is not None]  # type: ignore[arg-type]
@@ -60,7 +61,7 @@ class BaseModelOutputWithPooling(ModelOutput):
     pooler_output: Array | None = None  # (B,H)
     hidden_states: tuple[Array, ...] | None = None  # L+1 × (B,T,H), the projected embeddings first
     attentions: tuple[Array, ...] | None = None  # L · inner_group_num × (B,N,T,T)
-    trace: dict[str, Array] | None = None
+    trace: Trace | None = None
 
 
 @dataclass
@@ -70,7 +71,7 @@ class AlbertForPreTrainingOutput(ModelOutput):
     sop_logits: Array | None = None  # (B,2)
     hidden_states: tuple[Array, ...] | None = None
     attentions: tuple[Array, ...] | None = None
-    trace: dict[str, Array] | None = None
+    trace: Trace | None = None
 
 
 @dataclass
@@ -79,7 +80,7 @@ class _LossAndLogits(ModelOutput):
     logits: Array | None = None
     hidden_states: tuple[Array, ...] | None = None
     attentions: tuple[Array, ...] | None = None
-    trace: dict[str, Array] | None = None
+    trace: Trace | None = None
 
 
 @dataclass
@@ -109,4 +110,4 @@ class QuestionAnsweringModelOutput(ModelOutput):
     end_logits: Array | None = None  # (B,T)
     hidden_states: tuple[Array, ...] | None = None
     attentions: tuple[Array, ...] | None = None
-    trace: dict[str, Array] | None = None
+    trace: Trace | None = None

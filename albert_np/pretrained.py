@@ -9,7 +9,7 @@ import contextlib
 import os
 from collections.abc import Iterator, Mapping
 from functools import partial
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Generic, Literal, Self, TypeVar, cast, overload
 
 import numpy as np
 
@@ -28,6 +28,7 @@ from albert_np.outputs import ModelOutput
 from albert_np.run import Encoded, Head, Run, Wanted, WantedGradients, weight_tree
 
 TRACES = (False, True, "unfused")
+Output = TypeVar("Output", bound=ModelOutput)  # what a call of a class returns
 
 
 @contextlib.contextmanager
@@ -53,7 +54,7 @@ def ignore_skipped(labels: Array, real: Array | None) -> Array:  # (B,T) int, (B
     return labels if real is None else np.where(real, labels, ops.IGNORE_INDEX)
 
 
-class AlbertPreTrainedModel:
+class AlbertPreTrainedModel(Generic[Output]):
     """What the seven classes share: making, loading, saving, listing and calling. Subclasses add a head."""
 
     parts: ClassVar[tuple[str, ...]] = ()  # the heads of checkpoints/names.py whose tensors this class has
@@ -105,6 +106,27 @@ class AlbertPreTrainedModel:
 
     # --- making, saving, listing ---------------------------------------------------------------------------------------
 
+    @overload
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_path: str | os.PathLike,
+        *,
+        backend: str = "auto",
+        dtype: Any = None,
+        config: AlbertConfig | None = None,
+        missing: str = "error",
+        seed: int = 0,
+        ignore_mismatched_sizes: bool = False,
+        check_finite: str = "error",
+        output_loading_info: Literal[False] = False,
+        **options: Any,
+    ) -> Self: ...
+    @overload
+    @classmethod
+    def from_pretrained(
+        cls, name_or_path: str | os.PathLike, *, output_loading_info: Literal[True], **options: Any
+    ) -> tuple[Self, dict[str, Any]]: ...
     @classmethod
     def from_pretrained(
         cls,
@@ -119,7 +141,7 @@ class AlbertPreTrainedModel:
         check_finite: str = "error",
         output_loading_info: bool = False,
         **options: Any,
-    ) -> Any:
+    ) -> Self | tuple[Self, dict[str, Any]]:
         """A model from a folder, "demo" or a hub id, of safetensors in float32, float16, bfloat16 or float64.
 
         dtype: "float32" (default, whatever the file holds) or "float64"; torch_dtype is an alias. With backend="cuda" also
@@ -181,6 +203,41 @@ class AlbertPreTrainedModel:
 
     # --- calling -------------------------------------------------------------------------------------------------------
 
+    @overload
+    def __call__(
+        self,
+        input_ids: Any = None,
+        attention_mask: Any = None,
+        token_type_ids: Any = None,
+        position_ids: Any = None,
+        head_mask: Any = None,
+        inputs_embeds: Any = None,
+        *,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: Literal[True] | None = None,
+        skip_padding: bool = False,
+        trace: bool | Literal["unfused"] = False,
+        training: bool = False,
+        seed: int | None = None,
+        mask_mode: MaskMode = "uniform",
+        head_mask_mode: str = "shared",
+        output: str = "numpy",
+        **head_inputs: Any,
+    ) -> Output: ...
+    @overload
+    def __call__(
+        self,
+        input_ids: Any = None,
+        attention_mask: Any = None,
+        token_type_ids: Any = None,
+        position_ids: Any = None,
+        head_mask: Any = None,
+        inputs_embeds: Any = None,
+        *,
+        return_dict: Literal[False],
+        **options: Any,
+    ) -> tuple[Any, ...]: ...
     def __call__(
         self,
         input_ids: Any = None,
@@ -201,7 +258,7 @@ class AlbertPreTrainedModel:
         head_mask_mode: str = "shared",
         output: str = "numpy",
         **head_inputs: Any,
-    ) -> Any:
+    ) -> Output | tuple[Any, ...]:
         """Runs the model on a batch. B, T and the other letters are those of config.py.
 
         input_ids: (B,T) or (T,) ints, or inputs_embeds: (B,T,E) floats in their place.
@@ -259,7 +316,7 @@ class AlbertPreTrainedModel:
             on_device=output == "device",
         )
         with _within_memory(batch):
-            out = self._engine.forward(batch, self._bound_head(checked), wanted)
+            out = cast(Output, self._engine.forward(batch, self._bound_head(checked), wanted))
         return out if return_dict else self._as_tuple(out)
 
     def _check(
@@ -354,7 +411,7 @@ class AlbertPreTrainedModel:
             without_loss=f"{type(self).__name__} has no loss to differentiate without {needed or 'a head'}",
         )
 
-    def _head(self, run: Run, encoded: Encoded, *args: Any, **head_inputs: Any) -> ModelOutput:
+    def _head(self, run: Run, encoded: Encoded, *args: Any, **head_inputs: Any) -> Output:
         """Logits, and a loss where there are labels. Its keywords are what `_checked` returns."""
         raise NotImplementedError
 

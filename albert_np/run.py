@@ -102,7 +102,7 @@ class Run:
     ops: Ops
     config: AlbertConfig
     rng: np.random.Generator | None = None  # None: inference, where dropout does nothing
-    trace: dict[str, Array] | None = None
+    trace: Trace | None = None
     labelled_only: bool = False  # logits over the vocabulary for labelled tokens alone: the loss reads no others
     wanted: Callable[[str], bool] | None = None  # which names the trace keeps; None: all
     states: dict[str, Any] = field(default_factory=dict)  # of the generator, before each draw, where a trace is kept

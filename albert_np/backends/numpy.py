@@ -40,7 +40,7 @@ class NumpyEngine:
 
     def loss_and_gradients(self, batch: Inputs, head: Head, wanted: WantedGradients) -> tuple[Any, dict]:
         needed = gradients.between_layers if wanted.recompute else gradients.reads_back
-        run = Run(self.ops, self.config, wanted.rng, {}, labelled_only=not wanted.all_logits, wanted=needed)
+        run = Run(self.ops, self.config, wanted.rng, Trace(), labelled_only=not wanted.all_logits, wanted=needed)
         back = gradients.Back(run, self.ops)
         attending = attending_of(self.config, batch.allowed, wanted.mask_mode, None)
         by_layers = gradients.encode_by_layers(back, self.w.encoder, attending, batch.head_mask)

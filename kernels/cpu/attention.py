@@ -124,7 +124,7 @@ class Sequence(NamedTuple):
 
     b: int
     start: int  # its first row
-    count: int  # of the keys that it sees
+    seen: int  # keys
     keys: int  # (count,)
     dense: bool  # are these the first rows, with none left out?
     blank: bool
@@ -212,17 +212,17 @@ def against_distances(x, row, count, D, relative, out):  # (count,D) -> (count,w
 def keys_against_distances(k, heads, relative, sequence, gathered, out):  # -> (count,width)
     """The same for the keys, whose rows are put together first."""
     D = heads.D
-    for j in range(sequence.count):
+    for j in range(sequence.seen):
         for d in range(D):
             put(gathered, j * D + d, get(k, heads.row * get_int(sequence.keys, j) + d))
-    against_distances(gathered, D, sequence.count, D, relative, out)
+    against_distances(gathered, D, sequence.seen, D, relative, out)
 
 
 @helper
 def _add_distances(scores, i, relative, sequence, from_query, from_keys):
     """Relative positions: + q_i·a[i−j], and + k_j·a[i−j] where keys have a term. Both products were taken for all a."""
     columns = at_int(relative.columns, sequence.start)
-    for j in range(sequence.count):
+    for j in range(sequence.seen):
         distance = get_int(columns, i) - get_int(columns, get_int(sequence.keys, j)) + relative.shift
         x = get(scores, j) + get(from_query, distance)
         if relative.both != 0:
@@ -232,7 +232,7 @@ def _add_distances(scores, i, relative, sequence, from_query, from_keys):
 
 @helper
 def finish_scores(line, i, heads, relative, sequence, from_query, from_keys):  # (count,), from q·kᵀ, for query i
-    for j in range(0, padded(sequence.count), 16):
+    for j in range(0, padded(sequence.seen), 16):
         store(line, j, load(line, j) * heads.scale)
     if relative.distances != 0:
         _add_distances(line, i, relative, sequence, from_query, from_keys)
@@ -271,7 +271,7 @@ def _exponentials(scores, count):  # (count,) -> their sum
 @helper
 def masked_exponentials(line, i, T, sight, sequence):  # (count,) -> 1/their sum
     """softmax(line + mask) for query i, but for a factor, which is given back: the mask, and what mask_mode says, are in it."""
-    count, blank = sequence.count, sequence.blank
+    count, blank = sequence.seen, sequence.blank
     if sight.pairs != 0:
         blank = _apply_mask(line, count, sequence.keys, sight.pairs + T * (sequence.b * T + i))
     if blank:
@@ -287,7 +287,7 @@ def masked_exponentials(line, i, T, sight, sequence):  # (count,) -> 1/their sum
 
 @helper
 def multiply_by_factors(line, dropout, factor, sequence):  # (count,), (T,) or 0, a number
-    count = sequence.count
+    count = sequence.seen
     if dropout == 0:
         for j in range(0, count, 16):
             store(line, j, load(line, j) * factor)
@@ -328,7 +328,7 @@ def attention(  # (R,N·D) × 3 -> (R,N·D)
     task = at_int(tasks, TASK * tile)
     b, n, q0, q1 = get_int(task, 0), get_int(task, 1), get_int(task, 2), get_int(task, 3)
     sequence = sequence_of(sight, b)
-    start, count, keys = sequence.start, sequence.count, sequence.keys
+    start, count, keys = sequence.start, sequence.seen, sequence.keys
     T, D, row = heads.T, heads.D, heads.row
     head = at(0, start * row + n * D)
     stride, deep = padded(count), padded(D)

@@ -144,7 +144,7 @@ def _through_softmax(line, d_line, count, inverse, scale):
 def _by_distance(d_line, i, relative, reach, sequence, by_query, by_key):
     """What row i of ds adds to each distance, of this query and of each key."""
     columns = at_int(relative.columns, sequence.start)
-    for j in range(sequence.count):
+    for j in range(sequence.seen):
         distance = get_int(columns, i) - get_int(columns, get_int(sequence.keys, j)) + reach // 2
         put(by_query, distance, get(by_query, distance) + get(d_line, j))
         if relative.both != 0:
@@ -157,7 +157,7 @@ def _to_d_scores(i0, some, n, heads, sight, factors, relative, table, sequence, 
 
     Relative positions: ds by distance too.
     """
-    stride, T, reach = padded(sequence.count), heads.T, table.reach
+    stride, T, reach = padded(sequence.seen), heads.T, table.reach
     factor = get(factors.head_mask, n) if factors.head_mask != 0 else float32(1.0)
     changed = factors.dropout != 0 or factors.head_mask != 0
     for i in range(some):
@@ -169,9 +169,9 @@ def _to_d_scores(i0, some, n, heads, sight, factors, relative, table, sequence, 
         if changed:
             multiply_by_factors(d_line, dropout, factor, sequence)
         if relative.distances == 0:
-            _through_softmax(line, d_line, sequence.count, inverse, heads.scale)
+            _through_softmax(line, d_line, sequence.seen, inverse, heads.scale)
         else:  # whose terms are not divided by √D
-            _through_softmax(line, d_line, sequence.count, inverse, float32(1.0))
+            _through_softmax(line, d_line, sequence.seen, inverse, float32(1.0))
             _by_distance(d_line, i0 + i, relative, reach, sequence, at(my.by_query, i * reach), my.by_key)
             for j in range(0, stride, 16):
                 store(d_line, j, load(d_line, j) * heads.scale)
@@ -189,9 +189,9 @@ def _to_d_scores(i0, some, n, heads, sight, factors, relative, table, sequence, 
 def _add_keys_distances(sequence, D, table, here, my):
     """dk += by_key·a, and the table's gradient += by_keyᵀ·k, QUERIES keys at a time."""
     reach, deep = table.reach, padded(D)
-    multiply(my.by_key, reach, table.table, deep, COLUMNS, my.dk, deep, sequence.count, reach, 0, deep, True, NEAR)
-    for j0 in range(0, sequence.count, QUERIES):
-        some = min(QUERIES, sequence.count - j0)
+    multiply(my.by_key, reach, table.table, deep, COLUMNS, my.dk, deep, sequence.seen, reach, 0, deep, True, NEAR)
+    for j0 in range(0, sequence.seen, QUERIES):
+        some = min(QUERIES, sequence.seen - j0)
         _pack_rows(at(my.gathered, j0 * D), D, some, D, my.rows)
         _multiply_turned(at(my.by_key, j0 * reach), reach, some, reach, reach, deep, my, here, True)
 
@@ -200,12 +200,12 @@ def _add_keys_distances(sequence, D, table, here, my):
 def _store_keys(sequence, queries, D, my, dk, dv, d_row):
     """dk and dv to the rows of the keys. Rows of others are zero."""
     deep = padded(D)
-    if sequence.count < queries:
+    if sequence.seen < queries:
         for i in range(queries):
             for d in range(D):
                 put(dk, i * d_row + d, 0.0)
                 put(dv, i * d_row + d, 0.0)
-    for j in range(sequence.count):
+    for j in range(sequence.seen):
         to = at(0, d_row * get_int(sequence.keys, j))
         for d in range(0, D, 16):
             store_some(dk + to, d, D - d, load(my.dk, j * deep + d))
@@ -226,7 +226,7 @@ def attention_backward(  # 4 × (R,N·D) -> 3 × (R,N·D)
     """One tile is one head of one sequence. The operands are those of `attention`."""
     b, n = tile // heads.N, tile % heads.N
     sequence = sequence_of(sight, b)
-    start, count, keys = sequence.start, sequence.count, sequence.keys
+    start, count, keys = sequence.start, sequence.seen, sequence.keys
     D, row, d_row, context_row = heads.D, heads.row, gradients.d_row, gradients.context_row
     q, k, v = at(heads.q, start * row + n * D), at(heads.k, start * row + n * D), at(heads.v, start * row + n * D)
     dc = at(gradients.d_context, start * context_row + n * D)

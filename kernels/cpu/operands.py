@@ -192,20 +192,21 @@ def real_sequences(mask: Array) -> Sequences:  # (B,T) bool
 
 def _sequences(mask: Array, lengths: Array, columns: Array) -> Sequences:
     T = mask.shape[1]
-    if mask.ndim == 2:
-        seen, pairs = mask, None
-        blank = ~mask.any(axis=1)
-    else:
+    seen: Array = mask
+    blank: Array = np.logical_not(np.any(mask, axis=1))
+    pairs: Array | None = None
+    if mask.ndim == 3:
         # a query with nothing to see attends to all keys, so then none may be left out
-        all_see = mask.any(axis=2).all(axis=1)
-        seen, pairs, blank = mask.any(axis=1) | ~all_see[:, None], np.ascontiguousarray(mask), np.zeros(len(mask), bool)
+        some_see_nothing = np.any(np.logical_not(np.any(mask, axis=2)), axis=1)
+        seen, pairs, blank = np.any(mask, axis=1), np.ascontiguousarray(mask), np.zeros(len(mask), bool)
+        seen = seen | some_see_nothing[:, None]
     blank &= lengths > 0  # who has no row attends to nothing
     seen = seen | blank[:, None]
     key_starts = np.concatenate([[0], np.cumsum(seen.sum(axis=1))])
     starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
     keys = np.broadcast_to(np.arange(T), seen.shape)[seen]
-    whole = (np.ascontiguousarray(x, np.int64) for x in (lengths, starts, columns, keys, key_starts, blank))
-    return Sequences(*whole, pairs)
+    whole = [np.ascontiguousarray(x, np.int64) for x in (lengths, starts, columns, keys, key_starts, blank)]
+    return Sequences(*whole, pairs)  # type: ignore[call-arg]  # six in `whole`, which mypy does not count
 
 
 def attention_tasks(lengths: Array, N: int, threads: int) -> Array:  # (B,) -> (tasks, 4) int64

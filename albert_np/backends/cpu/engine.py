@@ -65,7 +65,7 @@ class CpuEngine:
         return reference.answer(run, head, encode(run, self.w, batch, wanted))
 
     def loss_and_gradients(self, batch: Inputs, head: Head, wanted: WantedGradients) -> tuple[Any, dict]:
-        run = Run(self.ops, self.config, wanted.rng, {}, labelled_only=not wanted.all_logits)
+        run = Run(self.ops, self.config, wanted.rng, Trace(), labelled_only=not wanted.all_logits)
         back = gradients.Back(run, self.ops)
         with self.ops.arena.buffers() as buffers:
             reads = head.reads(run, batch)

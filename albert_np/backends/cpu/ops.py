@@ -95,7 +95,7 @@ class CpuOps:
         rows = whole_rows(x)
         out = np.empty_like(rows)
         program = Program()
-        add_activation(program, rows, out, *rows.shape, activation_code(name))
+        add_activation(program, rows, out, len(rows), rows.shape[1], activation_code(name))
         program.run()
         return out.reshape(x.shape)
 

@@ -349,7 +349,8 @@ class _Writer:
 
     def operand(self, x: str) -> Buffer:
         """What products read of an array: in bfloat16 a copy, one for whatever array the state lies in."""
-        return self.at.get(f"{x}.rounded", self.at.get("x.rounded", self.at.get(x)))
+        copies = (f"{x}.rounded", "x.rounded", x)
+        return next(self.at[name] for name in copies if name in self.at)
 
     def result(self, x: str) -> Buffer:
         """Where an array is computed."""

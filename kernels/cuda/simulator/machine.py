@@ -208,6 +208,7 @@ def wait(kind: str, value: Any = None, *more: Any, depth: int = 2) -> Any:
         place.append((frame.f_code.co_name, frame.f_lasti))
         frame = frame.f_back
     thread.waits, thread.value = (kind, tuple(place), *more), value
+    assert hub is not None  # a simulated thread runs inside a launch
     hub.switch()
     return thread.value
 
