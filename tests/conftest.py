@@ -1,4 +1,4 @@
-"""Fixtures that several test files share. A skip here always has a reason; in the parity run it is a failure instead."""
+"""Fixtures that several test files share, and how a run is set up: processes, kernels, hypothesis, the summary at its end."""
 
 import importlib.util
 import os
@@ -7,30 +7,57 @@ import sys
 from pathlib import Path
 
 import pytest
-from support import ROOT, TINY_MODEL, unmeasured
+from filelock import FileLock
+from hypothesis import HealthCheck, settings
+from support import ROOT, TINY_MODEL, needs, unmeasured
 from support.backends import BACKENDS, CUDA_TESTS, runnable
+from support.summary import Summary
+
+WORKERS = 8  # at most: each takes some seconds to start, and 300 MB
+
+
+def pytest_configure(config):
+    needs.required()  # an unknown name ends the run here
+    config.pluginmanager.register(Summary())
+
+
+# how long an example takes says how busy the machine is, and two processes share what was found: hypothesis keeps it in files
+# that appear whole
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
+
+
+def pytest_xdist_auto_num_workers(config):
+    """The processes of `-n auto`, which is the default: one a core.
+
+    None but this one (0) for tests on a GPU, of which there is one, and for test files given by name, which are soon done and
+    may stop in a debugger.
+    """
+    on_gpu = "gpu" in config.option.markexpr.replace("not gpu", "")
+    named = all(Path(argument.partition("::")[0]).is_file() for argument in config.args)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return 0 if on_gpu or named or cores == 1 else min(cores, WORKERS)
 
 
 @pytest.fixture(scope="session", autouse=True)
-def compiled_kernels():
-    """Kernels are compiled before the first test, by a process whose every line is not measured: that is three times slower."""
-    if importlib.util.find_spec("numba") is not None and not CUDA_TESTS:  # there, none of the CPU's runs
-        for options in ("", ", '--training'"):
-            command = f"import sys; from albert_np.cli import main; sys.exit(main(['warmup'{options}]))"
-            subprocess.run(
-                [sys.executable, "-c", command], env=unmeasured(), check=False, capture_output=True, timeout=600
-            )
+def compiled_kernels(tmp_path_factory, worker_id):
+    """Kernels are compiled before the first test, once for all workers, and kept for later runs (kernels/cpu/cache.py).
 
-
-def require(name):
-    """Import a module of the `parity` extra, or skip; with ALBERT_NP_REQUIRE_PARITY=1 a missing module fails."""
-    try:
-        return __import__(name)
-    except ImportError as error:
-        message = f"{name} is not installed (pip install 'albert-np[parity]'): {error}"
-        if os.environ.get("ALBERT_NP_REQUIRE_PARITY") == "1":
-            pytest.fail(message)
-        pytest.skip(message)
+    Processes of their own do it, where coverage does not measure every line: that would be three times slower.
+    """
+    if importlib.util.find_spec("numba") is None or CUDA_TESTS:  # there, none of the CPU's runs
+        return
+    # the workers' folders lie in one of the run
+    shared = tmp_path_factory.getbasetemp() if worker_id == "master" else tmp_path_factory.getbasetemp().parent
+    with FileLock(shared / "compiling.lock"):
+        commands = [[sys.executable, "-P", "-m", "albert_np", "warmup", *more] for more in ([], ["--training"])]
+        compiling = [
+            subprocess.Popen(command, env=unmeasured(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            for command in commands
+        ]
+        for process in compiling:
+            says, _ = process.communicate(timeout=600)
+            assert process.returncode == 0, says
 
 
 @pytest.fixture(params=BACKENDS, ids=str, scope="module")
@@ -41,13 +68,13 @@ def backend(request):
 
 @pytest.fixture(scope="session")
 def torch():
-    return require("torch")
+    return needs.module("parity", "torch")
 
 
 @pytest.fixture(scope="session")
 def transformers():
-    require("torch")
-    return require("transformers")
+    needs.module("parity", "torch")
+    return needs.module("parity", "transformers")
 
 
 @pytest.fixture(scope="session")
@@ -55,7 +82,7 @@ def fixtures_dir():
     """The folder of real data that is never committed (genuine vocabulary, published goldens)."""
     folder = Path(os.environ.get("ALBERT_NP_FIXTURES") or ROOT.parent / "shared" / "fixtures")
     if not folder.is_dir():
-        pytest.skip(f"no fixtures at {folder}: set ALBERT_NP_FIXTURES to a folder that holds them")
+        needs.missing("data", "no genuine vocabulary and no published goldens")
     return folder
 
 

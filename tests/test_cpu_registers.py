@@ -5,9 +5,9 @@ import subprocess
 import sys
 
 import pytest
-from support import unmeasured
+from support import needs, unmeasured
 
-pytest.importorskip("numba", reason="the engine's kernels are compiled by numba")
+needs.module("numba", "numba")
 
 # level, LLVM's target and CPU, its multiply-add and what a line that touches the stack looks like
 CPUS = [

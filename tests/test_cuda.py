@@ -1,16 +1,13 @@
 """The kernels for the GPU, without one: simulated, and compiled. Each way is a process of its own, see support/backends.py."""
 
-import importlib.util
 import os
 import shutil
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from pathlib import Path
 
 import pytest
-from support import ROOT, unmeasured
+from support import ROOT, needs, unmeasured
 from support.refusals import refusal
 
 import albert_np
@@ -46,7 +43,7 @@ def run_tests(mode, paths, *options, limit, measured=False, under=()):
     """pytest on what lies there below tests/, in its own process, which another may start and watch."""
     environment = (dict(os.environ) if measured else unmeasured()) | {"ALBERT_NP_CUDA_TESTS": mode}
     environment.pop("PYTEST_ADDOPTS", None)
-    command = [*under, sys.executable, "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider", *options]
+    command = [*under, sys.executable, "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "0", *options]
     command += [f"tests/{path}" for path in paths]
     child = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=limit)
     says = "\n".join(child.stdout.splitlines()[-60:])
@@ -55,72 +52,61 @@ def run_tests(mode, paths, *options, limit, measured=False, under=()):
     return child
 
 
-@pytest.fixture(scope="module")
-def running(request):
-    """The processes of the tests that were asked for, one a core, the longest first; each test waits for its own."""
-    asked = {item.name for item in request.session.items}
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        children = {}
-        if "test_compiled" in asked and not why_nothing_compiles():
-            children["test_compiled.py"] = pool.submit(
-                run_tests, "compiled", ["cuda/test_compiled.py", "cuda/test_compiled_tensor.py"], "-s", limit=1800
-            )
-        if importlib.util.find_spec("greenlet") is not None:
-            for name, paths in SIMULATED.items():
-                if f"test_simulated[{name}]" in asked:
-                    chosen, measured = CHOSEN.get(name, ()), name in MEASURED
-                    children[name] = pool.submit(run_tests, "simulator", paths, *chosen, limit=1800, measured=measured)
-        yield children
-
-
+@pytest.mark.cuda
 @pytest.mark.parametrize("name", SIMULATED)
-def test_simulated(name, running):
-    if name not in running:
-        pytest.skip("the simulator runs threads as greenlets: pip install greenlet")
-    running[name].result()
+def test_simulated(name):
+    needs.module("simulator", "greenlet")
+    child = run_tests("simulator", SIMULATED[name], *CHOSEN.get(name, ()), limit=1800, measured=name in MEASURED)
+    assert " passed" in child.stdout
 
 
-@cache
-def why_nothing_compiles():
-    """Why kernels cannot be compiled here, or nothing. In another process, where what fails to load does no harm."""
+@pytest.fixture(scope="module")
+def compiler():
+    """Its test is skipped where no kernel can be compiled. What fails to load does no harm in a process of its own."""
     code = "import albert_np.kernels.cuda.target"
     child = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, env=unmeasured())
-    return "" if child.returncode == 0 else child.stderr.strip().splitlines()[-1]
+    if child.returncode != 0:
+        says = child.stderr.strip().splitlines()[-1]
+        needs.missing("cuda-compiler", f"kernels for the GPU cannot be compiled here: {says}")
 
 
-def test_compiled(running, capsys):
-    if "test_compiled.py" not in running:
-        pytest.skip(f"no kernel can be compiled here: {why_nothing_compiles()} (pip install 'albert-np[cuda]')")
-    child = running["test_compiled.py"].result()
+@pytest.mark.cuda
+@pytest.mark.usefixtures("compiler")
+def test_compiled(record_property):
+    child = run_tests("compiled", ["cuda/test_compiled.py", "cuda/test_compiled_tensor.py"], "-s", limit=1800)
     if " passed" not in child.stdout:
-        pytest.skip(child.stdout.strip().splitlines()[-1])
-    with capsys.disabled():
-        print("\n" + child.stderr)  # the table of registers, shared memory and warps
+        (reason,) = (line.strip() for line in child.stdout.splitlines() if " skipped: " in line)
+        needs.missing("cuda-compiler", reason)
+    record_property("registers, shared memory and warps of the compiled kernels", child.stderr)
 
 
+@pytest.mark.cuda
+@pytest.mark.usefixtures("compiler")
 def test_compiled_once_and_launched():
     """kernels/cuda/device.py and cache.py, up to the driver."""
-    if why_nothing_compiles():
-        pytest.skip(f"no kernel can be compiled here: {why_nothing_compiles()} (pip install 'albert-np[cuda]')")
     run_tests("compiled", ["cuda/test_device.py"], limit=600)
 
 
+@pytest.mark.cuda
 @pytest.mark.slow
 @pytest.mark.parametrize("chosen", ["twice_torch", "twice_numpy", "as_they_like"])
 def test_the_suites_of_every_backend_simulated(chosen):
     """All goldens, step by step too; of the rest, what is small enough. tests/cuda/test_model.py has the variations."""
+    needs.module("simulator", "greenlet")
     suite = "test_goldens.py" if "twice" in chosen else "test_backends.py"
     run_tests("simulator", [suite], "-k", f"cuda-float32 and {chosen}", limit=3600)
 
 
+@pytest.mark.cuda
 @pytest.mark.slow
 def test_what_takes_long_simulated():
+    needs.module("simulator", "greenlet")
     run_tests("simulator", ["cuda"], "-m", "slow", limit=3600)
 
 
+@pytest.mark.cuda
+@pytest.mark.usefixtures("compiler")
 def test_what_runs_on_a_gpu_can_be_collected_without_one():
-    if why_nothing_compiles():
-        pytest.skip(f"numba-cuda does not load here: {why_nothing_compiles()}")
     assert " collected" in run_tests("gpu", ["cuda"], "--collect-only", limit=600).stdout
 
 
@@ -128,7 +114,7 @@ def test_what_runs_on_a_gpu_can_be_collected_without_one():
 def gpu():
     answer = backends.available()["cuda"]
     if answer != "yes":
-        pytest.skip(f"backend cuda: {answer}")
+        needs.missing("gpu", f"backend cuda: {answer}")
 
 
 @pytest.mark.gpu

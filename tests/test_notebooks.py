@@ -2,7 +2,7 @@
 
 import nbformat
 import pytest
-from support import ROOT
+from support import ROOT, needs
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 # what stands before a notebook's first cell when it is tested: no connection to anywhere but the kernel's own machine
@@ -22,14 +22,17 @@ def code_cells(notebook):
 
 
 @pytest.mark.filterwarnings("default")  # the notebook kernel's libraries warn about each other
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, id=path.stem, marks=[pytest.mark.cuda] if "cuda" in path.stem else []) for path in NOTEBOOKS],
+)
 def test_notebook_runs_offline(path, monkeypatch):
     from nbclient import NotebookClient
 
     monkeypatch.setenv("MPLBACKEND", "module://matplotlib_inline.backend_inline")
     notebook = nbformat.read(path, as_version=4)
-    if any("support.cuda" in cell.source for cell in code_cells(notebook)):
-        pytest.importorskip("greenlet", reason="the simulator runs threads as greenlets: pip install greenlet")
+    if "cuda" in path.stem:  # its kernels are simulated
+        needs.module("simulator", "greenlet")
     notebook.cells.insert(0, nbformat.v4.new_code_cell(NO_NETWORK))
     # where Jupyter runs it: beside its helpers
     NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(path.parent)}}).execute()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support import needs
 from support.backends import NUMBA, PLAIN
 
 import albert_np
@@ -35,10 +36,10 @@ def published(fixtures_dir):
 def checkpoint(golden):
     root = os.environ.get("ALBERT_NP_CHECKPOINTS")
     if not root:
-        pytest.skip("set ALBERT_NP_CHECKPOINTS to a folder of checkpoint folders")
+        needs.missing("data", "ALBERT_NP_CHECKPOINTS names no folder of published checkpoints")
     folder = Path(root) / golden["checkpoint"].rpartition("/")[2]
     if not folder.is_dir():
-        pytest.skip(f"there is no checkpoint {folder}")
+        needs.missing("data", f"there is no checkpoint {folder.name}")
     return folder
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import needs
 from support.refusals import refusal
 from tolerances import METRIC
 
@@ -71,7 +72,7 @@ def test_matthews_of_two_classes_is_the_correlation_of_bits(case):
 @quick
 @given(LABELS)
 def test_labels_against_scikit_learn(case):
-    metrics = pytest.importorskip("sklearn.metrics", reason="scikit-learn is not installed")
+    metrics = needs.module("test", "sklearn.metrics")
     predictions, labels = case
     assert accuracy(predictions, labels) == near(metrics.accuracy_score(labels, predictions))
     assert matthews(predictions, labels) == near(metrics.matthews_corrcoef(labels, predictions))
@@ -113,7 +114,7 @@ def test_spearman_counts_who_is_smaller(case):
 @quick
 @given(NUMBERS, st.floats(0.1, 10))
 def test_correlations_against_scipy(case, scale):
-    stats = pytest.importorskip("scipy.stats", reason="SciPy is not installed")
+    stats = needs.module("test", "scipy.stats")
     x, y = np.array(case[0]) * scale, np.array(case[1]) / 7
     if np.ptp(x) == 0 or np.ptp(y) == 0:  # SciPy warns
         return
@@ -176,7 +177,7 @@ def test_entities_start_and_end_where_conlleval_says(rows):
 @quick
 @given(ROWS)
 def test_entity_f1_against_seqeval(rows):
-    seqeval = pytest.importorskip("seqeval.metrics", reason="seqeval is not installed")
+    seqeval = needs.module("test", "seqeval.metrics")
     predictions, labels = ([[pair[side] for pair in row] for row in rows] for side in (0, 1))
     scores = entity_f1(predictions, labels)
     for name in ("precision", "recall", "f1"):

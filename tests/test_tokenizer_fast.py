@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from support import needs
 from support.texts import TEXT
 
 from albert_np import AlbertTokenizer, AlbertTokenizerFast
 from albert_np.tokenization.fast import build_tokenizer_json, read_tokenizer_json
 from albert_np.tokenization.spiece import load_spiece
 
-tokenizers = pytest.importorskip("tokenizers", reason='the extra "fast" is not installed')
+tokenizers = needs.module("test", "tokenizers")
 MANY = settings(max_examples=250, deadline=None, derandomize=True)
 
 

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+from support import needs
 
 from albert_np import AlbertTokenizer
 
@@ -19,14 +20,14 @@ STYLES = ("hf_slow", "hf_fast", "google")
 @pytest.fixture(scope="module", params=STYLES)
 def tiny(request, tiny_dir):
     if request.param == "hf_fast":
-        pytest.importorskip("tokenizers", reason='the extra "fast" is not installed')
+        needs.module("test", "tokenizers")
     return AlbertTokenizer.from_pretrained(tiny_dir, style=request.param)
 
 
 @pytest.fixture(scope="module", params=STYLES)
 def real(request, fixtures_dir):
     if request.param == "hf_fast":
-        pytest.importorskip("tokenizers", reason='the extra "fast" is not installed')
+        needs.module("test", "tokenizers")
     return AlbertTokenizer.from_pretrained(fixtures_dir / "tokenizer", style=request.param)
 
 
@@ -78,7 +79,7 @@ def test_published_short_strings(fixtures_dir):
 
 
 def test_published_short_strings_decode_in_style_hf_fast(fixtures_dir):
-    pytest.importorskip("tokenizers", reason='the extra "fast" is not installed')
+    needs.module("test", "tokenizers")
     cases = json.loads((fixtures_dir / "tokenizer" / "goldens_short_strings.json").read_text())
     tokenizer = AlbertTokenizer.from_pretrained(fixtures_dir / "tokenizer", style="hf_fast")
     assert [tokenizer.decode(case["ids"]) for case in cases] == [case["decoded"] for case in cases]

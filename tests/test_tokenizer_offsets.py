@@ -9,12 +9,13 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import needs
 from support.texts import TEXT
 
 from albert_np import AlbertTokenizer
 from albert_np.tokenization.alignment import Preprocessing, preprocess, preprocess_aligned
 
-tokenizers = pytest.importorskip("tokenizers", reason='the extra "fast" is not installed')
+tokenizers = needs.module("test", "tokenizers")
 MANY = settings(max_examples=200, deadline=None, derandomize=True)
 
 

@@ -14,7 +14,7 @@ import warnings
 import numpy as np
 import pytest
 from golden_models import PARTS, TINY, batch, trained_like
-from support import with_helpers
+from support import needs, with_helpers
 from support.lamb import lamb_oracle
 from support.refusals import refusal
 from support.stand_in import LONG, PLAN, STEPS, Logistic, Shuffled, examples, run
@@ -457,7 +457,7 @@ def test_a_folder_is_trained_into_by_one_process_at_a_time(tmp_path):
 
 
 def test_a_picture_is_drawn_at_the_end(tmp_path, monkeypatch):
-    pytest.importorskip("matplotlib", reason="the picture is drawn with matplotlib")
+    needs.module("test", "matplotlib")
     monkeypatch.undo()
     run(tmp_path, dataclasses.replace(PLAN, steps=4, evaluate_every=2))
     assert (tmp_path / "loss.png").read_bytes().startswith(b"\x89PNG")

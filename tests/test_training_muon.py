@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from support import needs
 from support.refusals import refusal
 from tolerances import MUON_BFLOAT16, NEWTON_SCHULZ, assert_close
 
@@ -68,7 +69,7 @@ def test_a_gradient_of_any_size_moves_a_matrix_as_far():
 @pytest.mark.parity
 def test_matrices_move_as_torchs_do_but_for_its_rounding(torch):
     if not hasattr(torch.optim, "Muon"):
-        pytest.skip("this torch has no Muon")
+        needs.missing("parity", "this torch has no Muon")
     ours = drawn(0, "float32")
     theirs = {name: torch.nn.Parameter(torch.from_numpy(ours[name].copy())) for name in MATRICES}
     judge = torch.optim.Muon(theirs.values(), lr=1.0, weight_decay=0.3, momentum=0.9, adjust_lr_fn="match_rms_adamw")

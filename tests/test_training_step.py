@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
+from support import needs
 
 from albert_np import AlbertConfig, AlbertForPreTraining
+from albert_np.kernels.cpu.threads import num_threads
 from albert_np.training.step import loss_and_gradients
 
-pytest.importorskip("numba")
+needs.module("numba", "numba")
 
-from albert_np.kernels.cpu.threads import num_threads
 
 SIZES = {
     "vocab_size": 40,

@@ -15,6 +15,7 @@ from albert_np import AlbertConfig
 from albert_np.backends import choose
 from albert_np.kernels.cuda import simulator
 from albert_np.run import Weights
+from support import needs
 
 # numba.cuda is decided when it is imported, so each way of testing the kernels for the GPU is a process of its own, and says
 # here which it is: simulator, compiled or gpu. tests/test_cuda.py starts them
@@ -83,7 +84,7 @@ def runnable(backend: Backend) -> Backend:
     """The backend, ready to run, or a skip that says why it cannot run here."""
     answer = choose.available()[backend.name]
     if answer != "yes":
-        pytest.skip(f"backend {backend.name}: {answer}")
+        needs.missing("gpu" if backend.name == "cuda" else "numba", f"backend {backend.name}: {answer}")
     if backend.name == "numba":
         backend.ops.tanh(np.zeros(1, np.float32))  # compiles here, where no test has a deadline
     return backend
