@@ -121,9 +121,8 @@ def kernels(launches: list[Launch]) -> Found:
         add_linear(Program(), x, n, Linear(weight, buffer(n), n, n, kind), out, n)
         asked[f"matmul {kind} {n}³"] = launches.pop(), 2 * n**3, peer, wanted
     rows, H = 2**18, CONFIG.hidden_size
-    (x, y, out), grid, size = (buffer(rows, H) for _ in range(3)), (rows // row_of(H).rows_a_block,), 4 * rows * H
+    (x, out), grid, size = (buffer(rows, H) for _ in range(2)), (rows // row_of(H).rows_a_block,), 4 * rows * H
     asked["layer_norm"] = (layer_norm.layer_norm(H), grid, (x, out)), 2 * size, COPY, 0.75
-    asked["add + layer_norm"] = (layer_norm.add_layer_norm(H), grid, (x, y, out)), 3 * size, COPY, 0.75
     some = (rows * H // 512 // softmax.ROWS,)
     asked["softmax"] = (softmax.softmax(512, "keys", False), some, (x, out)), 2 * size, COPY, 0.75
     found = {}

@@ -63,7 +63,7 @@ from albert_np.kernels.cpu.vector import (
 )
 
 LEVEL = chosen_level()
-ROWS, WIDTH, VECTORS, COLUMNS = LEVEL.rows, LEVEL.width, LEVEL.vectors, LEVEL.columns
+ROWS, WIDTH, COLUMNS = LEVEL.rows, LEVEL.width, LEVEL.columns
 # attention's panels: keys come in sixteens, and 64 values a head are four of them; with so few columns a block takes more rows
 PANEL, PANEL_ROWS = min(COLUMNS, 16), LEVEL.panel_rows
 UNROLL = LEVEL.unroll

@@ -130,16 +130,6 @@ def fma(typing_context, a, b, c):
 
 
 @intrinsic
-def fma1(typing_context, a, b, c):
-    """a·b + c of three float32 numbers."""
-
-    def codegen(context, builder, sig, args):
-        return multiply_add(builder, *args)
-
-    return types.float32(types.float32, types.float32, types.float32), codegen
-
-
-@intrinsic
 def splat(typing_context, x):
     """A number, rounded to float32, in every lane."""
 
@@ -184,24 +174,6 @@ def copysign(typing_context, size, sign):
         return builder.call(vector_function(builder.module, "llvm.copysign.v16f32", V, [V, V]), args)
 
     return f32x16(f32x16, f32x16), codegen
-
-
-@intrinsic
-def power_of_two(typing_context, n):
-    """2ⁿ, for whole n from −126 to 127 (float32 in, float32 out): n + 127 written into the exponent bits."""
-
-    def codegen(context, builder, sig, args):
-        whole = builder.fptosi(args[0], VI)
-        biased = builder.add(whole, ir.Constant(VI, [127] * LANES))
-        return builder.bitcast(builder.shl(biased, ir.Constant(VI, [23] * LANES)), V)
-
-    return f32x16(f32x16), codegen
-
-
-@helper
-def nearest_whole(x):
-    """x rounded to the nearest integer, ties to even; for |x| < 2²². Adding 1.5·2²³ leaves no room for a fraction."""
-    return (x + 12582912.0) - 12582912.0
 
 
 def _halved(builder, x, combine):
@@ -291,7 +263,7 @@ def place_of(element):
 at, at_int = place_of(FLOAT32), place_of(INT64)
 
 get, put = _accessor(types.float32, F32, F32)
-get_int, put_int = _accessor(types.int64, I64, I64)
+get_int, _ = _accessor(types.int64, I64, I64)
 get_byte, _ = _accessor(types.int64, I8, I64)  # a NumPy bool, as 0 or 1
 
 

@@ -1,4 +1,4 @@
-"""LayerNorm over rows: (x − mean) / √(variance + ε) · weight + bias, and LayerNorm of a sum of two.
+"""LayerNorm over rows: (x − mean) / √(variance + ε) · weight + bias.
 
 The naive version, naive_layer_norm below: one thread a row, which reads it three times, and whose neighbours read H numbers
 further on, so that each load of a warp touches 32 cache lines.
@@ -76,22 +76,3 @@ def rounded_layer_norm(H: int) -> Kernel:
         store_rounded(values, rounded, r * rounded_row, lane)
 
     return Kernel(rounded_layer_norm, "FFFFHuuf", row.threads)
-
-
-@lru_cache
-def add_layer_norm(H: int) -> Kernel:
-    row = row_of(H)
-    LANES, ROWS, VALUES = row.lanes, row.rows_a_block, row.values
-    load, add, normalise = row.load, row.add, row.normalise
-
-    def add_layer_norm(x, y, weight, bias, out, rows, eps):  # (R,H), (R,H), (H,), (H,) -> (R,H): LayerNorm(x + y)
-        values = cuda.local.array(VALUES, f32)
-        lane = u32(cuda.threadIdx.x) % u32(LANES)
-        r = u32(cuda.blockIdx.x) * u32(ROWS) + u32(cuda.threadIdx.x) // u32(LANES)
-        if r >= rows:
-            return
-        load(values, x, r * u32(H), lane)
-        add(values, y, r * u32(H), lane)
-        normalise(values, weight, bias, out, r * u32(H), lane, eps)
-
-    return Kernel(add_layer_norm, "FFFFFuf", row.threads)

@@ -11,7 +11,6 @@ KERNELS = {
     "layer_norm 768": Caps(layer_norm.layer_norm(768), 88, 0, 0, {LOAD: 18, STORE: 6, "SHFL": 10}),
     "layer_norm 4096": Caps(layer_norm.layer_norm(4096), 112, 64, 0, {LOAD: 24, STORE: 8, "BAR": 2}),
     "layer_norm 130": Caps(layer_norm.layer_norm(130), 64, 0, 0, {"SHFL": 10}),
-    "add_layer_norm 768": Caps(layer_norm.add_layer_norm(768), 96, 0, 0, {LOAD: 24, STORE: 6, "SHFL": 10}),
     "embed 128": Caps(embeddings.embed(128, True, True), 40, 0, 0, {LOAD: 5, STORE: 1, "SHFL": 10}),
     "take_rows": Caps(embeddings.take_rows, 24, 0, 0, {}),
     "spread_rows": Caps(embeddings.spread_rows, 24, 0, 0, {}),
