@@ -19,6 +19,8 @@ WORKERS = 8  # at most: each takes some seconds to start, and 300 MB
 def pytest_configure(config):
     needs.required()  # an unknown name ends the run here
     config.pluginmanager.register(Summary())
+    if config.option.numprocesses:  # workers have a core each, and threads of NumPy's BLAS would fight for it
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 # how long an example takes says how busy the machine is, and two processes share what was found: hypothesis keeps it in files

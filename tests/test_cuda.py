@@ -52,14 +52,6 @@ def run_tests(mode, paths, *options, limit, measured=False, under=()):
     return child
 
 
-@pytest.mark.cuda
-@pytest.mark.parametrize("name", SIMULATED)
-def test_simulated(name):
-    needs.module("simulator", "greenlet")
-    child = run_tests("simulator", SIMULATED[name], *CHOSEN.get(name, ()), limit=1800, measured=name in MEASURED)
-    assert " passed" in child.stdout
-
-
 @pytest.fixture(scope="module")
 def compiler():
     """Its test is skipped where no kernel can be compiled. What fails to load does no harm in a process of its own."""
@@ -73,11 +65,20 @@ def compiler():
 @pytest.mark.cuda
 @pytest.mark.usefixtures("compiler")
 def test_compiled(record_property):
+    """It takes longest, so it comes first."""
     child = run_tests("compiled", ["cuda/test_compiled.py", "cuda/test_compiled_tensor.py"], "-s", limit=1800)
     if " passed" not in child.stdout:
         (reason,) = (line.strip() for line in child.stdout.splitlines() if " skipped: " in line)
         needs.missing("cuda-compiler", reason)
     record_property("registers, shared memory and warps of the compiled kernels", child.stderr)
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("name", SIMULATED)
+def test_simulated(name):
+    needs.module("simulator", "greenlet")
+    child = run_tests("simulator", SIMULATED[name], *CHOSEN.get(name, ()), limit=1800, measured=name in MEASURED)
+    assert " passed" in child.stdout
 
 
 @pytest.mark.cuda
