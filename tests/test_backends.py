@@ -277,6 +277,7 @@ def test_without_numba_auto_is_numpy_and_numba_says_what_is_missing(monkeypatch,
 
 
 def test_a_backend_that_cannot_run_here_is_a_skip_with_a_reason(monkeypatch):
+    monkeypatch.delenv("ALBERT_NP_REQUIRE", raising=False)
     monkeypatch.setitem(sys.modules, "numba", None)
     with pytest.raises(pytest.skip.Exception, match=r"backend numba: no .*no module named numba"):
         runnable(NUMBA)
