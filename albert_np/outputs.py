@@ -19,12 +19,15 @@ class ModelOutput:
     trace: Trace | None
 
     def keys(self) -> list[str]:
+        """The names of the fields that are not None, in order."""
         return [f.name for f in fields(self) if getattr(self, f.name) is not None]  # type: ignore[arg-type]
 
     def values(self) -> list[Any]:
+        """These fields, in the same order."""
         return [getattr(self, name) for name in self.keys()]
 
     def items(self) -> list[tuple[str, Any]]:
+        """Name and field together."""
         return [(name, getattr(self, name)) for name in self.keys()]
 
     def to_tuple(self) -> tuple[Any, ...]:
@@ -43,6 +46,7 @@ class ModelOutput:
         return self.to_tuple()[key]
 
     def get(self, key: str, default: Any = None) -> Any:
+        """A field by name; the default where it is None or there is none of that name."""
         return getattr(self, key) if key in self.keys() else default
 
     def __iter__(self) -> Iterator[str]:  # over keys, as a mapping and as transformers
@@ -57,6 +61,8 @@ class ModelOutput:
 
 @dataclass
 class BaseModelOutputWithPooling(ModelOutput):
+    """What AlbertModel returns."""
+
     last_hidden_state: Array | None = None  # (B,T,H)
     pooler_output: Array | None = None  # (B,H)
     hidden_states: tuple[Array, ...] | None = None  # L+1 × (B,T,H), the projected embeddings first
@@ -66,6 +72,8 @@ class BaseModelOutputWithPooling(ModelOutput):
 
 @dataclass
 class AlbertForPreTrainingOutput(ModelOutput):
+    """What AlbertForPreTraining returns."""
+
     loss: Any = None  # ()
     prediction_logits: Array | None = None  # (B,T,V)
     sop_logits: Array | None = None  # (B,2)
@@ -105,6 +113,8 @@ class TokenClassifierOutput(_LossAndLogits):
 
 @dataclass
 class QuestionAnsweringModelOutput(ModelOutput):
+    """What AlbertForQuestionAnswering returns."""
+
     loss: Any = None  # ()
     start_logits: Array | None = None  # (B,T)
     end_logits: Array | None = None  # (B,T)

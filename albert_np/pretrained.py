@@ -199,6 +199,7 @@ class AlbertPreTrainedModel(Generic[Output]):
         return with_aliases(dict(self.named_parameters()))
 
     def num_parameters(self) -> int:
+        """How many numbers the parameters hold; tied ones count once."""
         return sum(array.size for _, array in self.named_parameters())
 
     # --- calling -------------------------------------------------------------------------------------------------------

@@ -21,7 +21,9 @@ def l3_bytes() -> int:
 
 
 def machine() -> dict[str, str]:
-    head = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+    head = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     return facts() | {"commit": head.stdout.strip() or "unknown"}
 
 

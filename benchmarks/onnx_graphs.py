@@ -25,7 +25,7 @@ def graph(checkpoint: Path, name: str) -> Path:
         missing = [package for package in NEEDED if installed(package) is None]
         if missing:
             raise ImportError(f"exporting the graph needs {', '.join(missing)}")
-        done = subprocess.run([sys.executable, __file__, str(checkpoint)], capture_output=True, text=True)
+        done = subprocess.run([sys.executable, __file__, str(checkpoint)], capture_output=True, text=True, check=False)
         if done.returncode or not path.exists():
             last = (done.stderr.strip() or "no message").splitlines()[-1]
             raise RuntimeError(f"exporting {name} failed: {last}")

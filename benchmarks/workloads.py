@@ -58,7 +58,7 @@ def shape_name(text: str) -> str:
 
 def batch(shape: str) -> tuple[np.ndarray, np.ndarray]:  # -> (B,T), (B,T)
     """ids and attention mask, int64 as tokenizers give them; padding on the right."""
-    lengths = ragged_lengths() if shape == RAGGED else np.full(int(shape.split("x")[0]), int(shape.split("x")[1]))
+    lengths = ragged_lengths() if shape == RAGGED else np.full(*map(int, shape.split("x")))
     T = int(lengths.max())
     mask = (np.arange(T) < lengths[:, None]).astype(np.int64)
     ids = np.random.default_rng(T).integers(5, CONFIG.vocab_size, mask.shape) * mask

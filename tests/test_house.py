@@ -1,5 +1,6 @@
 """What surrounds the code: one version, one set of tools, and a run that says what it left out."""
 
+import inspect
 import re
 import sys
 from configparser import ConfigParser
@@ -56,6 +57,19 @@ def test_the_tests_of_a_newcomer_need_no_cuda_package():
     heavy = {"cuda-toolkit", "numba-cuda", "greenlet"}
     assert heavy <= names("test-cuda")
     assert not [name for name in names("test") if name in heavy or name.startswith("nvidia")]
+
+
+def test_everything_public_has_a_docstring():
+    lacking = []
+    for name in albert_np.__all__:
+        found = getattr(albert_np, name)
+        members = inspect.getmembers(found) if inspect.isclass(found) else []
+        for member, value in [(name, found), *members]:
+            function = value.fget if isinstance(value, property) else value
+            ours = str(getattr(function, "__module__", "")).startswith("albert_np")
+            if callable(function) and ours and member[0] != "_" and not inspect.getdoc(value):
+                lacking.append((name, member))
+    assert not lacking
 
 
 # --- what is missing ------------------------------------------------------------------------------------------------------

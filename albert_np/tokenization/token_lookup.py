@@ -41,10 +41,12 @@ class TokenLookup:
 
     @property
     def additional_special_tokens(self) -> list[str]:
+        """Special tokens beside the named ones, as text."""
         return [str(token) for token in self._vocab.additional]
 
     @property
     def additional_special_tokens_ids(self) -> list[int]:
+        """The ids of additional_special_tokens."""
         return [self._vocab.id_of(token) for token in self.additional_special_tokens]
 
     @property
@@ -62,6 +64,7 @@ class TokenLookup:
 
     @property
     def all_special_ids(self) -> list[int]:
+        """The ids of all_special_tokens."""
         return list(self._vocab.special_ids)
 
     @property
@@ -71,9 +74,11 @@ class TokenLookup:
 
     @property
     def added_tokens_encoder(self) -> dict[str, int]:
+        """Ids by the text of added tokens."""
         return {token.content: index for index, token in self.added_tokens_decoder.items()}
 
     def get_added_vocab(self) -> dict[str, int]:
+        """The same as added_tokens_encoder, under transformers' other name."""
         return self.added_tokens_encoder
 
     @property

@@ -194,6 +194,7 @@ class AlbertTokenizer(TokenLookup, Settings):
 
     @property
     def is_fast(self) -> bool:
+        """Whether the `tokenizers` library does the work: style="hf_fast"."""
         return self.style == "hf_fast"
 
     def __repr__(self) -> str:

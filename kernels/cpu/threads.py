@@ -76,7 +76,7 @@ def set_num_threads(n: int) -> None:
 
 @contextlib.contextmanager
 def num_threads(n: int) -> Iterator[None]:
-    """`with num_threads(n):` n threads inside the block, in this Python thread (or asyncio task) only."""
+    """n threads inside the `with` block, in this Python thread (or asyncio task) only."""
     token = _here.set(checked(n, "num_threads"))
     try:
         yield

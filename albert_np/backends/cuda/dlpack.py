@@ -20,6 +20,8 @@ NUMPY_HAS_VERSIONS = np.lib.NumpyVersion(np.__version__) >= "2.1.0"
 
 
 class Tensor(ctypes.Structure):
+    """DLTensor of dlpack.h."""
+
     _fields_ = (
         ("data", ctypes.c_void_p),
         ("device_type", ctypes.c_int32),
