@@ -114,6 +114,15 @@ def test_a_finished_training_resumes_to_nothing(tmp_path, unbroken):
     assert ended.metrics == lines_of(unbroken)[-1]["evaluation"]
 
 
+@pytest.fixture
+def at_a_terminal():
+    """Ctrl-C interrupts there. A job in the background ignores it, and tests may be one."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("at_a_terminal")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path, unbroken, capfd, number):
     before = signal.getsignal(number)
@@ -126,6 +135,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path, unbroken, capfd, number):
     assert_same_training(tmp_path, unbroken)
 
 
+@pytest.mark.usefixtures("at_a_terminal")
 def test_a_second_ctrl_c_stops_at_once(tmp_path, capfd):
     def twice():
         for _ in range(2):
