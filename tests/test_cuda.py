@@ -68,13 +68,14 @@ def compiler():
 
 @pytest.mark.cuda
 @pytest.mark.usefixtures("compiler")
-def test_compiled(record_property):
+@pytest.mark.parametrize("name", ["test_compiled.py", "test_compiled_tensor.py"])
+def test_compiled(name, record_property):
     """It takes longest, so it comes first."""
-    child = run_tests("compiled", ["cuda/test_compiled.py", "cuda/test_compiled_tensor.py"], "-s", limit=1800)
+    child = run_tests("compiled", [f"cuda/{name}"], "-s", limit=1800)
     if " passed" not in child.stdout:
         (reason,) = (line.strip() for line in child.stdout.splitlines() if " skipped: " in line)
         needs.missing("cuda-compiler", reason)
-    record_property("registers, shared memory and warps of the compiled kernels", child.stderr)
+    record_property(f"registers, shared memory and warps of the kernels of {name}", child.stderr)
 
 
 @pytest.mark.cuda
