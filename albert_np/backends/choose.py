@@ -65,7 +65,7 @@ def make(backend: str, w: Weights, config: AlbertConfig, dtype: str) -> Engine:
 def available() -> dict[str, str]:
     """Each backend and whether it runs here: "yes", or why not."""
     answers = {}
-    for name in ROOMS:
-        missing = ROOMS[name].missing("float32")
+    for name, room in ROOMS.items():
+        missing = room.missing("float32")
         answers[name] = f"no ({missing})" if missing else "yes"
     return answers
