@@ -114,7 +114,7 @@ def prepare(
                 "differs from that of the same text padded on the right: use padding_side='right' or give position_ids",
                 stacklevel=4,
             )
-    if head_mask_mode not in ("shared", "per_application"):
+    if not isinstance(head_mask_mode, str) or head_mask_mode not in ("shared", "per_application"):
         raise ValueError(f"head_mask_mode must be 'shared' or 'per_application'; got {shown(repr(head_mask_mode), 80)}")
     factors = None if head_mask is None else _head_mask(config, head_mask, head_mask_mode, dtype)
     return Inputs(ids, embeds, types, positions, mask, factors)

@@ -286,7 +286,8 @@ class AlbertForQuestionAnswering(AlbertPreTrainedModel[QuestionAnsweringModelOut
         loss = None
         if start_positions is not None and end_positions is not None:
             start_loss = self._loss(start_logits, start_positions, encoded.real)
-            loss = (start_loss + self._loss(end_logits, end_positions, encoded.real)) / 2
+            # halved in its own dtype: NumPy 1 makes a float64 of a float32 scalar and an int
+            loss = (start_loss + self._loss(end_logits, end_positions, encoded.real)) / start_logits.dtype.type(2)
         return QuestionAnsweringModelOutput(loss=loss, start_logits=start_logits, end_logits=end_logits)
 
     def _loss(self, logits: Array, positions: Array, real: Array | None) -> Any:  # (B,T), (B,) int, (B,T) bool -> ()
