@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 from golden_models import PARTS, TINY, batch, random_case, trained_like
+from support import needs
 from support.backends import BACKENDS, CUDA, NUMBA, NUMPY, ON_GPU, PLAIN, runnable
 from support.outputs import everything, flat
 from support.refusals import refusal
@@ -129,12 +130,13 @@ def test_a_fused_trace_says_what_it_lacks_and_an_unfused_one_lacks_nothing(backe
     assert refusal(model, **call, trace="some").startswith("trace must be True, False or 'unfused'; got 'some'")
 
 
+@pytest.mark.cuda
 def test_the_gpu_refuses_what_it_has_no_kernels_for():
     """Nothing goes to the host in silence."""
     try:
         engine = choose.make("cuda", Weights(), CONFIG, "float32")
     except ImportError as error:
-        pytest.skip(f"numba-cuda is not installed (pip install 'albert-np[test-cuda]'): {error}")
+        needs.missing("cuda-compiler", f"numba-cuda does not load here: {error}")
     with pytest.raises(ValueError, match="backend 'cuda' computes no gradients: choose backend='numba'"):
         engine.loss_and_gradients(None, None, None)
     with pytest.raises(ValueError, match="backend 'cuda' computes no dropout"):

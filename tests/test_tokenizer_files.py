@@ -120,7 +120,7 @@ def test_values_of_the_config_are_checked(folder, changes, message):
         (b"[]", "must hold a JSON object; it holds list"),
         (b"{", "is not JSON"),
         (b"\xff\xfe{}", "is not UTF-8"),
-        (b'{"a":' * 5000, "nested too deeply"),
+        (b'{"a":' * 100_000, "nested too deeply"),
         (b'{"x": ' + b"9" * 5000 + b"}", "of 5000 digits, more than any real file"),
         (b"version https://git-lfs.github.com/spec/v1\n", "Git-LFS pointer"),
     ],
