@@ -17,7 +17,9 @@ INSTALL = "from albert_np.kernels.cuda import simulator\nsimulator.install()\n"
 
 def child(code):
     """stdout of a process of its own, and the last line of stderr."""
-    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, env=unmeasured())
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], capture_output=True, text=True, env=unmeasured(), check=False
+    )
     return done.stdout, (done.stderr.strip().splitlines() or [""])[-1]
 
 

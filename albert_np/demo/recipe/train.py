@@ -131,6 +131,8 @@ def parser() -> argparse.ArgumentParser:
 
 @dataclass(frozen=True)
 class Stage:
+    """A part of the recipe: its folder, how many applications, its learning rates, and how often one segment stands alone."""
+
     folder: Path
     layers: int
     schedule: Trapezoid
