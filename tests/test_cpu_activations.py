@@ -17,6 +17,7 @@ from mpmath import mpf
 from tolerances import KERNEL_POLYNOMIALS, assert_kernel_ulps
 
 from albert_np import ops
+from albert_np.backends.cpu.ops import activation_code
 from albert_np.kernels.cpu import activations
 from albert_np.kernels.cpu.layout import ROWS_A_TILE
 from albert_np.kernels.cpu.names import ACTIVATION_CODES, FUNCTION_CODES
@@ -252,11 +253,9 @@ def test_tanh_is_monotone():
 
 
 def test_the_config_names_have_codes_and_mean_what_the_reference_means():
-    assert set(ACTIVATION_CODES) == {"none", *ops.ACTIVATIONS}
-    x = np.array([-1.5, 0.75, 2.0], np.float32)
-    for name, reference in ops.ACTIVATIONS.items():
-        form = next(form for form, oracle in ORACLE.items() if reference is getattr(ops, form, oracle))
-        assert np.array_equal(activate(name, x), activate(form, x))
+    assert set(ACTIVATION_CODES) == {"none", *(function.__name__ for function in ops.ACTIVATIONS.values())}
+    for name, function in ops.ACTIVATIONS.items():
+        assert activation_code(name) == ACTIVATION_CODES[function.__name__]
 
 
 FITS = {  # name -> (what it stands for, from, to)

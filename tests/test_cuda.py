@@ -189,4 +189,6 @@ def test_each_thing_that_can_be_missing(code, says):
 
 def test_float64_is_refused():
     message = refusal(albert_np.AlbertModel, albert_np.AlbertConfig(), backend="cuda", dtype="float64")
-    assert message == "backend 'cuda' computes in float32; got float64: choose backend='numpy', or dtype='float32'"
+    assert message == (
+        "backend 'cuda' computes in float32, tf32, bfloat16; got float64: choose backend='numpy', or dtype='float32'"
+    )
