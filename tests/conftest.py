@@ -11,9 +11,8 @@ from filelock import FileLock
 from hypothesis import HealthCheck, settings
 from support import ROOT, TINY_MODEL, needs, unmeasured
 from support.backends import BACKENDS, CUDA_TESTS, runnable
+from support.processes import processes
 from support.summary import Summary
-
-WORKERS = 8  # at most: each takes some seconds to start, and 300 MB
 
 
 def pytest_configure(config):
@@ -30,15 +29,8 @@ settings.load_profile("busy")
 
 
 def pytest_xdist_auto_num_workers(config):
-    """The processes of `-n auto`, which is the default: one a core.
-
-    None but this one (0) for tests on a GPU, of which there is one, and for test files given by name, which are soon done and
-    may stop in a debugger.
-    """
-    on_gpu = "gpu" in config.option.markexpr.replace("not gpu", "")
-    named = all(Path(argument.partition("::")[0]).is_file() for argument in config.args)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return 0 if on_gpu or named or cores == 1 else min(cores, WORKERS)
+    """What `-n auto` is, the default."""
+    return processes(config.option.markexpr, config.args)
 
 
 @pytest.fixture(scope="session", autouse=True)

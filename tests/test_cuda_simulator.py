@@ -1,18 +1,22 @@
 """The simulator as a user of the package has it: its example runs, and what goes wrong is said in words."""
 
-import importlib.util
 import subprocess
 import sys
 import textwrap
 
 import numpy as np
 import pytest
-from support import unmeasured
+from support import needs, unmeasured
 
 from albert_np import ops
 from albert_np.kernels.cuda import simulator
 
 INSTALL = "from albert_np.kernels.cuda import simulator\nsimulator.install()\n"
+
+
+@pytest.fixture
+def greenlets():
+    needs.module("simulator", "greenlet")
 
 
 def child(code):
@@ -23,7 +27,8 @@ def child(code):
     return done.stdout, (done.stderr.strip().splitlines() or [""])[-1]
 
 
-@pytest.mark.skipif(importlib.util.find_spec("greenlet") is None, reason="the simulator needs greenlet")
+@pytest.mark.cuda
+@pytest.mark.usefixtures("greenlets")
 def test_the_example_in_its_docstring_runs_without_numba_cuda():
     example = "\n".join(line for line in simulator.__doc__.splitlines() if line.startswith("    ") or not line)
     lines = textwrap.dedent(example).strip().splitlines()
@@ -34,7 +39,8 @@ def test_the_example_in_its_docstring_runs_without_numba_cuda():
     assert np.allclose(eval(out), ops.activation(x, "gelu_new"), rtol=0, atol=1e-6)
 
 
-@pytest.mark.skipif(importlib.util.find_spec("greenlet") is None, reason="the simulator needs greenlet")
+@pytest.mark.cuda
+@pytest.mark.usefixtures("greenlets")
 def test_a_second_install_changes_nothing():
     out, error = child(f"{INSTALL}from albert_np.kernels.cuda import device\n{INSTALL}print(simulator.installed())")
     assert (out, error) == ("True\n", "")

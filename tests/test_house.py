@@ -6,10 +6,9 @@ import sys
 from configparser import ConfigParser
 from types import SimpleNamespace
 
-import conftest
 import pytest
-from conftest import ROOT
-from support import needs
+from support import ROOT, needs
+from support.processes import MOST, processes
 from support.summary import LEFT_OUT, Summary
 
 import albert_np
@@ -144,7 +143,7 @@ def test_what_is_left_out_has_a_line_in_the_summary():
     ("chosen", "named", "cores", "expected"),
     [
         ("not slow and not gpu", ["tests"], 2, 2),
-        ("not slow and not gpu", ["tests", "tests/test_house.py"], 64, conftest.WORKERS),
+        ("not slow and not gpu", ["tests", "tests/test_house.py"], 64, MOST),
         ("not slow and not gpu", ["tests"], 1, 0),
         ("gpu", ["tests"], 8, 0),
         ("slow and not gpu", ["tests"], 8, 8),
@@ -153,6 +152,5 @@ def test_what_is_left_out_has_a_line_in_the_summary():
 )
 def test_processes_of_a_run(chosen, named, cores, expected, monkeypatch):
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(conftest.os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
-    config = SimpleNamespace(option=SimpleNamespace(markexpr=chosen), args=named)
-    assert conftest.pytest_xdist_auto_num_workers(config) == expected
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(cores)), raising=False)
+    assert processes(chosen, named) == expected

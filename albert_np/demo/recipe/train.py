@@ -131,7 +131,7 @@ def parser() -> argparse.ArgumentParser:
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of the recipe: its folder, how many applications, its learning rates, and how often one segment stands alone."""
+    """A part of the training: how deep the model is, and how fast it learns."""
 
     folder: Path
     layers: int
