@@ -9,7 +9,6 @@ import argparse
 import os
 import re
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 from machine import ROOT
 
 from albert_np import AlbertConfig, AlbertForMaskedLM, AlbertModel
+from albert_np.golden.synthetic import trained_like
 from albert_np.machine import installed
 
 CONFIG = AlbertConfig(
@@ -90,9 +90,6 @@ def made_once(name: str, make: Callable[[Path], None]) -> Path:
 
 def trained_tensors(parts: tuple[str, ...], seed: int) -> dict[str, np.ndarray]:
     """The statistics of trained weights: nothing zero or one, so an engine that drops a bias is found out."""
-    sys.path.insert(0, str(ROOT / "tests"))
-    from golden_models import trained_like
-
     return trained_like(CONFIG, parts, seed)
 
 

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from golden_models import PARTS, TINY, trained_like
 from support.checkpoints import CONFIG, assert_holds, shards, tensors, write
 
 import albert_np
@@ -18,6 +17,7 @@ from albert_np import (
 from albert_np.checkpoints.formats import FORMATS
 from albert_np.checkpoints.formats.protocol import Format, Tensor
 from albert_np.checkpoints.names import hub_name
+from albert_np.golden.synthetic import PARTS, TINY, trained_like
 
 WORDS = "embeddings.word_embeddings.weight"
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.backends import NUMBA, runnable
-from tolerances import gamma
 
 from albert_np.backends.cpu.ops import CpuOps
+from albert_np.golden.tolerances import gamma
 from albert_np.kernels.cpu.layout import CHUNK, PACKED, Element, padded
 from albert_np.kernels.cpu.names import ACTIVATION_CODES
 from albert_np.kernels.cpu.operands import add_gemm, pack, padded_vector, rows_of

@@ -27,13 +27,12 @@ ON_BOTH = (
 # the longest first; of the goldens two small ones, the others are slow
 SIMULATED = {name: [f"cuda/{name}"] for name in (*ON_BOTH, "test_simulator.py")} | {
     "test_goldens.py": [
-        f"test_goldens.py::test_float32_is_no_further_off_than_twice_torch[{name}-cuda-float32]"
-        for name in ("sequence_single", "question_head_mask")
+        f"test_goldens.py::test_float32_rule[{name}-cuda-float32]" for name in ("sequence_single", "question_head_mask")
     ]
 }
 VARIED = "test_model.py, varied"
 SIMULATED[VARIED] = ["cuda/test_model.py"]
-ALIKE = "every_class or every_variation or twice_as_wrong"  # most of that file's time
+ALIKE = "every_class or every_variation or float32_rule"  # most of that file's time
 CHOSEN = {VARIED: ("-k", ALIKE), "test_model.py": ("-k", f"not ({ALIKE})")}
 # these run lines of albert_np that no other test does: they count in coverage, which makes a simulation crawl
 MEASURED = ("test_model.py", "test_arrays.py")
@@ -95,11 +94,11 @@ def test_compiled_once_and_launched():
 
 @pytest.mark.cuda
 @pytest.mark.slow
-@pytest.mark.parametrize("chosen", ["twice_torch", "twice_numpy", "as_they_like"])
+@pytest.mark.parametrize("chosen", ["test_float32_rule", "trace_in_float32", "as_they_like"])
 def test_the_suites_of_every_backend_simulated(chosen):
     """All goldens, step by step too; of the rest, what is small enough. tests/cuda/test_model.py has the variations."""
     needs.module("simulator", "greenlet")
-    suite = "test_goldens.py" if "twice" in chosen else "test_backends.py"
+    suite = "test_backends.py" if chosen == "as_they_like" else "test_goldens.py"
     run_tests("simulator", [suite], "-k", f"cuda-float32 and {chosen}", limit=3600)
 
 
@@ -148,7 +147,7 @@ def test_compute_sanitizer_finds_nothing(tool):
         pytest.skip("compute-sanitizer, of the CUDA toolkit, is not installed")
     under = [sanitizer, "--tool", tool, "--target-processes", "all", "--error-exitcode", "99"]
     files = ["cuda/test_model.py", "cuda/test_model_tensor.py"]
-    run_tests("gpu", files, "-k", "twice_as_wrong or plain_call or same_bits", limit=1800, under=under)
+    run_tests("gpu", files, "-k", "float32_rule or plain_call or same_bits", limit=1800, under=under)
 
 
 # --- without a GPU, what a user is told ---------------------------------------------------------------------------------

@@ -4,10 +4,10 @@ import shutil
 
 import numpy as np
 import pytest
-from golden_models import TINY
 from support.checkpoints import CONFIG, assert_holds, tensors, write
 
 from albert_np import AlbertConfig, AlbertModel
+from albert_np.golden.synthetic import TINY
 
 
 @pytest.mark.parametrize("file", ["pytorch_model.bin", "tf_model.h5", "flax_model.msgpack", "model.ckpt-best.index"])

@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
-from golden_models import PARTS, random_case
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.backends import NUMPY
-from tolerances import CENTRAL_DIFFERENCE, REORDERED_FLOAT64, assert_close
+from tolerances import CENTRAL_DIFFERENCE, REORDERED_FLOAT64
 
 from albert_np import ops
+from albert_np.golden.synthetic import PARTS, random_case
+from albert_np.golden.tolerances import assert_close
 
 STEP = 2.0**-17  # the error is about STEP² · f''' / 6 and u · |f| / STEP: both near 1e-11
 few = settings(max_examples=15, deadline=None)

@@ -5,21 +5,13 @@ import runpy
 
 import numpy as np
 import pytest
-from golden_models import PARTS, random_case
 from support import ROOT
 from support.backends import NUMPY
-from tolerances import (
-    GRADIENT_FLOAT64,
-    GRADIENT_FLOOR,
-    NEARNESS,
-    NEIGHBOURS,
-    ONE_GRADIENT,
-    PARITY_FLOAT64,
-    ROUNDED,
-    assert_close,
-)
+from tolerances import GRADIENT_FLOAT64, GRADIENT_FLOOR, NEARNESS, NEIGHBOURS, ONE_GRADIENT, PARITY_FLOAT64, ROUNDED
 
 from albert_np import gradients
+from albert_np.golden.synthetic import PARTS, random_case
+from albert_np.golden.tolerances import assert_close
 from albert_np.run import weight_tree
 
 pytestmark = pytest.mark.parity

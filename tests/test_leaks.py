@@ -5,7 +5,6 @@ import pickle
 
 import numpy as np
 import pytest
-from golden_models import PARTS, TINY, batch, trained_like
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import TINY_MODEL
@@ -13,6 +12,7 @@ from support.refusals import refusal
 
 import albert_np
 from albert_np import AlbertConfig
+from albert_np.golden.synthetic import PARTS, TINY, batch, trained_like
 
 CONFIG = AlbertConfig(**TINY)
 CALLS = {kind: batch(CONFIG, kind, 5, padding=True) for kind in PARTS}

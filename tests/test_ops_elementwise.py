@@ -8,20 +8,11 @@ import mpmath
 import numpy as np
 import pytest
 from mpmath import mpf
-from tolerances import (
-    FLOAT_DTYPES,
-    LIBM,
-    assert_close,
-    assert_ulps,
-    gamma,
-    gelu_new_ulps,
-    gelu_ulps,
-    sigmoid_ulps,
-    silu_ulps,
-)
+from tolerances import LIBM, assert_ulps, gelu_new_ulps, gelu_ulps, sigmoid_ulps, silu_ulps
 
 from albert_np import ops
 from albert_np.config import ACTIVATIONS, AlbertConfig
+from albert_np.golden.tolerances import FLOAT_DTYPES, assert_close, gamma
 
 
 def tanh_form(x):

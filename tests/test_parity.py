@@ -7,11 +7,13 @@ import runpy
 
 import numpy as np
 import pytest
-from golden_models import PARTS, random_case
 from support import ROOT
 from support.backends import NUMPY
 from support.outputs import flat
-from tolerances import PARITY_FLOAT64, assert_close
+from tolerances import PARITY_FLOAT64
+
+from albert_np.golden.synthetic import PARTS, random_case
+from albert_np.golden.tolerances import assert_close
 
 pytestmark = pytest.mark.parity
 KINDS = list(PARTS)

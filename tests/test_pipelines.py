@@ -4,13 +4,13 @@ import json
 
 import numpy as np
 import pytest
-from golden_models import trained_like
 from support import TINY_MODEL
 from support.backends import NUMBA, NUMPY, runnable
 from tolerances import PARITY_FLOAT64, REORDERED
 
 import albert_np
 from albert_np.config import AlbertConfig
+from albert_np.golden.synthetic import trained_like
 from albert_np.model import AlbertForMaskedLM, AlbertModel
 
 ONE = "The capital of [MASK] is Paris."

@@ -6,12 +6,13 @@ import os
 import numpy as np
 import pytest
 import safetensors
-from golden_models import PARTS, TINY, batch, trained_like
 from support.outputs import flat
-from tolerances import PARITY_FLOAT64, SAMPLE_DEVIATION, assert_close
+from tolerances import PARITY_FLOAT64, SAMPLE_DEVIATION
 
 import albert_np
 from albert_np import AlbertConfig, AlbertForMaskedLM, AlbertForSequenceClassification, AlbertModel
+from albert_np.golden.synthetic import PARTS, TINY, batch, trained_like
+from albert_np.golden.tolerances import assert_close
 
 KINDS = list(PARTS)
 CONFIG = AlbertConfig(**TINY, num_labels=3)

@@ -6,13 +6,14 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from golden_models import PARTS, TINY, batch, trained_like
-from tolerances import REORDERED, REORDERED_FLOAT64, SAME_MODEL, assert_close
+from tolerances import REORDERED, REORDERED_FLOAT64, SAME_MODEL
 
 import albert_np.model
 from albert_np import AlbertConfig, ops
 from albert_np.checkpoints.names import expected_shapes
 from albert_np.encoder import group_of_layer
+from albert_np.golden.synthetic import PARTS, TINY, batch, trained_like
+from albert_np.golden.tolerances import assert_close
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ LAYERS = [
     # the book: ids to logits and back, and what it is written over
     ["ops", "activations", "losses", "embeddings", "encoder", "heads", "gradients", "inputs", "outputs", "run"],
     ["checkpoints"],
+    ["golden"],
     ["backends"],
     ["model", "pretrained"],
     ["tokenization"],
@@ -34,13 +35,8 @@ LAYERS = [
 UPWARDS = {("config", "checkpoints.hub")}  # AlbertConfig.from_pretrained takes hub ids
 # the same for imports of types alone, which nothing runs
 UPWARDS_OF_TYPES: set[tuple[str, str]] = set()
-# imports of another folder, (file, module): models and tolerances that have no room in the package yet
-ACROSS = {
-    ("benchmarks/workloads.py", "golden_models"),
-    ("notebooks/02_cuda_kernels.ipynb", "golden_models"),
-    ("notebooks/02_cuda_kernels.ipynb", "tolerances"),
-    ("tools/make_goldens.py", "golden_models"),
-}
+# imports of another folder, (file, module)
+ACROSS: set[tuple[str, str]] = set()
 
 FOLDERS = ("tests", "tools", "benchmarks", "notebooks")
 

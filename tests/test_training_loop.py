@@ -13,14 +13,15 @@ import warnings
 
 import numpy as np
 import pytest
-from golden_models import PARTS, TINY, batch, trained_like
 from support import needs, with_helpers
 from support.lamb import lamb_oracle
 from support.refusals import refusal
 from support.stand_in import LONG, PLAN, STEPS, Logistic, Shuffled, examples, run
-from tolerances import REORDERED_FLOAT64, TWENTY_LOSSES, assert_close
+from tolerances import REORDERED_FLOAT64, TWENTY_LOSSES
 
 from albert_np import AlbertConfig, AlbertForPreTraining
+from albert_np.golden.synthetic import PARTS, TINY, batch, trained_like
+from albert_np.golden.tolerances import assert_close
 from albert_np.training import log
 from albert_np.training.checkpoints import checkpoints, latest_checkpoint
 from albert_np.training.loop import LOCK_NAME, Plan, train

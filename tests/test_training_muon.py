@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from support import needs
 from support.refusals import refusal
-from tolerances import MUON_BFLOAT16, NEWTON_SCHULZ, assert_close
+from tolerances import MUON_BFLOAT16, NEWTON_SCHULZ
 
+from albert_np.golden.tolerances import assert_close
 from albert_np.training.muon import COEFFICIENTS, ROUNDS, Muon, orthogonalised
 from albert_np.training.optimizers import AdamW
 

@@ -4,15 +4,16 @@ import math
 
 import numpy as np
 import pytest
-from golden_models import PARTS, TINY
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.lamb import lamb_oracle
 from support.refusals import refusal
-from tolerances import NORM_FLOAT32, NORM_FLOAT64, UPDATES_FLOAT32, UPDATES_FLOAT64, assert_close
+from tolerances import NORM_FLOAT32, NORM_FLOAT64, UPDATES_FLOAT32, UPDATES_FLOAT64
 
 import albert_np
 from albert_np import AlbertConfig
+from albert_np.golden.synthetic import PARTS, TINY
+from albert_np.golden.tolerances import assert_close
 from albert_np.training import optimizers
 from albert_np.training.optimizers import (
     LAMB,

@@ -1,8 +1,6 @@
-"""Every tolerance of the tests, each with its reason, and the comparisons that use them.
+"""Every tolerance that only tests use, each with its reason. What others can use is in albert_np/golden/tolerances.py.
 
 A number here is derived, or a contract, or measured and then rounded up; raising one takes the evidence in the same line.
-u is the unit roundoff of a dtype; a sum of n products is off by at most γₙ = n·u/(1 − n·u) times the sum of their sizes,
-in whatever order it is added (Higham 2002, section 3.1).
 """
 
 from __future__ import annotations
@@ -13,8 +11,7 @@ from typing import Any
 
 import numpy as np
 
-FLOAT_DTYPES = (np.float16, np.float32, np.float64)
-UNIT = {np.dtype(dtype): float(np.finfo(dtype).eps) / 2 for dtype in FLOAT_DTYPES}  # u = 2⁻¹¹, 2⁻²⁴, 2⁻⁵³
+from albert_np.golden.tolerances import UNIT
 
 # The project's contract: max|a − b| / max|b| of every output array in float64 against transformers in float64. Both round
 # about 10⁴ times between input and output (u = 1.1e-16), and trained weights amplify that by 10² at most.
@@ -69,83 +66,6 @@ SAMPLE_DEVIATION = 0.02
 # (x − mean)/√(variance + ε) with ε = 1e-12 in place of 0: 1/√(1 + 1e-12) is 5e-13 short of 1, so twice that.
 LAYER_NORM_EPS = 1e-12
 
-# float32 against float64 truth, inputs rounded to float32 first: at most FLOAT32_FACTOR times the error of plain NumPy in
-# float32 (another order of summation, or one rounding more or fewer), plus the floor: results are off by u each when
-# stored, and plain NumPy may hit the truth by luck.
-FLOAT32_FACTOR = 2
-FLOAT32_FLOOR = 2 * UNIT[np.dtype(np.float32)]
-
-# The largest error of one array is that of its worst-conditioned row (in a model a LayerNorm whose row is nearly constant),
-# in which plain NumPy is as likely to be the lucky one: in 9,340 arrays of 84 tiny models the median of the ratios is 1.03,
-# one in 70 is above 2 and the largest 5.4. So small arrays and models are judged several at a time, by the rule in the
-# geometric mean, and one alone may be three times as far off as that; a wrong key, position or bias is 1000 times as far.
-FLOAT32_ONE_CASE = 16
-
-
-def gamma(n: int, dtype: Any) -> float:
-    """γₙ, the relative error bound of n roundings in a row."""
-    nu = n * UNIT[np.dtype(dtype)]
-    assert nu < 1, "γₙ says nothing where n·u reaches 1"
-    return nu / (1 - nu)
-
-
-def relative_error(actual: Any, expected: Any) -> float:
-    """max|a − b| / max|b|; infinity where shapes differ, NaN stands anywhere, ±∞ in one array only, or nothing is compared.
-
-    An expected array of zeros is matched by zeros alone.
-    """
-    actual, expected = np.asarray(actual), np.asarray(expected)
-    if actual.shape != expected.shape or actual.size == 0:
-        return math.inf
-    worst = float(np.max(_differences(actual, expected)))
-    finite = np.abs(expected[np.isfinite(expected)].astype(np.longdouble))
-    scale = float(np.max(finite, initial=0))
-    return worst if worst in (0, math.inf) else worst / scale if scale else math.inf
-
-
-def assert_close(name: str, actual: Any, expected: Any, *, limit: float, dtype: Any = None) -> None:
-    """Fails unless shapes and dtypes agree, something is compared and relative_error ≤ limit.
-
-    dtype: what `actual` must have, where it is not what the truth has.
-    """
-    actual, expected = np.asarray(actual), np.asarray(expected)
-    dtype = np.dtype(dtype or expected.dtype)
-    assert actual.shape == expected.shape, f"{name}: shape {actual.shape}, expected {expected.shape}"
-    assert actual.dtype == dtype, f"{name}: dtype {actual.dtype}, expected {dtype}"
-    assert actual.size > 0, f"{name}: nothing to compare, the shape is {actual.shape}"
-    error = relative_error(actual, expected)
-    if not error <= limit:
-        worst = np.unravel_index(np.argmax(_differences(actual, expected)), actual.shape)
-        place = [int(i) for i in worst]
-        raise AssertionError(
-            f"{name}: max|a−b|/max|b| = {error:.3g}, more than {limit:.3g}; "
-            f"worst at {place}: got {actual[worst]!r}, expected {expected[worst]!r}"
-        )
-
-
-def assert_float32_rule(name: str, actual: Any, plain: Any, truth: Any) -> None:
-    """The float32 rule: `actual` is at most FLOAT32_FACTOR times as wrong as `plain`, beside the rounding floor."""
-    assert np.asarray(truth).dtype == np.float64, f"{name}: the truth must be float64"
-    limit = FLOAT32_FACTOR * relative_error(plain, truth) + FLOAT32_FLOOR
-    assert math.isfinite(limit), f"{name}: plain NumPy gives no number to measure against"
-    assert_close(name, actual, truth, limit=limit, dtype=np.float32)
-
-
-def assert_float32_rule_in_the_mean(name: str, cases: dict[Any, tuple[Any, Any, Any]]) -> None:
-    """The float32 rule for several cases of one array, each (actual, plain, truth): see FLOAT32_ONE_CASE."""
-    ratios = {}
-    for case, (actual, plain, truth) in cases.items():
-        assert np.asarray(actual).dtype == np.float32, f"{name} of {case}: dtype {np.asarray(actual).dtype}"
-        assert np.asarray(truth).dtype == np.float64, f"{name} of {case}: the truth must be float64"
-        error, usual = relative_error(actual, truth) + FLOAT32_FLOOR, relative_error(plain, truth) + FLOAT32_FLOOR
-        assert math.isfinite(usual), f"{name} of {case}: plain NumPy gives no number to measure against"
-        ratios[case] = error / usual
-    worst = max(ratios, key=ratios.__getitem__)
-    says = f"{name}: {ratios[worst]:.3g} times as wrong as plain NumPy in {worst}"
-    assert ratios[worst] <= FLOAT32_ONE_CASE, says
-    mean = math.exp(math.fsum(map(math.log, ratios.values())) / len(ratios))
-    assert mean <= FLOAT32_FACTOR, f"{says}, {mean:.3g} times in the mean of {len(ratios)}"
-
 
 def ulps(actual: Any, exact: Any) -> Any:
     """|a − exact| in units of the last place of each exact value, subnormals included; exact is an array of mpmath.mpf.
@@ -170,14 +90,6 @@ def assert_ulps(name: str, actual: Any, exact: Any, *, limit: Any, dtype: Any) -
     assert errors[worst] <= limits[worst], (
         f"{name}: {errors[worst]:.3g} ulp at {worst}, more than {limits[worst]:.3g}: got {got!r}, expected {expected!r}"
     )
-
-
-def _differences(actual: Any, expected: Any) -> Any:
-    """|a − b|: 0 where both are the same infinity, infinity where one alone is not finite, or either is NaN."""
-    with np.errstate(invalid="ignore"):  # ∞ − ∞
-        difference = np.abs(actual.astype(np.longdouble) - expected.astype(np.longdouble))
-    difference = np.where(np.isnan(difference), np.inf, difference)
-    return np.where(actual == expected, 0, difference)
 
 
 def _flat(actual: Any, exact: Any, unit: Any) -> tuple[list, list, list]:

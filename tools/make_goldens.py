@@ -1,4 +1,4 @@
-"""Makes tests/goldens/*.npz: what transformers computes for the tiny models of tests/golden_models.py.
+"""Makes tests/goldens/*.npz: what transformers computes for the tiny models of albert_np/golden/synthetic.py.
 
 Needs the `parity` extra (torch 2.13.0, transformers 4.57.6). Runs eager attention in float64, which is the truth, and in
 float32, which is what an honest implementation of that precision gets. Run it by path, from anywhere:
@@ -13,20 +13,17 @@ import argparse
 import hashlib
 import json
 import platform
-import sys
 import zlib
 from pathlib import Path
 from unittest import mock
 
 import numpy as np
 
+from albert_np.checkpoints.names import hub_name, with_aliases
+from albert_np.config import AlbertConfig
+from albert_np.golden.synthetic import CASES, PARTS, TINY, batch, trained_like
+
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tests"))
-
-from golden_models import CASES, PARTS, TINY, batch, trained_like  # noqa: E402
-
-from albert_np.checkpoints.names import hub_name, with_aliases  # noqa: E402
-from albert_np.config import AlbertConfig  # noqa: E402
 
 
 def hugging_face_model(kind: str, config: AlbertConfig, tensors: dict[str, np.ndarray], dtype: str):

@@ -1,27 +1,29 @@
 """Attention, fused and over scores in memory, against float64: masks, lengths, head sizes, relative positions."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
 from support.cuda import floats
 from support.cuda.attention import MODES, allowed_of, fused, qkv
-from tolerances import assert_close, assert_float32_rule, gamma
 
 from albert_np import ops
 from albert_np.backends.cuda.ops import CudaOps
+from albert_np.golden.stochastic import draws
+from albert_np.golden.tolerances import assert_close, assert_float32_rule, gamma
 from albert_np.kernels.cuda import attention as kernels
 from albert_np.kernels.cuda.run import get, put, run, unwritten
 
 
 def references(q, k, v, N, allowed, mode="uniform", factors=None):
-    """In float64, and in float32 as NumPy computes it."""
+    """In float64, and the draws of it."""
     given = (q, k, v) if factors is None else (q, k, v, factors)
 
     def function(q, k, v, factors=None):
         return ops.attention(q, k, v, ops.Attending(allowed, N, mask_mode=mode, head_mask=factors))[0]
 
-    return function(*(x.astype(np.float64) for x in given)), function(*given)
+    return function(*(x.astype(np.float64) for x in given)), draws(function, *given)
 
 
 # less than a tile, one, and several; a head as wide as its kernel, narrower, of single numbers; one key more than a tile
@@ -30,8 +32,8 @@ def test_without_a_mask(size, schedule):
     B, T, D = size
     N = 2 if T < 20 else 1
     q, k, v = qkv(B, T, N, D)
-    truth, plain = references(q, k, v, N, np.ones((B, 1, 1, T), bool))
-    assert_float32_rule("attention", fused(q, k, v, N), plain, truth)
+    truth, drawn = references(q, k, v, N, np.ones((B, 1, 1, T), bool))
+    assert_float32_rule("attention", fused(q, k, v, N), drawn, truth)
 
 
 @pytest.mark.parametrize("mask", ["keys", "pairs"])
@@ -42,10 +44,10 @@ def test_masks(mask, mode, D):
     rng = np.random.default_rng(1)
     (q, k, v), allowed, factors = qkv(B, T, N, D), allowed_of(rng, B, T, mask), floats(rng, N)
     broadcast = allowed[:, None, None] if mask == "keys" else allowed[:, None]
-    truth, plain = references(q, k, v, N, broadcast, mode, factors)
+    truth, drawn = references(q, k, v, N, broadcast, mode, factors)
     actual, numbers = fused(q, k, v, N, mask, allowed, mode, factors), ~np.isnan(truth)
     assert np.array_equal(np.isnan(actual), ~numbers)
-    assert_float32_rule("attention", actual[numbers], plain[numbers], truth[numbers])
+    assert_float32_rule("attention", actual[numbers], [x[numbers] for x in drawn], truth[numbers])
 
 
 def test_padding_changes_no_bit(schedule):
@@ -72,8 +74,8 @@ def test_naive_attention():
     run(
         kernels.naive_attention, (1,), put(q), put(k), put(v), put(allowed, np.uint8), out, B, N, T, D, 1 / math.sqrt(D)
     )
-    truth, plain = references(q, k, v, N, allowed[:, None, None])
-    assert_float32_rule("attention", get(out), plain, truth)
+    truth, drawn = references(q, k, v, N, allowed[:, None, None])
+    assert_float32_rule("attention", get(out), drawn, truth)
 
 
 def test_scores_far_apart_do_not_overflow():
@@ -105,7 +107,7 @@ def test_over_scores_in_memory(position_type, size, mask):
         return table_of_ops.attention(q, k, v, how)
 
     given = (q, k, v, head_mask, table)
-    plain, actual = function(ops, *given), function(CudaOps(), *given)
+    actual, drawn = function(CudaOps(), *given), draws(partial(function, ops), *given)
     truth = function(ops, *(x.astype(np.float64) for x in given))
-    for name, *triple in zip(("context", "scores", "probs"), actual, plain, truth, strict=True):
+    for name, *triple in zip(("context", "scores", "probs"), actual, zip(*drawn, strict=True), truth, strict=True):
         assert_float32_rule(name, *triple)

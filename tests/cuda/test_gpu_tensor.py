@@ -3,17 +3,26 @@
 What the simulator's mma takes for granted, fragments, copies and what is cut off, shows here first.
 """
 
+from functools import partial
+
 import numpy as np
 import pytest
-from golden_models import trained_like
-from support.backends import NUMPY, PLAIN
+from support.backends import NUMPY
 from support.cuda import attention_tensor as attention
 from support.cuda.attention_tensor import fused, qkv
 from support.cuda.matmul_tensor import KINDS, check, multiply, operands
 from support.cuda.models_tensor import RoundedOps, on_tensor_cores
-from support.cuda.published import PUBLISHED, REPEATS, check_same_bits_alone_in_a_batch_and_again, inputs, published
-from tolerances import assert_float32_rule
+from support.cuda.published import (
+    PUBLISHED,
+    REAL_DRAWS,
+    REPEATS,
+    check_same_bits_alone_in_a_batch_and_again,
+    inputs,
+    published,
+)
 
+from albert_np.golden.synthetic import trained_like
+from albert_np.golden.tolerances import assert_float32_rule
 from albert_np.kernels.cuda import tensor_tiles as tiles
 
 TILES = [(kind, tile) for kind in KINDS for tile in tiles.TILES[kind]]
@@ -44,16 +53,17 @@ def test_attention_at_real_sizes(T, D):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_published_sizes(kind, name):
-    """By float32's rule, against the reference that rounds the same operands."""
+    """By float32's rule: its draws round the same operands."""
     config = published(name)
     tensors = trained_like(config, ("predictions",), 1)
     ids, mask = inputs(config, 2, 130)
-    plain = (PLAIN if kind == "tf32x3" else NUMPY).model("AlbertForMaskedLM", config, tensors)
-    if kind != "tf32x3":
-        plain._engine.ops = RoundedOps(kind, kind == "bfloat16")
+    table = partial(RoundedOps, kind, kind == "bfloat16")
+    drawn = NUMPY.draws(
+        lambda model: model(ids, mask).logits, "AlbertForMaskedLM", config, tensors, count=REAL_DRAWS, table=table
+    )
     truth = NUMPY.model("AlbertForMaskedLM", config, tensors)(ids, mask).logits
     actual = on_tensor_cores(kind, "AlbertForMaskedLM", config, tensors)(ids, mask).logits
-    assert_float32_rule(f"{name} in {kind}", actual, plain(ids, mask).logits, truth)
+    assert_float32_rule(f"{name} in {kind}", actual, drawn, truth)
 
 
 @pytest.mark.parametrize("kind", KINDS)

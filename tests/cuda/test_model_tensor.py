@@ -1,18 +1,19 @@
 """Whole models whose products run on tensor cores: as wrong as the reference is when it rounds what they round, and no more."""
 
 import pickle
+from functools import partial
 
 import numpy as np
 import pytest
-from golden_models import PARTS, trained_like
-from support.backends import CUDA, CUDA_TESTS, NUMPY, PLAIN
+from support.backends import CUDA, CUDA_TESTS
 from support.cuda.models import CONFIG, SMALL, check_same_bits_alone_and_together, plain_call, tiny
 from support.cuda.models_tensor import RoundedOps, on_tensor_cores
-from support.outputs import everything
 from support.refusals import refusal
-from tolerances import assert_float32_rule_in_the_mean
+from support.variations import judged
 
 import albert_np.model
+from albert_np.golden.synthetic import PARTS, trained_like
+from albert_np.golden.tolerances import assert_float32_rule_in_the_mean
 from albert_np.kernels.cuda import device
 
 KEPT = ("output_hidden_states", "output_attentions", "trace")
@@ -27,21 +28,12 @@ def check_rule(kind, several, variation, *, changes=None, keeps=True):
             tensors = trained_like(config, PARTS[name], seed)
         if not keeps:
             call = {key: x for key, x in call.items() if key not in KEPT}
-        rounded, D = NUMPY.model(name, config, tensors), config.hidden_size // config.num_attention_heads
+        D = config.hidden_size // config.num_attention_heads
         fused = not call.get("output_attentions") and config.position_embedding_type == "absolute"
-        rounded._engine.ops = RoundedOps(kind, kind == "bfloat16" and fused and D % 8 == 0)
-        truth = everything(NUMPY.model(name, config, tensors)(**call))
-        plain = everything((PLAIN.model(name, config, tensors) if kind == "tf32x3" else rounded)(**call))
-        out = on_tensor_cores(kind, name, config, tensors)(**call)
-        actual = everything(out)
-        assert list(actual) == CUDA.has(out, truth)
-        for key in actual:
-            expected = truth[key]
-            numbers = ~np.isnan(expected)
-            assert np.array_equal(np.isnan(actual[key]), ~numbers), f"{name} {seed} {key}"
-            if numbers.any():
-                triple = (np.asarray(x)[numbers] for x in (actual[key], plain[key], expected))
-                cases[f"{name} {seed} {key}"] = tuple(triple)
+        table = partial(RoundedOps, kind, kind == "bfloat16" and fused and D % 8 == 0)
+        model = on_tensor_cores(kind, name, config, tensors)
+        found = judged(CUDA, model, name, config, tensors, call, table=table)
+        cases |= {f"{name} {seed} {key}": case for key, case in found.items()}
     assert len(cases) > 1
     assert_float32_rule_in_the_mean(f"{kind}, {variation}", cases)
 

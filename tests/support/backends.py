@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pytest
-from tolerances import SAME_MODEL, assert_close
+from tolerances import SAME_MODEL
 
 import albert_np.model
 from albert_np import AlbertConfig
 from albert_np.backends import choose
+from albert_np.golden.stochastic import model_draws
+from albert_np.golden.tolerances import assert_close
 from albert_np.kernels.cuda import simulator
 from albert_np.run import Weights
 from support import needs
@@ -60,6 +63,12 @@ class Backend:
             made["tensors"] = {name: x.astype(self.dtype) for name, x in tensors.items()}
         return getattr(albert_np.model, kind)(config, backend=self.name, dtype=self.dtype, **made)
 
+    def draws(
+        self, run: Callable[[Any], Any], kind: str, config: Any, tensors: dict[str, np.ndarray], **options: Any
+    ) -> list[Any]:
+        """What `run` gives of a model of it, in draws."""
+        return model_draws(self.model(kind, config, tensors), run, **options)
+
     def assert_same(self, name: str, actual: Any, expected: Any, *, limits: dict[str, float] = SAME_MODEL) -> None:
         """One thing computed in two ways. The kernels give the same bits; BLAS may add in another order."""
         if self.name in ("numba", "cuda"):
@@ -68,7 +77,7 @@ class Backend:
 
 
 NUMPY, PLAIN, NUMBA = Backend("numpy", "float64"), Backend("numpy", "float32"), Backend("numba", "float32")
-BACKENDS = (NUMPY, PLAIN, NUMBA)  # NUMPY is the truth, PLAIN what float32 is measured by
+BACKENDS = (NUMPY, PLAIN, NUMBA)  # NUMPY is the truth
 CUDA = Backend("cuda", "float32")
 # for the suites that run on a GPU too: `pytest -m gpu`, or as far as tests/test_cuda.py has them simulated
 ON_GPU = CUDA if CUDA_TESTS == "simulator" else pytest.param(CUDA, marks=pytest.mark.gpu)

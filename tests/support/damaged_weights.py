@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-from golden_models import PARTS, TINY, trained_like
 
 from albert_np.checkpoints.names import hub_name
 from albert_np.config import AlbertConfig
+from albert_np.golden.synthetic import PARTS, TINY, trained_like
 
 KIND = "AlbertForSequenceClassification"
 CONFIG = TINY | {"num_labels": 3}

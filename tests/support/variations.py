@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from golden_models import PARTS, random_case, trained_like
+
+from albert_np.golden.synthetic import PARTS, random_case, trained_like
+from support.backends import NUMPY
+from support.outputs import everything
 
 KINDS = list(PARTS)
 
@@ -88,3 +91,19 @@ def varied(kind, seed, name):
         applications = config.num_hidden_layers * config.inner_group_num
         call["head_mask"] = call["head_mask"](applications, config.num_attention_heads)
     return config, tensors, call
+
+
+def judged(backend, model, kind, config, tensors, call, **options):
+    """(actual, draws, truth) of each array that a model of that backend gives: its numbers, and NaN where truth has it."""
+    out, truth = model(**call), everything(NUMPY.model(kind, config, tensors)(**call))
+    drawn = NUMPY.draws(lambda model: everything(model(**call)), kind, config, tensors, **options)
+    actual, cases = everything(out), {}
+    assert list(actual) == backend.has(out, truth)
+    for key in actual:
+        expected = truth[key]
+        numbers = ~np.isnan(expected)  # NaN where mask_mode asks for it, and of losses without a label
+        assert np.array_equal(np.isnan(actual[key]), ~numbers), key
+        if numbers.any():
+            found, *others = (np.asarray(x)[numbers] for x in (actual[key], *(x[key] for x in drawn)))
+            cases[key] = found, others, np.asarray(expected)[numbers]
+    return cases

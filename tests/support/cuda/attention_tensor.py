@@ -3,10 +3,11 @@
 import math
 
 import numpy as np
-from tolerances import assert_close, tensor_attention_limit
+from tolerances import tensor_attention_limit
 
 from albert_np import ops
 from albert_np.backends.cuda.precision import bfloat16_of, float32_of
+from albert_np.golden.tolerances import assert_close
 from albert_np.kernels.cuda import attention_tensor as kernels
 from albert_np.kernels.cuda.kernel import ceil_div
 from albert_np.kernels.cuda.run import get, put, run

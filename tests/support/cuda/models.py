@@ -1,9 +1,9 @@
 """Models small enough to be simulated, and calls of them."""
 
 import numpy as np
-from golden_models import PARTS, TINY, batch, trained_like
 
 from albert_np import AlbertConfig
+from albert_np.golden.synthetic import PARTS, TINY, batch, trained_like
 from support.variations import VARIATIONS
 
 # the simulator takes a second for each ten blocks of threads, so sizes are small enough for one block a product, mostly

@@ -3,30 +3,30 @@
 import numpy as np
 
 import albert_np.model
-from albert_np import ops
 from albert_np.backends.cuda.ops import CudaOps
+from albert_np.golden.stochastic import DrawnOps
 from support.cuda.matmul_tensor import seen
 
 
 class RoundedOps:
-    """The reference, which rounds operands of products as tensor cores want them; attention's too, if it is said."""
+    """A draw, which rounds operands of products as tensor cores want them; attention's too, if it is said."""
 
-    def __init__(self, kind, attention):
-        self.kind, self.rounds_attention = kind, attention
+    def __init__(self, kind, attention, seed):
+        self.kind, self.rounds_attention, self.drawn = kind, attention, DrawnOps(seed)
 
     def __getattr__(self, name):
-        return getattr(ops, name)
+        return getattr(self.drawn, name)
 
     def _seen(self, x):
-        return seen(self.kind, x.astype(np.float32)).astype(x.dtype)
+        return seen(self.kind, np.asarray(x, np.float32)).astype(np.float64)
 
     def linear(self, x, weight, bias):
-        return ops.linear(self._seen(x), self._seen(weight), bias)
+        return self.drawn.linear(self._seen(x), self._seen(weight), bias)
 
     def attention(self, query, key, value, attending, rng=None):
         if self.rounds_attention:
             query, key, value = map(self._seen, (query, key, value))
-        return ops.attention(query, key, value, attending, rng)
+        return self.drawn.attention(query, key, value, attending, rng)
 
 
 def on_tensor_cores(kind, name, config, tensors):

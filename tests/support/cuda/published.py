@@ -10,6 +10,7 @@ PUBLISHED = {  # H, N, I of the four published sizes
     "xlarge": (2048, 16, 8192),
     "xxlarge": (4096, 64, 16384),
 }
+REAL_DRAWS = 3  # of thousands of numbers: they take seconds each
 REPEATS = 20  # a race that shows once in a hundred blocks shows in as many runs of hundreds of blocks
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from albert_np.checkpoints.names import expected_shapes
 from albert_np.config import AlbertConfig
 
+# class -> its heads, as checkpoints/names.py calls them
 PARTS = {
     "AlbertModel": ("pooler",),
     "AlbertForPreTraining": ("pooler", "predictions", "sop_classifier"),
@@ -123,6 +124,7 @@ def batch(config: AlbertConfig, kind: str, seed: int, **features: bool) -> dict[
 
 
 def labels(config: AlbertConfig, kind: str, rng: np.random.Generator, shape: tuple, mask: np.ndarray) -> dict:
+    """The labels of a class for inputs of that shape, (B,T) or (B,choices,T); some tokens are ignored."""
     B, T, K = shape[0], shape[-1], config.num_labels
 
     def some_ignored(size: int) -> np.ndarray:
