@@ -288,7 +288,7 @@ class AlbertPreTrainedModel(Generic[Output]):
             raise ValueError(f"trace must be True, False or 'unfused'; got {shown(repr(trace), 80)}")
         if skip_padding and (output_attentions or trace):
             raise ValueError("skip_padding=True has no rectangular attentions or trace: ask for them without it")
-        if output != "numpy" and (output != "device" or self.backend != "cuda" or trace or training):
+        if output not in self._engine.outputs or (output != "numpy" and (trace or training)):
             raise ValueError(
                 "output must be 'numpy', or 'device' with backend='cuda', without trace or training; got "
                 f"{shown(repr(output), 80)} with backend={self.backend!r}"

@@ -1,7 +1,8 @@
 """One training step of ALBERT-base on the CPU, float32: forward, backward and AdamW, beside PyTorch.
 
-Masked words (15 % of the tokens) and sentence order, 8 × 128 tokens, no dropout, as ALBERT v2 was trained; and the same with
-sequences of 16 to 128 tokens, padded to 128, as examples come when a model is fine-tuned (tokens/s counts real ones). Every
+Masked words (15 % of the tokens) and sentence order, 8 × 128 tokens, no dropout, as ALBERT v2 was trained; the same with
+dropout, as ALBERT v1 was; and with sequences of 16 to 128 tokens, padded to 128, as examples come when a model is fine-tuned
+(tokens/s counts real ones; "÷ PyTorch" compares with PyTorch on the same batch, with or without dropout). Every
 engine has a process of its own, the same initial weights, the same batch and the same number of threads; a round gives each of
 them one step, in turn. The best step counts, and the median stands beside it. Writes benchmarks/results/training_step.json and
 .md: python benchmarks/bench_training.py [--threads 1 2] [--rounds N]
@@ -10,6 +11,7 @@ them one step, in turn. The best step counts, and the median stands beside it. W
 from __future__ import annotations
 
 import argparse
+import itertools
 import resource
 import statistics
 import sys
@@ -30,20 +32,27 @@ ENGINES = {
     "albert_np_all": "all logits",
     "albert_np_recompute": "logits of masked tokens only, activations computed again",
     "pytorch": "all logits, sdpa attention, torch.optim.AdamW",
+    "albert_np_dropout": "dropout 0.1, logits of masked tokens only",
+    "pytorch_dropout": "dropout 0.1, all logits, sdpa attention, torch.optim.AdamW",
     "albert_np_ragged": "16 to 128 tokens, logits of masked tokens only",
     "pytorch_ragged": "16 to 128 tokens, all logits, sdpa attention, torch.optim.AdamW",
 }
 
 
-def config() -> Any:
+def kind_of(name: str) -> str:
+    """What an engine shares with the PyTorch that it is compared with: the batch, and whether it drops out."""
+    return next((kind for kind in ("dropout", "ragged") if name.endswith(kind)), "")
+
+
+def config(dropout: float) -> Any:
     from albert_np import AlbertConfig
 
     return AlbertConfig(
         hidden_size=768,
         num_attention_heads=12,
         intermediate_size=3072,
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
+        hidden_dropout_prob=dropout,
+        attention_probs_dropout_prob=dropout,
         classifier_dropout_prob=0.0,
     )
 
@@ -72,9 +81,11 @@ def ours(name: str, folder: Path, threads: int) -> Callable[[], float]:
     optimizer = AdamW()
     state, given = optimizer.start(model.parameters_to_change()), batch(name)
     options = {"all_logits": name.endswith("all"), "recompute": name.endswith("recompute")}
+    seeds = itertools.count()
 
     def step() -> float:
-        loss, gradients = model.value_and_grad(**given, **options)
+        drops = {"training": True, "seed": next(seeds)} if kind_of(name) == "dropout" else {}
+        loss, gradients = model.value_and_grad(**given, **options, **drops)
         optimizer.update(model.parameters_to_change(), gradients, state, RATE)
         return float(loss)
 
@@ -102,7 +113,7 @@ def pytorch(name: str, folder: Path, threads: int) -> Callable[[], float]:
 
 def serve(pipe: Any, name: str, folder: Path, threads: int) -> None:
     """Answers each question with the seconds and the loss of one step, and the most memory so far, in MB."""
-    step = (pytorch if name.startswith("pytorch") else ours)(name, folder, threads)
+    step = (pytorch if name.startswith("pytorch") else ours)(name, folder / (kind_of(name) or "plain"), threads)
     step()
     pipe.send((True, ""))
     while True:
@@ -143,13 +154,10 @@ def table(results: dict[str, dict[str, Any]]) -> str:
         "|---|---|---:|---:|---:|---:|---:|",
     ]
     for threads, engines in results.items():
-        base = {
-            ragged: engines.get("pytorch" + "_ragged" * ragged, {}).get("seconds", float("nan"))
-            for ragged in (False, True)
-        }
+        base = {kind_of(name): x["seconds"] for name, x in engines.items() if name.startswith("pytorch")}
         lines += [
             f"| {threads} | {name}: {x['what']} | {x['seconds']:.2f} | {x['median']:.2f} | {x['tokens_per_second']:.0f} | "
-            f"{x['peak_mb']:.0f} | {x['seconds'] / base[name.endswith('ragged')]:.2f} |"
+            f"{x['peak_mb']:.0f} | {x['seconds'] / base.get(kind_of(name), float('nan')):.2f} |"
             for name, x in engines.items()
         ]
     return "\n".join(lines)
@@ -166,7 +174,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         from albert_np import AlbertForPreTraining
 
-        AlbertForPreTraining(config(), backend="numpy").save_pretrained(folder)
+        for kind in ("plain", "dropout", "ragged"):
+            model = AlbertForPreTraining(config(0.1 if kind == "dropout" else 0.0), backend="numpy")
+            model.save_pretrained(Path(folder) / kind)
         steps = len(options.threads) * len(options.engines) * options.rounds
         with tqdm(total=steps, disable=not sys.stderr.isatty()) as bar:
             for threads in options.threads:

@@ -154,3 +154,12 @@ def test_processes_of_a_run(chosen, named, cores, expected, monkeypatch):
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(cores)), raising=False)
     assert processes(chosen, named) == expected
+
+
+def test_the_walks_lead_to_functions():
+    """CONTRIBUTING.md's maps: each file has the function that the map names."""
+    walks = (ROOT / "CONTRIBUTING.md").read_text().split("## Three walks through the code")[1]
+    steps = re.findall(r"^\| [^|]+ \| `([^`]+)` \| `([^`]+)` \|$", walks, re.M)
+    assert len(steps) > 25
+    for file, function in steps:
+        assert re.search(rf"^ *def {function}\(", (ROOT / file).read_text(), re.M), (file, function)

@@ -30,6 +30,8 @@ def missing(dtype: str) -> str:
 class NumpyEngine:
     """See protocol.Engine."""
 
+    outputs = ("numpy",)
+
     def __init__(self, w: Weights, config: AlbertConfig, dtype: str) -> None:
         self.w, self.config, self.dtype = w, config, dtype
         self.ops: TrainingOps = ops

@@ -22,6 +22,10 @@ class Engine(Protocol):
     def ops(self) -> Ops:
         """The table of ops that heads run on."""
 
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Where answers may lie: "numpy", and "device" where they can stay in its memory."""
+
     def forward(self, batch: Inputs, head: Head, wanted: Wanted) -> ModelOutput:
         """The encoder and the head, with the hidden states, attentions and trace that are wanted.
 

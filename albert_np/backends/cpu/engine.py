@@ -53,6 +53,8 @@ ABSENT = {
 class CpuEngine:
     """See protocol.Engine. Dropout in a call, and trace="unfused", are computed step by step, on the same kernels."""
 
+    outputs = ("numpy",)
+
     def __init__(self, w: Weights, config: AlbertConfig) -> None:
         self.w, self.config = w, config
         self.ops = CpuOps()

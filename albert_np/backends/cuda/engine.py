@@ -82,6 +82,8 @@ class DeviceRun(Run):
 class CudaEngine:
     """See protocol.Engine. It computes no gradients and no dropout; trace="unfused" goes op by op, carried up and down."""
 
+    outputs = ("numpy", "device")
+
     def __init__(self, w: Weights, config: AlbertConfig, dtype: str) -> None:
         self.w, self.config, self.dtype = w, config, dtype
         self.ops = CudaOps(dtype)
