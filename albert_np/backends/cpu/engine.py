@@ -21,10 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from albert_np import gradients
+from albert_np import gradients, imports
 from albert_np.backends import cpu
 from albert_np.backends import numpy as reference
-from albert_np.backends.cpu import training
 from albert_np.backends.cpu.ops import CpuOps, activation_code
 from albert_np.config import AlbertConfig
 from albert_np.encoder import group_of_layer, step
@@ -67,6 +66,9 @@ class CpuEngine:
         return reference.answer(run, head, encode(run, self.w, batch, wanted))
 
     def loss_and_gradients(self, batch: Inputs, head: Head, wanted: WantedGradients) -> tuple[Any, dict]:
+        with imports.lock:
+            from albert_np.backends.cpu import training  # inference does without it
+
         run = Run(self.ops, self.config, wanted.rng, Trace(), labelled_only=not wanted.all_logits)
         back = gradients.Back(run, self.ops)
         with self.ops.arena.buffers() as buffers:
