@@ -443,14 +443,21 @@ class AlbertPreTrainedModel(Generic[Output]):
 
         To be called before each change: a call of the model packs its weights and makes the arrays read-only.
         """
+        changed = {}
         for name, x in self._tensors.items():
+            changed[name] = x
             try:
                 x.flags.writeable = True
             except ValueError:  # a view of somebody else's memory, such as a mapped file
-                self._tensors[name] = x.copy()
-        self._weights = weight_tree(self._tensors)
-        self._engine.forget_weights(self._weights)
+                changed[name] = x.copy()
+        self._use(changed)
         return dict(self.named_parameters())
+
+    def _use(self, tensors: dict[str, Array]) -> None:
+        """The stored arrays are these from now on, for the head and for the engine."""
+        self._tensors = tensors
+        self._weights = weight_tree(tensors)
+        self._engine.forget_weights(self._weights)
 
     def _flatten(self, given: dict[str, Any]) -> tuple[dict[str, Any], int | None]:
         """The inputs with one axis of sequences, and the number of choices where there was a second."""

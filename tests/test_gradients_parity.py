@@ -12,7 +12,6 @@ from tolerances import GRADIENT_FLOAT64, GRADIENT_FLOOR, NEARNESS, NEIGHBOURS, O
 from albert_np import gradients
 from albert_np.golden.synthetic import PARTS, random_case
 from albert_np.golden.tolerances import assert_close
-from albert_np.run import weight_tree
 
 pytestmark = pytest.mark.parity
 KINDS = [kind for kind in PARTS if kind != "AlbertModel"]
@@ -104,8 +103,7 @@ def in_extended_precision(model, call):
     """
     assert np.finfo(np.longdouble).nmant > np.finfo(np.float64).nmant
     wide = copy.copy(model)
-    wide._tensors = {name: x.astype(np.longdouble) for name, x in model._tensors.items()}
-    wide._weights = weight_tree(wide._tensors)
+    wide._use({name: x.astype(np.longdouble) for name, x in model._tensors.items()})
     return wide.value_and_grad(**call)[1]
 
 
