@@ -113,7 +113,7 @@ class Case:
                     N,
                     T,
                     D=D,
-                    mask_mode=self.mode,
+                    mode=ops.MASK_MODES.index(self.mode),
                     head_mask=self.head_mask,
                     dropout=self.factors(),
                     **relative,

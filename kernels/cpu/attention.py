@@ -33,7 +33,7 @@ from numba.extending import intrinsic, register_jitable
 
 from albert_np.kernels.cpu.activations import exp
 from albert_np.kernels.cpu.gemm import COLUMNS, PANEL, in_panels, multiply
-from albert_np.kernels.cpu.layout import CHUNK, FLOAT32, NEAR, QUERIES, TASK, attention_scratch, padded
+from albert_np.kernels.cpu.layout import CHUNK, FLOAT32, NAN, NEAR, QUERIES, TASK, ZEROS, attention_scratch, padded
 from albert_np.kernels.cpu.vector import (
     F32,
     FLAGS,
@@ -86,7 +86,7 @@ class Sight(NamedTuple):
     key_starts: int  # (B+1,): where in `keys` its own begin
     blanks: int  # (B,): 1 where the mask leaves it nothing, and its keys are all rows
     pairs: int  # (B,T,T) bool, who sees whom; or 0
-    mode: int  # what a query with nothing to see gets: MASK_MODES
+    mode: int  # what a query with nothing to see gets: its place in ops.MASK_MODES
 
 
 class Factors(NamedTuple):
@@ -278,9 +278,9 @@ def masked_exponentials(line, i, T, sight, sequence):  # (count,) -> 1/their sum
         for j in range(count):
             put(line, j, 0.0)  # equal scores: the mask has swallowed them
     inverse = float32(1.0) / _exponentials(line, count)
-    if blank and sight.mode == 1:
+    if blank and sight.mode == ZEROS:
         inverse = float32(0.0)
-    if blank and sight.mode == 2:
+    if blank and sight.mode == NAN:
         inverse = float32(math.nan)
     return inverse
 

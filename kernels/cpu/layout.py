@@ -47,7 +47,7 @@ COLUMNS_A_TILE = 64  # columns that such a sum takes at a time
 TASK = 4  # int64 numbers a task of attention: sequence, head, first and last query
 QUERIES = 48  # queries whose scores are held at once: with 512 keys 96 KB
 
-MASK_MODES = {"uniform": 0, "zeros": 1, "nan": 2}
+ZEROS, NAN = 1, 2  # codes of mask modes: their places in ops.MASK_MODES
 
 
 def padded(n: int) -> int:

@@ -16,7 +16,6 @@ from albert_np.kernels.cpu import operands
 from albert_np.kernels.cpu.arena import Buffers
 from albert_np.kernels.cpu.layout import (
     COLUMNS_A_TILE,
-    MASK_MODES,
     ROWS_A_TILE,
     SUMMED,
     attention_scratch,
@@ -212,7 +211,7 @@ def add_attention(  # 3 × (R,H) of one row stride -> (R,H)
     T: int,
     *,
     D: int,
-    mask_mode: str = "uniform",
+    mode: int = 0,
     head_mask: Array | None = None,
     dropout: Array | None = None,
     scores: Array | None = None,
@@ -223,6 +222,7 @@ def add_attention(  # 3 × (R,H) of one row stride -> (R,H)
 ) -> None:
     """Attention of every sequence and head as one step.
 
+    mode: the code of a mask mode, which is its place in ops.MASK_MODES.
     head_mask (N,), contiguous. dropout (B,N,T,T), contiguous: factors of the probabilities; query and key are counted in the
     rows of their sequence, so where padding is left out they stand in the upper left corner. scores, probs (B,N,T,T): where
     they are kept, counted likewise; what no key may be seen by is not written.
@@ -235,7 +235,7 @@ def add_attention(  # 3 × (R,H) of one row stride -> (R,H)
         "attention",
         len(tasks),
         **_heads(qkv, N, T, D),
-        **_sight(who, mask_mode),
+        **_sight(who, mode),
         context=context,
         context_row=row_of(context),
         tasks=tasks,
@@ -261,7 +261,7 @@ def add_attention_backward(  # (R,H), 3 × (R,H) of one row stride -> 3 × (R,H)
     T: int,
     *,
     D: int,
-    mask_mode: str = "uniform",
+    mode: int = 0,
     head_mask: Array | None = None,
     dropout: Array | None = None,
     distances: Distances | None = None,
@@ -293,7 +293,7 @@ def add_attention_backward(  # (R,H), 3 × (R,H) of one row stride -> 3 × (R,H)
         "attention_backward",
         B * N,
         **_heads(qkv, N, T, D),
-        **_sight(who, mask_mode),
+        **_sight(who, mode),
         d_context=d_context,
         context_row=row_of(d_context),
         dq=dq,
@@ -317,12 +317,12 @@ def _heads(qkv: tuple[Array, Array, Array], N: int, T: int, D: int) -> dict[str,
     return {"q": q, "k": k, "v": v, "row": row_of(q), "N": N, "T": T, "D": D, "scale": 1 / math.sqrt(D)}
 
 
-def _sight(who: Sequences, mask_mode: str) -> dict[str, Any]:
+def _sight(who: Sequences, mode: int) -> dict[str, Any]:
     return {
         "starts": who.starts,
         "keys": who.keys,
         "key_starts": who.key_starts,
         "blanks": who.blanks,
         "pairs": who.pairs,
-        "mode": MASK_MODES[mask_mode],
+        "mode": mode,
     }

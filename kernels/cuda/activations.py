@@ -1,5 +1,7 @@
 """The functions a config may name, applied to each number: a kernel of their own, and the epilogue of the matmul.
 
+Each has one name here, that of the function in albert_np/activations.py; which other names a config may use stands there.
+
 The naive version, naive_gelu_new below: one thread a number, and the formula of the reference, x·½(1 + tanh u), whose
 1 + tanh u is all rounding error for x < −5.
 
@@ -74,19 +76,12 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "silu": _silu,
     "tanh": _tanh,
 }
-SAME = {"gelu_pytorch_tanh": "gelu_new", "gelu_fast": "gelu_new", "gelu_python": "gelu", "swish": "silu"}
 THREADS = 256
-
-
-def function_of(name: str) -> tuple[str, Callable[..., Any]]:
-    """One name for all that mean the same, and the function."""
-    name = SAME.get(name, name)
-    return name, FUNCTIONS[name]
 
 
 @lru_cache
 def activate(name: str) -> Kernel:
-    _, f = function_of(name)
+    f = FUNCTIONS[name]
 
     def activate(x, out, n):  # (n,) -> (n,); four numbers a thread
         i = (u32(cuda.blockIdx.x) * u32(THREADS) + u32(cuda.threadIdx.x)) * u32(4)

@@ -30,7 +30,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from albert_np.kernels.cuda.activations import function_of
+from albert_np.kernels.cuda.activations import FUNCTIONS
 from albert_np.kernels.cuda.intrinsics import add_outer, load4, load4_constant, store4, take4
 from albert_np.kernels.cuda.kernel import Kernel, ceil_div
 from albert_np.kernels.cuda.target import cuda, device, f32, u32
@@ -198,7 +198,7 @@ def matmul(
     ACROSS, SPLIT, RESIDUAL = COLUMNS // TC, split, residual
     parts = _parts(tile, vector)
     fetch, keep, multiply = parts.fetch, parts.keep, parts.multiply
-    _, f = function_of(activation)
+    f = FUNCTIONS[activation]
 
     @device
     def put(total, i, j, bias, residual, residual_row, out, out_row, first, M, N, row0, column0, whole):
@@ -327,7 +327,7 @@ ADDED = 256  # threads a block, one for four numbers
 def add_chunks(activation: str = "none", residual: bool = False) -> Kernel:
     """What `matmul` does after its sums, where blocks took a chunk each: the same additions in the same order."""
     RESIDUAL = residual
-    _, f = function_of(activation)
+    f = FUNCTIONS[activation]
 
     def add_chunks(sums, sums_row, chunks, bias, residual, residual_row, out, out_row, M, N):
         # (chunks,M,sums_row), (N,), (M,N) -> (M,N)

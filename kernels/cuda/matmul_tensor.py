@@ -39,7 +39,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from albert_np.kernels.cuda.activations import function_of
+from albert_np.kernels.cuda.activations import FUNCTIONS
 from albert_np.kernels.cuda.intrinsics import load4, load4_constant, store4
 from albert_np.kernels.cuda.kernel import Kernel
 from albert_np.kernels.cuda.matmul import add_ragged, store_ragged
@@ -236,7 +236,7 @@ def tensor_matmul(
     assert tile.threads // 32 * 16 * OUT_ROW <= SIZE
     parts = _parts(kind, tile, ends)
     fetch, multiply, arrived = parts.fetch, parts.multiply, wait_for_copies(STAGES - 2)
-    _, f = function_of(activation)
+    f = FUNCTIONS[activation]
 
     @device
     def put(a, b, c, d, row, column, bias, residual, residual_row, out, out_row, N, whole):

@@ -23,7 +23,7 @@ LOWEST = -3.4028234663852886e38
 INFINITY = math.inf
 LONGEST = 2048
 ROWS = 4  # a block, a warp each
-ZEROS, NAN = 1, 2  # the modes of a row with no key to see, beside 0, uniform
+ZEROS, NAN = 1, 2  # codes of mask modes: their places in ops.MASK_MODES
 
 
 def _naive(scores, allowed, out, rows, N, T):  # (B,N,T,T), (B,T) uint8 -> (B,N,T,T); a thread a row

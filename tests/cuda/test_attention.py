@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 from support.cuda import floats
-from support.cuda.attention import MODES, allowed_of, fused, qkv
+from support.cuda.attention import allowed_of, fused, qkv
 
 from albert_np import ops
 from albert_np.backends.cuda.ops import CudaOps
@@ -37,7 +37,7 @@ def test_without_a_mask(size, schedule):
 
 
 @pytest.mark.parametrize("mask", ["keys", "pairs"])
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", ops.MASK_MODES)
 @pytest.mark.parametrize("D", [32, 6])
 def test_masks(mask, mode, D):
     B, T, N = 2, 35, 1

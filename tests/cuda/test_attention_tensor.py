@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from support.backends import CUDA_TESTS
 from support.cuda import floats
-from support.cuda.attention import MODES, allowed_of
+from support.cuda.attention import allowed_of
 from support.cuda.attention_tensor import check, fused, qkv
 from support.cuda.mistakes import differs, mutant, unchanged
 
+from albert_np import ops
 from albert_np.kernels.cuda import attention_tensor as kernels
 
 
@@ -30,7 +31,7 @@ IN_CI = ("keys", "uniform"), ("pairs", "zeros"), ("keys", "nan")  # the others t
 WAYS = [
     pytest.param(mask, mode, marks=[] if (mask, mode) in IN_CI else pytest.mark.slow)
     for mask in ("keys", "pairs")
-    for mode in MODES
+    for mode in ops.MASK_MODES
 ]
 
 

@@ -33,7 +33,7 @@ from albert_np.kernels.cpu.arena import Buffers
 from albert_np.kernels.cpu.operands import add_gemm
 from albert_np.kernels.cpu.program import Program
 from albert_np.kernels.cpu.steps import add_attention, add_copy_rows, add_embeddings, add_layer_norm
-from albert_np.ops import Array
+from albert_np.ops import MASK_MODES, Array
 from albert_np.outputs import ModelOutput
 from albert_np.run import Encoded, Head, Run, Trace, Wanted, WantedGradients, Weights
 
@@ -235,7 +235,7 @@ class _Forward:
             config.num_attention_heads,
             batch.shape[1],
             D=H // config.num_attention_heads,
-            mask_mode=self.wanted.mask_mode,
+            mode=MASK_MODES.index(self.wanted.mask_mode),
             head_mask=None if batch.head_mask is None else np.ascontiguousarray(batch.head_mask[application]),
             probs=probs,
             distances=self.ops.distances_of(w, config),

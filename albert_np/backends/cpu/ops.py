@@ -133,7 +133,7 @@ class CpuOps:
                 masked,
                 N,
                 T,
-                mask_mode=attending.mask_mode,
+                mode=ops.MASK_MODES.index(attending.mask_mode),
                 head_mask=head_mask,
                 dropout=dropout_factors(probs.shape, attending.dropout_probability, rng),
                 probs=probs,

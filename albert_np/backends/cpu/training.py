@@ -35,7 +35,7 @@ from albert_np.kernels.cpu.steps import (
     add_layer_norm,
     add_layer_norm_backward,
 )
-from albert_np.ops import Array
+from albert_np.ops import MASK_MODES, Array
 from albert_np.run import WantedGradients, Weights, generator_at
 
 
@@ -88,7 +88,7 @@ class Kept:
             "N": config.num_attention_heads,
             "T": self.batch.shape[1],
             "D": config.hidden_size // config.num_attention_heads,
-            "mask_mode": self.wanted.mask_mode,
+            "mode": MASK_MODES.index(self.wanted.mask_mode),
             "head_mask": None if head_masks is None else np.ascontiguousarray(head_masks[application]),
             "dropout": dropped.probs,
             "distances": self.ops.distances_of(w, config),

@@ -26,7 +26,7 @@ import numpy as np
 from albert_np.backends import cuda
 from albert_np.backends import numpy as reference
 from albert_np.backends.cuda.arrays import FLOAT, Block, DeviceArray, Layout
-from albert_np.backends.cuda.ops import INT, CudaOps, Rows
+from albert_np.backends.cuda.ops import INT, CudaOps, Rows, canonical
 from albert_np.backends.cuda.precision import row_of
 from albert_np.backends.cuda.program import (
     Heads,
@@ -324,7 +324,7 @@ class _Writer:
             self.tap(f"{at}.sum", "y", H)
             self.layer_norm("y", a.LayerNorm, "attended")
             self.tap(f"{at}.LayerNorm", "attended", H)
-            self.linear("attended", (layer.ffn,), "wide", activation=config.hidden_act)
+            self.linear("attended", (layer.ffn,), "wide", activation=canonical(config.hidden_act))
             self.tap(step(application, "activation"), "wide", I)
             self.linear("wide", (layer.ffn_output,), "y", residual="attended")
             self.tap(step(application, "sum"), "y", H)

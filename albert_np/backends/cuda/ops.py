@@ -27,7 +27,7 @@ from albert_np.backends.cuda.program import (
     split_sums,
 )
 from albert_np.kernels.cuda import device
-from albert_np.kernels.cuda.activations import THREADS, activate, function_of
+from albert_np.kernels.cuda.activations import THREADS, activate
 from albert_np.kernels.cuda.embeddings import COPIED, take_rows
 from albert_np.kernels.cuda.kernel import Buffer, OutOfMemoryError, ceil_div
 from albert_np.ops import Array, Attending
@@ -121,7 +121,7 @@ class CudaOps:
     # --- the table ---------------------------------------------------------------------------------------------------
 
     def linear(  # (..., in), (out, in), (out,) -> (..., out)
-        self, x: Any, weight: Array, bias: Array, activation: str = "none"
+        self, x: Any, weight: Array, bias: Array
     ) -> Any:
         w = self.linear_of((weight,), (bias,))
         with self.lock:
@@ -136,7 +136,7 @@ class CudaOps:
                 operand = rounded.buffers(kept)["operand"]
                 add_rounding(program, rows.buffer, row, operand, M, w.K)
                 row = operand.shape[1]
-            add_linear(program, operand, row, w, out.buffer, M, activation=activation, sums=sums.buffer)
+            add_linear(program, operand, row, w, out.buffer, M, sums=sums.buffer)
             self._run(program)
         return _like(x, out)
 
@@ -154,7 +154,7 @@ class CudaOps:
         with self.lock:
             given, out, program = self.to_device(x), self.empty(x.shape), Program()
             n = prod(x.shape)
-            program.add(activate(function_of(name)[0]), (ceil_div(n, 4 * THREADS),), given.buffer, out.buffer, n)
+            program.add(activate(canonical(name)), (ceil_div(n, 4 * THREADS),), given.buffer, out.buffer, n)
             self._run(program)
         return _like(x, out)
 
@@ -195,6 +195,11 @@ class CudaOps:
             add_scores(program, heads, T, scores.buffer, probs.buffer, context.buffer, H, related)
             self._run(program)
         return context.numpy(), scores.numpy(), probs.numpy()
+
+
+def canonical(name: str) -> str:
+    """The name by which kernels know the activation of a config."""
+    return ops.ACTIVATIONS[name].__name__
 
 
 class Rows(DeviceArray):

@@ -7,9 +7,8 @@ import numpy as np
 from albert_np.kernels.cuda import attention as kernels
 from albert_np.kernels.cuda.kernel import ceil_div
 from albert_np.kernels.cuda.run import get, put, run, unwritten
+from albert_np.ops import MASK_MODES
 from support.cuda import floats
-
-MODES = {"uniform": 0, "zeros": 1, "nan": 2}
 
 
 def qkv(B, T, N, D, seed=0):
@@ -39,7 +38,7 @@ def fused(q, k, v, N, mask="none", allowed=None, mode="uniform", factors=None, l
         None if factors is None else put(factors),
         T,
         1 / math.sqrt(D),
-        MODES[mode],
+        MASK_MODES.index(mode),
     )
     return get(out).reshape(B, T, H)
 

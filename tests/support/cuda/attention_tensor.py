@@ -12,7 +12,6 @@ from albert_np.kernels.cuda import attention_tensor as kernels
 from albert_np.kernels.cuda.kernel import ceil_div
 from albert_np.kernels.cuda.run import get, put, run
 from support.cuda import floats
-from support.cuda.attention import MODES
 
 
 def qkv(B, T, N, D, seed=0):
@@ -42,7 +41,7 @@ def fused(q, k, v, N, mask="none", allowed=None, mode="uniform", factors=None, l
         None if factors is None else put(factors),
         T,
         1 / math.sqrt(D),
-        MODES[mode],
+        ops.MASK_MODES.index(mode),
     )
     return float32_of(get(out)).reshape(B, T, H)
 
