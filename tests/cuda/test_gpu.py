@@ -65,7 +65,7 @@ def test_a_graph_gives_the_bits_of_its_launches(size, monkeypatch):
         for key in found:
             assert np.array_equal(np.asarray(found[key]), expected[i % 2][key])
     assert cuda_program._refusals == []
-    assert any(plan._graph is not None for plan in model._engine.ops.plans.values())
+    assert any(plan._graph is not None for plan in model._engine.plans.values())
 
 
 def test_a_second_process_compiles_nothing(tmp_path):

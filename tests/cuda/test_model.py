@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 from support.backends import CUDA, CUDA_TESTS, NUMPY, PLAIN
-from support.cuda.models import CONFIG, SMALL, check_same_bits_alone_and_together, plain_call, tiny
+from support.cuda.models import (
+    CONFIG,
+    SMALL,
+    check_same_bits_alone_and_together,
+    check_same_bits_with_a_trace,
+    plain_call,
+    tiny,
+)
 from support.refusals import refusal
 from support.variations import KINDS, VARIATIONS, judged, varied
 from tolerances import SAME_MODEL_FLOAT32
@@ -68,6 +75,11 @@ def test_a_sequence_has_the_same_bits_alone_in_a_batch_and_without_padding():
     check_same_bits_alone_and_together(model)
 
 
+def test_a_traced_call_has_the_bits_of_a_plain_one():
+    _, model = small(changes={"num_hidden_layers": 2})
+    check_same_bits_with_a_trace(model)
+
+
 def test_one_copy_up_and_one_down_for_each_output():
     if not SIMULATED:
         pytest.skip("copies are counted by the simulator")
@@ -93,12 +105,12 @@ def test_a_plan_is_written_once_for_a_shape(monkeypatch):
     second["attention_mask"] = first["attention_mask"][::-1].copy()
     second["token_type_ids"] = first["token_type_ids"][::-1].copy()
     a, b = model(**first), model(**second)
-    assert len(model._engine.ops.plans) == 1
+    assert len(model._engine.plans) == 1
     assert np.array_equal(b.sop_logits[::-1], a.sop_logits)
     assert np.array_equal(b.prediction_logits[::-1], a.prediction_logits)
     for T in (1, 2):
         model([[1] * T])
-    assert len(model._engine.ops.plans) == 2
+    assert len(model._engine.plans) == 2
     assert np.array_equal(model(**first).sop_logits, a.sop_logits)
 
 

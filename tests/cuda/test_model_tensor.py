@@ -6,7 +6,14 @@ from functools import partial
 import numpy as np
 import pytest
 from support.backends import CUDA, CUDA_TESTS
-from support.cuda.models import CONFIG, SMALL, check_same_bits_alone_and_together, plain_call, tiny
+from support.cuda.models import (
+    CONFIG,
+    SMALL,
+    check_same_bits_alone_and_together,
+    check_same_bits_with_a_trace,
+    plain_call,
+    tiny,
+)
 from support.cuda.models_tensor import RoundedOps, on_tensor_cores
 from support.refusals import refusal
 from support.variations import judged
@@ -75,6 +82,12 @@ def test_a_sequence_has_the_same_bits_alone_in_a_batch_and_without_padding(kind)
     config = CONFIG.replace(**SMALL)
     tensors = trained_like(config, PARTS["AlbertForPreTraining"], 0)
     check_same_bits_alone_and_together(on_tensor_cores(kind, "AlbertForPreTraining", config, tensors))
+
+
+def test_a_traced_call_has_the_bits_of_a_plain_one():
+    config = CONFIG.replace(**SMALL | {"num_hidden_layers": 2})
+    tensors = trained_like(config, PARTS["AlbertForPreTraining"], 0)
+    check_same_bits_with_a_trace(on_tensor_cores("bfloat16", "AlbertForPreTraining", config, tensors))
 
 
 def test_a_layer_in_bfloat16_is_seven_kernels_too():

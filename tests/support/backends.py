@@ -43,7 +43,11 @@ class Backend:
     @property
     def encoder(self) -> str:
         """The function in which a plain call runs the encoder, for tests that put another in its place."""
-        engines = {"numba": "cpu.engine.CpuEngine._encode", "cuda": "cuda.engine.encode", "numpy": "numpy.encoder"}
+        engines = {
+            "numba": "cpu.engine.CpuEngine._encode",
+            "cuda": "cuda.engine.CudaEngine._encode",
+            "numpy": "numpy.encoder",
+        }
         return f"albert_np.backends.{engines[self.name]}"
 
     @property

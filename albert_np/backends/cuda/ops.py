@@ -47,7 +47,6 @@ class CudaOps:
         self.kind = kind
         self.pool = Pool()
         self.lock = threading.RLock()  # one stream, one call at a time
-        self.plans: dict[Any, Any] = {}  # of engine.py
         self._weights: dict[tuple[Any, ...], tuple[Any, tuple[Array, ...]]] = {}
 
     # --- what is resident --------------------------------------------------------------------------------------------
@@ -55,7 +54,6 @@ class CudaOps:
     def forget_weights(self) -> None:
         """Before they change."""
         with self.lock:
-            self.plans.clear()
             self._weights.clear()
 
     def resident(self, x: Array) -> Buffer:  # of that shape
@@ -181,9 +179,20 @@ class CudaOps:
             if attending.head_mask is not None:
                 factors = _upload(np.ascontiguousarray(attending.head_mask, FLOAT))
             starts = _upload(np.arange(B + 1, dtype=INT) * T)
-            mask = "keys" if allowed.shape[2] == 1 else "pairs"
             heads = Heads(
-                q.buffer, k.buffer, v.buffer, H, N, H // N, B, starts, T, mask, seen, attending.mask_mode, factors
+                q=q.buffer,
+                k=k.buffer,
+                v=v.buffer,
+                row=H,
+                N=N,
+                D=H // N,
+                B=B,
+                starts=starts,
+                longest=T,
+                mask="keys" if allowed.shape[2] == 1 else "pairs",
+                allowed=seen,
+                mode=attending.mask_mode,
+                factors=factors,
             )
             related = None
             if attending.position_type != "absolute":

@@ -4,6 +4,7 @@ import numpy as np
 
 from albert_np import AlbertConfig
 from albert_np.golden.synthetic import PARTS, TINY, batch, trained_like
+from support.outputs import flat
 from support.variations import VARIATIONS
 
 # the simulator takes a second for each ten blocks of threads, so sizes are small enough for one block a product, mostly
@@ -37,6 +38,19 @@ def tiny(kind, seed, name):
 def plain_call(config, kind, seed):
     call = batch(config, kind, seed, padding=True)
     return {key: x for key, x in call.items() if key in ("input_ids", "attention_mask", "token_type_ids")}
+
+
+def check_same_bits_with_a_trace(model):
+    """What is traced is what runs: the outputs of a padded batch, and a state that both have."""
+    ids = np.random.default_rng(0).integers(1, model.config.vocab_size, (2, 5))
+    call = {"input_ids": ids, "attention_mask": [[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]], "output_hidden_states": True}
+    plain, traced, again = model(**call), model(**call, trace=True), model(**call)
+    assert traced.trace.fused
+    last = f"encoder.layer.{model.config.num_hidden_layers - 1}.full_layer_layer_norm"
+    assert np.array_equal(traced.trace[last], plain.hidden_states[-1])
+    for key, x in flat(plain).items():
+        assert np.array_equal(x, flat(traced)[key]), key
+        assert np.array_equal(x, flat(again)[key]), key
 
 
 def check_same_bits_alone_and_together(model):
