@@ -29,6 +29,28 @@ Kinds, by what tensor cores are given:
 Each number of `out` is a sum in one order, whatever the tile and the number of rows: 16 products at a time (8 in tf32), k in
 order. Nothing is split among blocks: a second set of sums, which split and whole would have to share, has no registers left.
 
+A block computes tile.rows × tile.columns of out. Shared memory is a ring of stages. In each lie 64 bytes of k, two mma deep, of
+the rows of A that the block needs, and then of those of B. With three stages:
+
+    words    0                        STAGE                    2·STAGE                  SIZE
+             │ A's rows │ B's rows    │ A's rows │ B's rows    │ A's rows │ B's rows    │
+    turn 0   tile 0, multiplied       tile 1, under way        tile 2, fetched
+    turn 1   tile 3, fetched          tile 1, multiplied       tile 2, under way
+    turn 2   tile 3, under way        tile 4, fetched          tile 2, multiplied
+
+Each thread waits for its own copies of the tile that is next. The barrier behind it says that everybody's have arrived, and
+that everybody has read the tile before: its stage is free for the copies of this turn.
+
+Warps share the block's part of out. Each has warp_rows × warp_columns of it, as HIGH × WIDE pieces of 16 × 8. Of a piece lane
+4g + t has four sums:
+
+                     columns 8j + 2t, 8j + 2t + 1
+    row 16i + g      sums[i, j, 0]  sums[i, j, 1]
+    row 16i + 8 + g  sums[i, j, 2]  sums[i, j, 3]
+
+At last the ring is free. 16 rows at a time go through a stretch of it that the warp has for itself, OUT_ROW words a row, and
+come back four columns a lane.
+
 B is (N,K), as checkpoints have it, which is "column by column" to mma. Its rows are filled up with zeros to a multiple of 16
 bytes, and so are A's places, in bfloat16; their contents are not read.
 """
@@ -38,6 +60,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any, NamedTuple
 
 from albert_np.kernels.cuda.activations import FUNCTIONS
 from albert_np.kernels.cuda.intrinsics import load4, load4_constant, store4
@@ -103,12 +126,48 @@ def naive_tensor_matmul(kind: str) -> Kernel:
     return Kernel(naive_tensor_matmul, f"{operand}{operand}FFuuu", 32)
 
 
+class Operands(NamedTuple):
+    """What a kernel multiplies: of its arguments, and the block's place in them."""
+
+    a: Any  # (M,K), rows a_row apart
+    a_row: Any
+    b: Any  # (N,K), rows b_row apart
+    b_row: Any
+    M: Any
+    N: Any
+    K: Any
+    row0: Any  # the block's first row of A, and of B
+    column0: Any
+
+
+class Fragments(NamedTuple):
+    """What a lane holds of both operands, one mma deep: words for mma's A (i: 16 rows each) and B (j: 8 columns each)."""
+
+    a: Any  # (HIGH,4)
+    b: Any  # (WIDE,2)
+    a_rest: Any  # of the same shapes, in tf32x3: what rounding to tf32 left
+    b_rest: Any
+
+
+class Result(NamedTuple):
+    """Where sums go, and what follows them on the way."""
+
+    bias: Any  # (N,)
+    residual: Any  # (M,N), rows residual_row apart
+    residual_row: Any
+    out: Any  # (M,N), rows out_row apart
+    out_row: Any
+    M: Any
+    N: Any
+    whole: Any  # whether four numbers of a row are 16 bytes that lie within it, everywhere
+
+
 @dataclass(frozen=True)
 class Parts:
     """What the matmuls of one kind and tile have in common."""
 
-    fetch: Callable[..., None]
-    multiply: Callable[..., None]
+    fetch: Callable[..., None]  # (tile, stage, Operands, k0, thread): sets the copies of one stage going
+    multiply: Callable[..., None]  # (tile, a_at, b_at, sums, Fragments): one mma deep, half a stage
 
 
 @device
@@ -137,28 +196,31 @@ def _parts(kind: str, tile: Tile, ends: str) -> Parts:
             copy_async_part(tile, to, x, u32(row * x_row + k), nbytes if row < rows else u32(0))
 
     @device
-    def fetch(tile, stage, a, a_row, b, b_row, M, N, K, row0, column0, k0, thread):
+    def fetch(tile, stage, given, k0, thread):
         """The tile at k0 on its way into a stage. Four threads a row; behind K come zeros."""
         chunk, first = u32(thread % u32(4)), u32(thread // u32(4))
         k = u32(k0 + chunk * u32(EACH))
         nbytes = u32(0)
-        if k < K:
-            nbytes = u32(min(u32(K - k), u32(EACH)) * u32(BYTES))
+        if k < given.K:
+            nbytes = u32(min(u32(given.K - k), u32(EACH)) * u32(BYTES))
         to = u32(stage + place(first, chunk))
         for i in range(A_LOADS):
-            row = u32(row0 + first + u32(i * STEP))
+            row = u32(given.row0 + first + u32(i * STEP))
             if WORDS:
                 for e in range(4):
-                    there = u32(4) if row < M and u32(e * 4) < nbytes else u32(0)
-                    copy_async_word(tile, u32(to + u32(i * STEP * ROW + e)), a, u32(row * a_row + k + u32(e)), there)
+                    there = u32(4) if row < given.M and u32(e * 4) < nbytes else u32(0)
+                    word = u32(row * given.a_row + k + u32(e))
+                    copy_async_word(tile, u32(to + u32(i * STEP * ROW + e)), given.a, word, there)
             else:
-                copy(tile, u32(to + u32(i * STEP * ROW)), a, row, M, a_row, k, nbytes)
+                copy(tile, u32(to + u32(i * STEP * ROW)), given.a, row, given.M, given.a_row, k, nbytes)
         for i in range(B_LOADS):
-            row = u32(column0 + first + u32(i * STEP))
-            copy(tile, u32(to + u32((ROWS + i * STEP) * ROW)), b, row, N, b_row, k, nbytes)
+            row = u32(given.column0 + first + u32(i * STEP))
+            copy(tile, u32(to + u32((ROWS + i * STEP) * ROW)), given.b, row, given.N, given.b_row, k, nbytes)
 
     @device
-    def multiply_one(sums, i, j, a, b, a_rest, b_rest):
+    def multiply_one(sums, i, j, held):
+        """One mma, or three: 16 rows × 8 columns."""
+        a, b, a_rest, b_rest = held.a, held.b, held.a_rest, held.b_rest
         if THREE_TIMES:
             zero = f32(0)
             c, d, e, f = mma(
@@ -180,6 +242,7 @@ def _parts(kind: str, tile: Tile, ends: str) -> Parts:
 
     @device
     def take(word, x, rest, i, e):
+        """A word of an operand, and in tf32x3 what is left of it."""
         if THREE_TIMES:
             x[i, e] = u32(to_tf32(as_float(word)) & u32(0xFFFFE000))
             rest[i, e] = to_tf32(as_float(word) - as_float(x[i, e]))
@@ -187,27 +250,27 @@ def _parts(kind: str, tile: Tile, ends: str) -> Parts:
             x[i, e] = word
 
     @device
-    def multiply_row(tile, at, i, sums, a, b, a_rest, b_rest):
+    def multiply_row(tile, at, i, sums, held):
         """16 rows of A with all columns that the warp has."""
         words = load_matrices(tile, u32(at + u32(i * 16 * ROW)))
         for e in range(4):
-            take(to_tf32(as_float(words[e])) if ROUND else words[e], a, a_rest, i, e)
+            take(to_tf32(as_float(words[e])) if ROUND else words[e], held.a, held.a_rest, i, e)
         for j in range(WIDE):
-            multiply_one(sums, i, j, a, b, a_rest, b_rest)
+            multiply_one(sums, i, j, held)
 
     @device
-    def multiply(tile, a_at, b_at, sums, a, b, a_rest, b_rest):
-        """One mma deep."""
+    def multiply(tile, a_at, b_at, sums, held):
+        """One mma deep: all columns of B that the warp has first, then A, 16 rows at a time."""
         for j in range(WIDE // 2):
             words = load_matrices(tile, u32(b_at + u32(j * 16 * ROW)))
             for e in range(4):
-                take(words[e], b, b_rest, 2 * j + e // 2, e % 2)
-        multiply_row(tile, a_at, 0, sums, a, b, a_rest, b_rest)
+                take(words[e], held.b, held.b_rest, 2 * j + e // 2, e % 2)
+        multiply_row(tile, a_at, 0, sums, held)
         if HIGH > 1:
-            multiply_row(tile, a_at, 1, sums, a, b, a_rest, b_rest)
+            multiply_row(tile, a_at, 1, sums, held)
         if HIGH > 2:
-            multiply_row(tile, a_at, 2, sums, a, b, a_rest, b_rest)
-            multiply_row(tile, a_at, 3, sums, a, b, a_rest, b_rest)
+            multiply_row(tile, a_at, 2, sums, held)
+            multiply_row(tile, a_at, 3, sums, held)
 
     return Parts(fetch, multiply)
 
@@ -239,27 +302,32 @@ def tensor_matmul(
     f = FUNCTIONS[activation]
 
     @device
-    def put(a, b, c, d, row, column, bias, residual, residual_row, out, out_row, N, whole):
-        """Columns column … column + 3 of a row, and what follows the sums."""
-        p, q, r, s = load4_constant(bias, column)
-        a, b, c, d = f(a + p), f(b + q), f(c + r), f(d + s)
-        if RESIDUAL:
-            at = row * residual_row + column
-            if whole:
-                p, q, r, s = load4_constant(residual, at)
-                a, b, c, d = a + p, b + q, c + r, d + s
-            else:
-                a, b, c, d = add_ragged(residual, at, a, b, c, d, column, N)
-        to = row * out_row + column
-        if ROUNDED:
-            store4_rounded(out, to, a, b, c, d)
-        elif whole:
-            store4(out, to, a, b, c, d)
-        else:
-            store_ragged(out, to, a, b, c, d, column, N)
+    def stage_behind(at):
+        """The stage after the one that begins there; after the last comes the first."""
+        return u32(at + u32(STAGE)) if at < u32(SIZE - STAGE) else u32(0)
 
     @device
-    def put_rows(tile, i, sums, lane, region, row0, column0, bias, residual, residual_row, out, out_row, M, N, whole):
+    def put(a, b, c, d, row, column, to):
+        """Columns column … column + 3 of a row, and what follows the sums."""
+        p, q, r, s = load4_constant(to.bias, column)
+        a, b, c, d = f(a + p), f(b + q), f(c + r), f(d + s)
+        if RESIDUAL:
+            at = row * to.residual_row + column
+            if to.whole:
+                p, q, r, s = load4_constant(to.residual, at)
+                a, b, c, d = a + p, b + q, c + r, d + s
+            else:
+                a, b, c, d = add_ragged(to.residual, at, a, b, c, d, column, to.N)
+        at = row * to.out_row + column
+        if ROUNDED:
+            store4_rounded(to.out, at, a, b, c, d)
+        elif to.whole:
+            store4(to.out, at, a, b, c, d)
+        else:
+            store_ragged(to.out, at, a, b, c, d, column, to.N)
+
+    @device
+    def put_rows(tile, i, sums, lane, region, row0, column0, to):
         """16 rows of the warp's sums, by way of its own stretch of shared memory."""
         at = region + lane // u32(4) * u32(OUT_ROW) + lane % u32(4) * u32(2)
         for j in range(WIDE):
@@ -271,35 +339,23 @@ def tensor_matmul(
         column = lane % u32(QUADS) * u32(4)
         row = lane // u32(QUADS)
         while row < u32(16):
-            if row0 + u32(16 * i) + row < M and column0 + column < N:
+            if row0 + u32(16 * i) + row < to.M and column0 + column < to.N:
                 a, b, c, d = load4(tile, region + row * u32(OUT_ROW) + column)
-                put(
-                    a,
-                    b,
-                    c,
-                    d,
-                    row0 + u32(16 * i) + row,
-                    column0 + column,
-                    bias,
-                    residual,
-                    residual_row,
-                    out,
-                    out_row,
-                    N,
-                    whole,
-                )
+                put(a, b, c, d, row0 + u32(16 * i) + row, column0 + column, to)
             row = u32(row + u32(32 // QUADS))
         cuda.syncwarp()  # the next rows take the same place
 
     def tensor_matmul(a, a_row, b, b_row, bias, residual, residual_row, out, out_row, M, N, K):
         # (M,K), (N,K), (N,) filled up to a multiple of 4, (M,N) -> (M,N)
-        tile = cuda.shared.array(SIZE, f32, alignment=128)  # words: STAGES × (A's rows, then B's)
+        tile = cuda.shared.array(SIZE, f32, alignment=128)  # words: the ring
         sums = cuda.local.array((HIGH, WIDE, 4), f32)
         a_words, b_words = cuda.local.array((HIGH, 4), u32), cuda.local.array((WIDE, 2), u32)
         a_rest, b_rest = cuda.local.array((HIGH, 4), u32), cuda.local.array((WIDE, 2), u32)
+        held = Fragments(a_words, b_words, a_rest, b_rest)
         thread = u32(cuda.threadIdx.x)
         lane, warp = u32(thread % u32(32)), u32(thread // u32(32))
         row0, column0 = u32(cuda.blockIdx.y * u32(ROWS)), u32(cuda.blockIdx.x * u32(COLUMNS))
+        given = Operands(a, a_row, b, b_row, M, N, K, row0, column0)
         warp_row, warp_column = u32(warp // u32(ACROSS) * u32(WARP_ROWS)), u32(warp % u32(ACROSS) * u32(WARP_COLUMNS))
         a_at = place(warp_row + lane % u32(16), lane // u32(16))
         b_at = place(warp_column + lane // u32(16) * u32(8) + lane % u32(8), lane // u32(8) % u32(2))
@@ -311,7 +367,7 @@ def tensor_matmul(
                     sums[i, j, e] = f32(0)
         for s in range(STAGES - 1):
             if u32(s * DEPTH) < K:
-                fetch(tile, u32(s * STAGE), a, a_row, b, b_row, M, N, K, row0, column0, u32(s * DEPTH), thread)
+                fetch(tile, u32(s * STAGE), given, u32(s * DEPTH), thread)
             commit_copies()
         k, reading, writing = u32(0), u32(0), u32((STAGES - 1) * STAGE)
         while k < K:
@@ -319,12 +375,11 @@ def tensor_matmul(
             cuda.syncthreads()  # everybody's; and the tile before is read
             ahead = u32(k + u32((STAGES - 1) * DEPTH))
             if ahead < K:
-                fetch(tile, writing, a, a_row, b, b_row, M, N, K, row0, column0, ahead, thread)
+                fetch(tile, writing, given, ahead, thread)
             commit_copies()
-            multiply(tile, u32(reading + a_at), u32(reading + b_at), sums, a_words, b_words, a_rest, b_rest)
-            multiply(tile, u32(reading + a_next), u32(reading + b_next), sums, a_words, b_words, a_rest, b_rest)
-            reading = u32(reading + u32(STAGE)) if reading < u32(SIZE - STAGE) else u32(0)
-            writing = u32(writing + u32(STAGE)) if writing < u32(SIZE - STAGE) else u32(0)
+            multiply(tile, u32(reading + a_at), u32(reading + b_at), sums, held)
+            multiply(tile, u32(reading + a_next), u32(reading + b_next), sums, held)
+            reading, writing = stage_behind(reading), stage_behind(writing)
             k = u32(k + u32(DEPTH))
         cuda.syncthreads()  # the last tile is read, and its place is free
         region = warp * u32(16 * OUT_ROW)
@@ -332,12 +387,13 @@ def tensor_matmul(
         whole = N % u32(4) == u32(0) and out_row % u32(4) == u32(0)
         if RESIDUAL:
             whole = whole and residual_row % u32(4) == u32(0)
-        put_rows(tile, 0, sums, lane, region, row, column, bias, residual, residual_row, out, out_row, M, N, whole)
+        to = Result(bias, residual, residual_row, out, out_row, M, N, whole)
+        put_rows(tile, 0, sums, lane, region, row, column, to)
         if HIGH > 1:
-            put_rows(tile, 1, sums, lane, region, row, column, bias, residual, residual_row, out, out_row, M, N, whole)
+            put_rows(tile, 1, sums, lane, region, row, column, to)
         if HIGH > 2:
-            put_rows(tile, 2, sums, lane, region, row, column, bias, residual, residual_row, out, out_row, M, N, whole)
-            put_rows(tile, 3, sums, lane, region, row, column, bias, residual, residual_row, out, out_row, M, N, whole)
+            put_rows(tile, 2, sums, lane, region, row, column, to)
+            put_rows(tile, 3, sums, lane, region, row, column, to)
 
     operand, result = ("H" if kind == "bfloat16" else "F"), ("H" if rounded else "F")
     return Kernel(tensor_matmul, f"{operand}u{operand}uFFu{result}uuuu", tile.threads, tile.blocks)

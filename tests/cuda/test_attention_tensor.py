@@ -79,8 +79,8 @@ MISTAKES = [
     ("u32(half ^ u32(1)), k, v", "half, k, v"),
     ("cuda.shfl_xor_sync(ALL, highest, 2)", "highest"),
     ("mixed[j, 2 * r + e] *= factor", "mixed[j, 2 * r + e] *= f32(1)"),
-    ("if key >= length:", "if key > length:"),
-    ("there = row0 + row < rows", "there = True"),
+    ("if key >= sight.length:", "if key > sight.length:"),
+    ("there = row0 + row < rows.length", "there = True"),
     ("u32(lane // u32(8) % u32(2))", "u32(lane // u32(16))"),
 ]
 

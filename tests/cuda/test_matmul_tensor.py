@@ -159,7 +159,7 @@ MISTAKES = [
     ("lane // u32(8) % u32(2))", "lane // u32(16))"),
     ("u32(a_at ^ u32(8))", "u32(a_at + u32(8))"),
     ("if row < rows else u32(0)", "if True else u32(0)"),
-    ("u32(min(u32(K - k), u32(EACH)) * u32(BYTES))", "u32(16)"),
+    ("u32(min(u32(given.K - k), u32(EACH)) * u32(BYTES))", "u32(16)"),
 ]
 
 
