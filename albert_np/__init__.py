@@ -2,7 +2,7 @@
 
     from albert_np import AlbertTokenizer, AlbertForMaskedLM, pipeline
 
-Importing this package imports NumPy and nothing heavier; each name below loads its module when it is first used.
+Importing this package imports NumPy and nothing heavier. Each name below loads its module when it is first used.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ __all__ = ["__version__", *_HOME]
 def __getattr__(name: str) -> Any:
     if name.startswith("Auto"):
         head = name.removeprefix("AutoModel").removeprefix("Auto") or "Model"
-        known = f"Albert{head}" if f"Albert{head}" in _HOME else "the Albert class of that job"
+        known = f"Albert{head}" if f"Albert{head}" in _HOME else "the Albert class for that task"
         raise AttributeError(f"albert_np knows one architecture and has no {name}: use {known}")
     if name not in _HOME:
         raise AttributeError(f"module 'albert_np' has no attribute {name!r}")

@@ -20,7 +20,8 @@ def sigmoid(x: Array) -> Array:  # (...,) -> (...,)
 def gelu_new(x: Array) -> Array:  # (...,) -> (...,)
     """x·½(1 + tanh u), u = √(2/π)(x + 0.044715 x³): the tanh form of GELU, ALBERT's activation.
 
-    Written as x·sigmoid(2u), the same function: in float64, 1 + tanh u is 0.7 % off at x = −7 and 0 below −7.2.
+    It is computed as x·sigmoid(2u), which is the same function: in float64, 1 + tanh u is 0.7 % off at x = −7, and 0 below
+    −7.2.
     """
     dtype = x.dtype.type
     z = np.clip(x, -40, 40)  # beyond, the sigmoid is 0 or 1 in every dtype, and the cube would overflow
@@ -40,7 +41,7 @@ def gelu_new_derivative(x: Array) -> Array:  # (...,) -> (...,)
 def gelu(x: Array) -> Array:  # (...,) -> (...,)
     """x·Φ(x) = x·½ erfc(−x/√2): the erf form of GELU (Hendrycks & Gimpel 2016, eq. 2).
 
-    Through erfc of the standard library, in float64 whatever the dtype: 1 + erf(x) would lose the left tail.
+    It uses erfc of the standard library, in float64 for every dtype: 1 + erf(x) would lose the left tail.
     """
     phi = 0.5 * _erfc(np.asarray(x, np.float64) * -math.sqrt(0.5))
     return (x * phi).astype(x.dtype)
@@ -62,7 +63,7 @@ def relu(x: Array) -> Array:  # (...,) -> (...,)
 
 
 def relu_derivative(x: Array) -> Array:  # (...,) -> (...,)
-    """1 above 0, else 0: at 0 itself too, as torch."""
+    """1 above 0, else 0. It is 0 at 0 too, as in torch."""
     return (x > 0).astype(x.dtype)
 
 
@@ -100,7 +101,7 @@ ACTIVATIONS = {
 
 
 def activation(x: Array, name: str) -> Array:  # (...,) -> (...,)
-    """The activation a config names. `gelu` is the erf form here and in transformers, the tanh form in google-research."""
+    """The activation that a config names. `gelu` is the erf form here and in transformers; google-research means tanh."""
     return ACTIVATIONS[name](x)
 
 

@@ -16,7 +16,7 @@ def embeddings(  # (B,T) int or (B,T,E), (B,T) int, (B|1,T) int -> (B,T,E)
 ) -> Array:
     """LayerNorm(word + token type + position). transformers 4.57.6 modeling_albert.py, AlbertEmbeddings.forward.
 
-    With relative positions the position table is in the file all the same, and is not added.
+    With relative positions the position table is still in the file, but it is not added.
     """
     ops, config = run.ops, run.config
     if input_ids is not None:

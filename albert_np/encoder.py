@@ -24,10 +24,10 @@ def encoder(  # (B,T,E) -> (B,T,H), L+1 × (B,T,H), applications × (B,N,T,T)
     keep_hidden_states: bool = False,
     keep_attentions: bool = False,
 ) -> tuple[Array, tuple[Array, ...], tuple[Array, ...]]:
-    """transformers 4.57.6 modeling_albert.py, AlbertTransformer.forward.
+    """The projection, and L applications of a group. transformers 4.57.6 modeling_albert.py, AlbertTransformer.forward.
 
-    One hidden state for the projected embeddings and one a layer; one attention array for each application of a stored
-    layer, of which a group has inner_group_num.
+    Returns the output, L + 1 hidden states (the projected embeddings, then one for each layer), and one attention array for
+    each application of a stored layer; a group has inner_group_num stored layers.
     """
     # the projection stands here even where E = H (google-research leaves it out there)
     x = run.ops.linear(x, w.embedding_hidden_mapping_in.weight, w.embedding_hidden_mapping_in.bias)
@@ -53,7 +53,7 @@ def applications(config: AlbertConfig) -> Iterator[tuple[int, int, int]]:
 
 
 def group_of_layer(i: int, L: int, G: int) -> int:
-    """The stored group that layer i applies: float division and all, as transformers. L = 18, G = 14, i = 9 gives 6."""
+    """The stored group that layer i applies. The float division is that of transformers: L = 18, G = 14, i = 9 gives 6."""
     return int(i / (L / G))
 
 
@@ -66,12 +66,12 @@ def layer_name(group: int, inner: int) -> str:
 
 
 def step(application: int, name: str) -> str:
-    """What a trace calls a step of an application of a layer: the module's name in transformers, and a number."""
+    """The name of a step in a trace: the application of the layer as a number, and the module's name in transformers."""
     return f"encoder.layer.{application}.{name}"
 
 
 def attending_of(config: AlbertConfig, allowed: Array, mask_mode: MaskMode, positions: Array | None) -> Attending:
-    """What is the same in every layer. allowed (B,1,1|T,T) bool, positions (T,) int."""
+    """The part of Attending that is the same in every layer. allowed (B,1,1|T,T) bool, positions (T,) int."""
     return Attending(
         allowed,
         config.num_attention_heads,
@@ -83,7 +83,7 @@ def attending_of(config: AlbertConfig, allowed: Array, mask_mode: MaskMode, posi
 
 
 def in_layer(attending: Attending, w: Weights, head_masks: Array | None, application: int) -> Attending:
-    """And what each layer has of its own: its table of distances, and the head mask of this application."""
+    """Attending with what one layer adds: its table of distances, and the head mask of this application."""
     table = None if attending.position_type == "absolute" else w.attention.distance_embedding.weight
     head_mask = None if head_masks is None else head_masks[application]
     return replace(attending, distance_table=table, head_mask=head_mask)

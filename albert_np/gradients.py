@@ -1,11 +1,11 @@
 """From the loss back to every parameter, through heads, encoder and embeddings: the forward files, read from the end.
 
-Nothing is derived by a machine. A function here has the name of a forward function, with `_backward`: it takes the gradient
-with respect to what that returned and gives the gradient with respect to what it was given; gradients with respect to weights
-go to `back.add`. What the forward computed on its way is read from its trace.
+All derivatives are written by hand. `f_backward` belongs to the forward function `f`: it takes the gradient with respect to
+the output of f and returns the gradient with respect to its input. Gradients with respect to weights go to `back.add`. What
+the forward computed on its way is read from its trace.
 
-The shared layer is the place to look at: it is applied L times, so each of its weights gathers L gradients, the last
-application's first.
+Look at the shared layer first: it is applied L times, so each of its weights gathers L gradients, and the last application
+gives the first of them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Back:
 
     run: Run
     ops: TrainingOps
-    found: dict[str, list[Array]] = field(default_factory=dict)  # one array a use, in the order they are found
+    found: dict[str, list[Array]] = field(default_factory=dict)  # one array for each use, in the order they are found
 
     def __getitem__(self, name: str) -> Array:
         assert self.run.trace is not None
@@ -57,7 +57,7 @@ Encode = Callable[[Array], tuple[Array, Callable[[Array], Array]]]
 
 
 def loss_and_gradients(back: Back, w: Weights, batch: Inputs, head: Head, encode: Encode) -> tuple[Any, dict]:
-    """The loss, and every use of every parameter: one forward, and the way back. Raises ValueError where there is no loss."""
+    """The loss, and a gradient for every use of every parameter: one forward and the way back. ValueError without a loss."""
     x = embeddings(
         back.run, w.embeddings, batch.input_ids, batch.inputs_embeds, batch.token_type_ids, batch.position_ids
     )
@@ -71,7 +71,7 @@ def loss_and_gradients(back: Back, w: Weights, batch: Inputs, head: Head, encode
 
 
 def encode_by_layers(back: Back, w: Weights, attending: Attending, head_masks: Array | None) -> Encode:
-    """encoder.py's forward, whose trace is kept, and its way back."""
+    """The forward of encoder.py with its trace, and the way back."""
 
     def encode(x: Array) -> tuple[Array, Callable[[Array], Array]]:
         hidden, _, _ = encoder(back.run, w, x, attending, head_masks)
@@ -81,7 +81,7 @@ def encode_by_layers(back: Back, w: Weights, attending: Attending, head_masks: A
 
 
 def totals(found: dict[str, list[Array]], parameters: dict[str, Array]) -> dict[str, Array]:
-    """Σ over the uses of each parameter, in the order they were found; 0 for one that the loss does not reach."""
+    """Σ over the uses of each parameter, in the order they were found; 0 for a parameter that the loss does not reach."""
     total = {}
     for name, parameter in parameters.items():
         first, *others = found.get(name) or [np.zeros_like(parameter)]
@@ -92,7 +92,7 @@ def totals(found: dict[str, list[Array]], parameters: dict[str, Array]) -> dict[
 
 
 def by_application(found: dict[str, list[Array]], parameters: dict[str, Array]) -> dict[str, Array]:
-    """As totals, but a layer's parameters keep an axis for its applications, the first of them first."""
+    """Like totals, but a layer's parameters keep an axis for its applications, the first application first."""
     total = totals(found, parameters)
     return {name: np.stack(found[name][::-1]) if LAYERS in name and name in found else x for name, x in total.items()}
 
@@ -101,7 +101,7 @@ def by_application(found: dict[str, list[Array]], parameters: dict[str, Array]) 
 
 
 def pooler_backward(back: Back, w: Weights, d_pooled: Array, hidden: Array) -> Array:  # (B,H), (B,T,H) -> (B,T,H)
-    """pooled = tanh(W·h₀ + b): only the first token of each sequence has a part in it."""
+    """pooled = tanh(W·h₀ + b): only the first token of each sequence gets a gradient."""
     dy = back.ops.activation_backward(d_pooled, back["pooler"], "tanh")
     d_hidden = np.zeros_like(hidden)
     d_hidden[:, 0] = back.linear("pooler", dy, hidden[:, 0], w.weight)
@@ -111,7 +111,7 @@ def pooler_backward(back: Back, w: Weights, d_pooled: Array, hidden: Array) -> A
 def predictions_backward(  # (V,E), (B,T,V), (B,T,H) -> (B,T,H)
     back: Back, w: Weights, decoder_weight: Array, tied: bool, d_logits: Array, hidden: Array
 ) -> Array:
-    """logits = LayerNorm(act(h·W + b))·Eᵀ + b_V. Where weights are tied, E is the word table, which learns from both ends."""
+    """logits = LayerNorm(act(h·W + b))·Eᵀ + b_V. If weights are tied, E is the word table: it gets gradients at both ends."""
     ops = back.ops
     dx, d_table, d_bias = ops.linear_backward(d_logits, back["predictions.LayerNorm"], decoder_weight)
     back.add("embeddings.word_embeddings.weight" if tied else "predictions.decoder.weight", d_table)
@@ -159,8 +159,8 @@ def between_layers(name: str) -> bool:
 
 
 def _with_trace_of(application: int, run: Run, layer: Weights, x: Array, attending: Attending) -> Run:
-    """The run itself where its trace holds this application. Else one that applies the layer once more, to the same input
-    and with the same dropout: one forward more in time, but the memory of one application instead of all."""
+    """The run itself if its trace holds this application. Otherwise a run that applies the layer once more, to the same
+    input and with the same dropout: it costs the time of one more forward, but the memory of one application, not of all."""
     assert run.trace is not None
     if step(application, "ffn") in run.trace:
         return run
@@ -172,7 +172,7 @@ def _with_trace_of(application: int, run: Run, layer: Weights, x: Array, attendi
 def albert_layer_backward(  # (B,T,H), (B,T,H) -> (B,T,H)
     back: Back, w: Weights, name: str, dy: Array, x: Array, attending: Attending, application: int
 ) -> Array:
-    """y = LayerNorm(a + W₂·act(W₁·a + b₁) + b₂), a = attention(x): a is reached by two ways, and their gradients add."""
+    """y = LayerNorm(a + W₂·act(W₁·a + b₁) + b₂), a = attention(x): y depends on a in two ways, and the gradients add."""
     ops = back.ops
     d_sum = back.layer_norm(
         f"{name}.full_layer_layer_norm", dy, back[step(application, "sum")], w.full_layer_layer_norm
@@ -186,7 +186,7 @@ def albert_layer_backward(  # (B,T,H), (B,T,H) -> (B,T,H)
 def attention_backward(  # (B,T,H), (B,T,H) -> (B,T,H)
     back: Back, w: Weights, name: str, dy: Array, x: Array, attending: Attending, application: int
 ) -> Array:
-    """y = LayerNorm(x + drop(context·Wᴼ + bᴼ)): x is reached by four ways, itself, q, k and v."""
+    """y = LayerNorm(x + drop(context·Wᴼ + bᴼ)): y depends on x in four ways: directly, and through q, k and v."""
     run, ops, at = back.run, back.ops, step(application, "attention")
     d_sum = back.layer_norm(f"{name}.LayerNorm", dy, back[f"{at}.sum"], w.LayerNorm)
     d = ops.dropout_backward(d_sum, run.config.hidden_dropout_prob, run.draw_again(f"{at}.output_dropout"))
@@ -207,7 +207,7 @@ def attention_backward(  # (B,T,H), (B,T,H) -> (B,T,H)
 
 
 def embeddings_backward(back: Back, w: Weights, dx: Array, batch: Inputs) -> None:  # (B,T,E)
-    """x = drop(LayerNorm(word + token type + position)): the same gradient goes to the three rows that were added."""
+    """x = drop(LayerNorm(word + token type + position)): the three rows that were added get the same gradient."""
     ops, config = back.ops, back.run.config
     dx = ops.dropout_backward(dx, config.hidden_dropout_prob, back.run.draw_again("embeddings.dropout"))
     dx = back.layer_norm("embeddings.LayerNorm", dx, back["embeddings.sum"], w.LayerNorm)

@@ -1,4 +1,4 @@
-"""(B,T,H) -> logits: what stands on top of the encoder, one function a head (transformers 4.57.6 modeling_albert.py)."""
+"""(B,T,H) -> logits: what is on top of the encoder, one function for each head (transformers 4.57.6 modeling_albert.py)."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ def pooler(run: Run, w: Weights, hidden: Array) -> Array:  # (B,T,H) -> (B,H)
 
 
 def predictions(run: Run, w: Weights, decoder_weight: Array, hidden: Array) -> Array:  # (B,T,H), (V,E) -> (B,T,V)
-    """Masked-language-model logits: LayerNorm(act(h·W + b))·Eᵀ + b_V, H -> E and then against every row of the word table E.
+    """Masked-language-model logits: LayerNorm(act(h·W + b))·Eᵀ + b_V. H -> E, then a product with every row of the word table.
 
-    decoder_weight is that table itself where weights are tied; predictions.bias is added once. AlbertMLMHead.forward.
+    decoder_weight is that table itself if the weights are tied. predictions.bias is added once. AlbertMLMHead.forward.
     """
     ops, config = run.ops, run.config
     x = run.record("predictions.dense", ops.linear(hidden, w.dense.weight, w.dense.bias))
@@ -28,7 +28,7 @@ def predictions(run: Run, w: Weights, decoder_weight: Array, hidden: Array) -> A
 def sop_classifier(run: Run, w: Weights, pooled: Array) -> Array:  # (B,H) -> (B,2)
     """Sentence order: were the two segments swapped? (Lan et al. 2019, section 3.1.) AlbertSOPHead.forward.
 
-    Logit 0: in order, 1: swapped. Always two, where transformers has config.num_labels of them.
+    Logit 0 means in order, logit 1 swapped. There are always two; transformers has config.num_labels of them.
     """
     x = run.ops.dropout(pooled, run.config.classifier_dropout_prob, run.draw("sop_classifier.dropout"))
     return run.record("sop_classifier.classifier", run.ops.linear(x, w.classifier.weight, w.classifier.bias))
@@ -41,6 +41,6 @@ def classifier(run: Run, w: Weights, x: Array, dropout: float | None) -> Array: 
 
 
 def qa_outputs(run: Run, w: Weights, hidden: Array) -> tuple[Array, Array]:  # (B,T,H) -> (B,T), (B,T)
-    """Start and end logits of an answer span: always two. AlbertForQuestionAnswering.forward."""
+    """Start and end logits of an answer span, always these two. AlbertForQuestionAnswering.forward."""
     x = run.record("qa_outputs", run.ops.linear(hidden, w.weight, w.bias))
     return x[..., 0], x[..., 1]

@@ -18,7 +18,7 @@ def log_softmax(x: Array) -> Array:  # (..., K) -> (..., K)
 
 
 def cross_entropy(logits: Array, labels: Array, ignore_index: int = IGNORE_INDEX) -> Any:  # (R,K), (R,) int -> ()
-    """Mean of −log p[label] over the rows whose label counts; NaN where none does, as torch.nn.CrossEntropyLoss."""
+    """Mean of −log p[label] over the rows whose label counts; NaN if none does, as in torch.nn.CrossEntropyLoss."""
     logits, labels, _ = _counting(logits, labels, ignore_index)
     if len(labels) == 0:
         return logits.dtype.type(np.nan)
@@ -30,7 +30,7 @@ def cross_entropy(logits: Array, labels: Array, ignore_index: int = IGNORE_INDEX
 def cross_entropy_backward(  # (R,K), (R,) int -> (R,K)
     logits: Array, labels: Array, ignore_index: int = IGNORE_INDEX
 ) -> Array:
-    """loss = −mean log softmax(z)[label]: dz = (softmax(z) − onehot(label)) / rows that count, and 0 in the others."""
+    """loss = −mean log softmax(z)[label]: dz = (softmax(z) − onehot(label)) / rows that count, and 0 in the other rows."""
     logits, labels, rows = _counting(logits, labels, ignore_index)
     p = logits - np.max(logits, axis=-1, keepdims=True)  # and on in place: K may be 30,000
     np.exp(p, out=p)
@@ -47,7 +47,7 @@ def cross_entropy_backward(  # (R,K), (R,) int -> (R,K)
 def _counting(  # (R,K), (R,) -> (r,K), (r,), (R,) bool
     logits: Array, labels: Array, ignore_index: int
 ) -> tuple[Array, Array, Array | None]:
-    """The rows that count, without a copy where all do, which the third says by None."""
+    """The rows that count. If all do, nothing is copied and the third value is None."""
     rows = labels != ignore_index
     return (logits, labels, None) if rows.all() else (logits[rows], labels[rows], rows)
 

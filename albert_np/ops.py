@@ -1,12 +1,13 @@
 """The reference: every operation of ALBERT as a plain NumPy function, any float dtype in, the same dtype out.
 
-This file is the truth that kernels are judged by, run in float64. It is written to be read and never made faster.
-Shapes stand on the def lines, in the letters of config.py; `...` is any number of leading axes. Functions assume valid
-input: model.py and inputs.py refuse the rest first. These names are the table of ops that a backend provides.
+Run in float64, this file is the truth that kernels are judged by. It is written to be read, and it is never made faster.
+The shapes are on the def lines, in the letters of config.py; `...` is any number of leading axes. The functions assume
+valid input, because model.py and inputs.py refuse everything else first. These names are the table of ops that every
+backend provides.
 
-Beside a function stands its backward: from dy, the gradient of the loss with respect to the output, those with
-respect to the inputs. Its first line
-quotes what it differentiates. Activations and losses have files of their own.
+Each function is followed by its backward function. That takes dy, the gradient of the loss with respect to the output, and
+returns the gradients with respect to the inputs. The first line of its docstring quotes what it differentiates. Activations
+and losses have files of their own.
 """
 
 from __future__ import annotations
@@ -42,21 +43,21 @@ from albert_np.losses import (  # noqa: F401
 )
 
 MaskMode = Literal["uniform", "zeros", "nan"]
-MASK_MODES: tuple[MaskMode, ...] = get_args(MaskMode)  # their places here are the codes by which kernels know them
+MASK_MODES: tuple[MaskMode, ...] = get_args(MaskMode)  # kernels know each by its index here
 
 
 @dataclass(frozen=True)
 class Attending:
-    """Who attends to whom in one attention, and how: what it is told beside queries, keys and values."""
+    """Which query attends to which key, and how: all that attention needs apart from queries, keys and values."""
 
     allowed: Array  # (B,1,1|T,T) bool: may the query (row) see the key (column)?
     num_heads: int  # N
     mask_mode: MaskMode = "uniform"  # what a query with no key to attend to gets: see masked_softmax
-    head_mask: Array | None = None  # (N,): one factor a head
+    head_mask: Array | None = None  # (N,): one factor for each head
     position_type: str = "absolute"  # or "relative_key", "relative_key_query"
     distance_table: Array | None = None  # (2P−1,D), for relative positions
     positions: Array | None = None  # (T,) int: columns, for relative positions; None is 0 … T−1
-    dropout_probability: float | None = None  # of a query losing sight of a key, in one head
+    dropout_probability: float | None = None  # that a query loses sight of a key, in one head
 
 
 # --- linear algebra and gathers ---------------------------------------------------------------------------------------
@@ -85,7 +86,7 @@ def embedding_backward(  # (..., E), (...) int -> (rows, E)
 ) -> Array:
     """y = table[ids]: each row of the table gathers the gradients of the places that read it.
 
-    The pad row gets none, as torch.nn.Embedding(padding_idx): it stays what it was initialised to.
+    The pad row gets none, as in torch.nn.Embedding(padding_idx): it keeps its initial value.
     """
     table = np.zeros((rows, dy.shape[-1]), dy.dtype)
     np.add.at(table, ids, dy)
@@ -100,8 +101,8 @@ def embedding_backward(  # (..., E), (...) int -> (rows, E)
 def layer_norm(x: Array, weight: Array, bias: Array, eps: float) -> Array:  # (..., H), (H,), (H,) -> (..., H)
     """(x − mean) / √(variance + ε) · weight + bias over the last axis (Ba et al. 2016, eq. 4).
 
-    The variance is the biased one (divided by H), ε stands inside the root, and both passes add in float32 or wider, so
-    that a float16 row does not overflow.
+    The variance is the biased one (divided by H), and ε is inside the root. Both passes add in float32 or wider, so that a
+    float16 row does not overflow.
     """
     wide = np.promote_types(x.dtype, np.float32)
     centred = x.astype(wide) - np.mean(x, axis=-1, keepdims=True, dtype=wide)
@@ -115,8 +116,8 @@ def layer_norm_backward(  # (..., H), (..., H), (H,) -> (..., H), (H,), (H,)
 ) -> tuple[Array, Array, Array]:
     """y = n·w + b, n = (x − mean)/√(variance + ε): dw = Σ dy·n, db = Σ dy, and with dn = dy·w
 
-    dx = (dn − mean(dn) − n·mean(dn·n)) / √(variance + ε): what is left of dn without its parts along the mean and along n,
-    the two directions in which x may move while y stays.
+    dx = (dn − mean(dn) − n·mean(dn·n)) / √(variance + ε). This is dn without its components along the all-ones vector and
+    along n: x can move in these two directions without changing y.
     """
     wide = np.promote_types(x.dtype, np.float32)
     centred = x.astype(wide) - np.mean(x, axis=-1, keepdims=True, dtype=wide)
@@ -128,13 +129,13 @@ def layer_norm_backward(  # (..., H), (..., H), (H,) -> (..., H), (H,), (H,)
 
 
 def softmax(x: Array) -> Array:  # (..., T) -> (..., T)
-    """exp(x) / Σ exp(x) over the last axis; the largest entry is subtracted first, which changes nothing but overflow."""
+    """exp(x) / Σ exp(x) over the last axis. The largest entry is subtracted first: this only prevents overflow."""
     e = np.exp(x - np.max(x, axis=-1, keepdims=True))
     return e / np.sum(e, axis=-1, keepdims=True)
 
 
 def softmax_backward(dp: Array, p: Array) -> Array:  # (..., T), (..., T) -> (..., T)
-    """p = softmax(x): dx = p·(dp − Σ p·dp), since p sums to one whatever x is."""
+    """p = softmax(x): dx = p·(dp − Σ p·dp), since p sums to one for every x."""
     return p * (dp - np.sum(p * dp, axis=-1, keepdims=True))
 
 
@@ -143,9 +144,9 @@ def masked_softmax(  # (B,N,T,T), (B,1,1|T,T) bool -> (B,N,T,T)
 ) -> Array:
     """Softmax over the keys that a query may attend to.
 
-    As transformers' eager attention, the mask is *added*: 0 where allowed, else the dtype's most negative finite value,
-    which swallows the score. So a query with no key at all sees equal scores and attends to all of them uniformly. The
-    two other answers in use: all-zero probabilities ("zeros") and the 0/0 of −∞ everywhere ("nan").
+    As in transformers' eager attention, the mask is *added*: 0 where allowed, else the dtype's most negative finite value,
+    which swallows the score. So a query with no key at all sees equal scores and attends to all keys uniformly. Two other
+    answers are in use: all probabilities are zero ("zeros"), or NaN, the 0/0 of scores that are all −∞ ("nan").
     """
     lowest = np.finfo(scores.dtype).min
     probs = softmax(scores + np.where(allowed, scores.dtype.type(0), lowest))
@@ -180,8 +181,8 @@ def attention_scores(  # (B,N,T,D), (B,N,T,D), (2P−1,D), (T,) int -> (B,N,T,T)
     """q·kᵀ/√D (Vaswani et al. 2017, eq. 1), plus what relative positions add.
 
     relative_key adds q_i·a[i−j] (Shaw et al. 2018, eq. 5); relative_key_query adds k_j·a[i−j] as well (Huang et al. 2020,
-    method 4). As transformers 4.57.6, these terms are *not* divided by √D. There they are added after the mask; here
-    before it, with the same bits: where the mask adds 0 the order does not matter, elsewhere it swallows everything.
+    method 4). As in transformers 4.57.6, these terms are *not* divided by √D. There they are added after the mask, here
+    before it. The bits are the same: where the mask adds 0, the order does not matter; elsewhere it swallows everything.
     """
     scores = query @ key.swapaxes(-1, -2) / query.dtype.type(math.sqrt(query.shape[-1]))
     if position_type != "absolute":
@@ -204,7 +205,7 @@ def attention_scores_backward(  # (B,N,T,T), (B,N,T,D), (B,N,T,D), (2P−1,D) ->
     position_type: str = "absolute",
 ) -> tuple[Array, Array, Array | None]:
     """s = q·kᵀ/√D + q_i·a[i−j] + k_j·a[i−j]: dq = ds·k/√D + Σⱼ ds·a, dk = dsᵀ·q/√D + Σᵢ ds·a, and each row of the table
-    gathers q (and k) of the pairs that stand that far apart."""
+    gathers ds·q (and ds·k) from the pairs that are that far apart."""
     scaled = ds / query.dtype.type(math.sqrt(query.shape[-1]))
     dq, dk, d_table = scaled @ key, scaled.swapaxes(-1, -2) @ query, None
     if position_type != "absolute":
@@ -221,7 +222,7 @@ def attention_scores_backward(  # (B,N,T,T), (B,N,T,D), (B,N,T,D), (2P−1,D) ->
 
 
 def distances(T: int, table_rows: int, positions: Array | None) -> Array:  # (T,) int -> (T,T) int
-    """Which row of the table (2P−1, D) stands for query i and key j: i − j + P − 1."""
+    """Which row of the table (2P−1, D) belongs to query i and key j: row i − j + P − 1."""
     where = np.arange(T) if positions is None else positions
     return where[:, None] - where[None, :] + (table_rows + 1) // 2 - 1
 
@@ -234,7 +235,7 @@ def attention_context(probs: Array, value: Array) -> Array:  # (B,N,T,T), (B,N,T
 def attention(  # 3 × (B,T,H) -> (B,T,H), 2 × (B,N,T,T)
     query: Array, key: Array, value: Array, attending: Attending, rng: np.random.Generator | None = None
 ) -> tuple[Array, Array, Array]:
-    """concat(softmax(qₙ·kₙᵀ/√D + mask)·vₙ) (Vaswani et al. 2017, section 3.2); also the scores, unmasked, and the probs.
+    """concat(softmax(qₙ·kₙᵀ/√D + mask)·vₙ) (Vaswani et al. 2017, section 3.2); also the unmasked scores and the probs.
 
     With a generator, dropout makes each query lose sight of some keys, in some heads.
     """
@@ -256,9 +257,10 @@ def attention_backward(  # (B,T,H), 3 × (B,T,H), (B,N,T,T) -> 3 × (B,T,H), (2P
     attending: Attending,
     rng: np.random.Generator | None = None,
 ) -> tuple[Array, Array, Array, Array | None]:
-    """context = drop(softmax(scores + mask))·head_mask · v, back through each factor, from the right to the left.
+    """context = drop(softmax(scores + mask))·head_mask · v: the gradient goes back through each factor, from right to left.
 
-    The arguments are those of `attention`, and its scores; rng stands where it stood then, so that the same keys are lost.
+    The arguments are those of `attention`, and its scores. rng must be in the state that it had there, so that the same
+    keys are lost.
     """
     q, k, v, dc = (split_heads(x, attending.num_heads) for x in (query, key, value, d_context))
     softmaxed = masked_softmax(scores, attending.allowed, attending.mask_mode)
@@ -277,7 +279,7 @@ def attention_backward(  # (B,T,H), 3 × (B,T,H), (B,N,T,T) -> 3 × (B,T,H), (2P
 
 
 def dropout(x: Array, p: float | None, rng: np.random.Generator | None) -> Array:  # (...,) -> (...,)
-    """Zeroes each entry with probability p and divides the others by 1 − p. Without a generator: inference, x itself."""
+    """Zeroes each entry with probability p and divides the others by 1 − p. Without a generator (inference) it returns x."""
     if rng is None or not p:
         return x
     keep = rng.random(x.shape) >= p
@@ -285,5 +287,5 @@ def dropout(x: Array, p: float | None, rng: np.random.Generator | None) -> Array
 
 
 def dropout_backward(dy: Array, p: float | None, rng: np.random.Generator | None) -> Array:  # (...,) -> (...,)
-    """y = x·keep/(1 − p): dx = dy·keep/(1 − p), the same draw again, rng standing where it stood then."""
+    """y = x·keep/(1 − p): dx = dy·keep/(1 − p). rng must be in the state that it had then, so that keep is the same."""
     return dropout(dy, p, rng)

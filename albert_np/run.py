@@ -1,6 +1,6 @@
-"""What one call carries from box to box: the table of ops, the config, dropout's generator, the trace; and what comes out.
+"""What one call carries from box to box: the table of ops, the config, the dropout's generator and the trace; and its results.
 
-A head is what stands on the encoder, as functions; an engine (backends/) is what runs both.
+A Head is the part above the encoder, as functions. An engine (backends/) runs both.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Ops(Protocol):
-    """The table of ops that a forward calls: functions of ops.py, as a backend computes them. ops.py itself is the first."""
+    """The table of ops that a forward calls: the functions of ops.py, as one backend computes them. ops.py is such a table."""
 
     def embedding(self, ids: Array, table: Array) -> Array: ...
     def linear(self, x: Array, weight: Array, bias: Array) -> Array: ...
@@ -34,7 +34,7 @@ class Ops(Protocol):
 
 
 class TrainingOps(Ops, Protocol):
-    """And those that the way back calls."""
+    """The table with the ops that the way back calls too."""
 
     def embedding_backward(self, dy: Array, ids: Array, rows: int, padding_idx: int | None = None) -> Array: ...
     def linear_backward(self, dy: Array, x: Array, weight: Array) -> tuple[Array, Array, Array]: ...
@@ -54,7 +54,7 @@ class TrainingOps(Ops, Protocol):
 
 
 class Weights(SimpleNamespace):
-    """The stored tensors as attributes, along their Hugging Face names: `w.albert_layers[0].attention.query.weight`."""
+    """The stored tensors as attributes that follow Hugging Face's names: `w.albert_layers[0].attention.query.weight`."""
 
     def __getattr__(self, name: str) -> Any:  # only called for what is missing; here for the type checker's sake
         raise AttributeError(f"no weight {name!r}; there are {', '.join(vars(self))}")
@@ -75,8 +75,8 @@ def weight_tree(named: Mapping[str, Array]) -> Any:  # {"a.0.weight": x} -> .a[0
 class Trace(dict[str, Array]):
     """The intermediates of a call by name, in the order in which they were computed.
 
-    backend, dtype: what computed them. absent: the steps that this way of computing does not have, and why: a fused engine
-    computes some only as parts of a larger step. It is empty where every step was computed by itself.
+    backend, dtype: what computed them. absent: the steps that are not in the trace, and why: a fused engine computes some
+    steps only as parts of a larger one. absent is empty if every step was computed by itself.
     """
 
     def __init__(self, backend: str = "numpy", dtype: str = "float32", absent: Mapping[str, str] | None = None) -> None:
@@ -88,7 +88,7 @@ class Trace(dict[str, Array]):
         return bool(self.absent)
 
     def __missing__(self, name: str) -> Array:
-        """Raises KeyError, and says why a step is not there where that is known."""
+        """Raises KeyError, which says why a step is missing if that is known."""
         for step, why in self.absent.items():
             if name == step or (name.startswith("encoder.layer.") and name.split(".", 3)[3] == step):
                 raise KeyError(f"{name}: {why}; trace='unfused' computes it by itself")
@@ -103,18 +103,18 @@ class Run:
     config: AlbertConfig
     rng: np.random.Generator | None = None  # None: inference, where dropout does nothing
     trace: Trace | None = None
-    labelled_only: bool = False  # logits over the vocabulary for labelled tokens alone: the loss reads no others
+    labelled_only: bool = False  # vocabulary logits for labelled tokens only: the loss reads no others
     wanted: Callable[[str], bool] | None = None  # which names the trace keeps; None: all
     states: dict[str, Any] = field(default_factory=dict)  # of the generator, before each draw, where a trace is kept
 
     def record(self, name: str, x: Array) -> Array:
-        """Hands x on, and keeps it under its name where a trace was asked for."""
+        """Returns x, and keeps it under its name if a trace was asked for."""
         if self.trace is not None and (self.wanted is None or self.wanted(name)):
             self.trace[name] = x
         return x
 
     def draw(self, name: str) -> np.random.Generator | None:
-        """The generator, for the dropout of that name."""
+        """The generator for the dropout of that name."""
         if self.rng is not None and self.trace is not None:
             self.states[name] = self.rng.bit_generator.state
         return self.rng
@@ -125,7 +125,7 @@ class Run:
 
 
 def generator_at(state: Any) -> np.random.Generator:
-    """A generator that goes on from a state of another one."""
+    """A new generator in the given state."""
     again = np.random.default_rng()
     again.bit_generator.state = state
     return again
@@ -167,9 +167,9 @@ class WantedGradients:
 
 @dataclass(frozen=True)
 class Head:
-    """What stands on the encoder, bound to its weights and to one call's labels: this is all that an engine sees of a model."""
+    """The part above the encoder, with its weights and the labels of one call: all that an engine sees of a model."""
 
     forward: Callable[[Run, Encoded], Any]  # -> a ModelOutput
     backward: Callable[[Any, Encoded], Array]  # gradients.Back -> (B,T,H), the gradient with respect to `hidden`
     reads: Callable[[Run, Inputs], Array | None]  # -> (B,T) bool: the states that the loss reads; None is all
-    without_loss: str  # why there is no loss, where `forward` gives none
+    without_loss: str  # the message if `forward` gives no loss
