@@ -5,7 +5,7 @@ E  embedding_size H  hidden_size                I  intermediate_size    V  vocab
 N  num_attention_heads                          D  head size, H = N·D
 L  num_hidden_layers                            G  num_hidden_groups
 P  max_position_embeddings                      S  type_vocab_size      K  num_labels
-M  columns asked for (logits_positions)         1|T  an axis of one, which broadcasts, or of T
+M  columns asked for (logits_positions)         1|T  an axis of length 1, which broadcasts, or of length T
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from albert_np.checkpoints import hub
 from albert_np.files import folder_to_write, read_json, write_atomically
 
 CONFIG_NAME = "config.json"
-MAX_CONFIG_BYTES = 10 * 1024 * 1024  # a thousand times a real one; ids of labels are what makes them long
-MAX_LAYERS = 1_000  # layers share their weights, so no file size bears witness to L: a wrong L only runs forever
+MAX_CONFIG_BYTES = 10 * 1024 * 1024  # a thousand times a real one; tables of labels make them long
+MAX_LAYERS = 1_000  # the size of the file does not depend on L, as layers share weights: a wrong L only runs forever
 MAX_LAYER_COPIES = 4_096  # G · inner_group_num, each of which is sixteen tensors by name
 
 ACTIVATIONS = (
@@ -92,11 +92,11 @@ PASSIVE_DEFAULTS: dict[str, Any] = {
 
 @dataclass(init=False)
 class AlbertConfig:
-    """The shape of a model and the few numbers its arithmetic depends on (transformers 4.57.6 and 5.x, AlbertConfig).
+    """The shape of a model, and the few numbers that its arithmetic depends on (transformers 4.57.6 and 5.x, AlbertConfig).
 
-    Every keyword is a field of config.json. Defaults are transformers': those of albert-xxlarge-v2. Unknown keywords are
-    kept, readable as attributes and written back. Values are checked here, once; later code assumes them.
-    Raises ValueError, naming the field, the value and what is allowed.
+    Every keyword is a field of config.json. The defaults are those of transformers, which are albert-xxlarge-v2's. Unknown
+    keywords are kept: they can be read as attributes and are written back. Values are checked once, here; later code
+    relies on them. Raises ValueError with the name of the field, its value and what is allowed.
     """
 
     vocab_size: int = 30000  # V
@@ -127,7 +127,7 @@ class AlbertConfig:
     output_hidden_states: bool = False
     output_attentions: bool = False
     return_dict: bool = True
-    chunk_size_feed_forward: int = 0  # accepted, and without effect: chunks change no number
+    chunk_size_feed_forward: int = 0  # accepted, but without effect: chunks change no number
     pruned_heads: dict | None = None
     architectures: list[str] | None = None
     extra: dict[str, Any] = field(default_factory=dict)  # keys this class does not know, kept as they came
@@ -180,7 +180,7 @@ class AlbertConfig:
         return self.hidden_size // self.num_attention_heads
 
     def replace(self, **changes: Any) -> AlbertConfig:
-        """A copy with other values, checked again."""
+        """A copy with other values, which are checked again."""
         # a new number of labels invents new names for them, unless they are given
         if "num_labels" in changes and changes["num_labels"] != self.num_labels:
             changes = {"id2label": None, "label2id": None} | changes
@@ -190,12 +190,12 @@ class AlbertConfig:
         return AlbertConfig(**(self.to_dict() | {"num_labels": self.num_labels} | allowed | changes))
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything config.json holds, in transformers' names; `AlbertConfig(**config.to_dict())` gives an equal one."""
+        """All that config.json holds, under transformers' names. `AlbertConfig(**config.to_dict())` gives an equal config."""
         values = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("extra", "num_labels")}
         return copy.deepcopy(values | {"model_type": self.model_type} | self.extra)
 
     def to_json_string(self) -> str:
-        """config.json's text. Raises ValueError where an unknown field holds what JSON cannot."""
+        """The text of config.json. Raises ValueError if an unknown field holds a value that JSON cannot express."""
         # str: a dtype object given in Python is written as its name
         try:
             return json.dumps(self.to_dict(), indent=2, sort_keys=True, default=str) + "\n"
@@ -203,12 +203,12 @@ class AlbertConfig:
             raise ValueError(f"config.json cannot hold a value of this config: {error}") from error
 
     def save_pretrained(self, folder: str | os.PathLike) -> None:
-        """Writes folder/config.json, making the folder where there is none."""
+        """Writes folder/config.json. Makes the folder if it does not exist."""
         write_atomically(folder_to_write(folder) / CONFIG_NAME, self.to_json_string().encode())
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], **overrides: Any) -> AlbertConfig:
-        """The config of a parsed config.json. Raises ValueError where it is another model's."""
+        """The config of a parsed config.json. Raises ValueError if it belongs to another architecture, or breaks a rule."""
         if not isinstance(values, Mapping):
             raise ValueError(f"config.json must hold one JSON object; got {type(values).__name__}")
         if not all(isinstance(name, str) for name in values):
@@ -217,10 +217,10 @@ class AlbertConfig:
 
     @classmethod
     def from_pretrained(cls, name_or_path: str | os.PathLike, **options: Any) -> AlbertConfig:
-        """The config.json of a folder, "demo" or hub id.
+        """The config of a folder, "demo" or a hub id.
 
-        options: revision, cache_dir, local_files_only, token, subfolder, force_download as in `hub.resolve`; every other
-        keyword replaces a value of the file. Raises OSError (no such file) or ValueError (what it says is refused).
+        options: revision, cache_dir, local_files_only, token, subfolder and force_download as in `hub.resolve`; every other
+        keyword replaces a value of the file. Raises OSError (no such file) or ValueError (a value is refused).
         """
         where = {name: options.pop(name) for name in hub.OPTIONS if name in options}
         path = hub.resolve(name_or_path, CONFIG_NAME, **where)
@@ -246,7 +246,7 @@ def preset(size: str, **changes: Any) -> AlbertConfig:
 
 
 def _check(config: AlbertConfig, max_layers: int) -> None:
-    """Every value that later code relies on; the message names the field, the value and what is allowed."""
+    """Checks every value that later code relies on. The message names the field, the value and what is allowed."""
 
     def require(name: str, holds: bool, allowed: str) -> None:
         if not holds:
@@ -315,7 +315,7 @@ def _check(config: AlbertConfig, max_layers: int) -> None:
 
 
 def _labels(num_labels: Any, id2label: Any, label2id: Any) -> tuple[int, dict[int, str], dict[str, int]]:
-    """K and its two tables, from whichever is given. As transformers: names decide, LABEL_i where there are none."""
+    """K and its two tables, from those that are given. As in transformers, names decide; without names it is LABEL_i."""
     if num_labels is not None and not (_is_int(num_labels) and 0 < num_labels <= 1_000_000):
         raise ValueError(f"num_labels must be a positive int, at most a million; got {_shown(num_labels)}")
     if id2label is not None:
@@ -327,9 +327,9 @@ def _labels(num_labels: Any, id2label: Any, label2id: Any) -> tuple[int, dict[in
         if sorted(names) != list(range(len(id2label))) or not all(isinstance(name, str) for name in names.values()):
             raise ValueError(f"id2label must name the labels 0, 1, 2 …, each with a str; got {_shown(id2label)}")
         if num_labels is not None and num_labels != len(names):
-            # as transformers, which takes the names; files with both, and different, exist
+            # transformers takes the names too; there are files with both, and different
             warnings.warn(
-                f"num_labels={num_labels} is not the length of id2label, {len(names)}, which counts", stacklevel=5
+                f"num_labels={num_labels} is not the length of id2label, {len(names)}; the latter counts", stacklevel=5
             )
     else:
         names = {i: f"LABEL_{i}" for i in range(num_labels or 2)}
@@ -347,7 +347,7 @@ def _labels(num_labels: Any, id2label: Any, label2id: Any) -> tuple[int, dict[in
 
 
 def _merged(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """The file's values under the caller's: `num_labels=5` on a file with two label names drops those names."""
+    """The file's values, replaced by the caller's: `num_labels=5` for a file with two label names drops those names."""
     # `max_layers` is the caller's to give, never the file's; `extra` is our own word
     file_values = {name: value for name, value in values.items() if name not in ("max_layers", "extra", "self")}
     if overrides.get("num_labels") is not None and "id2label" not in overrides:
@@ -362,7 +362,7 @@ def _merged(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str
 
 
 def _is_int(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)  # True would pass for the size 1
+    return isinstance(value, int) and not isinstance(value, bool)  # True would be taken for the size 1
 
 
 def _is_real(value: Any) -> bool:

@@ -18,9 +18,9 @@ MAX_DIGITS = 40  # transformers writes 10³⁰ for "no maximum length"
 
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
-    """A temporary file beside `path` that takes its place when the block ends well, and vanishes when it does not.
+    """A temporary file beside `path`. It takes that place when the block ends well, and vanishes when it does not.
 
-    Makes missing folders. Raises OSError where the folder cannot be written.
+    Makes missing folders. Raises OSError if the folder cannot be written to.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -38,7 +38,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def folder_to_write(folder: str | os.PathLike) -> Path:
-    """The folder a save goes to, which need not exist yet. Raises ValueError (no path) or OSError (a file is there)."""
+    """The folder for a save; it need not exist yet. Raises ValueError (not a path) or OSError (a file is there)."""
     if not isinstance(folder, (str, os.PathLike)) or not isinstance(os.fspath(folder), str) or not os.fspath(folder):
         raise ValueError(f"save_pretrained takes the path of a folder; got {folder!r:.80}")
     if "\0" in os.fspath(folder):
@@ -55,7 +55,7 @@ def write_atomically(path: str | os.PathLike, data: bytes) -> None:
 
 
 def read_json(path: Path, max_bytes: int) -> Any:
-    """A JSON file's value. Raises ValueError (too large, not JSON, a key given twice, not UTF-8) or OSError."""
+    """The value of a JSON file. Raises ValueError (too large, not JSON, a key given twice, not UTF-8) or OSError."""
     size = path.stat().st_size
     if size > max_bytes:
         raise ValueError(f"{path} is {size:,} bytes; at most {max_bytes:,} are read")
@@ -65,7 +65,7 @@ def read_json(path: Path, max_bytes: int) -> Any:
 
 
 def parse_json(data: bytes, what: str) -> Any:
-    """Strict JSON: UTF-8, no key twice in one object (the last would win in silence), no number or nesting out of reason."""
+    """Strict JSON: UTF-8, no key twice in one object (the last would win silently), no absurdly long number or deep nesting."""
     if data.count(b"[") + data.count(b"{") > MAX_BRACKETS:
         raise ValueError(f"{what} has over {MAX_BRACKETS:,} lists and objects, more than any real file of its kind")
 
@@ -106,19 +106,19 @@ def _deeper_than(limit: int, value: Any) -> bool:
 
 
 def shown(value: Any, limit: int = 120) -> str:
-    """What a file says, fit for a message: one line, not longer than `limit`."""
+    """A text from a file, ready for a message: one line, not longer than `limit`."""
     text = str(value)
     text = text if len(text) <= limit else text[: limit - 1] + "…"
     return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def listed(names: list[str]) -> str:
-    """The first few names, fit for a message."""
+    """The first few names, ready for a message."""
     return ", ".join(shown(name) for name in names[:6]) + (f" … ({len(names)} in all)" if len(names) > 6 else "")
 
 
 def explain_impostor(name: str, head: bytes) -> None:
-    """Raises ValueError where a file starts like a Git-LFS pointer or a web page: the download went wrong, say so."""
+    """Raises ValueError if a file starts like a Git-LFS pointer or a web page: then the download went wrong."""
     start = head.lstrip()[:256].lower()
     if start.startswith(b"version https://git-lfs"):
         raise ValueError(f"{name} is a Git-LFS pointer, not the file itself; run `git lfs pull` or download it again")

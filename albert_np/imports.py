@@ -1,7 +1,7 @@
 """The lock under which modules are imported when they are first needed. A fork waits for it, as for that of kernels/forks.py.
 
-In a child, a module that another thread was importing stays locked as it was, and that thread is not there: whatever needs the
-module waits for ever.
+Without it, a child may inherit the import lock of a module that another thread was importing. That thread does not exist in
+the child, so whatever needs the module there would wait for ever.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Everything a call is given, checked before any arithmetic: later code assumes shapes, ranges and dtypes.
+"""Everything that a call is given is checked here, before any arithmetic: later code assumes shapes, ranges and dtypes.
 
-Each refusal is a ValueError that says the invariant, what arrived and what to do.
+Each refusal is a ValueError that says what must hold, what arrived and what to do.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Inputs:
         return self.mask[:, None, None, :] if self.mask.ndim == 2 else self.mask[:, None]
 
     def tokens(self, b: int, columns: Array) -> Inputs:  # (t,) int
-        """Sequence b alone, of these columns only, none of which is masked. Positions stay what they were."""
+        """Sequence b alone, with these columns only, none of which is masked. The positions do not change."""
         return Inputs(
             None if self.input_ids is None else self.input_ids[b : b + 1, columns],
             None if self.inputs_embeds is None else self.inputs_embeds[b : b + 1, columns],
@@ -50,7 +50,7 @@ class Inputs:
         )
 
     def sequences(self, some: slice) -> Inputs:
-        """Some of the sequences, whole."""
+        """The batch of some of the sequences, with all their columns."""
         return replace(
             self,
             input_ids=None if self.input_ids is None else self.input_ids[some],
@@ -73,7 +73,7 @@ def prepare(
     head_mask_mode: str,
     inputs_embeds: Any,
 ) -> Inputs:
-    """The checked batch. Lists and arrays both work; 1-D ids, types and masks are a batch of one."""
+    """The checked batch. Lists and arrays both work; 1-D ids, types and masks are a batch of one sequence."""
     if isinstance(input_ids, Mapping):
         raise ValueError("input_ids is a mapping: hand a tokenizer's result on by name, model(**encoding)")
     if (input_ids is None) == (inputs_embeds is None):
@@ -110,7 +110,7 @@ def prepare(
         positions = np.arange(T)[None]
         if absolute and mask.ndim == 2 and np.any(~mask[:, 0] & mask.any(axis=1)):
             warnings.warn(
-                "positions are counted from the first column also where padding stands on the left, so this result "
+                "positions are counted from the first column, even if that is padding on the left, so this result "
                 "differs from that of the same text padded on the right: use padding_side='right' or give position_ids",
                 stacklevel=4,
             )
@@ -121,7 +121,7 @@ def prepare(
 
 
 def array(name: str, value: Any) -> Array:
-    """np.asarray with a refusal in words for ragged lists and what is no array at all."""
+    """np.asarray, with a clear ValueError for ragged lists and for values that are no arrays."""
     try:
         x = np.asarray(value)
     except (ValueError, TypeError, RuntimeError) as error:
@@ -134,7 +134,7 @@ def array(name: str, value: Any) -> Array:
 
 
 def integers(name: str, value: Any, *, batch_of_one: bool = False) -> Array:
-    """An int64 array, at least one element long; with batch_of_one a 1-D array gets a batch axis in front."""
+    """An int64 array of at least one element. With batch_of_one, a 1-D array gets a batch axis in front."""
     x = array(name, value)
     if x.size == 0:
         raise ValueError(f"{name} is empty, of shape {x.shape}: a batch holds at least one sequence of one token")
@@ -162,7 +162,7 @@ def in_range(name: str, x: Array, size: int, hint: str, what: str) -> None:
 def labels(  # -> int64 of that shape
     name: str, value: Any, shape: tuple[int, ...], num_classes: int, *, may_ignore: bool = True
 ) -> Array:
-    """Class numbers 0 … num_classes − 1, or −100 where a label takes no part in the loss."""
+    """Class numbers 0 … num_classes − 1, or −100 for a label that takes no part in the loss."""
     x = integers(name, value)
     if x.size == np.prod(shape) and x.ndim != len(shape):
         x = x.reshape(shape)  # (B,1) for (B,), and (T,) for a batch of one
@@ -187,7 +187,7 @@ def floats(name: str, value: Any, shape: tuple[int, ...], dtype: np.dtype) -> Ar
 
 
 def _finite(name: str, x: Array, dtype: np.dtype) -> Array:
-    """The same numbers in the model's dtype, where none of them is NaN or infinite."""
+    """The same numbers in the model's dtype. Raises ValueError if one of them is NaN or infinite there."""
     with np.errstate(over="ignore"):  # beyond float32: refused below, with its place
         x = x.astype(dtype)
     if not np.all(np.isfinite(x)):
@@ -230,8 +230,8 @@ def _mask(value: Any, B: int, T: int) -> Array:  # -> (B,T) or (B,T,T) bool
 def _head_mask(config: AlbertConfig, value: Any, mode: str, dtype: np.dtype) -> Array:  # -> (applications, N)
     """One row of factors for each application of a stored layer.
 
-    Mode "shared" is transformers 4.57.6 eager: inner layer j of group g takes row g·int(L/G) + j in *every* application,
-    so with one group only row 0 counts. "per_application" gives each application its own row.
+    Mode "shared" does what transformers 4.57.6 does in eager mode: inner layer j of group g takes row g·int(L/G) + j in
+    *every* application, so with one group only row 0 counts. "per_application" gives each application its own row.
     """
     L, G = config.num_hidden_layers, config.num_hidden_groups
     J, N = config.inner_group_num, config.num_attention_heads

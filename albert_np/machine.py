@@ -1,4 +1,4 @@
-"""What a figure means nothing without: the CPU and the versions it was measured with."""
+"""The CPU and the versions that a figure was measured with: without them it means nothing."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ PACKAGES = ("numpy", "sentencepiece", "numba", "llvmlite", "torch", "transformer
 
 
 def cpuinfo(*keys: str) -> list[str]:
-    """The values of a field of /proc/cpuinfo, one a core; several keys for a field that has a name per architecture."""
+    """The values of a field of /proc/cpuinfo, one for each core. Give several keys if its name depends on the architecture."""
     path = Path("/proc/cpuinfo")
     lines = path.read_text().splitlines() if path.exists() else []
     return [line.partition(":")[2].strip() for line in lines if line.startswith(keys)]
 
 
 def installed(package: str) -> str | None:
-    """Its version, or None."""
+    """The version of an installed package, or None."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -52,7 +52,7 @@ def installed(package: str) -> str | None:
 
 
 def facts() -> dict[str, str]:
-    """CPU and its features, Python, and packages where they are installed; plain values for JSON."""
+    """The CPU and its features, Python, and the packages that are installed, as plain values for JSON."""
     names = cpuinfo("model name")
     flags = set((cpuinfo("flags", "Features") or [""])[0].split())
     return {

@@ -1,7 +1,7 @@
 """AlbertModel and the six heads beside it: what each computes on top of the encoder, and its loss.
 
 Names, arguments, defaults and result fields are transformers' (4.57.6, modeling_albert.py), so that changing one import is
-the whole migration. The arithmetic stands in embeddings.py, encoder.py and heads.py, the way of a call in pretrained.py.
+the whole migration. The arithmetic is in embeddings.py, encoder.py and heads.py; how a call proceeds is in pretrained.py.
 """
 
 from __future__ import annotations
@@ -53,16 +53,16 @@ class AlbertModel(AlbertPreTrainedModel[BaseModelOutputWithPooling]):
         return BaseModelOutputWithPooling(last_hidden_state=encoded.hidden, pooler_output=pooled)
 
     def _as_tuple(self, out: ModelOutput) -> tuple[Any, ...]:
-        # as transformers, the pooler's place stays, so that `hidden, pooled = model(…, return_dict=False)` always works
+        # as in transformers, the pooler keeps its place, so that `hidden, pooled = model(…, return_dict=False)` always works
         first, *rest = out.to_tuple()
         return (first, *rest) if "pooler_output" in out else (first, None, *rest)
 
 
 class _Predicts(AlbertPreTrainedModel[Output]):
-    """The masked-language-model head of two classes."""
+    """The masked-language-model head, which two classes have."""
 
     def _check_predictions(self, batch: Inputs, labels: Any, logits_positions: Any) -> dict[str, Array | None]:
-        """labels (B,T) or logits_positions (B,M), not both: a loss needs the logits of every token."""
+        """Checks labels (B,T) or logits_positions (B,M). Both together are refused: a loss needs the logits of every token."""
         B, T = batch.shape
         if logits_positions is None:
             checked = None if labels is None else inputs.labels("labels", labels, (B, T), self.config.vocab_size)
@@ -78,7 +78,7 @@ class _Predicts(AlbertPreTrainedModel[Output]):
         return {"labels": None, "logits_positions": positions}
 
     def _where(self, run: Run, labels: Array | None, positions: Array | None) -> Any:
-        """Which of (B,T) the vocabulary's logits are wanted for, as an index; None is all of them."""
+        """The places (B,T) whose vocabulary logits are wanted, as an index; None means all of them."""
         if positions is not None:
             return np.arange(len(positions))[:, None], positions
         if run.labelled_only and labels is not None and np.any(labels != ops.IGNORE_INDEX):
@@ -115,7 +115,7 @@ class _Predicts(AlbertPreTrainedModel[Output]):
 
 
 class AlbertForPreTraining(_Predicts[AlbertForPreTrainingOutput]):
-    """Masked-language-model and sentence-order logits; the loss, their sum, when both labels are given."""
+    """Masked-language-model and sentence-order logits. With both kinds of labels, the loss is the sum of both losses."""
 
     parts = ("pooler", "predictions", "sop_classifier")
     head_inputs = ("labels", "sentence_order_label", "logits_positions")
@@ -163,7 +163,7 @@ class AlbertForPreTraining(_Predicts[AlbertForPreTrainingOutput]):
 
 
 class AlbertForMaskedLM(_Predicts[MaskedLMOutput]):
-    """Logits over the vocabulary for every token, or for the columns in logits_positions (B,M)."""
+    """Vocabulary logits for every token, or only for the columns in logits_positions (B,M)."""
 
     parts = ("predictions",)
     head_inputs = ("labels", "logits_positions")
@@ -184,14 +184,14 @@ class AlbertForMaskedLM(_Predicts[MaskedLMOutput]):
 
 
 class AlbertForSequenceClassification(AlbertPreTrainedModel[SequenceClassifierOutput]):
-    """One row of K logits a sequence. The loss follows config.problem_type, or what the labels look like."""
+    """One row of K logits for each sequence. config.problem_type says which loss it has; without it, the labels decide."""
 
     parts = ("pooler", "classifier")
 
     def _checked(self, batch: Inputs, choices: int | None, labels: Any = None) -> dict[str, Any]:
-        """As transformers infers it: one label is regression, integer labels are classes, others are multi-label.
+        """Infers the type as transformers does: one label is regression, integer labels are classes, others are multi-label.
 
-        The inferred type is not written into the config, where it would bind the next call.
+        The inferred type is not written into the config, because it would bind the next call.
         """
         if labels is None:
             return {"labels": None, "problem": None}
@@ -230,7 +230,7 @@ class AlbertForSequenceClassification(AlbertPreTrainedModel[SequenceClassifierOu
 
 
 class AlbertForTokenClassification(AlbertPreTrainedModel[TokenClassifierOutput]):
-    """One row of K logits a token."""
+    """One row of K logits for each token."""
 
     parts = ("classifier",)
 
@@ -250,7 +250,7 @@ class AlbertForTokenClassification(AlbertPreTrainedModel[TokenClassifierOutput])
 
     @property
     def _dropout(self) -> float | None:
-        """Without a classifier_dropout_prob this head, and only this one, takes the hidden one."""
+        """If classifier_dropout_prob is None, this head, and only this one, takes hidden_dropout_prob."""
         config = self.config
         return config.hidden_dropout_prob if config.classifier_dropout_prob is None else config.classifier_dropout_prob
 
@@ -259,7 +259,7 @@ class AlbertForTokenClassification(AlbertPreTrainedModel[TokenClassifierOutput])
 
 
 class AlbertForQuestionAnswering(AlbertPreTrainedModel[QuestionAnsweringModelOutput]):
-    """Start and end logits for every token; the loss, their mean, when both positions are given."""
+    """Start and end logits for every token. With both positions, the loss is the mean of both losses."""
 
     parts = ("qa_outputs",)
     head_inputs = ("start_positions", "end_positions")
@@ -267,7 +267,7 @@ class AlbertForQuestionAnswering(AlbertPreTrainedModel[QuestionAnsweringModelOut
     def _checked(
         self, batch: Inputs, choices: int | None, start_positions: Any = None, end_positions: Any = None
     ) -> dict[str, Any]:
-        """Positions (B,) are clamped to [0, T]; T, outside the input, is ignored."""
+        """Positions (B,) are clamped to [0, T]. T is outside the input and is ignored by the loss."""
         B, T = batch.shape
         checked: dict[str, Any] = {"start_positions": start_positions, "end_positions": end_positions}
         for name, value in checked.items():
@@ -291,7 +291,7 @@ class AlbertForQuestionAnswering(AlbertPreTrainedModel[QuestionAnsweringModelOut
         return QuestionAnsweringModelOutput(loss=loss, start_logits=start_logits, end_logits=end_logits)
 
     def _loss(self, logits: Array, positions: Array, real: Array | None) -> Any:  # (B,T), (B,) int, (B,T) bool -> ()
-        """Cross entropy over the columns. A skipped column is neither an answer nor part of the sum."""
+        """Cross entropy over the columns. A skipped column is no possible answer, and no part of the sum."""
         B, T = logits.shape
         if real is not None:
             answerable = np.append(real, np.zeros((B, 1), bool), axis=1)[np.arange(B), positions]
@@ -312,7 +312,7 @@ class AlbertForQuestionAnswering(AlbertPreTrainedModel[QuestionAnsweringModelOut
 
 
 class AlbertForMultipleChoice(AlbertPreTrainedModel[MultipleChoiceModelOutput]):
-    """One logit a choice: inputs are (B, choices, T), or (B, choices, T, E), and logits (B, choices)."""
+    """One logit for each choice: inputs are (B, choices, T), or (B, choices, T, E), and logits (B, choices)."""
 
     parts = ("pooler", "choice")
 
@@ -352,7 +352,7 @@ class AlbertForMultipleChoice(AlbertPreTrainedModel[MultipleChoiceModelOutput]):
 
 
 def _first_tokens(batch: Inputs) -> Array:  # -> (B,T) bool
-    """All that the pooler reads."""
+    """The states that the pooler reads: those of each sequence's first token."""
     reads = np.zeros(batch.shape, bool)
     reads[:, 0] = True
     return reads

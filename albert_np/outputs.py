@@ -1,4 +1,4 @@
-"""What a model returns: attributes, keys and tuple places at once, as transformers' ModelOutput; None is left out."""
+"""What a model returns: like transformers' ModelOutput, with attributes, keys and indices. A field that is None is left out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from albert_np.run import Trace
 
 
 class ModelOutput:
-    """Fields in order; `out.logits`, `out["logits"]`, `out[0]`, `out[:2]`, `out.to_tuple()`, `dict(out)`."""
+    """Fields in order: `out.logits`, `out["logits"]`, `out[0]`, `out[:2]`, `out.to_tuple()` and `dict(out)` all work."""
 
     # each output names these again, in their place after its own; here no field, only a promise to the type checker
     hidden_states: tuple[Array, ...] | None
@@ -23,11 +23,11 @@ class ModelOutput:
         return [f.name for f in fields(self) if getattr(self, f.name) is not None]  # type: ignore[arg-type]
 
     def values(self) -> list[Any]:
-        """These fields, in the same order."""
+        """The values of these fields, in the same order."""
         return [getattr(self, name) for name in self.keys()]
 
     def items(self) -> list[tuple[str, Any]]:
-        """Name and field together."""
+        """Pairs of the name and the value of these fields."""
         return [(name, getattr(self, name)) for name in self.keys()]
 
     def to_tuple(self) -> tuple[Any, ...]:
@@ -46,10 +46,10 @@ class ModelOutput:
         return self.to_tuple()[key]
 
     def get(self, key: str, default: Any = None) -> Any:
-        """A field by name; the default where it is None or there is none of that name."""
+        """A field by name; the default if the field is None or does not exist."""
         return getattr(self, key) if key in self.keys() else default
 
-    def __iter__(self) -> Iterator[str]:  # over keys, as a mapping and as transformers
+    def __iter__(self) -> Iterator[str]:  # over the keys, as in a mapping and in transformers
         return iter(self.keys())
 
     def __len__(self) -> int:

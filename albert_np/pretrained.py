@@ -1,6 +1,6 @@
-"""What the seven model classes share: making, loading, saving, listing, and the way of a call up to the head.
+"""What the seven model classes share: making, loading, saving and listing, and the steps of a call before the head.
 
-Input is checked first, all of it, labels included; then the encoder runs, on everything or on real tokens only.
+A call first checks all its input, labels included. Then the encoder runs, on all tokens or on real tokens only.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def _within_memory(batch: Inputs) -> Iterator[None]:
 
 
 def zero_skipped(x: Array, real: Array | None) -> Array:  # (B,T,…), (B,T) bool -> (B,T,…)
-    """Zero where nothing was computed."""
+    """x, with zeros where nothing was computed."""
     if real is None:
         return x
     return np.where(real.reshape(real.shape + (1,) * (x.ndim - real.ndim)), x, x.dtype.type(0))
@@ -55,7 +55,7 @@ def ignore_skipped(labels: Array, real: Array | None) -> Array:  # (B,T) int, (B
 
 
 class AlbertPreTrainedModel(Generic[Output]):
-    """What the seven classes share: making, loading, saving, listing and calling. Subclasses add a head."""
+    """The base of the seven model classes: making, loading, saving, listing and calling. Subclasses add a head."""
 
     parts: ClassVar[tuple[str, ...]] = ()  # the heads of checkpoints/names.py whose tensors this class has
     head_inputs: ClassVar[tuple[str, ...]] = ("labels",)
@@ -69,10 +69,11 @@ class AlbertPreTrainedModel(Generic[Output]):
         dtype: Any = "float32",
         tensors: Mapping[str, Array] | None = None,
     ) -> None:
-        """A freshly initialised model: weights from a truncated normal of deviation config.initializer_range.
+        """A freshly initialised model: weights from a truncated normal with standard deviation config.initializer_range.
 
-        dtype: what it computes in (`precision`), as from_pretrained has it; its arrays, and `dtype`, are float32 or float64.
-        tensors: the stored arrays instead, under the names of checkpoints/names.py (what from_pretrained passes).
+        dtype: what the model computes in, as in from_pretrained; the attribute `precision` holds it. The arrays, and the
+        attribute `dtype`, are float32 or float64.
+        tensors: stored arrays to use instead, under the names of checkpoints/names.py (from_pretrained passes them).
         """
         if not isinstance(config, AlbertConfig):
             raise ValueError(f"config must be an AlbertConfig; got {type(config).__name__}")
@@ -98,7 +99,9 @@ class AlbertPreTrainedModel(Generic[Output]):
         return f"{name}({sizes}, backend={self.backend!r}, dtype={self.precision!r}, {count:,} parameters)"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "_engine"}  # it has memory of its own
+        return {
+            name: value for name, value in vars(self).items() if name != "_engine"
+        }  # an engine has memory of its own
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
@@ -142,15 +145,16 @@ class AlbertPreTrainedModel(Generic[Output]):
         output_loading_info: bool = False,
         **options: Any,
     ) -> Self | tuple[Self, dict[str, Any]]:
-        """A model from a folder, "demo" or a hub id, of safetensors in float32, float16, bfloat16 or float64.
+        """Loads a model from a folder, "demo" or a hub id: safetensors in float32, float16, bfloat16 or float64.
 
-        dtype: "float32" (default, whatever the file holds) or "float64"; torch_dtype is an alias. With backend="cuda" also
-        "tf32" and "bfloat16": weights and results stay float32, products are computed on tensor cores in that.
-        missing: "error", or "init" to start a fine-tune with tensors drawn from `seed` where the file has none.
-        ignore_mismatched_sizes: draw tensors of another shape from `seed` too (a new head over an old one).
-        check_finite: "error", "warn" or "off" for NaN and infinity among the weights.
+        dtype: "float32" (the default, whatever the file holds) or "float64"; torch_dtype is an alias. backend="cuda" also
+        takes "tf32" and "bfloat16": products are then computed in that type, on tensor cores, and weights and results stay
+        in float32.
+        missing: "error", or "init" to start a fine-tune: tensors that the file does not have are then drawn from `seed`.
+        ignore_mismatched_sizes: draw tensors from `seed` too where the file's have another shape (a new head for an old one).
+        check_finite: what to do about NaN and infinity in the weights: "error", "warn" or "off".
         output_loading_info: return (model, {"missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs"}).
-        options: revision, cache_dir, local_files_only, token, subfolder, force_download say where files come from;
+        options: revision, cache_dir, local_files_only, token, subfolder and force_download say where files come from;
         every other keyword replaces a value of the config.
         Raises OSError (files, network) or ValueError (content, arguments), in one line, before any arithmetic.
         """
@@ -185,7 +189,8 @@ class AlbertPreTrainedModel(Generic[Output]):
         return cls(config, **made)
 
     def save_pretrained(self, folder: str | os.PathLike) -> None:
-        """Writes config.json and model.safetensors, which transformers loads; tied tensors once, no file half written."""
+        """Writes config.json and model.safetensors, which transformers can load. Tied tensors are written once, and no file
+        is left half written."""
         config = self.config.replace(architectures=[type(self).__name__], dtype=self.dtype.name)
         save(folder, config, dict(self.named_parameters()))
 
@@ -195,11 +200,11 @@ class AlbertPreTrainedModel(Generic[Output]):
             yield hub_name(name, self.parts), array
 
     def state_dict(self) -> dict[str, Array]:
-        """The parameters and, for tied ones, their second names: the same arrays."""
+        """The parameters by name. A tied one appears under its second name too, as the same array."""
         return with_aliases(dict(self.named_parameters()))
 
     def num_parameters(self) -> int:
-        """How many numbers the parameters hold; tied ones count once."""
+        """How many numbers the parameters hold. Tied parameters count once."""
         return sum(array.size for _, array in self.named_parameters())
 
     # --- calling -------------------------------------------------------------------------------------------------------
@@ -262,22 +267,22 @@ class AlbertPreTrainedModel(Generic[Output]):
     ) -> Output | tuple[Any, ...]:
         """Runs the model on a batch. B, T and the other letters are those of config.py.
 
-        input_ids: (B,T) or (T,) ints, or inputs_embeds: (B,T,E) floats in their place.
-        attention_mask: (B,T), (B,T,T) or (B,1,T,T) [query, key] of 1 and 0; None is all ones.
-        token_type_ids: (B,T) ints; None is all zeros. position_ids: (B,T) or (1,T); None is 0 … T−1.
-        head_mask: (N,) or (L,N) factors on the attention probabilities; head_mask_mode "shared" reads the rows as
-        transformers does, "per_application" gives each application of the layer its own.
-        output_attentions, output_hidden_states, return_dict: None takes the config's value.
-        skip_padding: compute real tokens only; what is skipped is zero in every output and ignored by losses.
-        trace: keep the intermediates of this very computation in `out.trace`, by name; what a fused engine does not have by
-        itself stands in `out.trace.absent`. "unfused" computes step by step instead, and keeps every intermediate.
+        input_ids: (B,T) or (T,) ints; or, in their place, inputs_embeds: (B,T,E) floats.
+        attention_mask: (B,T), (B,T,T) or (B,1,T,T) [query, key] of 1 and 0; None means all ones.
+        token_type_ids: (B,T) ints; None means all zeros. position_ids: (B,T) or (1,T); None means 0 … T−1.
+        head_mask: (N,) or (L,N) factors for the attention probabilities. With head_mask_mode "shared" the rows mean what they
+        mean in transformers; with "per_application" each application of the layer has its own row.
+        output_attentions, output_hidden_states, return_dict: None means the config's value.
+        skip_padding: compute real tokens only. What is skipped is zero in every output, and losses ignore it.
+        trace: keep the intermediates of this very computation in `out.trace`, by name. `out.trace.absent` lists the steps
+        that a fused engine does not compute by themselves. "unfused" computes step by step and keeps every intermediate.
         training: apply dropout, drawn from `seed`, which must then be given.
-        mask_mode: what a query with no key to attend to gets: "uniform" (as transformers), "zeros" or "nan".
-        output: "numpy", or with backend "cuda" "device": arrays that stay in GPU memory (backends.cuda.arrays.DeviceArray).
-        head_inputs, by class: labels (with AlbertForPreTraining sentence_order_label too, with AlbertForQuestionAnswering
-        start_positions and end_positions instead) give a loss; logits_positions (B,M) of the vocabulary heads asks for the
-        logits of those columns only. See each class.
-        Raises ValueError for anything it cannot honour.
+        mask_mode: what a query with no key to attend to gets: "uniform" (as in transformers), "zeros" or "nan".
+        output: "numpy"; or, with backend="cuda", "device": arrays that stay in GPU memory (backends.cuda.arrays.DeviceArray).
+        head_inputs depend on the class. `labels` gives a loss; AlbertForPreTraining also needs sentence_order_label, and
+        AlbertForQuestionAnswering takes start_positions and end_positions instead. logits_positions (B,M), for the two
+        vocabulary heads, asks for the logits of those columns only. See each class.
+        Raises ValueError for anything that it cannot do.
         """
         config = self.config
         output_attentions = config.output_attentions if output_attentions is None else output_attentions
@@ -330,7 +335,7 @@ class AlbertPreTrainedModel(Generic[Output]):
         seed: int | None,
         head_inputs: dict[str, Any],
     ) -> tuple[Inputs, dict[str, Any]]:
-        """The batch, and what `_head` takes beside it."""
+        """The checked batch, and the other arguments of `_head`."""
         unknown = set(head_inputs) - set(self.head_inputs)
         if unknown:
             takes = ", ".join(self.head_inputs) or "no labels"
@@ -367,14 +372,15 @@ class AlbertPreTrainedModel(Generic[Output]):
     ) -> tuple[Any, dict[str, Array]]:
         """The loss, and its gradient with respect to every parameter, under Hugging Face's names.
 
-        The arguments are those of a call.
+        The arguments not described here mean what they mean in a call.
 
-        labels: whatever the class needs for a loss. training: with dropout, drawn from `seed`.
-        per_application: the gradients of a layer's parameters keep an axis for its applications, the first of them first;
-        the whole gradient is the sum over that axis.
-        recompute: forget what a layer computed, and compute it again on the way back: the memory of one layer, not of L.
-        all_logits: compute the vocabulary's logits for tokens without a label too, which changes nothing but the time.
-        Raises ValueError for anything it cannot honour, and where the labels give no loss.
+        labels: whatever the class needs for a loss. training: apply dropout, drawn from `seed`.
+        per_application: the gradients of a layer's parameters keep an axis for its applications, the first application
+        first; the whole gradient is the sum over that axis.
+        recompute: forget what a layer computed, and compute it again on the way back. This needs the memory of one layer, not
+        of L layers.
+        all_logits: compute the vocabulary logits of tokens without a label too. This changes only the time.
+        Raises ValueError for anything that it cannot do, and if the labels give no loss.
         """
         given = {
             "input_ids": input_ids,
@@ -399,11 +405,11 @@ class AlbertPreTrainedModel(Generic[Output]):
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The keywords of a call that a loss needs, all of them."""
+        """All keywords of a call that a loss needs."""
         return tuple(name for name in self.head_inputs if name != "logits_positions")
 
     def _bound_head(self, checked: dict[str, Any]) -> Head:
-        """The head as engines know it: the functions below, with this call's labels."""
+        """The head as an engine sees it: the functions below, with the labels of this call."""
         needed = " and ".join(self.labels)
         return Head(
             forward=partial(self._head, **checked),
@@ -413,7 +419,7 @@ class AlbertPreTrainedModel(Generic[Output]):
         )
 
     def _head(self, run: Run, encoded: Encoded, *args: Any, **head_inputs: Any) -> Output:
-        """Logits, and a loss where there are labels. Its keywords are what `_checked` returns."""
+        """Logits, and a loss if there are labels. The keywords are those that `_checked` returns."""
         raise NotImplementedError
 
     def _head_backward(self, back: Back, encoded: Encoded, *args: Any, **head_inputs: Any) -> Array:  # -> (B,T,H)
@@ -421,7 +427,7 @@ class AlbertPreTrainedModel(Generic[Output]):
         raise NotImplementedError
 
     def _reads(self, run: Run, batch: Inputs, **checked: Any) -> Array | None:  # -> (B,T) bool
-        """Which of the encoder's states the loss reads; None is all."""
+        """Which of the encoder's states the loss reads; None means all."""
         return None
 
     def _pooled(self, run: Run, encoded: Encoded) -> Array:  # (B,T,H) -> (B,H)
@@ -439,9 +445,9 @@ class AlbertPreTrainedModel(Generic[Output]):
         return gradients.classifier_backward(back, "classifier", w, d_logits, x, self._dropout, "dropout")
 
     def parameters_to_change(self) -> dict[str, Array]:
-        """The stored arrays under Hugging Face's names, to be changed in place; what was packed of them is forgotten.
+        """The stored arrays under Hugging Face's names, to be changed in place. Their packed copies are forgotten.
 
-        To be called before each change: a call of the model packs its weights and makes the arrays read-only.
+        Call this before each change, because a call of the model packs its weights and makes the arrays read-only.
         """
         changed = {}
         for name, x in self._tensors.items():
@@ -460,20 +466,20 @@ class AlbertPreTrainedModel(Generic[Output]):
         self._engine.forget_weights(self._weights)
 
     def _flatten(self, given: dict[str, Any]) -> tuple[dict[str, Any], int | None]:
-        """The inputs with one axis of sequences, and the number of choices where there was a second."""
+        """The inputs with one axis of sequences, and the number of choices if there was an axis of choices."""
         return given, None
 
     def _checked(self, batch: Inputs, choices: int | None, *args: Any, **head_inputs: Any) -> dict[str, Any]:
-        """Labels and whatever else the head takes, as checked arrays: the keywords of `_head`."""
+        """Labels and other inputs of the head as checked arrays: the keywords of `_head`."""
         return head_inputs
 
     def _as_tuple(self, out: ModelOutput) -> tuple[Any, ...]:
         return out.to_tuple()
 
     def _check_real_tokens(self, batch: Inputs) -> None:
-        """What skip_padding asks of a mask."""
+        """Refuses masks that skip_padding cannot follow."""
         if batch.mask.ndim != 2:
-            raise ValueError("skip_padding=True takes a (B, T) attention_mask: one of pairs leaves no token out")
+            raise ValueError("skip_padding=True takes a (B, T) attention_mask: a mask of pairs leaves no token out")
         if not batch.mask.any(axis=1).all():
             empty = int(np.flatnonzero(~batch.mask.any(axis=1))[0])
             raise ValueError(f"skip_padding=True needs a real token in each sequence; sequence {empty} has none")

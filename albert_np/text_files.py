@@ -1,4 +1,4 @@
-"""Text files that people bring: lines of UTF-8, however long the file, and every refusal with the number of the line."""
+"""Text files that people bring: lines of UTF-8, from files of any length. Every refusal gives the number of the line."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _BOMS = {
 
 @dataclass
 class LineCounts:
-    """Lines that were read, and those of them that were left out."""
+    """How many lines were read, and how many of them were left out."""
 
     lines: int = 0
     long_lines: int = 0  # left out: longer than allowed
@@ -28,7 +28,7 @@ class LineCounts:
 
 
 def text_paths(paths: str | os.PathLike | Iterable[str | os.PathLike]) -> list[Path]:
-    """One path or several as a list. Raises ValueError where there is none."""
+    """One path or several, as a list. Raises ValueError if there is none."""
     given = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
     for path in given:
         if not isinstance(path, (str, os.PathLike)) or not os.fspath(path) or "\0" in str(path):
@@ -46,11 +46,11 @@ def read_lines(
     long_lines: str = "skip",
     counts: LineCounts | None = None,
 ) -> Iterator[tuple[int, str | None]]:
-    """Yield (number, line) of a UTF-8 file, without line ends; a line that is left out comes as None.
+    """Yields (number, line) of a UTF-8 file, without line ends. A line that is left out comes as None.
 
     Lines end with LF or CRLF; a byte order mark is dropped. Whatever the file holds, no more than max_bytes of it are in
-    memory. Raises OSError (cannot be read) or ValueError (empty, not UTF-8, NUL characters, a line longer than max_bytes
-    where long_lines is "error"), with the number of the line.
+    memory. Raises OSError (cannot be read) or ValueError (empty, not UTF-8, NUL characters, or a line longer than max_bytes
+    if long_lines is "error"), with the number of the line.
     """
     (path,) = text_paths(path)
     counts = LineCounts() if counts is None else counts
@@ -79,7 +79,7 @@ def read_lines(
 
 
 def open_binary(path: Path) -> io.BufferedReader:
-    """A file with something in it that may be UTF-8, opened. Raises OSError or ValueError, each in one line."""
+    """Opens a file that is not empty and may be UTF-8. Raises OSError or ValueError, each in one line."""
     try:
         if path.is_dir():
             raise OSError(f"{path} is a folder; name the files in it")
@@ -100,7 +100,7 @@ def open_binary(path: Path) -> io.BufferedReader:
 
 
 def _not_text(raw: bytes) -> str | None:
-    """What keeps a line from being text, or None."""
+    """Why a line is not text, or None."""
     if b"\0" in raw:
         return f"holds a NUL at byte {raw.index(0)}: not text (a binary file, or UTF-16)"
     if raw.isascii():

@@ -139,7 +139,7 @@ def test_labels_follow_names_then_their_number():
     assert (three.num_labels, three.id2label[2], three.label2id["LABEL_2"]) == (3, "LABEL_2", 2)
     named = AlbertConfig(id2label={"0": "no", "1": "yes", "2": "maybe"})
     assert (named.num_labels, named.id2label[2], named.label2id) == (3, "maybe", {"no": 0, "yes": 1, "maybe": 2})
-    with pytest.warns(UserWarning, match="num_labels=2 is not the length of id2label, 3, which counts"):
+    with pytest.warns(UserWarning, match="num_labels=2 is not the length of id2label, 3; the latter counts"):
         both = AlbertConfig(num_labels=2, id2label=named.id2label)  # as transformers takes such a file
     assert both == named
     older = AlbertConfig(id2label={0: "no", 1: "yes"}, label2id={"no": "0", "yes": "1"})
