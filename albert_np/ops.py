@@ -5,9 +5,9 @@ The shapes are on the def lines, in the letters of config.py; `...` is any numbe
 valid input, because model.py and inputs.py refuse everything else first. These names are the table of ops that every
 backend provides.
 
-Each function is followed by its backward function. That takes dy, the gradient of the loss with respect to the output, and
-returns the gradients with respect to the inputs. The first line of its docstring quotes what it differentiates. Activations
-and losses have files of their own.
+A function is followed by its backward function, if it has one. That takes dy, the gradient of the loss with respect to the
+output, and returns the gradients with respect to the inputs. The first line of its docstring quotes what it differentiates.
+Activations and losses have files of their own.
 """
 
 from __future__ import annotations

@@ -214,7 +214,7 @@ def test_an_untied_decoder_is_its_own_tensor(tmp_path):
 
 def test_a_head_of_another_size_is_refused_or_drawn_anew(tmp_path):
     folder = write(tmp_path, tensors("AlbertForTokenClassification"))
-    message = r"model.safetensors: tensor classifier.weight has the shape \(3, 24\), and the config makes it \(5, 24\)"
+    message = r"model.safetensors: tensor classifier.weight has the shape \(3, 24\), but the config says \(5, 24\)"
     with pytest.raises(ValueError, match=message + r"; 1 more differ: classifier.bias; .*ignore_mismatched_sizes=True"):
         AlbertForTokenClassification.from_pretrained(folder, num_labels=5)
     with pytest.warns(UserWarning, match="classifier.weight, classifier.bias drawn from seed 0"):

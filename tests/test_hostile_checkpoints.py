@@ -87,9 +87,7 @@ def test_misshapen_tensor_is_refused_with_name_found_and_expected(tmp_path):
     arrays = tensors()
     content = pack(*entries(arrays | {NAME: arrays[NAME].T.copy()}))
     message = refusal(tmp_path, content)
-    assert (
-        "encoder.embedding_hidden_mapping_in.weight has the shape (12, 24), and the config makes it (24, 12)" in message
-    )
+    assert "encoder.embedding_hidden_mapping_in.weight has the shape (12, 24), but the config says (24, 12)" in message
 
 
 def test_nan_is_refused_with_name_and_place_or_loads_when_asked(tmp_path):
@@ -197,7 +195,7 @@ def test_an_index_may_not_lead_out_of_its_folder(tmp_path, file):
 def test_an_index_that_disagrees_with_its_shards_is_refused(tmp_path):
     index = json.dumps({"weight_map": {"not.there": "a.safetensors"}}).encode()
     damaged.build(tmp_path, {"model.safetensors.index.json": index, "a.safetensors": pack({})})
-    with pytest.raises(ValueError, match=r"index.json says that a.safetensors holds not.there, and it does not"):
+    with pytest.raises(ValueError, match=r"index.json says that a.safetensors holds not.there, but it does not"):
         AlbertForSequenceClassification.from_pretrained(tmp_path)
     (tmp_path / "a.safetensors").unlink()
     with pytest.raises(
@@ -244,5 +242,5 @@ def test_memory_that_runs_out_is_a_plain_refusal(monkeypatch):
         raise MemoryError
 
     monkeypatch.setattr("albert_np.checkpoints.initialise._truncated_normal", exhausted)
-    with pytest.raises(ValueError, match="more memory than this process may have"):
+    with pytest.raises(ValueError, match="more memory than this process may use"):
         AlbertForSequenceClassification(AlbertConfig(**CONFIG))

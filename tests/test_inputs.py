@@ -206,7 +206,7 @@ def test_a_head_mask_where_transformers_has_no_row_for_it(backend):
 
 
 def test_padding_on_the_left_is_told_in_a_warning(model):
-    with pytest.warns(UserWarning, match="padding stands on the left") as caught:
+    with pytest.warns(UserWarning, match="even if that is padding on the left") as caught:
         model(IDS, attention_mask=[[0, 1, 1], [1, 1, 1]])
     assert len(caught) == 1
     model(IDS, attention_mask=[[0, 1, 1], [1, 1, 1]], position_ids=[[0, 0, 1], [0, 1, 2]])  # who says where is not told

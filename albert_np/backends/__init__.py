@@ -1,1 +1,1 @@
-"""Engines: what runs a model. protocol.py is what each offers, choose.py turns a name into one."""
+"""Engines, which run a model. protocol.py says what each of them offers; choose.py turns a name into an engine."""

@@ -1,4 +1,4 @@
-"""Names of backends and dtypes to engines. What cannot run raises and says what to do; nothing falls back in silence."""
+"""From names of backends and dtypes to engines. A backend that cannot run raises and says what to do: nothing falls back."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from albert_np.run import Weights
 
 ROOMS: dict[str, Room] = {room.NAME: room for room in (reference, cpu, cuda)}
 BACKENDS = (*ROOMS, "auto")
-AUTO = (cpu, reference)  # what "auto" may mean: the first that computes in that dtype and runs here, never cuda
+AUTO = (
+    cpu,
+    reference,
+)  # what "auto" may mean: the first of these that computes in that dtype and runs here, never cuda
 # the types models compute in, and those of their arrays: tensor cores round what they multiply, and nothing else is rounded
 DTYPES: dict[str, np.dtype[Any]] = {
     "float32": np.dtype(np.float32),
@@ -25,7 +28,7 @@ DTYPES: dict[str, np.dtype[Any]] = {
 
 
 def resolve_precision(dtype: Any) -> str:
-    """A name of DTYPES from "float32", np.float64, "torch.bfloat16" … Raises ValueError where no backend computes in it."""
+    """A name of DTYPES from "float32", np.float64, "torch.bfloat16" … Raises ValueError if no backend computes in it."""
     is_scalar_type = isinstance(dtype, type) and issubclass(dtype, np.generic)
     name = dtype.__name__ if is_scalar_type else str(dtype).removeprefix("torch.")
     if name not in DTYPES:
@@ -34,7 +37,7 @@ def resolve_precision(dtype: Any) -> str:
 
 
 def resolve_backend(name: str, dtype: str) -> str:
-    """The backend that a name means for one of DTYPES. Raises ValueError for one that does not exist or cannot run."""
+    """The backend that a name means for one of DTYPES. Raises ValueError if it does not exist or cannot run."""
     if name not in BACKENDS:
         raise ValueError(f"backend must be one of {', '.join(BACKENDS)}; got {name!r}")
     if name == "auto":
@@ -58,7 +61,7 @@ def _instead(dtype: str) -> str:
 
 
 def make(backend: str, w: Weights, config: AlbertConfig, dtype: str) -> Engine:
-    """An engine of a resolved backend and dtype, for the model with these weights."""
+    """An engine for the model with these weights. Backend and dtype are resolved already."""
     return ROOMS[backend].make(w, config, dtype)
 
 

@@ -1,6 +1,6 @@
 """The engine of backend "numpy": the reference, op by op, in float64 or float32.
 
-`encode` and `answer` run any table of ops in that way: the other engines use them for what is computed step by step.
+`encode` and `answer` run any table of ops in this way. The other engines use them for what they compute step by step.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ DTYPES = ("float32", "float64")
 
 
 def missing(dtype: str) -> str:
-    """Why it cannot run here: never, NumPy is always there."""
+    """Why this backend cannot run here: always "", since NumPy is always there."""
     return ""
 
 
@@ -57,14 +57,14 @@ def make(w: Weights, config: AlbertConfig, dtype: str) -> NumpyEngine:
 
 
 def answer(run: Run, head: Head, encoded: Encoded) -> ModelOutput:
-    """What a call returns, once the encoder has run."""
+    """What a call returns after the encoder has run."""
     out = head.forward(run, encoded)
     out.hidden_states, out.attentions, out.trace = encoded.hidden_states, encoded.attentions, run.trace
     return out
 
 
 def encode(run: Run, w: Weights, batch: Inputs, wanted: Wanted) -> Encoded:
-    """Ids to hidden states, op by op, on everything or on real tokens only."""
+    """From ids to hidden states, op by op, on all tokens or on real tokens only."""
     if wanted.skip_padding:
         return _encode_real_tokens(run, w, batch, wanted)
     return _encode(run, w, batch, wanted, None)
@@ -85,7 +85,7 @@ def _encode(run: Run, w: Weights, batch: Inputs, wanted: Wanted, positions: Arra
 
 
 def _encode_real_tokens(run: Run, w: Weights, batch: Inputs, wanted: Wanted) -> Encoded:
-    """One sequence after the other without its padding, put back between zeros. Real tokens keep their positions."""
+    """Computes one sequence after the other without its padding, where zeros stay. Real tokens keep their positions."""
     rows = []
     for b in range(len(batch.mask)):
         columns = np.flatnonzero(batch.mask[b])

@@ -1,7 +1,7 @@
-"""What a model asks of an engine, and what choose.py asks of a room of engines.
+"""What a model asks of an engine, and what choose.py asks of a module that makes engines.
 
-An engine is given weights, a config, a batch and a head, and never the model. What a trace shows is what a plain call runs:
-engines have taps, not another path. What an engine cannot do it refuses, with what to choose instead.
+An engine is given weights, a config, a batch and a head, but never the model. A trace shows what a plain call runs: engines
+have taps, not a second path. An engine refuses what it cannot do, and says what to choose instead.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from albert_np.run import Head, Ops, Wanted, WantedGradients, Weights
 
 
 class Engine(Protocol):
-    """Runs one model. Inputs are checked before; later code assumes shapes, ranges and dtypes."""
+    """Runs one model. Inputs have been checked before; engines rely on their shapes, ranges and dtypes."""
 
     @property
     def ops(self) -> Ops:
@@ -27,31 +27,31 @@ class Engine(Protocol):
         """Where answers may lie: "numpy", and "device" where they can stay in its memory."""
 
     def forward(self, batch: Inputs, head: Head, wanted: Wanted) -> ModelOutput:
-        """The encoder and the head, with the hidden states, attentions and trace that are wanted.
+        """Runs the encoder and the head, with the hidden states, attentions and trace that are wanted.
 
-        Raises ValueError for what this engine cannot do, and where memory does not suffice.
+        Raises ValueError for what this engine cannot do, and if memory does not suffice.
         """
 
     def loss_and_gradients(
         self, batch: Inputs, head: Head, wanted: WantedGradients
     ) -> tuple[Any, dict[str, list[Array]]]:
-        """The loss, and the gradients with respect to each parameter: one array a use, the last use first.
+        """The loss, and the gradients with respect to each parameter: one array for each use, the last use first.
 
-        Raises ValueError where the head gives no loss, and where this engine computes no gradients.
+        Raises ValueError if the head gives no loss, and if this engine computes no gradients.
         """
 
     def forget_weights(self, w: Weights) -> None:
-        """What was made of the weights is void, since they change; from now on they are `w`."""
+        """Forgets everything that was made from the weights, since they change. From now on they are `w`."""
 
 
 class Room(Protocol):
-    """A module or package of backends/ that makes engines. Importing it imports nothing that may be missing."""
+    """A module or package of backends/ that makes engines. Importing it imports no optional library."""
 
     NAME: str
     DTYPES: tuple[str, ...]  # what its engines compute in
 
     def missing(self, dtype: str) -> str:
-        """Why its engines cannot run here and what to do, or nothing."""
+        """Why its engines cannot run here and what to do about it, or ""."""
 
     def make(self, w: Weights, config: AlbertConfig, dtype: str) -> Engine:
-        """One for a model with these weights, in one of DTYPES."""
+        """An engine for a model with these weights, in one of DTYPES."""

@@ -1,4 +1,4 @@
-"""Names to files: a local folder, the embedded "demo", or a hub id through huggingface_hub. Nothing here reads content."""
+"""From names to files: a local folder, the embedded "demo", or a hub id through huggingface_hub. Nothing here reads them."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ DEMO_FOLDER = Path(__file__).parent.parent / "demo"
 
 
 def local_folder(name_or_path: str | os.PathLike) -> Path | None:
-    """The folder a name stands for on this machine, or None where it is a hub id. Never touches the network.
+    """The folder that a name means on this machine, or None if it is a hub id. Never touches the network.
 
-    Raises OSError where the name can only be a path and there is no such folder.
+    Raises OSError if the name can only be a path and there is no such folder.
     """
     if not isinstance(name_or_path, (str, os.PathLike)):
         raise ValueError(f"a model name is a str or a path; got {type(name_or_path).__name__}")
@@ -52,10 +52,10 @@ def resolve(
     force_download: bool = False,
     required: bool = True,
 ) -> Path | None:
-    """Path of one file of a model, downloading it into Hugging Face's cache where the name is a hub id.
+    """The path of one file of a model. If the name is a hub id, the file is downloaded into Hugging Face's cache.
 
-    None where the model has no such file and required is False. Raises OSError (no such file, folder or repository, no
-    network, no access) or ValueError (a name no hub would take), each in one line.
+    None if the model has no such file and required is False. Raises OSError (no such file, folder or repository, no
+    network, no access) or ValueError (a name that no hub would take), each in one line.
     """
     if filename in ("", "..") or Path(filename).name != filename:
         raise ValueError(f"a model's file is a plain name in its folder; got {filename!r}")
@@ -112,8 +112,8 @@ def _download(repo: str, filename: str, required: bool, *, revision, **options) 
             return None
         reason = "local_files_only=True" if options["local_files_only"] else _reason(error)
         raise OSError(
-            f"there is no folder {repo} here, and {filename} of the hub model {where} is neither in the local cache nor "
-            f"to be fetched: {reason}"
+            f"there is no folder {repo} here, and {filename} of the hub model {where} is not in the local cache and cannot "
+            f"be fetched: {reason}"
         ) from error
     except EntryNotFoundError as error:
         if not required:
@@ -133,7 +133,7 @@ def _download(repo: str, filename: str, required: bool, *, revision, **options) 
 
 
 def _reason(error: BaseException) -> str:
-    """What went wrong first, in one line: the client hides "500 Server Error" behind "check your connection"."""
+    """The first cause, in one line: the client hides "500 Server Error" behind "check your connection"."""
     while error.__cause__ is not None:
         error = error.__cause__
     return shown(" ".join(str(error).split()) or type(error).__name__, 300)

@@ -1,4 +1,4 @@
-"""Fresh weights from a seed, and the check that weights of some sizes fit this machine at all."""
+"""Fresh weights from a seed, and the check that weights of the given sizes fit into this machine's memory."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def initialise(
 ) -> dict[str, Array]:
     """Truncated normal matrices and tables (the paper's initialiser), zero biases and pad row, unit LayerNorm weights.
 
-    A tensor depends on the seed and its own name alone, so a head can be added without moving the rest.
-    Raises ValueError where the sizes cannot fit this machine.
+    A tensor depends only on the seed and its own name, so a head can be added without changing the other tensors.
+    Raises ValueError if the sizes cannot fit into this machine's memory.
     """
     check_seed(seed)
     with within_memory(expected, dtype):
@@ -46,7 +46,7 @@ def check_seed(seed: Any) -> None:
 
 
 def _truncated_normal(shape: tuple[int, ...], deviation: float, seed: list[int], dtype: np.dtype) -> Array:
-    """Normal values, those beyond two deviations drawn again (TensorFlow's truncated_normal_initializer)."""
+    """Normal values; those beyond two deviations are drawn again (TensorFlow's truncated_normal_initializer)."""
     with imports.lock:  # NumPy imports numpy.random when it is first named
         rng = np.random.default_rng(seed)
     x = rng.standard_normal(shape)
@@ -57,7 +57,7 @@ def _truncated_normal(shape: tuple[int, ...], deviation: float, seed: list[int],
 
 @contextlib.contextmanager
 def within_memory(expected: Mapping[str, tuple[int, ...]], dtype: np.dtype) -> Iterator[None]:
-    """Refuses sizes beyond this machine's memory: at once, or where the process may have less, when that runs out."""
+    """Refuses sizes beyond this machine's memory at once. If the process may have less, it refuses when that runs out."""
     needed = sum(int(np.prod(shape, dtype=object)) for shape in expected.values()) * dtype.itemsize
     present = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0  # 0: not known
     if 0 < present // 2 < needed:
@@ -66,5 +66,5 @@ def within_memory(expected: Mapping[str, tuple[int, ...]], dtype: np.dtype) -> I
         yield
     except MemoryError as error:
         raise ValueError(
-            f"these sizes make {needed:,} bytes of weights, more memory than this process may have"
+            f"these sizes make {needed:,} bytes of weights, more memory than this process may use"
         ) from error

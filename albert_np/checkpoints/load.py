@@ -1,4 +1,4 @@
-"""Checkpoints in: names and shapes are compared with the table, and every refusal comes before any arithmetic."""
+"""Loading checkpoints: names and shapes are compared with the table, and every refusal comes before any arithmetic."""
 
 from __future__ import annotations
 
@@ -53,10 +53,10 @@ TORCH_ONLY = (
 def resolve_options(
     name_or_path: str | os.PathLike, config: AlbertConfig | None, options: dict[str, Any]
 ) -> tuple[dict[str, Any], AlbertConfig]:
-    """Splits from_pretrained's keywords into where files come from and the config they belong to."""
+    """Splits the keywords of from_pretrained: where files come from, and the config with the values that replace its own."""
     for name in TORCH_ONLY:
         if name in options:
-            raise ValueError(f"{name} is an argument of PyTorch models; albert_np has no such choice, leave it out")
+            raise ValueError(f"{name} is an argument of PyTorch models; albert_np has no such choice, so leave it out")
     where = {name: options.pop(name) for name in hub.OPTIONS if name in options}
     fields = set(AlbertConfig.__dataclass_fields__) | set(PASSIVE_DEFAULTS) | {"max_layers"}
     unknown = sorted(set(options) - fields)
@@ -81,7 +81,7 @@ def load(
     ignore_mismatched_sizes: bool,
     check_finite: str,
 ) -> tuple[dict[str, Array], dict[str, list]]:
-    """(tensors by name, loading info). Headers are read and compared with the table first, values only then."""
+    """(tensors by name, loading info). Headers are read and compared with the table before any values are read."""
     if missing not in ("error", "init"):
         raise ValueError(f"missing must be 'error' or 'init'; got {missing!r}")
     if check_finite not in ("error", "warn", "off"):
@@ -119,7 +119,8 @@ def load(
                 tensors[name] = _values(found[name], dtype, check_finite, source)
     if drawn:
         warnings.warn(
-            f"{source}: {listed(list(drawn))} drawn from seed {seed}; answers mean nothing until trained", stacklevel=3
+            f"{source}: {listed(list(drawn))} drawn from seed {seed}; answers mean nothing until the model is trained",
+            stacklevel=3,
         )
     foreign = [stored for name, stored in unexpected.items() if name not in PRETRAINING]
     if foreign:
@@ -135,13 +136,13 @@ def load(
 
 def _values(tensor: Tensor, dtype: np.dtype, check_finite: str, source: str) -> Array:
     stored = tensor.load()
-    with np.errstate(over="ignore"):  # what overflows is found below, by name
+    with np.errstate(over="ignore"):  # an overflow is found below and reported by name
         x = np.ascontiguousarray(stored, dtype=dtype)
     if check_finite != "off" and not np.all(np.isfinite(x)):
         where = tuple(int(i) for i in np.argwhere(~np.isfinite(x))[0])
         message = (
             f"{source}: tensor {tensor.name} holds {stored[where]} at {list(where)}, {x[where]} in {dtype}; "
-            "check_finite='warn' or 'off' loads it all the same"
+            "check_finite='warn' or 'off' loads it anyway"
         )
         if check_finite == "error":
             raise ValueError(message)
@@ -150,13 +151,13 @@ def _values(tensor: Tensor, dtype: np.dtype, check_finite: str, source: str) -> 
 
 
 def _check_biases(found: Mapping[str, Tensor], parts: tuple[str, ...], source: str) -> None:
-    """The decoder's bias is predictions.bias; a file that stores both, and differently, has no one meaning."""
+    """The decoder's bias is predictions.bias. A file that stores both, with different values, is ambiguous."""
     both = found.get("predictions.bias"), found.get("predictions.decoder.bias")
     if "predictions" not in parts or None in both or both[0] is both[1]:
         return
     first, second = (tensor.load() for tensor in both if tensor is not None)
     if first.shape != second.shape or not np.array_equal(first, second, equal_nan=True):
-        raise ValueError(f"{source}: predictions.bias and predictions.decoder.bias are tied, and differ in this file")
+        raise ValueError(f"{source}: predictions.bias and predictions.decoder.bias are tied, but differ in this file")
 
 
 def _differs(found: Mapping[str, Tensor], name: str, shape: tuple[int, ...]) -> bool:
@@ -165,7 +166,7 @@ def _differs(found: Mapping[str, Tensor], name: str, shape: tuple[int, ...]) -> 
 
 def _mismatch_message(mismatched: list[tuple[str, tuple, tuple]], source: str) -> str:
     name, shape, wanted = mismatched[0]
-    text = f"{source}: tensor {name} has the shape {shape}, and the config makes it {wanted}"
+    text = f"{source}: tensor {name} has the shape {shape}, but the config says {wanted}"
     if len(mismatched) > 1:
         text += f"; {len(mismatched) - 1} more differ: {listed([name for name, _, _ in mismatched[1:]])}"
     if name.startswith(("sop_classifier", "qa_outputs")):

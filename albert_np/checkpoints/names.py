@@ -1,4 +1,4 @@
-"""Names of checkpoints: every tensor ALBERT stores under Hugging Face's name, its shape, and the files they stand in."""
+"""Names in checkpoints: every tensor that ALBERT stores, under Hugging Face's name, its shape, and the names of the files."""
 
 from __future__ import annotations
 
@@ -59,14 +59,14 @@ ALIASES = {  # the second name of a tied tensor -> the first
     "predictions.decoder.weight": "embeddings.word_embeddings.weight",
     "predictions.decoder.bias": "predictions.bias",
 }
-# what pre-training leaves in a checkpoint, and most classes leave aside
+# what pre-training leaves in a checkpoint and most classes do not use
 PRETRAINING = {*PARTS["pooler"], *PARTS["predictions"], *PARTS["sop_classifier"], *ALIASES}
 # older files store these ranges; they hold no weight
 BUFFERS = ("embeddings.position_ids", "embeddings.token_type_ids")
 
 
 def expected_shapes(config: AlbertConfig, parts: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
-    """Name -> shape of everything a model stores, without the "albert." prefix."""
+    """Name -> shape of every tensor that a model stores, without the "albert." prefix."""
     P = config.max_position_embeddings
     letters = {
         "V": config.vocab_size,
@@ -99,13 +99,13 @@ def expected_shapes(config: AlbertConfig, parts: tuple[str, ...]) -> dict[str, t
 
 
 def hub_name(name: str, parts: tuple[str, ...]) -> str:
-    """The name in a file of this kind of model: head models put "albert." before what the base model has."""
+    """The name in a file of this kind of model: head models put "albert." before the names of the base model."""
     has_head = any(part in HEADS for part in parts)
     return PREFIX + name if has_head and name.startswith(("embeddings.", "encoder.", "pooler.")) else name
 
 
 def with_aliases(tensors: dict[str, Array]) -> dict[str, Array]:
-    """Hub names -> arrays, with the second names of tied tensors added."""
+    """Hub names -> arrays. Adds the second names of tied tensors."""
     for alias, name in ALIASES.items():
         if "predictions.bias" in tensors and alias not in tensors:
             tensors[alias] = tensors[PREFIX + name if name.startswith("embeddings.") else name]

@@ -1,4 +1,4 @@
-"""Checkpoints out: a folder that transformers reads."""
+"""Saving checkpoints: a folder that transformers reads."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from albert_np.ops import Array
 
 
 def save(folder: str | os.PathLike, config: AlbertConfig, tensors: Mapping[str, Array]) -> None:
-    """config.json and model.safetensors, as transformers reads them. Each file appears whole or not at all."""
+    """Writes config.json and model.safetensors, as transformers reads them. Each file appears whole or not at all."""
     from safetensors import SafetensorError
     from safetensors.numpy import save_file
 

@@ -1,6 +1,6 @@
-"""Where the weights of a checkpoint are stored: in which format and which files, and what their headers say.
+"""Where the weights of a checkpoint are stored: in which format, in which files, and what their headers say.
 
-A model's folder holds one file, or several with an index. Values are not read here.
+A model's folder holds one weight file, or several with an index. No values are read here.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ OTHER_FORMATS = (".bin", ".pt", ".pth", ".h5", ".msgpack", ".ckpt", ".index", ".
 
 
 class Stored(NamedTuple):
-    """The files of a checkpoint's weights, of one format."""
+    """The weight files of a checkpoint, all in one format."""
 
     format: Format
     source: Path  # the one file, or the index of several: what messages name
@@ -28,9 +28,9 @@ class Stored(NamedTuple):
 
 
 def find_weights(name_or_path: str | os.PathLike, where: dict[str, Any]) -> Stored | None:
-    """The weight files of a folder, "demo" or a hub id, in the first format that it has; None where there are none.
+    """The weight files of a folder, "demo" or a hub id, in the first format that it has; None if there are none.
 
-    `where`: hub.OPTIONS. Raises OSError (a file cannot be had) or ValueError (an index that says nothing sensible).
+    `where`: hub.OPTIONS. Raises OSError (a file cannot be found or fetched) or ValueError (an index that makes no sense).
     """
     for kind in FORMATS:
         path = hub.resolve(name_or_path, kind.file, required=False, **where)
@@ -45,13 +45,13 @@ def find_weights(name_or_path: str | os.PathLike, where: dict[str, Any]) -> Stor
 
 
 def read_headers(stored: Stored) -> dict[str, Tensor]:
-    """Every stored tensor by its name in names.py. ValueError where one is stored twice, or not where the index says."""
+    """Every stored tensor by its name in names.py. ValueError if one is stored twice, or not where the index says."""
     found: dict[str, Tensor] = {}
     for path, names in stored.files.items():
         tensors = list(stored.format.read(path))
         lost = names - {tensor.name for tensor in tensors}
         if lost:
-            raise ValueError(f"{stored.source} says that {path.name} holds {listed(sorted(lost))}, and it does not")
+            raise ValueError(f"{stored.source} says that {path.name} holds {listed(sorted(lost))}, but it does not")
         for tensor in tensors:
             name = stored.format.plain_name(tensor.name)
             if name in found:
@@ -63,7 +63,7 @@ def read_headers(stored: Stored) -> dict[str, Tensor]:
 
 
 def _shards(index_path: Path, suffix: str) -> dict[str, set[str]]:  # -> file name: tensor names
-    """The weight_map of an index, turned round. File names must be plain: an index may not lead out of its folder."""
+    """The weight_map of an index, inverted. File names must be plain, so that an index cannot lead out of its folder."""
     index = read_json(index_path, MAX_INDEX_BYTES)
     weight_map = index.get("weight_map") if isinstance(index, dict) else None
     if not isinstance(weight_map, dict) or not weight_map:
@@ -80,11 +80,11 @@ def _shards(index_path: Path, suffix: str) -> dict[str, set[str]]:  # -> file na
 
 
 def no_weights(name_or_path: str | os.PathLike, where: dict[str, Any]) -> str:
-    """Why there is nothing to load, for a message."""
+    """The text for a message that says why there is nothing to load."""
     folder = hub.local_folder(name_or_path)
     if folder is None:
         text = f"{name_or_path} has neither {WEIGHTS_NAME} nor {INDEX_NAME} that could be fetched; other formats are not read"
-        try:  # once more as a required file, for the reason: offline, say, is not absent
+        try:  # once more as a required file, to get the reason: being offline, say, does not mean that it is absent
             hub.resolve(name_or_path, WEIGHTS_NAME, **where)
         except OSError as error:
             text += f" ({error})"

@@ -1,4 +1,4 @@
-"""The engine of backend "numba": kernels/cpu, driven from here. Importing this imports none of it."""
+"""The engine of backend "numba", which runs the kernels of kernels/cpu. Importing this package imports none of them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ DTYPES = ("float32",)
 
 
 def missing(dtype: str) -> str:
-    """Why it cannot run here and what to do, or nothing. Looked up, not imported: a warm start needs llvmlite alone."""
+    """Why the backend cannot run here and what to do about it, or "". Modules are only looked up: a warm start needs
+    llvmlite alone."""
     for module in ("numba", "llvmlite", "albert_np.kernels"):  # the last is missing in a checkout that is not installed
         if importlib.util.find_spec(module) is None:
             return (

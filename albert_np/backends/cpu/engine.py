@@ -1,17 +1,17 @@
-"""The encoder on the CPU: the same maths as embeddings.py and encoder.py, with what is next to each other done together.
+"""The encoder on the CPU: the same maths as embeddings.py and encoder.py, but neighbouring operations are done together.
 
-The rows of all sequences lie end to end, padded ones only where they are asked for, and are computed some ROWS at a time. A
-layer is seven steps on six buffers, written down once for each stored layer and repeated L times:
+The rows of all sequences lie end to end, with those of padding only if they are asked for, and are computed about ROWS at a
+time. A layer is seven steps on six buffers, written down once for each stored layer and repeated L times:
 
     qkv      = x·[Wq Wk Wv] + b          one product instead of three
     context  = attention(qkv)            softmax between its two products, a head at a time
     y        = context·Wo + b + x        the residual is added while the sum is in cache
     attended = LayerNorm(y)
-    wide     = gelu(attended·W1 + b)     and so is the activation applied
+    wide     = gelu(attended·W1 + b)     and so is the activation
     y        = wide·W2 + b + attended
     x        = LayerNorm(y)
 
-A trace is taken from these buffers: the program is run up to a step, and what it left is copied.
+A trace is taken from these buffers: the program runs up to a step, and the result is copied.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from albert_np.run import Encoded, Head, Run, Trace, Wanted, WantedGradients, We
 
 ROWS = 1024  # at a time: their widest buffer is 12 MB with I = 3072, and the weights pass by once for all of them
 
-# the steps of encoder.py and embeddings.py that are no step of their own here
+# the steps of encoder.py and embeddings.py that are only part of a larger step here
 ABSENT = {
     "embeddings.sum": "the sum of the embeddings and its LayerNorm are one kernel",
     "attention.scores": "scores become probabilities a few queries at a time, and those of masked keys are not computed",
@@ -50,7 +50,7 @@ ABSENT = {
 
 
 class CpuEngine:
-    """See protocol.Engine. Dropout in a call, and trace="unfused", are computed step by step, on the same kernels."""
+    """See protocol.Engine. A call with dropout or with trace="unfused" is computed step by step, on the same kernels."""
 
     outputs = ("numpy",)
 
@@ -104,7 +104,7 @@ class CpuEngine:
 
 
 def _chunks(batch: Inputs, skip_padding: bool) -> Iterator[slice]:
-    """Sequences, some ROWS rows at a time."""
+    """Groups of sequences with about ROWS rows each."""
     B, T = batch.shape
     lengths = batch.mask.sum(axis=1).tolist() if skip_padding else [T] * B
     first, rows = 0, 0
@@ -117,7 +117,7 @@ def _chunks(batch: Inputs, skip_padding: bool) -> Iterator[slice]:
 
 
 class Taps:
-    """Where a trace is filled, for some of the B sequences."""
+    """Fills a trace, for some of the B sequences."""
 
     def __init__(self, trace: dict[str, Array], B: int, some: slice, attentions: list[Array]) -> None:
         self.trace, self.B, self.some = trace, B, some
@@ -129,7 +129,7 @@ class Taps:
 
 
 class _Forward:
-    """Writes down every step from ids to hidden states of some sequences, and runs them."""
+    """Writes down every step from the ids of some sequences to their hidden states, and runs them."""
 
     def __init__(
         self, ops: CpuOps, config: AlbertConfig, batch: Inputs, wanted: Wanted, buffers: Buffers, taps: Taps | None
@@ -169,7 +169,7 @@ class _Forward:
         self.program.run()
 
     def embeddings(self, w: Weights) -> None:  # -> (R,H)
-        """LayerNorm(word + token type + position), for the rows in `places`, and the projection."""
+        """LayerNorm(word + token type + position) for the rows in `places`, and the projection."""
         batch, config, E, (B, T) = self.batch, self.config, self.config.embedding_size, self.batch.shape
         tables = w.embeddings
 
@@ -255,7 +255,7 @@ class _Forward:
         add_copy_rows(self.program, self.x, to.reshape(-1, H), self.R, H, self.places)
 
     def tap(self, name: str, x: Array) -> None:  # (R,C)
-        """Runs what is written down so far, and keeps x under its name, where a trace is wanted."""
+        """If a trace is wanted: runs what is written down so far, and keeps x under its name."""
         if self.taps is not None:
             if len(self.program):
                 self.program.run()

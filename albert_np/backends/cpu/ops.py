@@ -1,10 +1,10 @@
-"""The table of ops of backend "numba": the functions that models call of ops.py, on the kernels of kernels/cpu, in float32.
+"""The table of ops of backend "numba": the functions of ops.py that models call, on the kernels of kernels/cpu, in float32.
 
-Each is a program of a step or two. The encoder does not come this way but through engine.py and training.py, which write whole
-layers down before they run; heads do, and calls that are computed step by step (trace="unfused", training=True). The kernels
-are the same, and so are the bits.
+Each op is a program of a step or two. Heads use these ops, and so do calls that are computed step by step (trace="unfused",
+training=True). Otherwise the encoder goes through engine.py and training.py, which write whole layers down before they run
+them. The kernels are the same, and so are the bits.
 
-On the way back NumPy does the LayerNorms and activations of heads and embeddings, and gathers the gradient of the tables.
+On the way back, NumPy computes the LayerNorms and activations of heads and embeddings, and gathers the tables' gradients.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def whole_rows(x: Array) -> Array:  # (..., K) -> (R,K), contiguous
 
 
 class CpuOps:
-    """A table for one model: it keeps the model's weights in the GEMM's panels, packed when first used."""
+    """A table for one model. It keeps the model's weights in the GEMM's panels, which are packed when they are first used."""
 
     embedding = staticmethod(ops.embedding)
     embedding_backward = staticmethod(ops.embedding_backward)
@@ -45,8 +45,8 @@ class CpuOps:
         self._packed: dict[tuple[Any, ...], tuple[Packed, Array | None, tuple[Array, ...]]] = {}
 
     def packed(self, weights: tuple[Array, ...], biases: tuple[Array, ...] = ()) -> tuple[Packed, Array | None]:
-        """The panels of (out, in) weights, side by side, and their padded bias. Packed weights become read-only:
-        a change in place would not be seen."""
+        """The panels of (out, in) weights side by side, and their padded bias. Packed weights become read-only, because a
+        change in place would not be seen."""
         key = tuple(id(x) for x in (*weights, *biases))
         if key not in self._packed:
             for x in (*weights, *biases):
@@ -59,7 +59,7 @@ class CpuOps:
         return packed, bias
 
     def packed_straight(self, weights: tuple[Array, ...]) -> Packed:
-        """The panels of (out, in) weights below each other, as they are stored: for the gradient by what they were given."""
+        """The panels of (out, in) weights below each other, as they are stored: for gradients with respect to inputs."""
         key = ("straight", *(id(x) for x in weights))
         if key not in self._packed:
             for x in weights:
@@ -69,7 +69,7 @@ class CpuOps:
         return self._packed[key][0]
 
     def forget_weights(self) -> None:
-        """Before they change."""
+        """Forgets what was packed, before the weights change."""
         self._packed.clear()
 
     def linear(self, x: Array, weight: Array, bias: Array) -> Array:  # (..., in), (out, in), (out,) -> (..., out)
@@ -105,7 +105,7 @@ class CpuOps:
     def attention(  # 3 × (B,T,H) -> (B,T,H), 2 × (B,N,T,T)
         self, query: Array, key: Array, value: Array, attending: Attending, rng: np.random.Generator | None = None
     ) -> tuple[Array, Array, Array]:
-        """As ops.attention: context, scores without the mask, and probs."""
+        """Like ops.attention: the context, the scores without the mask, and the probs."""
         B, T, H = query.shape
         N, allowed, positions = attending.num_heads, attending.allowed, attending.positions
         q, k, v = (whole_rows(x) for x in (query, key, value))
@@ -143,7 +143,7 @@ class CpuOps:
         return context.reshape(B, T, H), scores, probs
 
     def distances_of(self, w: Weights, config: AlbertConfig) -> Distances | None:
-        """The packed table of an attention's weights, where positions are relative."""
+        """The packed table of distances of an attention, if positions are relative."""
         relative = config.position_embedding_type != "absolute"
         return self.distances(w.distance_embedding.weight if relative else None, config.position_embedding_type)
 
@@ -162,7 +162,7 @@ def activation_code(name: str) -> int:
 def dropout_factors(  # -> (...) float32
     shape: tuple[int, ...], p: float | None, rng: np.random.Generator | None
 ) -> Array | None:
-    """0 or 1/(1 − p) in each place, as ops.dropout draws them; None where nothing is dropped."""
+    """0 or 1/(1 − p) for each entry, as ops.dropout draws them; None if nothing is dropped."""
     return ops.dropout(np.ones(shape, np.float32), p, rng) if rng is not None and p else None
 
 

@@ -1,12 +1,13 @@
-"""The encoder on the kernels of kernels/cpu, forward and back: what value_and_grad runs on backend "numba".
+"""The encoder on the kernels of kernels/cpu, forward and back: value_and_grad runs this on backend "numba".
 
-The same maths as encoder.py and gradients.py, in float32, written down as two programs before they run. Of each application the
-forward keeps what the way back reads: the layer's input, q, k and v, the context, what the two LayerNorms and the activation
-were given, what they gave, and what dropout drew; or, with recompute, the input and the generator's state alone.
+It is the same maths as encoder.py and gradients.py, in float32, written down as two programs before they run. For each
+application, the forward keeps what the way back reads: the layer's input; q, k and v; the context; the inputs and outputs of
+the two LayerNorms and of the activation; and what dropout drew. With recompute it keeps only the input and the generator's
+state.
 
-What the loss does not read has no gradient, and is left out: padding, where no label is on it, throughout, since no other token
-sees it; and of the last application, behind attention, all rows but those that the loss reads: with masked words to guess a
-sixth of them, and to classify sequences one a sequence.
+What the loss does not read has no gradient and is left out. Padding without a label is left out everywhere, since no other
+token sees it. In the last application, after attention, only the rows that the loss reads are computed: about a sixth of them
+for masked words, and one row for each sequence that is classified.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ from albert_np.run import WantedGradients, Weights, generator_at
 
 @dataclass(frozen=True)
 class Layer:
-    """What one application computed, in the rows of all sequences end to end; behind attention, in those that are read."""
+    """What one application computed, in the rows of all sequences end to end; after attention, in the rows that are read."""
 
     x: Array  # (R,H), its input
     qkv: Array  # (R,3H)
@@ -56,7 +57,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Dropped:
-    """What dropout multiplied by in one application: 0 or 1/(1 − p) in each place. None: nothing was dropped."""
+    """The factors of dropout in one application: 0 or 1/(1 − p) for each entry. None: nothing was dropped."""
 
     probs: Array | None  # (B,N,T,T), as steps.add_attention wants them
     output: Array | None  # (R,H)
@@ -81,7 +82,7 @@ class Kept:
     draws: list[Callable[[], Dropped]]  # by application
 
     def attention_of(self, w: Weights, application: int, dropped: Dropped) -> dict[str, Any]:
-        """What steps.add_attention and its way back are told alike."""
+        """The arguments that steps.add_attention and its way back share."""
         config, head_masks = self.config, self.batch.head_mask
         return {
             "who": self.who,
@@ -98,9 +99,9 @@ class Kept:
 def encoder(
     back: Back, ops: CpuOps, w: Weights, batch: Inputs, wanted: WantedGradients, buffers: Buffers, reads: Array | None
 ) -> Encode:
-    """The encoder as gradients.loss_and_gradients runs it. buffers stay taken until the way back has run.
+    """The encoder as gradients.loss_and_gradients runs it. The buffers stay in use until the way back has run.
 
-    reads (B,T) bool: which states the loss reads; the others come out as zeros. None is all.
+    reads (B,T) bool: which states the loss reads; the others come out as zeros. None means all.
     """
 
     def encode(x: Array) -> tuple[Array, Callable[[Array], Array]]:
@@ -166,9 +167,9 @@ def _encode(  # (B,T,E) -> (B,T,H)
 
 
 def _draw(kept: Kept, real: Array | None) -> Dropped:  # (B,T) bool
-    """The next application's dropout, drawn in the order of encoder.py. With recompute it will be drawn again.
+    """Draws the next application's dropout, in the order of encoder.py. With recompute it will be drawn again.
 
-    real: which tokens are a row, where padding is left out.
+    real: which tokens have a row, if padding is left out.
     """
     rng, config, (B, T) = kept.wanted.rng, kept.config, kept.batch.shape
     H, N = config.hidden_size, config.num_attention_heads
@@ -195,13 +196,13 @@ def _read_of(dropped: Dropped, rows: Array) -> Dropped:
 
 
 def _rows_of(layer: Layer, x: Array) -> Layer:  # (r,H)
-    """A layer with room for r rows: the first of its own arrays, and x, since the input is read again on the way back."""
+    """A layer with room for r rows: the first rows of its arrays, but the same x, which is read again on the way back."""
     names = ("context", "summed", "attended", "before", "active", "summed_again", "y")
     return replace(layer, x=x, **{name: getattr(layer, name)[: len(x)] for name in names})
 
 
 def _add_attended(program: Program, kept: Kept, here: Layer, w: Weights, application: int, dropped: Dropped) -> None:
-    """The first half of an application, as engine.py; but nothing is overwritten."""
+    """The first half of an application, as in engine.py, except that nothing is overwritten."""
     H, a = kept.config.hidden_size, w.attention
     packed, bias = kept.ops.packed(
         (a.query.weight, a.key.weight, a.value.weight), (a.query.bias, a.key.bias, a.value.bias)
@@ -212,7 +213,7 @@ def _add_attended(program: Program, kept: Kept, here: Layer, w: Weights, applica
 
 
 def _add_rest(program: Program, kept: Kept, here: Layer, w: Weights, dropped: Dropped) -> None:
-    """The second half, which takes every row for itself."""
+    """The second half of an application, which treats each row by itself."""
     ops, config, R, eps, a = kept.ops, kept.config, len(here.x), kept.config.layer_norm_eps, w.attention
     packed, bias = ops.packed((a.dense.weight,), (a.dense.bias,))
     if dropped.output is None:
@@ -231,7 +232,7 @@ def _add_rest(program: Program, kept: Kept, here: Layer, w: Weights, dropped: Dr
 
 
 class _Gradients:
-    """Where the gradients of the weights are summed: one array a parameter, or one for each of its applications."""
+    """The sums of the weights' gradients: one array for each parameter, or one for each of its applications."""
 
     def __init__(self, per_application: bool) -> None:
         self.per_application = per_application
@@ -240,7 +241,7 @@ class _Gradients:
         self.tables: dict[str, list[Array]] = {}
 
     def place(self, name: str, rows: int, columns: int) -> tuple[Array, bool]:
-        """(rows, columns and their padding), and whether to add to what is there."""
+        """The array (rows, columns and their padding), and whether to add to what is in it."""
         self.columns[name] = columns
         return self._place(self.arrays.setdefault(name, []), lambda: operands.rows_of(rows, columns))
 
@@ -255,7 +256,8 @@ class _Gradients:
         return arrays[-1], False
 
     def found(self, config: AlbertConfig) -> dict[str, list[Array]]:
-        """Under the parameters' names, without the padding: three of them were computed as one, and weight beside bias."""
+        """The gradients under the parameters' names, without padding. Query, key and value were computed as one array, and
+        each weight beside its bias."""
         H, D = config.hidden_size, config.hidden_size // config.num_attention_heads
         of_distances = 2 * config.max_position_embeddings - 1
         found = {
@@ -283,7 +285,7 @@ class _Gradients:
 
 
 def _encode_backward(kept: Kept, d_hidden: Array) -> tuple[Array, dict[str, list[Array]]]:  # (B,T,H) -> (B,T,E)
-    """The gradient with respect to the embeddings, and those with respect to the encoder's weights as Back.found has them."""
+    """The gradient with respect to the embeddings, and those with respect to the encoder's weights, as in Back.found."""
     config, w, (B, T), ops = kept.config, kept.w, kept.batch.shape, kept.ops
     H, E, R = config.hidden_size, config.embedding_size, len(kept.places)
     way = _Way(Program(training=True), kept, _Gradients(kept.wanted.per_application))
@@ -323,7 +325,7 @@ def _encode_backward(kept: Kept, d_hidden: Array) -> tuple[Array, dict[str, list
 
 @dataclass(frozen=True)
 class _Way:
-    """The program of the way back, and the steps that occur in it several times."""
+    """The program of the way back, with the steps that it repeats."""
 
     program: Program
     kept: Kept
@@ -355,9 +357,10 @@ def _add_rest_backward(  # (r,H) -> (r,H), (r,H)
     d_sum: Array,
     d_context: Array,
 ) -> None:
-    """gradients.albert_layer_backward in rows, down to attention's output. dy is used up.
+    """gradients.albert_layer_backward on rows, back to the output of attention. It overwrites dy.
 
-    d_sum: with respect to the sum of attention's output and the layer's input, so to both, but for dropout.
+    d_sum: the gradient with respect to the sum of attention's output and the layer's input; so, apart from dropout, with
+    respect to both.
     """
     config, program, buffers, r = way.kept.config, way.program, way.kept.buffers, len(dy)
     H, I, a = config.hidden_size, config.intermediate_size, w.attention
@@ -392,7 +395,7 @@ def _add_attended_backward(  # (R,H), (R,H) -> (R,H)
     d_context: Array,
     dx: Array,
 ) -> None:
-    """And down to the layer's input."""
+    """The rest of it, back to the layer's input."""
     config, kept, R, a = way.kept.config, way.kept, len(here.x), w.attention
     H, T, D = config.hidden_size, kept.batch.shape[1], config.hidden_size // config.num_attention_heads
     d_qkv = kept.buffers.rows("d_qkv", R, 3 * H)

@@ -1,6 +1,6 @@
-"""The formats of weight files, one module each: its reader and its map of names.
+"""The formats of weight files, one module for each: its reader and its map of names.
 
-To add a format, write a module with a FORMAT (protocol.py says what that is) and name it in FORMATS.
+To add a format, write a module with a FORMAT (protocol.py says what that is), and name it in FORMATS.
 """
 
 from __future__ import annotations

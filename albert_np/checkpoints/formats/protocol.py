@@ -1,4 +1,4 @@
-"""What a format of weight files is: the names of its files, a reader, and the way from its tensors' names to ours."""
+"""What a format of weight files is: the names of its files, a reader, and a map from its tensors' names to ours."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Tensor(NamedTuple):
 class Format:
     """One format.
 
-    read gives the tensors of a file. It reads nothing but the header until `load` is called, and raises ValueError naming
+    read gives the tensors of a file. It reads only the header until `load` is called, and raises a ValueError that names
     the rule that a file breaks. plain_name maps a stored name to the name in names.py, without the prefix of head models; a
     name that it does not know stays as it is, and is reported as unexpected.
     """

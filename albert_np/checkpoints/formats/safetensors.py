@@ -1,8 +1,8 @@
 """The safetensors format: 8 bytes of header length, a JSON header, then the bytes of every tensor, end to end.
 
-The `safetensors` library has no bfloat16 for NumPy and takes the last of two equal keys, so the header is read here; every
-rule is checked before one byte of a tensor is read or allocated. The library writes our files and checks this reader in
-the tests.
+The `safetensors` library has no bfloat16 for NumPy, and of two equal keys it takes the last. So the header is read here, and
+every rule is checked before one byte of a tensor is read or allocated. The library writes our files, and the tests compare
+this reader with it.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ DTYPES = {
 
 
 def read(path: Path) -> Iterator[Tensor]:
-    """The tensors of one file, in the order they are stored. Raises ValueError naming the rule that the file breaks."""
+    """The tensors of one file, in the order they are stored. Raises a ValueError that names the rule the file breaks."""
     header, start, length = _header(path)
     metadata = header.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
@@ -96,7 +96,7 @@ def _entry(path: Path, name: str, value: Any, length: int) -> tuple[str, int, in
     dtype, shape, offsets = value["dtype"], value["shape"], value["data_offsets"]
     if not isinstance(dtype, str) or dtype not in DTYPES:
         raise ValueError(f"{what} has the dtype {shown(dtype, 40)!r}, which is none of {', '.join(DTYPES)}")
-    # a size of 0 makes any product 0: without it too, the sizes must be such as some file could hold
+    # a size of 0 makes any product 0: without it too, the sizes must fit into some file
     if not _sizes(shape) or len(shape) > 8 or math.prod(n or 1 for n in shape) >= 2**63:
         raise ValueError(f"{what} must have a shape of at most 8 whole numbers, 0 or more; got {shown(shape, 80)}")
     if not _sizes(offsets) or len(offsets) != 2 or not offsets[0] <= offsets[1] <= length:
@@ -126,7 +126,7 @@ def _load(path: Path, at: int, dtype: str, shape: tuple[int, ...]) -> Array:
 
 
 def plain_name(name: str) -> str:
-    """Hugging Face's name without the "albert." that head models put before what the base model has."""
+    """Hugging Face's name without the "albert." that head models put before the names of the base model."""
     return name.removeprefix(PREFIX)
 
 
