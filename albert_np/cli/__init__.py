@@ -1,7 +1,7 @@
-"""The command `albert-np`: a module for each subcommand, plain text for people, --json for programs.
+"""The command `albert-np`, with a module for each subcommand. It prints plain text for people, or JSON with --json.
 
 Exit codes: 0 done, 1 refused (one line on stderr says why), 2 wrong usage. Each command has `add`, which adds its parser, and
-`run`; what is heavy is imported when it runs, so that --help stays fast.
+`run`, which imports what is heavy, so that --help stays fast.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a checkpoint is, from its config and headers alone: sizes, parameters, files; and what can run it here, and how."""
+"""Describes a checkpoint by its config and headers alone: sizes, parameters and files; and what can run it here, and how."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ ROWS = {
 
 
 def describe(name_or_path: str | os.PathLike, **where: Any) -> dict[str, Any]:
-    """Config, parameter table, files and backends of a folder, "demo" or hub id, as plain values for JSON.
+    """Config, parameter table, files and backends for a folder, "demo" or a hub id, as plain values for JSON.
 
-    Reads the headers of weight files, never their values. `where`: hub.OPTIONS. Raises OSError or ValueError.
+    It reads the headers of weight files, never their values. `where`: hub.OPTIONS. Raises OSError or ValueError.
     """
     config = AlbertConfig.from_pretrained(name_or_path, **where)
     stored = find_weights(name_or_path, where)
@@ -63,12 +63,12 @@ def describe(name_or_path: str | os.PathLike, **where: Any) -> dict[str, Any]:
 
 
 def backends() -> dict[str, Any]:
-    """What each backend found on this machine: "available", or what is missing."""
+    """What each backend found on this machine: "yes", or what is missing."""
     return {"backends": backend.available(), "numba": numba_settings(), "cuda": cuda.describe()}
 
 
 def numba_settings() -> dict[str, Any]:
-    """What the numba backend computes with: registers, threads, and where its compiled kernels are. A value may be why not."""
+    """The registers and threads of the numba backend, and where its compiled kernels are; or why it cannot use them."""
     try:
         from albert_np.kernels.cpu import cache, native, simd, threads
     except ImportError as error:
@@ -89,7 +89,7 @@ def numba_settings() -> dict[str, Any]:
 
 
 def as_text(info: dict[str, Any]) -> str:
-    """The description as a person reads it."""
+    """The description as text for people."""
     config = info["config"]
     lines = [f"{info['model']}: {', '.join(config['architectures'] or ['ALBERT'])}", ""]
     for letter, name in (
@@ -138,7 +138,7 @@ def _expected_shapes(config: AlbertConfig) -> dict[str, tuple[int, ...]]:
 
 
 def _stored_shapes(stored: Stored, config: AlbertConfig) -> dict[str, tuple[int, ...]]:
-    """Every tensor that the files hold, but for the second names of tied ones."""
+    """Every tensor that the files hold, without the second names of tied tensors."""
     left_out = {name for name in names.ALIASES if name.endswith("bias") or config.tie_word_embeddings}
     left_out.update(names.BUFFERS)
     return {name: tensor.shape for name, tensor in read_headers(stored).items() if name not in left_out}

@@ -20,13 +20,13 @@ def add(commands: Any) -> None:
     fill.add_argument(
         "text",
         nargs="+",
-        help="a sentence in quotes, with [MASK] in it; several are filled in turn; - reads one a line from stdin",
+        help="a sentence in quotes, with [MASK] in it; several are filled in turn; - reads lines from stdin",
     )
     fill.add_argument("--model", default="demo", metavar="NAME", help="folder, hub id or demo (default: %(default)s)")
     fill.add_argument(
-        "--top-k", type=int, default=5, metavar="K", help="how many answers a mask (default: %(default)s)"
+        "--top-k", type=int, default=5, metavar="K", help="how many answers for each mask (default: %(default)s)"
     )
-    fill.add_argument("--targets", nargs="+", metavar="WORD", help="choose among these words only")
+    fill.add_argument("--targets", nargs="+", metavar="WORD", help="choose only among these words")
     fill.add_argument("--truncate", action="store_true", help="cut texts that are too long without a warning")
     fill.add_argument(
         "--backend",

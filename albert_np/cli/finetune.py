@@ -17,10 +17,10 @@ EXAMPLES = """examples:
   albert-np finetune train.conll --validation dev.conll --task token-classification --output names
   albert-np finetune train-v2.0.json --validation dev-v2.0.json --task question-answering --output squad
 
-columns that are looked for, unless --columns names others:
-  text-classification    text, label, and pair where it is named
-  token-classification   tokens, labels (JSONL); CoNLL has a word a line and its label last
-  multiple-choice        context, choices, label; choices=a,b,c,d for a column each
+columns that are read, unless --columns names others:
+  text-classification    text and label; also pair, but only if --columns names it
+  token-classification   tokens, labels (JSONL); CoNLL has one word per line, with its label last
+  multiple-choice        context, choices, label; with choices=a,b,c,d each choice has its own column
 """
 
 
@@ -28,30 +28,38 @@ def add(commands: Any) -> None:
     tune = commands.add_parser(
         "finetune",
         parents=[training_options()],
-        help="train a pre-trained ALBERT on a task of yours",
+        help="train a pre-trained ALBERT on your own task",
         description="Trains a pre-trained ALBERT on labelled examples, and evaluates it after each epoch. The best "
         "checkpoint is kept beside the last; each is a Hugging Face folder.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     tune.add_argument("train", help="CSV, TSV, JSONL or CoNLL; SQuAD's JSON for question answering")
-    tune.add_argument("--task", required=True, choices=TASKS, help="what is to be learnt")
+    tune.add_argument("--task", required=True, choices=TASKS, help="the task to learn")
     tune.add_argument(
         "--model", default="demo", metavar="NAME", help="folder, hub id or demo to begin with (default: %(default)s)"
     )
     data = tune.add_argument_group("the examples")
     data.add_argument("--validation", metavar="FILE", help="examples to evaluate on, of the same form")
     data.add_argument(
-        "--held-out", type=float, default=0.1, metavar="X", help="without: this part of them (default: %(default)s)"
+        "--held-out",
+        type=float,
+        default=0.1,
+        metavar="X",
+        help="without --validation: the part of the examples to evaluate on (default: %(default)s)",
     )
-    data.add_argument("--columns", nargs="+", default=[], metavar="NAME=COLUMN", help="where things stand; see below")
+    data.add_argument(
+        "--columns", nargs="+", default=[], metavar="NAME=COLUMN", help="which columns to read; see below"
+    )
     data.add_argument("--label-names", nargs="+", metavar="NAME", help="the labels, by class number")
     data.add_argument(
-        "--problem", choices=PROBLEMS, help="of text classification: one label, several, or a number (default: single)"
+        "--problem",
+        choices=PROBLEMS,
+        help="for text classification: one label, several labels, or a number (default: single)",
     )
-    data.add_argument("--doc-stride", type=int, metavar="N", help="tokens that two windows of a long context share")
+    data.add_argument("--doc-stride", type=int, metavar="N", help="how many tokens two windows of a long context share")
     tune.add_argument("--epochs", type=int, default=3, metavar="N", help="(default: %(default)s)")
-    tune.add_argument("--steps", type=int, metavar="N", help="updates, instead of epochs")
+    tune.add_argument("--steps", type=int, metavar="N", help="the number of updates, instead of epochs")
     tune.add_argument("--max-length", type=int, metavar="N", help="in tokens (default: 128; question answering 384)")
     add_numbers(tune, {"--batch-size": (32, "examples a batch")})
     tune.add_argument(
@@ -98,7 +106,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _columns(given: list[str]) -> dict[str, Any]:
-    """NAME=COLUMN, or NAME=COLUMN,COLUMN,…"""
+    """Parses NAME=COLUMN, or NAME=COLUMN,COLUMN,…"""
     columns: dict[str, Any] = {}
     for text in given:
         name, _, column = text.partition("=")

@@ -1,4 +1,4 @@
-"""`albert-np info`: what a model is made of, and what can run it here."""
+"""`albert-np info`: what a model consists of, and what can run it here."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def add(commands: Any) -> None:
         default="demo",
         help="folder, demo, or hub id, whose files are downloaded (default: %(default)s)",
     )
-    info.add_argument("--backends", action="store_true", help="only what each backend found here, without any model")
+    info.add_argument("--backends", action="store_true", help="show only what each backend found here, without a model")
     info.set_defaults(run=run)
 
 

@@ -1,4 +1,4 @@
-"""`albert-np pretrain`: an ALBERT of one's own from text files."""
+"""`albert-np pretrain`: trains a new ALBERT on text files."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ def add(commands: Any) -> None:
     train = commands.add_parser(
         "pretrain",
         parents=[training_options()],
-        help="train an ALBERT of your own on text files",
+        help="train your own ALBERT on text files",
         description="Makes a vocabulary from text files and trains an ALBERT on them: masked words and sentence order. "
         "Every checkpoint is a Hugging Face folder.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     text = train.add_argument_group("the text")
-    text.add_argument("text", nargs="+", help="text files; blank lines part documents")
+    text.add_argument("text", nargs="+", help="text files; blank lines separate documents")
     text.add_argument(
         "--lines",
         default="sentences",
@@ -46,13 +46,13 @@ def add(commands: Any) -> None:
         "piece (default: %(default)s)",
     )
     text.add_argument(
-        "--group-by-length", action="store_true", help="batches of examples of like length, with little padding"
+        "--group-by-length", action="store_true", help="make batches of examples of similar length, with little padding"
     )
     numbers = {
         "--vocab-size": (8000, "pieces of the vocabulary"),
-        "--max-length": (128, "tokens a sequence, and positions"),
+        "--max-length": (128, "tokens in a sequence, and positions of the model"),
         "--embedding-size": (128, "E"),
-        "--hidden-size": (256, "H; the inner size is four times that"),
+        "--hidden-size": (256, "H; the intermediate size is four times that"),
         "--layers": (6, "how often the shared layer is applied"),
         "--heads": (4, "attention heads"),
         "--steps": (1000, "updates"),

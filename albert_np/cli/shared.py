@@ -35,7 +35,7 @@ def where(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def texts(given: list[str]) -> Iterator[str]:
-    """The sentences of the command line, - standing for the lines of stdin; a progress bar where there is much to do."""
+    """The sentences of the command line; - means the lines of stdin. Shows a progress bar if there is much to do."""
     from tqdm import tqdm
 
     if given == ["-"]:
@@ -56,7 +56,7 @@ def _lines() -> Iterator[str]:
             yield line
     except UnicodeDecodeError as error:
         encoding = error.encoding.upper()
-        raise ValueError(f"what comes on stdin after line {number} is not {encoding} text: {error.reason}") from error
+        raise ValueError(f"stdin after line {number} is not {encoding} text: {error.reason}") from error
 
 
 def as_json(value: Any, indent: int | None = None) -> str:

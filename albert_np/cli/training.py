@@ -1,4 +1,4 @@
-"""What the commands that train take, and what they print at the end."""
+"""The options of the commands that train, and what they print at the end."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ def training_options() -> argparse.ArgumentParser:
     shared = argparse.ArgumentParser(add_help=False)
     out = shared.add_argument_group("what comes out, and when")
     out.add_argument("--output", required=True, metavar="DIR", help="where checkpoints, log.jsonl and loss.png go")
-    out.add_argument("--resume", action="store_true", help="go on from the latest checkpoint in --output")
-    out.add_argument("--hours", type=float, metavar="H", help="stop after so many, with a checkpoint")
+    out.add_argument("--resume", action="store_true", help="continue from the latest checkpoint in --output")
+    out.add_argument("--hours", type=float, metavar="H", help="stop after this many hours, with a checkpoint")
     add_numbers(out, {"--log-every": (10, "steps between two lines of log.jsonl")})
     out.add_argument("--json", action="store_true", help="print JSON instead of text")
     how = shared.add_argument_group("how it trains")
@@ -21,7 +21,7 @@ def training_options() -> argparse.ArgumentParser:
     how.add_argument("--warmup-steps", type=int, metavar="N", help="a tenth of the steps, unless given")
     numbers = {
         "--accumulate": (1, "batches a step"),
-        "--seed": (0, "of new weights, the order of the data, masks and dropout"),
+        "--seed": (0, "seed of new weights, of the order of the data, of masks and of dropout"),
     }
     add_numbers(how, numbers)
     how.add_argument("--recompute", action="store_true", help="less memory, more time")

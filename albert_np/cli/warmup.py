@@ -14,10 +14,10 @@ def add(commands: Any) -> None:
         "warmup",
         help="compile the numba backend's kernels now, instead of at the first call",
         description="Compiles the numba backend's kernels into the cache, where every process of this user finds them "
-        "(ALBERT_NP_CACHE_DIR says where). Does nothing where they are there.",
+        "(ALBERT_NP_CACHE_DIR says where). Does nothing if they are already there.",
     )
     warm.add_argument("--training", action="store_true", help="compile what training needs, instead")
-    warm.add_argument("--force", action="store_true", help="compile, whether or not they are there")
+    warm.add_argument("--force", action="store_true", help="compile them even if they are already there")
     warm.add_argument("--json", action="store_true", help="print JSON instead of text")
     warm.set_defaults(run=run)
 
@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> None:
     from albert_np.backends.choose import resolve_backend
     from albert_np.kernels.cpu import cache, native, simd
 
-    resolve_backend("numba", "float32")  # where it cannot run, this says why
+    resolve_backend("numba", "float32")  # if the backend cannot run, this says why
     start = time.perf_counter()
     with tqdm(total=len(native.names(args.training)), unit=" kernels", disable=None) as bar:
 
@@ -48,4 +48,4 @@ def run(args: argparse.Namespace) -> None:
         count = len(native.kernel_names(args.training))
         print(f"compiled {count} kernels for {registers} in {seconds:.1f} s: {path} ({size:,} bytes)")
     else:
-        print(f"nothing to do: compiled for {registers} already: {path} ({size:,} bytes)")
+        print(f"nothing to do: already compiled for {registers}: {path} ({size:,} bytes)")

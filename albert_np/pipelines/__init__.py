@@ -1,6 +1,6 @@
-"""Text in, answers out, in plain Python values of transformers' shapes.
+"""From texts to answers, which are plain Python values in transformers' form.
 
-make        pipeline(): names to objects
-base        what all of them share
-fill_mask   a class for each task
+make        pipeline(): from names to objects
+base        what all pipelines share
+fill_mask   the class of one task; each task has such a file
 """

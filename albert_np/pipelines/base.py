@@ -20,7 +20,7 @@ Answer = Callable[[list[Any]], list[Any]]  # some inputs -> an answer for each
 
 
 class Pipeline:
-    """A model and its tokenizer as one callable. A subclass names its task and answers some inputs together."""
+    """A model and its tokenizer as one callable. A subclass names its task, and answers several inputs together."""
 
     task: ClassVar[str]
     models: ClassVar[tuple[type[AlbertPreTrainedModel], ...]]  # those that can do it; a name is loaded as the first
@@ -38,17 +38,17 @@ class Pipeline:
         self.model, self.tokenizer = model, tokenizer
 
     def save_pretrained(self, folder: str | os.PathLike) -> None:
-        """Model and tokenizer, side by side."""
+        """Saves model and tokenizer into one folder."""
         self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
 
     # --- one, many, or a stream --------------------------------------------------------------------------------------
 
     def _answers(self, inputs: Any, answer: Answer, batch_size: int | None) -> Any:
-        """The answer for one text, a list of them for a list of texts, a generator of them for any other iterable.
+        """The answer for one text, a list of answers for a list of texts, or a generator of answers for any other iterable.
 
-        batch_size: how many inputs `answer` is given at a time; None is LIST_BATCH of a list, and 1 of an iterable, whose
-        next input may be a while in coming. Raises ValueError for anything else.
+        batch_size: how many inputs `answer` is given at a time. None means LIST_BATCH for a list, and 1 for an iterable, whose
+        next input may take a while to come. Raises ValueError for other inputs.
         """
         if batch_size is not None and (type(batch_size) is not int or batch_size < 1):
             raise ValueError(f"batch_size must be a whole number of at least 1; got {batch_size!r}")
@@ -63,7 +63,7 @@ class Pipeline:
     # --- text to a batch ---------------------------------------------------------------------------------------------
 
     def _encoded(self, text: Any, tokenizer_kwargs: dict[str, Any]) -> Any:
-        """One text, cut where the model has no more positions, unless the caller said whether to cut."""
+        """One text, cut to the model's positions, unless the caller said whether to cut."""
         if not isinstance(text, str):
             raise ValueError(f"{self.task} takes texts; got {type(text).__name__}")
         most, options = self.model.config.max_position_embeddings, dict(tokenizer_kwargs)
@@ -81,7 +81,7 @@ class Pipeline:
         return self.tokenizer(text, **options | {"truncation": True, "max_length": most}, verbose=False)
 
     def _called(self, encodings: list[Any], **asked: Any) -> Any:
-        """The model's output for some encodings, of which it computes real tokens only."""
+        """The model's output for some encodings. Only real tokens are computed."""
         # on the right, whatever the tokenizer prefers: positions are counted from the first column
         batch = self.tokenizer.pad(
             [dict(encoding) for encoding in encodings], padding_side="right", return_tensors="np"

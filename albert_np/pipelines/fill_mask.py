@@ -1,4 +1,4 @@
-"""Fill-mask, in transformers' shapes (4.57.6, pipelines/fill_mask.py)."""
+"""Fill-mask, with the results in transformers' form (4.57.6, pipelines/fill_mask.py)."""
 
 from __future__ import annotations
 
@@ -38,14 +38,16 @@ class FillMaskPipeline(Pipeline):
     ) -> Any:
         """Fills the masks of one text, of each text of a list, or of an iterable of texts, lazily.
 
-        A text with one mask gives a list of {"score", "token", "token_str", "sequence"}, best first; with several masks a
-        list of such lists, one a mask, each filled while the others stand. A list of texts gives a list of these (a list
-        of one text gives its answer itself, as transformers). Scores are probabilities over the whole vocabulary.
-        top_k: how many answers (5); targets: words to choose among. A text longer than the model's positions is cut to them,
-        with a warning; tokenizer_kwargs decide otherwise: {"truncation": False} has it refused, True cuts without a word.
-        batch_size: how many texts are computed together, without their padding; by default 16 of a list, and 1 of an
-        iterable, whose next text may be a while in coming.
-        Raises ValueError where a text has no mask, or none in what is kept of it.
+        A text with one mask gives a list of {"score", "token", "token_str", "sequence"}, best first. A text with several
+        masks gives a list of such lists, one for each mask, which is filled while the others stay. A list of texts gives a
+        list of these (a list of one text gives its answer itself, as in transformers). Scores are probabilities over the
+        whole vocabulary.
+        top_k: how many answers there are (5). targets: the words to choose among.
+        A text with more tokens than the model has positions is cut, with a warning. tokenizer_kwargs can change that:
+        {"truncation": False} refuses such a text, True cuts it without a warning.
+        batch_size: how many texts are computed together, without their padding; by default 16 for a list, and 1 for an
+        iterable, whose next text may take a while to come.
+        Raises ValueError if a text has no mask, or if it has none left after it was cut.
         """
         ids = None if targets is None else self._target_ids(targets)
         count = self._checked_top_k(self.top_k if top_k is None else top_k)
@@ -60,7 +62,7 @@ class FillMaskPipeline(Pipeline):
     def _fill(
         self, texts: list[Any], top_k: int, targets: np.ndarray | None, tokenizer_kwargs: dict[str, Any]
     ) -> list[list]:
-        """The answers for each of some texts, which the model sees together."""
+        """The answers for each of several texts, which the model computes together."""
         encodings, columns = [], []
         for text in texts:
             encodings.append(self._encoded(text, tokenizer_kwargs))
@@ -84,7 +86,7 @@ class FillMaskPipeline(Pipeline):
     def _nothing_to_fill(self, text: str, kept: int) -> str:
         mask, whole = self.tokenizer.mask_token, self.tokenizer(text, verbose=False)["input_ids"]
         if self.tokenizer.mask_token_id not in whole:
-            return f"there is no {mask} in {shortened(text)!r}, so nothing to fill"
+            return f"there is no {mask} in {shortened(text)!r}, so there is nothing to fill"
         cut = f"{shortened(text)!r}, cut from {len(whole):,} tokens to {kept:,}"
         return f"no {mask} is left in {cut}: shorten the text around it"
 
@@ -111,7 +113,7 @@ class FillMaskPipeline(Pipeline):
         return int(top_k)
 
     def _target_ids(self, targets: Any) -> np.ndarray:  # -> (n,) int, each id once
-        """A target is a piece of the vocabulary, or else the first piece of its text, with a warning."""
+        """The ids of the targets. One that is not a piece of the vocabulary counts as its first piece, with a warning."""
         targets = [targets] if isinstance(targets, str) else targets
         if not isinstance(targets, (list, tuple)) or not all(isinstance(target, str) for target in targets):
             raise ValueError("targets must be words: a str or a list of str")

@@ -1,4 +1,4 @@
-"""pipeline(): a task's name, and perhaps a model's, to something that answers texts."""
+"""pipeline(): from the name of a task, and perhaps of a model, to an object that answers texts."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def pipeline(
 ) -> FillMaskPipeline:
     """A callable for a task. `pipeline("fill-mask")("The capital of [MASK] is Paris.")`
 
-    model, tokenizer: a folder, "demo" (the default) or a hub id, or loaded objects; the tokenizer comes from the model's
-    place where none is named. options: revision, cache_dir, local_files_only, token, subfolder, force_download.
-    device is accepted where it says the CPU. Raises ValueError for an unknown task, OSError where files are missing.
+    model, tokenizer: a folder, "demo" (the default), a hub id, or loaded objects. If no tokenizer is given, it comes from the
+    model's place. options: revision, cache_dir, local_files_only, token, subfolder, force_download.
+    device may only say the CPU. Raises ValueError for an unknown task, and OSError if files are missing.
     """
     if not isinstance(task, str) or task not in PIPELINES:
         raise ValueError(f"task must be one of {', '.join(PIPELINES)}; got {task!r}")

@@ -1,4 +1,4 @@
-"""What the tasks share: the examples of a file, and texts to the rows of a batch."""
+"""What the tasks share: the examples of a file, and the way from texts to the rows of a batch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from albert_np.tokenization.tokenizer import AlbertTokenizer
 
 @dataclass
 class TaskData:
-    """Examples of one file. counts: examples, and what was left out."""
+    """The examples of one file. counts: how many examples there are, and what was left out."""
 
     examples: list[Any]
     label_names: list[str] = field(default_factory=list)  # by class number; [] for regression and multiple choice
@@ -23,7 +23,7 @@ class TaskData:
 
 
 def check_any(found: Sequence[Any], path: str | os.PathLike, counts: Mapping[str, int]) -> None:
-    """ValueError where a file has no example; it says what was left out."""
+    """Raises ValueError if a file has no example; the message says what was left out."""
     if not found:
         left_out = ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in counts.items() if n)
         raise ValueError(f"{path} has no examples{f' ({left_out})' if left_out else ''}")
@@ -32,7 +32,7 @@ def check_any(found: Sequence[Any], path: str | os.PathLike, counts: Mapping[str
 def encode_texts(
     tokenizer: AlbertTokenizer, texts: list[str], pairs: list[Any] | None, max_length: int, padding: str
 ) -> dict[str, Array]:
-    """input_ids, token_type_ids, attention_mask (B,T) int64 of texts, or of pairs, that are cut to max_length."""
+    """input_ids, token_type_ids, attention_mask (B,T) int64 of texts or pairs of texts, which are cut to max_length."""
     return dict(
         tokenizer(
             texts,

@@ -1,4 +1,4 @@
-"""Labels of fine-tuning files: names or numbers to class numbers, and every refusal with the line it stands on."""
+"""Labels of fine-tuning files: from names or numbers to class numbers. Every refusal gives the number of the line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from albert_np.files import listed, shown
 from albert_np.tasks.rows import as_text
 
-MAX_CLASSES = 10_000  # where labels are numbers and nobody says how many: more looks like a measurement
+MAX_CLASSES = 10_000  # if labels are numbers without names: more than this looks like measurements
 
 
 class LabelTable(NamedTuple):
@@ -36,7 +36,7 @@ class LabelTable(NamedTuple):
 
 
 def label_table(raw: list[tuple[str, Any]], names: Sequence[str] | None, path: str | os.PathLike) -> LabelTable:
-    """Given names by number, or those found: "0" to the largest where all are whole numbers, else sorted."""
+    """The table of the given names; without them, "0" to the largest if all labels are whole numbers, else sorted names."""
     if names is None:
         found = {_label_name(value, where) for where, value in raw}
         if not found:

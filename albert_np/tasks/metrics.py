@@ -1,6 +1,7 @@
-"""The usual metrics of ALBERT's tasks, from plain lists and arrays. From 0 to 1, but SQuAD's, which are per cent.
+"""The usual metrics of ALBERT's tasks, from plain lists and arrays. They go from 0 to 1, but SQuAD's are in per cent.
 
-Each says whose definition it is; where nothing is defined (no positive, no variance) it says what it gives.
+Each docstring says whose definition it is, and what the function returns if a metric is undefined (no positive example, no
+variance).
 """
 
 from __future__ import annotations
@@ -25,25 +26,25 @@ def accuracy(predictions: Any, labels: Any) -> float:  # (n,), (n,) -> share of 
 
 
 def f1(predictions: Any, labels: Any, *, positive: Any = 1) -> float:  # (n,), (n,)
-    """2·TP/(2·TP + FP + FN) of one class (GLUE's MRPC and QQP). 0 where neither side has one, as scikit-learn's f1_score."""
+    """2·TP/(2·TP + FP + FN) of one class (GLUE's MRPC and QQP). 0 if neither side has one, as in scikit-learn's f1_score."""
     predictions, labels = _pair(predictions, labels)
     return _f1(predictions == positive, labels == positive)
 
 
 def macro_f1(predictions: Any, labels: Any) -> float:  # (n,), (n,)
-    """The plain mean of every class's F1, over the classes on either side (scikit-learn, average="macro")."""
+    """The plain mean of the F1 of each class that occurs on either side (scikit-learn, average="macro")."""
     predictions, labels = _pair(predictions, labels)
     classes = np.unique(np.concatenate([predictions, labels]))
     return float(np.mean([_f1(predictions == one, labels == one) for one in classes]))
 
 
 def matthews(predictions: Any, labels: Any) -> float:  # (n,), (n,) -> -1 to 1
-    """Matthews' correlation, for any number of classes (Gorodkin 2004, eq. 8; GLUE's CoLA). 0 where one side is constant."""
+    """Matthews' correlation for any number of classes (Gorodkin 2004, eq. 8; GLUE's CoLA). 0 if one side is constant."""
     predictions, labels = _pair(predictions, labels)
     classes, codes = np.unique(np.concatenate([predictions, labels]), return_inverse=True)
     n, K = len(labels), len(classes)
     predicted, true = np.bincount(codes[:n], minlength=K), np.bincount(codes[n:], minlength=K)
-    # Python's whole numbers: a product of four counts passes 2⁶³ from a few ten thousand examples on
+    # Python's integers: with some ten thousand examples or more, a product of four counts may exceed 2⁶³
     right, total = int(np.sum(predictions == labels)), n * n
     both, ours, theirs = (sum(map(int, a * b)) for a, b in ((predicted, true), (predicted, predicted), (true, true)))
     spread = (total - ours) * (total - theirs)
@@ -59,7 +60,7 @@ def _f1(predicted: Array, true: Array) -> float:  # (n,), (n,) bool
 
 
 def pearson(predictions: Any, values: Any) -> float:  # (n,), (n,) -> -1 to 1
-    """The linear correlation (GLUE's STS-B). NaN where one side is constant, as scipy.stats.pearsonr."""
+    """The linear correlation (GLUE's STS-B). NaN if one side is constant, as in scipy.stats.pearsonr."""
     x, y = (side.astype(np.float64) for side in _pair(predictions, values))
     if np.ptp(x) == 0 or np.ptp(y) == 0:
         return float("nan")
@@ -70,13 +71,13 @@ def pearson(predictions: Any, values: Any) -> float:  # (n,), (n,) -> -1 to 1
 
 
 def spearman(predictions: Any, values: Any) -> float:  # (n,), (n,) -> -1 to 1
-    """The correlation of ranks, equal values sharing their mean rank. NaN where one side is constant."""
+    """The correlation of ranks; equal values share their mean rank. NaN if one side is constant."""
     x, y = _pair(predictions, values)
     return pearson(_ranks(x), _ranks(y))
 
 
 def _ranks(x: Array) -> Array:  # (n,) -> (n,)
-    """1 for the smallest; values that are equal get the mean of the ranks that they take up."""
+    """Ranks from 1 for the smallest value. Equal values get the mean of their ranks."""
     _, place, counts = np.unique(x, return_inverse=True, return_counts=True)
     return (np.cumsum(counts) - (counts - 1) / 2)[place]
 
@@ -87,9 +88,9 @@ def _ranks(x: Array) -> Array:  # (n,) -> (n,)
 def entity_f1(predictions: Sequence[Sequence[str]], labels: Sequence[Sequence[str]]) -> dict[str, float]:
     """Precision, recall and F1 of whole entities, of all types together, from tags such as B-PER, I-PER and O.
 
-    An entity counts where its type, first and last word all agree. Entities are found as CoNLL's conlleval does, which is
-    seqeval's default mode: an I- without a beginning, or of another type than the word before, begins an entity too.
-    0 where there is nothing to count. Raises ValueError for other tags, and rows of different lengths.
+    An entity is right if its type, its first word and its last word agree. Entities are found as in CoNLL's conlleval, which
+    is seqeval's default mode: an I- without a beginning, or of another type than the word before, begins an entity too.
+    The figures are 0 if there is nothing to count. Raises ValueError for other tags, and for rows of different lengths.
     """
     if len(predictions) != len(labels):
         raise ValueError(
@@ -111,7 +112,7 @@ def entity_f1(predictions: Sequence[Sequence[str]], labels: Sequence[Sequence[st
 
 
 def entities(tags: Sequence[str]) -> Iterator[tuple[str, int, int]]:
-    """(type, first word, last word) of each entity of one row. B and I alone are of one type without a name."""
+    """(type, first word, last word) of each entity in one row. Plain B and I tags have one type without a name."""
     kind, start = None, 0
     for place, tag in enumerate([*tags, "O"]):
         prefix, _, name = tag.partition("-")
@@ -131,7 +132,7 @@ _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def normalize_answer(text: str) -> str:
-    """Lower case, without punctuation (ASCII's), then without articles, then with single spaces: SQuAD's own order."""
+    """In SQuAD's order: lower case, then without ASCII punctuation, then without articles, then with single spaces."""
     return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
 
 
@@ -140,7 +141,7 @@ def exact_match(prediction: str, answer: str) -> float:
 
 
 def answer_f1(prediction: str, answer: str) -> float:
-    """F1 of the two bags of words; where one is empty, whether both are (SQuAD 2.0's rule for no answer)."""
+    """F1 of the two bags of words. If one is empty: 1 if both are, else 0 (SQuAD 2.0's rule for no answer)."""
     ours, theirs = normalize_answer(prediction).split(), normalize_answer(answer).split()
     if not ours or not theirs:
         return float(ours == theirs)
@@ -154,12 +155,13 @@ def squad(
 ) -> dict[str, float]:
     """Exact match and F1, in per cent, as the evaluation scripts of SQuAD 1.1 and 2.0 count them.
 
-    predictions: question id -> text, "" for no answer. answers: question id -> the texts that are right; [] where the
-    question has no answer. A prediction has the score of the answer that it fits best.
-    Where some questions have none, the two kinds are also scored apart (HasAns_…, NoAns_…).
-    no_answer_scores: question id -> how sure the model is that there is no answer. Adds the best scores that one threshold
-    on it could give, a prediction above it counting as "", and those thresholds (best_exact, best_exact_thresh …).
-    Raises ValueError where a question has no prediction, or none is asked.
+    predictions: question id -> text, "" for no answer. answers: question id -> the texts that are right; [] if the
+    question has no answer. A prediction gets the score of the answer that fits it best.
+    If some questions have no answer, the two kinds are also scored separately (HasAns_…, NoAns_…).
+    no_answer_scores: question id -> how sure the model is that there is no answer. If given, the result also has the best
+    scores that a threshold could give, where a prediction above it counts as "", and these thresholds (best_exact,
+    best_exact_thresh …).
+    Raises ValueError if a question has no prediction, or if there are no questions.
     """
     missing = [name for name in answers if name not in predictions]
     if missing or not answers:
@@ -190,7 +192,7 @@ def squad(
 def _best_threshold(
     values: Mapping[str, float], unanswerable: set[str], empty: set[str], no_answer_scores: Mapping[str, float]
 ) -> tuple[float, float]:
-    """Starts with "" for every question, then lets predictions in, the surest first (SQuAD 2.0's find_best_thresh)."""
+    """Starts with "" for every question, then accepts predictions, the surest first (SQuAD 2.0's find_best_thresh)."""
     score = best = float(len(unanswerable))
     threshold = 0.0
     for name in sorted(values, key=lambda name: no_answer_scores[name]):
@@ -208,7 +210,7 @@ def _per_cent(values: Mapping[str, float]) -> float:
 
 
 def _pair(predictions: Any, labels: Any) -> tuple[Array, Array]:
-    """Both as one-dimensional arrays of one length, and not empty, or ValueError."""
+    """Both as one-dimensional arrays of the same length, not empty. Raises ValueError if they cannot be that."""
     predictions, labels = np.asarray(predictions), np.asarray(labels)
     if predictions.ndim != 1 or predictions.shape != labels.shape or not len(labels):
         raise ValueError(

@@ -19,7 +19,7 @@ from albert_np.tokenization.tokenizer import AlbertTokenizer
 
 
 class ChoiceExample(NamedTuple):
-    """What is given, its continuations, and the number of the right one."""
+    """The given text, its continuations, and the number of the right one."""
 
     context: str
     choices: tuple[str, ...]
@@ -36,11 +36,11 @@ def read_multiple_choice(
     file_format: str | None = None,
     columns: Sequence[str] | None = None,
 ) -> TaskData:
-    """Rows with some choices each, the same number in all: a JSON list, or several columns of a table.
+    """Reads rows with the same number of choices in all: a JSON list, or several columns of a table.
 
-    The model reads `[CLS] context [SEP] question choice [SEP]`, or `[CLS] question [SEP] choice [SEP]` where there is no
-    context. A label is the number of the right choice, from 0, or its letter, from A. Raises OSError or ValueError with the
-    number of the line; rows without a text are left out and counted.
+    The model reads `[CLS] context [SEP] question choice [SEP]`, or `[CLS] question [SEP] choice [SEP]` if there is no
+    context. A label is the number of the right choice, from 0, or its letter, from A. Rows without a text are left out and
+    counted. Raises OSError or ValueError with the number of the line.
     """
     if context is None and question is None:
         raise ValueError("multiple choice needs a column of contexts or of questions")

@@ -1,8 +1,8 @@
-"""Question answering: SQuAD 1.1 and 2.0 files to examples, examples to windows, windows to batches.
+"""Question answering: from SQuAD 1.1 and 2.0 files to examples, from examples to windows, from windows to batches.
 
-A window is `[CLS] question [SEP] part of the context [SEP]`. An answer is labelled where all of it lies in the window; in the
-other windows, and for questions without an answer, both labels are 0, the place of [CLS]. Source: google-research/albert
-squad_utils.py, convert_examples_to_features; transformers' run_qa.py, whose windows these are.
+A window is `[CLS] question [SEP] part of the context [SEP]`. A window that holds the whole answer has its place as labels. In
+the other windows, and for questions without an answer, both labels are 0, the place of [CLS]. Source: google-research/albert
+squad_utils.py, convert_examples_to_features; the windows are those of transformers' run_qa.py.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ NO_ANSWER = 0  # the place of [CLS]
 
 
 class SquadExample(NamedTuple):
-    """A question about a context. answers: (text, its first character in the context); none where it has no answer."""
+    """A question about a context. answers: (text, its first character in the context); empty if there is no answer."""
 
     id: str
     question: str
@@ -57,7 +57,7 @@ class Window(NamedTuple):
 
     @property
     def offset(self) -> int:
-        """Where the context begins in the row: behind [CLS] question [SEP]."""
+        """Where the context begins in the row: after [CLS] question [SEP]."""
         return len(self.question) + 2
 
     def __repr__(self) -> str:  # not the arrays
@@ -66,7 +66,7 @@ class Window(NamedTuple):
         )
 
     def answer(self, start: int, end: int) -> str | None:
-        """The text of the context between two places of the row, or None where they do not say one."""
+        """The text of the context between two places of the row, or None if they do not mark a text."""
         a, b = start - self.offset + self.first, end - self.offset + self.first
         if not self.first <= a <= b < self.last:
             return None
@@ -74,10 +74,10 @@ class Window(NamedTuple):
 
 
 def read_squad(path: str | os.PathLike, *, labels: bool = True) -> TaskData:
-    """Questions of a SQuAD 1.1 or 2.0 JSON file, in its order. labels=False takes questions without "answers" too.
+    """Reads the questions of a SQuAD 1.1 or 2.0 JSON file, in order. labels=False accepts questions without "answers" too.
 
-    counts: examples, impossible. Raises OSError, or ValueError with the line of broken JSON, or the place of what is missing
-    (data[3].paragraphs[0].qas[2]), an id that comes twice among them.
+    counts: examples, impossible. Raises OSError; or ValueError with the line of broken JSON, or with the place of what is
+    missing or wrong (data[3].paragraphs[0].qas[2]), such as an id that comes twice.
     """
     (checked,) = text_paths(path)
     value = read_json_file(checked)
@@ -115,12 +115,12 @@ def squad_windows(
     max_query_length: int = 64,
     training: bool = True,
 ) -> tuple[list[Window], dict[str, int]]:
-    """Windows of some questions, and counts: windows, unanswered_windows, unlocated_answers, cut_questions.
+    """The windows of some questions, and counts: windows, unanswered_windows, unlocated_answers, cut_questions.
 
-    doc_stride: how many tokens neighbouring windows share, as transformers has it; in google-research/albert it is how far
-    apart they begin. A question's first answer is its label. With training, questions whose answer is not in the context
-    where answer_start says, or covers no token, are left out and counted; without, no question is, and such a one has no
-    label. Raises ValueError where max_length leaves no room.
+    doc_stride: how many tokens neighbouring windows share, as in transformers; in google-research/albert it is how far apart
+    they begin. A question's first answer is its label. An answer may not be in the context where answer_start says, or may
+    cover no token. With training, such questions are left out and counted; without it they are kept, but have no label.
+    Raises ValueError if max_length leaves no room.
     """
     for name, value, least in (
         ("max_length", max_length, 5),
@@ -165,7 +165,7 @@ def squad_batch(
 ) -> dict[str, Array]:
     """input_ids, token_type_ids, attention_mask (B,T); start_positions, end_positions (B,), all int64.
 
-    T is the longest of the windows, or max_length where that is given.
+    T is the length of the longest window, or max_length if that is given.
     """
     lengths = [window.offset + window.last - window.first + 1 for window in windows]
     if tokenizer.pad_token_id is None:
@@ -193,7 +193,7 @@ def squad_batch(
 
 
 class Answer(NamedTuple):
-    """What a model says to one question. no_answer: how much surer it is that there is none; 0 is where both are equal."""
+    """A model's answer to one question. no_answer: how much surer it is that there is none; 0 if both are equally likely."""
 
     text: str
     no_answer: float
@@ -202,10 +202,11 @@ class Answer(NamedTuple):
 def squad_answers(  # (T,), (T,) of every window -> by Window.example
     windows: Sequence[Window], logits: Iterable[tuple[Array, Array]], max_answer_length: int = 30
 ) -> dict[int, Answer]:
-    """The likeliest part of each question's context, of all its windows, by the sum of its start and end logits.
+    """The likeliest part of each question's context, over all its windows, by the sum of its start and end logits.
 
-    As transformers' run_qa.py (utils_qa.py, postprocess_qa_predictions), but over all pairs of places instead of the twenty
-    best of each. A part has max_answer_length tokens at most; no_answer is the least sum at [CLS] minus the best part's.
+    This is what transformers' run_qa.py does (utils_qa.py, postprocess_qa_predictions), but over all pairs of places instead
+    of the twenty best of each. A part has max_answer_length tokens at most. no_answer is the least sum at [CLS] minus the sum
+    of the best part.
     """
     if type(max_answer_length) is not int or max_answer_length < 1:
         raise ValueError(
@@ -232,9 +233,9 @@ def squad_answers(  # (T,), (T,) of every window -> by Window.example
 
 
 def answer_figures(examples: Sequence[SquadExample], answers: Mapping[int, Answer]) -> dict[str, float]:
-    """Exact match and F1 (metrics.squad) of the answers, which are numbered as the examples.
+    """Exact match and F1 (metrics.squad) of the answers, which are numbered like the examples.
 
-    Where some questions have no answer, the model says so too: where no_answer is above 0.
+    If some questions have no answer, the model may also say that there is none: it does if no_answer is above 0.
     """
     impossible = any(not x.answers for x in examples)
     said = {x.id: "" if impossible and answers[i].no_answer > 0 else answers[i].text for i, x in enumerate(examples)}
@@ -284,7 +285,7 @@ def _context(text: str, tokenizer: AlbertTokenizer) -> Context:
 
 
 def _locate(example: SquadExample, context: Context) -> tuple[int, int] | None:
-    """First and last token of the first answer, or None where its characters, or their tokens, are not there."""
+    """First and last token of the first answer, or None if its characters or their tokens are not there."""
     text, first = example.answers[0]
     last = first + len(text)
     if first < 0 or not text.strip() or example.context[first:last] != text:
@@ -295,7 +296,7 @@ def _locate(example: SquadExample, context: Context) -> tuple[int, int] | None:
 
 
 def _parts(n: int, room: int, step: int) -> Iterator[tuple[int, int]]:
-    """Windows over n tokens, `step` apart, the last one reaching the end; a single one where all fit."""
+    """Windows over n tokens that start `step` apart. The last one reaches the end. There is only one if all tokens fit."""
     first = 0
     while True:
         yield first, min(first + room, n)

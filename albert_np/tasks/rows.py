@@ -1,4 +1,4 @@
-"""Rows of CSV, TSV, JSONL and CoNLL files, each with the place it stands at, for messages."""
+"""Rows of CSV, TSV, JSONL and CoNLL files, each with its place in the file, for messages."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ Row = tuple[str, dict[str, Any]]  # "train.csv line 7", values by column
 def read_rows(
     path: str | os.PathLike, *, file_format: str | None = None, columns: Sequence[str] | None = None
 ) -> Iterator[Row]:
-    """Yield the rows of a table. Values are str in CSV and TSV, whatever JSON says in JSONL.
+    """Yields the rows of a table. Values are str in CSV and TSV, and what JSON says in JSONL.
 
     file_format: "csv" (quotes may hold commas and line ends), "tsv" (a tab is a tab and a quote is a quote, as in GLUE's
-    files), "jsonl" (an object a line), "json" (one list of objects); by default what the name ends in says. columns: names
-    for a CSV or TSV file without a header line. Raises OSError or ValueError, with the number of the line.
+    files), "jsonl" (one object on each line) or "json" (one list of objects); by default the end of the name decides.
+    columns: names for a CSV or TSV file without a header line. Raises OSError or ValueError, with the number of the line.
     """
     (path,) = text_paths(path)
     kind = FORMATS.get(path.suffix.lower()) if file_format is None else file_format
@@ -42,7 +42,7 @@ def read_rows(
 
 
 def value_of(row: Row, column: str) -> Any:
-    """A column's value. Raises ValueError where the row has no such column."""
+    """The value of a column. Raises ValueError if the row has no such column."""
     where, values = row
     if column not in values:
         raise ValueError(f"{where} has no column {shown(repr(column), 60)}; it has {listed(list(map(str, values)))}")
@@ -50,7 +50,7 @@ def value_of(row: Row, column: str) -> Any:
 
 
 def text_of(row: Row, column: str) -> str:
-    """A column's text without spaces around it; "" for null. ValueError for what is no text."""
+    """The text of a column without spaces around it; "" for null. Raises ValueError for a value that is not text."""
     value = value_of(row, column)
     return "" if value is None else as_text(value, row[0], column).strip()
 
@@ -67,7 +67,7 @@ def as_text(value: Any, where: str, what: str) -> str:
 
 
 def parse_json_text(text: str | bytes, where: str) -> Any:
-    """JSON without NaN and Infinity. Raises ValueError: what is wrong with it, and where."""
+    """Parses JSON without NaN and Infinity. Raises ValueError that says what is wrong, and where."""
 
     def refuse(constant: str) -> None:
         raise ValueError(f"{constant} is no JSON number")
@@ -97,7 +97,7 @@ def read_json_file(path: Path) -> Any:
 def read_conll(
     path: str | os.PathLike, word_column: int, label_column: int | None
 ) -> Iterator[tuple[str, tuple, list]]:
-    """Yield (place, words, labels) of the sentences of a CoNLL file; labels are empty where there is no label_column."""
+    """Yields (place, words, labels) for each sentence of a CoNLL file. Without a label_column, labels are empty."""
     words: list[str] = []
     values: list[str] = []
     start = ""

@@ -22,7 +22,7 @@ BEST = {SINGLE: "accuracy", MULTI: "micro_f1", REGRESSION: "pearson"}  # the fig
 
 
 class TextExample(NamedTuple):
-    """One text, or two, and its class, its number, or one 0 or 1 a label; None where it is to be found out."""
+    """One text or two, and what they are labelled with: a class, a number, or a 0 or 1 for each label; None if unknown."""
 
     text: str
     pair: str | None
@@ -42,13 +42,14 @@ def read_classification(
     file_format: str | None = None,
     columns: Sequence[str] | None = None,
 ) -> TaskData:
-    """Texts and labels of a CSV, TSV or JSONL file (rows.read_rows says of what form).
+    """Reads the texts and labels of a CSV, TSV or JSONL file (rows.read_rows describes their form).
 
-    text, pair, label: columns; label None reads texts without labels. Labels are names or class numbers: label_names gives
-    the names by number, and without it they are the sorted names, or "0" … where all are numbers. Several labels
-    (problem_type "multi_label_classification") are a list in JSON, names with `separator` between in a table, or a sequence of
-    columns that hold 0 or 1. Rows with an empty text are left out and counted, rows without a label where missing_labels is
-    "skip". Raises OSError or ValueError with the number of the line: a missing column, a label that is none of label_names.
+    text, pair, label: names of columns; label None reads texts without labels. Labels are names or class numbers.
+    label_names gives the names by number; without it they are the sorted names, or "0" … if all labels are numbers. Several
+    labels (problem_type "multi_label_classification") are a list in JSON, names with `separator` between them in a table, or a
+    sequence of columns that hold 0 or 1. Rows with an empty text are left out and counted; so are rows without a label if
+    missing_labels is "skip". Raises OSError; or ValueError with the number of the line, for example for a missing column or for
+    a label that is not in label_names.
     """
     if problem_type not in (SINGLE, MULTI, REGRESSION):
         raise ValueError(f"problem_type must be {SINGLE}, {MULTI} or {REGRESSION}; got {shown(repr(problem_type), 60)}")
@@ -114,7 +115,7 @@ def classification_batch(
 def classification_figures(  # (n,K), (n,) or (n,K) -> the figures by name
     logits: Array, labels: Array, problem_type: str
 ) -> dict[str, float]:
-    """What a model's answers are worth, by the metrics of the problem; BEST names the one that counts."""
+    """The metrics of a model's answers. BEST names the metric by which models are compared."""
     if problem_type == REGRESSION:
         x = logits[:, 0]
         close = {"pearson": metrics.pearson(x, labels), "spearman": metrics.spearman(x, labels)}

@@ -19,7 +19,7 @@ from albert_np.tokenization.tokenizer import AlbertTokenizer
 
 
 class TokenExample(NamedTuple):
-    """The words of a sentence and a class for each, −100 where there is none."""
+    """The words of a sentence, and a class for each; −100 for a word without a label."""
 
     words: tuple[str, ...]
     labels: tuple[int, ...] | None
@@ -35,11 +35,12 @@ def read_token_classification(
     label_column: int = -1,
     file_format: str | None = None,
 ) -> TaskData:
-    """Sentences whose words have a label each: JSONL with two lists a line, or CoNLL's columns.
+    """Reads sentences with a label for each word: JSONL with two lists on each line, or CoNLL's columns.
 
-    CoNLL: a word a line with its label, columns between spaces or tabs, a blank line between sentences; lines that begin with
-    -DOCSTART- are left out. Any name but .jsonl, .ndjson and .json is taken for it. Labels are names or numbers, as in
-    read_classification; the number −100 is no label. Raises OSError or ValueError with the number of the line.
+    CoNLL has one word with its label on each line, in columns separated by spaces or tabs, and a blank line between sentences;
+    lines that begin with -DOCSTART- are left out. All files but .jsonl, .ndjson and .json are read as CoNLL. Labels are names
+    or numbers, as in read_classification; the number −100 means no label. Raises OSError or ValueError with the number of the
+    line.
     """
     (checked,) = text_paths(path)
     if file_format == "conll" or (file_format is None and checked.suffix.lower() not in (".jsonl", ".ndjson", ".json")):
@@ -71,9 +72,9 @@ def read_token_classification(
 def token_classification_batch(
     examples: Sequence[TokenExample], tokenizer: AlbertTokenizer, *, max_length: int, padding: str = "longest"
 ) -> dict[str, Array]:
-    """As classification_batch; labels (B,T): a word's at its first piece, −100 at its others and at special tokens.
+    """Like classification_batch. labels (B,T): a word's label is at its first piece; other pieces and special tokens have −100.
 
-    A word that gives no piece, or lies beyond max_length, has its label nowhere.
+    The label of a word without a piece, or beyond max_length, is not in the batch.
     """
     words = [list(example.words) for example in examples]
     encoded = tokenizer(
@@ -100,7 +101,7 @@ def token_classification_batch(
 
 
 def labelled_words(logits: Array, labels: Array) -> list[tuple[Array, Array]]:  # (B,T,K), (B,T) -> B × (n,), (n,)
-    """The class found and the class that is right for each word with a label, a pair of arrays a sentence."""
+    """The predicted and the right class of each word that has a label: a pair of arrays for each sentence."""
     return [
         (row.argmax(axis=-1)[known != IGNORE_INDEX], known[known != IGNORE_INDEX])
         for row, known in zip(logits, labels, strict=True)
@@ -113,7 +114,7 @@ def are_entities(names: Sequence[str]) -> bool:
 
 
 def token_figures(words: Sequence[tuple[Array, Array]], names: Sequence[str]) -> dict[str, float]:
-    """Accuracy over the words of `labelled_words`; for tags of entities their precision, recall and F1 too."""
+    """Accuracy over the words of `labelled_words`; if labels are tags of entities, also their precision, recall and F1."""
     found, labels = zip(*words, strict=True)
     right = {"accuracy": metrics.accuracy(np.concatenate(found), np.concatenate(labels))}
     if not are_entities(names):
