@@ -86,8 +86,10 @@ def code_lines(text):
 
 
 def test_code_lines_are_those_that_run():
-    text = '"""A module.\n\nWith a text."""\n\n# a comment\nx = """two\nlines"""  # one\ndef f():\n    "A text."\n    return x\n'
-    assert code_lines(text) == {5, 6, 7, 9}
+    text = (
+        '"""A module.\n\nOf text."""\n\n# a comment\nx = """two\nlines"""  # one\ndef f():\n    "Text."\n    return x\n'
+    )
+    assert code_lines(text) == {6, 7, 8, 10}
 
 
 def test_the_lines_of_the_model_files_are_as_many_as_stated():
