@@ -1,11 +1,11 @@
-"""Text to ids and back, one idea a module.
+"""From text to ids and back, with one idea in each module.
 
-tokenizer       AlbertTokenizer itself: made from files, called, saved
-settings        what may be set on it between calls
+tokenizer       AlbertTokenizer itself: it is made from files, called and saved
+settings        its settings, some of which may change between calls
 token_lookup    tokens, ids, and which of them are special
-rows            texts to rows: special tokens around them, and what a call asks for
+rows            from texts to rows: special tokens around them, and what a call asks for
 lengths         truncation and windows
-padding         rows to one length
+padding         brings rows to one length
 batch           a row, and the BatchEncoding that a call returns
 text_inputs     what people may hand a tokenizer: one text or a batch
 styles          whose rules cut a text into pieces: "hf_slow", "google", "hf_fast"
@@ -14,9 +14,9 @@ fast            the third, through `tokenizers`
 spiece          a spiece.model, checked before SentencePiece sees it
 protobuf        the wire form of that file
 charsmap        the trie of replacements inside it
-vocabulary      pieces and added tokens: text to id, id to text
-alignment       which character of the caller's string a normalised character stems from
-added_tokens    tokens found in a text before it is cut into pieces
-decoding        pieces to text
-files           tokenizer_config.json and its companions
+vocabulary      pieces and added tokens: from text to id, and from id to text
+alignment       from which character of the caller's string a normalised character comes
+added_tokens    tokens that are found in a text before it is cut into pieces
+decoding        from pieces to text
+files           tokenizer_config.json and the files beside it
 """

@@ -21,7 +21,7 @@ _PYTHON_ONLY_SPACE = "\x1c\x1d\x1e\x1f"
 
 @dataclass(frozen=True)
 class AddedToken:
-    """A token and how it meets the text around it; fields and defaults as in the `tokenizers` library."""
+    """A token, and what it does to the text around it. Fields and defaults are those of the `tokenizers` library."""
 
     content: str
     single_word: bool = False  # only where no letter touches it
@@ -38,7 +38,7 @@ class AddedToken:
         return self.content
 
     def to_json(self) -> dict:
-        """The dict that added_tokens_decoder of tokenizer_config.json holds."""
+        """The token as a dict, as in added_tokens_decoder of tokenizer_config.json."""
         names = ("content", "lstrip", "normalized", "rstrip", "single_word", "special")
         return {name: getattr(self, name) for name in names}
 
@@ -70,7 +70,7 @@ def parse_added_token(value, what: str) -> AddedToken | str:
 
 
 class Cutter:
-    """Cuts text at a fixed set of tokens, as transformers' Trie.split: the text of the parts, in order, is the text."""
+    """Cuts text at a fixed set of tokens, like transformers' Trie.split. The parts, joined in order, are the text."""
 
     def __init__(self, tokens: Iterable[str]):
         self.tokens = sorted(set(tokens))
@@ -100,7 +100,7 @@ class Cutter:
         return False
 
     def cut(self, text: str) -> list[tuple[int, int]]:
-        """Spans (start, end) of the parts of text, none of them empty; each token found is a part of its own."""
+        """The spans (start, end) of the parts of text. None is empty, and each token that was found is a part of its own."""
         if self._pattern is not None:
             found = [match.span() for match in self._pattern.finditer(text)]
         else:
@@ -184,7 +184,7 @@ def _last_end(text: str, at: int, node: Node) -> int | None:
 
 @dataclass(slots=True)
 class Part:
-    """A stretch of text between or at added tokens: its characters, and where each one was."""
+    """An added token, or a stretch of text between added tokens: its characters, and where each one was."""
 
     text: str
     spans: list[tuple[int, int]]  # the runs of the text it was cut from whose characters it is made of, in order
@@ -193,10 +193,10 @@ class Part:
 
 
 def split_on_added_tokens(text: str, cutter: Cutter, tokens: dict[str, AddedToken]) -> list[Part]:
-    """Cut text at its added tokens and let them strip their neighbours.
+    """Cuts text at its added tokens, which then strip their neighbours.
 
-    Source: transformers 4.57.6 tokenization_utils.py, the middle of PreTrainedTokenizer.tokenize: what it does in which
-    order decides odd cases (a token that strips away the space a single_word token needs), so the order is kept.
+    Source: transformers 4.57.6 tokenization_utils.py, the middle of PreTrainedTokenizer.tokenize. The order of its steps
+    decides odd cases (a token may strip away the space that a single_word token needs), so the order is the same here.
     """
     cuts = cutter.cut(text)
     parts = [Part(text[a:b], [(a, b)], tokens.get(text[a:b]), (a, b)) for a, b in cuts]
@@ -246,7 +246,7 @@ def _strip_start(part: Part, token: Part) -> None:
 
 
 def _drop(spans: list[tuple[int, int]], count: int, *, last: bool) -> None:
-    """Take `count` characters off the end, or off the start, of a list of runs."""
+    """Takes `count` characters off the end, or off the start, of a list of runs."""
     while count:
         start, end = spans.pop(-1 if last else 0)
         taken = min(count, end - start)

@@ -1,9 +1,9 @@
 """What ALBERT does to text before SentencePiece sees it, with and without remembering where each character came from.
 
-An alignment is an int64 array `source` beside a text: character i of it stems from character source[i] of the caller's
-string. It never decreases. One index says enough, because a character that several became (two quotes, a letter and its
-accent, an Å and its NFKD parts) is attributed to one of them, as in the `tokenizers` library: the last of two quotes, the
-letter itself otherwise.
+An alignment is an int64 array `source` that belongs to a text: character i of the text comes from character source[i] of the
+caller's string. It never decreases. One index is enough: where several characters became one (two quotes, a letter and its
+accent, an Å and its NFKD parts), it is attributed to one of them, as in the `tokenizers` library. That is the last of two
+quotes, and otherwise the letter itself.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _QUOTES = re.compile("``|''")
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Which steps to take; each is a flag of tokenizer_config.json but `quotes`, which Google's code does not have."""
+    """Which steps to take. Each is a flag of tokenizer_config.json, except `quotes`: Google's code does not have that step."""
 
     remove_space: bool = True
     quotes: bool = True
@@ -34,7 +34,7 @@ class Preprocessing:
 
 
 def preprocess(text: str, steps: Preprocessing) -> str:
-    """Source: AlbertTokenizer.preprocess_text of transformers 4.57.6; without `quotes`, google-research/albert's."""
+    """Takes the steps. Source: AlbertTokenizer.preprocess_text of transformers 4.57.6; without `quotes`, Google's code."""
     if steps.remove_space:
         text = " ".join(text.split())
     if steps.quotes:
@@ -45,7 +45,8 @@ def preprocess(text: str, steps: Preprocessing) -> str:
 
 
 def lower_each(text: str) -> str:
-    """Every character lowered by itself, so that a final Σ becomes σ: str.lower looks around for that one letter only."""
+    """Lowers every character by itself, so that a final Σ becomes σ: this is the only letter for which str.lower looks at
+    its neighbours."""
     return text.replace("Σ", "σ").lower()
 
 

@@ -1,4 +1,4 @@
-"""What a tokenizer hands out: rows of parallel lists, and the mapping of them that a model takes."""
+"""What a tokenizer returns: rows of parallel lists, and a mapping of them that a model takes."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Row:
         self.words += words
 
     def pad(self, length: int, side: str, token: str, token_id: int, kind: int) -> None:
-        """Bring the row to `length` at least; padding is masked out, of type `kind`, and counts as special."""
+        """Fills the row up to `length`. Padding is masked out, has type `kind`, and counts as special."""
         n = length - len(self.ids)
         if n <= 0:
             return
@@ -82,9 +82,9 @@ class Row:
 
 
 class BatchEncoding(UserDict):
-    """What a tokenizer returns: a dict of lists (or arrays) whose keys are attributes too; `model(**enc)` takes it.
+    """What a tokenizer returns: a dict of lists (or arrays) whose keys are attributes too. `model(**enc)` takes it.
 
-    Beyond transformers' keys it knows, for each row, where tokens came from: tokens(i), sequence_ids(i), word_ids(i).
+    Beside transformers' keys it knows, for each row, where the tokens came from: tokens(i), sequence_ids(i), word_ids(i).
     """
 
     def __init__(self, data: Mapping[str, Any] | None = None, rows: list[Row] | None = None):
@@ -109,17 +109,17 @@ class BatchEncoding(UserDict):
         return self._rows[index]
 
     def tokens(self, index: int = 0) -> list[str]:
-        """Pieces of row `index` as text, special tokens and padding included."""
+        """The pieces of row `index` as text, with special tokens and padding."""
         return list(self._row(index).tokens)
 
     def sequence_ids(self, index: int = 0) -> list[int | None]:
-        """For each token of row `index`: 0 first text, 1 second text, None special token or padding."""
+        """For each token of row `index`: 0 for the first text, 1 for the second, None for special tokens and padding."""
         return list(self._row(index).sequence)
 
     def word_ids(self, index: int = 0) -> list[int | None]:
-        """For each token of row `index` the number of its word, None for special tokens and padding.
+        """For each token of row `index`: the number of its word, or None for special tokens and padding.
 
-        Raises ValueError where words are not known, which would otherwise look like a row of nothing but padding.
+        Raises ValueError if words are not known; the row would otherwise look like padding alone.
         """
         row = self._row(index)
         if not row.words_known:
@@ -130,7 +130,7 @@ class BatchEncoding(UserDict):
 
 
 def to_arrays(data: dict[str, Any]) -> dict[str, np.ndarray]:
-    """Lists to int64 arrays with a batch axis. Raises ValueError where rows have different lengths."""
+    """Turns lists into int64 arrays with a batch axis. Raises ValueError if rows have different lengths."""
     arrays = {}
     for name, value in data.items():
         rows = value if isinstance(value, list) else [value]

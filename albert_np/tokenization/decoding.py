@@ -1,4 +1,4 @@
-"""Pieces to text. Source: transformers 4.57.6 tokenization_utils.py (_decode) and tokenization_albert.py."""
+"""From pieces to text. Source: transformers 4.57.6 tokenization_utils.py (_decode) and tokenization_albert.py."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Join = Callable[[list[str]], str]  # SentencePiece's own decoding of pieces with
 
 
 def pieces_to_text(tokens: Iterable[str], vocab: Vocabulary, join: Join) -> str:
-    """Text of tokens; special ones are written as they are, the first of a run of them after a space."""
+    """The text of tokens. Special tokens are written as they are; the first of a run of them comes after a space."""
     out: list[str] = []
     current: list[str] = []
     after_special = False
@@ -27,7 +27,7 @@ def pieces_to_text(tokens: Iterable[str], vocab: Vocabulary, join: Join) -> str:
 
 
 def ids_to_text(ids: Iterable[int], vocab: Vocabulary, join: Join, *, skip_special: bool, spaces: bool) -> str:
-    """Text of ids. Added tokens that are not special stand between spaces, as texts of their own (`spaces`: or not)."""
+    """The text of ids. With `spaces`, added tokens that are not special have spaces around them, as texts of their own."""
     apart = {token for token in vocab.added_ids if token not in vocab.special_set}
     # so do additional special tokens with an id beyond the pieces
     apart |= {str(token) for token in vocab.additional if vocab.id_of(str(token)) >= len(vocab.pieces)}
@@ -54,7 +54,7 @@ def ids_to_text(ids: Iterable[int], vocab: Vocabulary, join: Join, *, skip_speci
 
 
 def clean_up_tokenization(text: str) -> str:
-    """Take back the space before English punctuation and contractions. Source: PreTrainedTokenizerBase."""
+    """Removes the space before English punctuation and contractions. Source: PreTrainedTokenizerBase."""
     for old, new in (
         (" .", "."),
         (" ?", "?"),

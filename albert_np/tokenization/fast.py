@@ -1,6 +1,6 @@
-"""Style "hf_fast": text to pieces through the `tokenizers` library, from a tokenizer.json or one built from spiece.model.
+"""Style "hf_fast": from text to pieces through the `tokenizers` library, with a tokenizer.json or one built from spiece.model.
 
-transformers' own conversion of spiece.model is not used: it makes added tokens of the pieces ( ) " - . – £ €, which then
+transformers' own conversion of spiece.model is not used: it turns the pieces ( ) " - . – £ € into added tokens, which then
 take the space before them away from the next word (5 of 29 published strings come out wrong).
 """
 
@@ -39,7 +39,7 @@ def library():
 def build_tokenizer_json(
     spiece: Spiece, named: Mapping[str, AddedToken | str | None], *, do_lower_case: bool, keep_accents: bool
 ) -> dict[str, Any]:
-    """The tokenizer.json that says what spiece.model does, as far as that format can."""
+    """A tokenizer.json that does what spiece.model does, as far as its format allows."""
     if spiece.treat_whitespace_as_suffix or not spiece.normalizer.escape_whitespaces:
         raise ValueError("style='hf_fast' cannot express a vocabulary whose spaces are suffixes or unescaped")
     ids = {piece: i for i, piece in enumerate(spiece.pieces)}
@@ -99,7 +99,7 @@ def build_tokenizer_json(
 
 
 def read_tokenizer_json(path: Path) -> dict[str, Any]:
-    """A tokenizer.json, checked as far as the `tokenizers` library would crash instead of refusing it."""
+    """Reads a tokenizer.json, and refuses content on which the `tokenizers` library would crash."""
     value = read_json_object(Path(path))
     model = value.get("model")
     if not isinstance(model, dict) or model.get("type", "Unigram") != "Unigram":
@@ -124,7 +124,7 @@ def _charsmaps(normalizer: Any) -> list[Any]:
 
 
 class FastEncoder:
-    """Encodes texts one at a time through a tokenizers.Tokenizer, which truncates, pads and adds nothing itself."""
+    """Encodes texts one at a time through a tokenizers.Tokenizer, which itself neither truncates nor pads nor adds tokens."""
 
     def __init__(
         self,
@@ -155,7 +155,7 @@ class FastEncoder:
         self._check_template()
 
     def _check_template(self) -> None:
-        """Rows are put together by AlbertTokenizer, so a file with another template must not pass unnoticed."""
+        """Refuses a file with another template, because AlbertTokenizer, not the library, puts rows together."""
         cls, sep = (self.vocab.id_of(str(self.vocab.named[name])) for name in ("cls_token", "sep_token"))
         pair = _guarded("encode with", lambda: self._tokenizer.encode("", ""))
         if pair.ids != [cls, sep, sep] or pair.type_ids != [0, 0, 1]:
@@ -194,7 +194,7 @@ class FastEncoder:
 
 
 def _guarded(what: str, call):
-    """call(), with the library's errors and panics (a BaseException of its own) as ValueError."""
+    """Runs call(). The library's errors and panics (a BaseException of its own) become ValueError."""
     try:
         return call()
     except BaseException as error:

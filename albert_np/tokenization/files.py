@@ -1,4 +1,4 @@
-"""The small JSON files beside spiece.model: read with every value checked, and written whole or not at all."""
+"""The small JSON files beside spiece.model. Every value is checked on reading, and each file is written whole or not at all."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MAX_JSON_BYTES = 64 << 20
 
 @dataclass
 class TokenizerFiles:
-    """What a folder says about its tokenizer: keyword arguments of AlbertTokenizer, and the paths found."""
+    """What a folder says about its tokenizer: keyword arguments of AlbertTokenizer, and the paths that were found."""
 
     vocab_file: Path | None
     fast_file: Path | None
@@ -37,7 +37,7 @@ class TokenizerFiles:
 
 
 def read_json_object(path: Path) -> dict[str, Any]:
-    """A JSON object. Raises OSError (cannot be read) or ValueError (not that), each in one line."""
+    """Reads a JSON object. Raises OSError (cannot be read) or ValueError (not a JSON object), each in one line."""
     value = read_json(path, MAX_JSON_BYTES)
     if not isinstance(value, dict):
         raise ValueError(f"{path} must hold a JSON object; it holds {type(value).__name__}")
@@ -45,12 +45,12 @@ def read_json_object(path: Path) -> dict[str, Any]:
 
 
 def read_files(find: Callable[[str], Path | None], overrides: dict[str, Any]) -> TokenizerFiles:
-    """Read a model's tokenizer files; `find` gives the path of a file by its name, or None.
+    """Reads the tokenizer files of a model. `find` gives the path of a file by its name, or None.
 
-    Precedence as in transformers 4.57.6 PreTrainedTokenizerBase._from_pretrained: overrides, then (where
-    tokenizer_config.json has no added_tokens_decoder) special_tokens_map.json, then tokenizer_config.json; added tokens
-    from the config, else from added_tokens.json and tokenizer.json. One thing is not as there: a path inside the config
-    (vocab_file, tokenizer_file) is never followed. The vocabulary is the folder's own spiece.model.
+    The precedence is that of transformers 4.57.6 PreTrainedTokenizerBase._from_pretrained: first overrides, then
+    special_tokens_map.json (if tokenizer_config.json has no added_tokens_decoder), then tokenizer_config.json. Added tokens
+    come from the config, else from added_tokens.json and tokenizer.json. One thing differs: a path inside the config
+    (vocab_file, tokenizer_file) is never followed. The vocabulary is always the folder's own spiece.model.
     """
     files = TokenizerFiles(find(VOCAB), find(FAST))
     config_path = find(CONFIG)
@@ -95,7 +95,7 @@ def read_files(find: Callable[[str], Path | None], overrides: dict[str, Any]) ->
 
 
 def parse_decoder(value, where: str) -> dict[int, AddedToken]:
-    """added_tokens_decoder, {"4": {"content": "[MASK]", …}}, to tokens by id."""
+    """From added_tokens_decoder, {"4": {"content": "[MASK]", …}}, to tokens by id."""
     if not isinstance(value, dict):
         raise ValueError(f"added_tokens_decoder of {where} must map ids to tokens; got {type(value).__name__}")
     tokens = {}
@@ -159,7 +159,7 @@ def _check_class(name, where: str) -> None:
 
 
 def config_json(vocab: Vocabulary, settings: dict[str, Any]) -> dict[str, Any]:
-    """tokenizer_config.json of a tokenizer, as transformers' AlbertTokenizer writes and reads it."""
+    """The tokenizer_config.json of a tokenizer, in the form that transformers' AlbertTokenizer writes and reads."""
     return {
         **settings,
         "added_tokens_decoder": {str(i): token.to_json() for i, token in sorted(vocab.added.items())},
@@ -172,7 +172,7 @@ def config_json(vocab: Vocabulary, settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def special_tokens_json(vocab: Vocabulary) -> dict[str, Any]:
-    """special_tokens_map.json of a tokenizer; without the `special` flag, which the name of the file implies."""
+    """The special_tokens_map.json of a tokenizer, without the `special` flag, which the name of the file implies."""
 
     def plain(token: AddedToken | str) -> Any:
         if isinstance(token, str):

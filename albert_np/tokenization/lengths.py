@@ -1,7 +1,7 @@
 """How long rows become: strategies, truncation, windows. Pure functions over lengths and lists.
 
-They follow transformers 4.57.6 tokenization_utils_base.py where its SentencePiece tokenizer is meant, and the `tokenizers`
-library where overlapping windows are, because the former has none.
+They follow transformers 4.57.6 tokenization_utils_base.py. Overlapping windows follow the `tokenizers` library instead, because
+transformers' SentencePiece tokenizer has none.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SIDES = ("right", "left")
 
 @dataclass(frozen=True)
 class Strategies:
-    """How to cut and fill rows, resolved from the arguments of a call."""
+    """How to cut and pad rows, resolved from the arguments of a call."""
 
     padding: str
     truncation: str
@@ -35,9 +35,9 @@ MAX_PADDED = 1 << 24  # tokens a row is filled up to; a row this long is a gigab
 
 
 def resolve_strategies(padding, truncation, max_length, pad_to_multiple_of, model_max_length) -> Strategies:
-    """Arguments as people give them to one meaning. Source: PreTrainedTokenizerBase._get_padding_truncation_strategies.
+    """From arguments to one clear meaning. Source: PreTrainedTokenizerBase._get_padding_truncation_strategies.
 
-    Raises ValueError naming the argument.
+    Raises a ValueError that names the argument.
     """
     for name, value in (("max_length", max_length), ("pad_to_multiple_of", pad_to_multiple_of)):
         if value is not None and (not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 0):
@@ -98,9 +98,9 @@ def check_side(side, name: str) -> str:
 
 
 def kept_lengths(n0: int, n1: int | None, remove: int, strategy: str) -> tuple[int, int | None]:
-    """Tokens of each text that stay when `remove` must go. Source: PreTrainedTokenizerBase.truncate_sequences.
+    """How many tokens of each text stay if `remove` must go. Source: PreTrainedTokenizerBase.truncate_sequences.
 
-    Where the text a strategy names is too short for that, nothing is removed and a message is logged, as there.
+    If the text that the strategy names is too short, nothing is removed and a message is logged, as in transformers.
     """
     if strategy == "only_first" or (strategy == "longest_first" and n1 is None):
         if n0 > remove:
@@ -127,9 +127,10 @@ def kept_lengths(n0: int, n1: int | None, remove: int, strategy: str) -> tuple[i
 
 
 def window_lengths(n0: int, n1: int | None, room: int, strategy: str) -> tuple[int, int | None]:
-    """Tokens of each text a window may hold, of `room` in all. Source: tokenizers 0.22 utils/truncation.rs.
+    """How many tokens of each text a window may hold, of `room` in all. Source: tokenizers 0.22 utils/truncation.rs.
 
-    It differs from kept_lengths in who gets the odd token of two long texts, and by refusing where that one gives up.
+    It differs from kept_lengths in two ways: the odd token of two long texts goes to the other one, and it raises ValueError
+    if there is no room.
     """
     if strategy == "do_not_truncate" or n0 + (n1 or 0) <= room:
         return n0, n1
@@ -154,7 +155,7 @@ def window_lengths(n0: int, n1: int | None, room: int, strategy: str) -> tuple[i
 
 
 def windows(n: int, size: int, stride: int, side: str) -> list[Span]:
-    """Spans of the windows of `size` tokens over a text of n, neighbours sharing `stride` tokens.
+    """The spans of windows of `size` tokens over a text of n tokens. Neighbours share `stride` tokens.
 
     Source: tokenizers 0.22, Encoding::truncate. With side "left" they start from the end of the text.
     """
@@ -184,7 +185,7 @@ def windows(n: int, size: int, stride: int, side: str) -> list[Span]:
 
 
 def keep_side(text: Encoded, n: int, side: str) -> Encoded:
-    """The first n tokens, or with truncation_side "left" the last n."""
+    """The first n tokens; or the last n with truncation_side "left"."""
     if n >= len(text):
         return text
     return text[:n] if side == "right" else text[len(text) - n :]
@@ -201,10 +202,10 @@ def cut(
     overflow: bool,
     fast: bool,
 ) -> list[tuple[Encoded, Encoded | None]]:
-    """The texts of each row made of a text or a pair: whole, truncated, or (overflow) one row a window.
+    """The texts of each row that a text or a pair becomes: whole, truncated, or (overflow) one row for each window.
 
-    special: special tokens a row will have; fast: by the rules of the `tokenizers` library, which windows always follow.
-    Raises ValueError where those rules leave no room.
+    special: how many special tokens a row will have. fast: follow the rules of the `tokenizers` library; windows always do.
+    Raises ValueError if those rules leave no room.
     """
     n0, n1 = len(a), None if b is None else len(b)
     limit = strategies.max_length

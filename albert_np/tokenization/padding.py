@@ -1,4 +1,4 @@
-"""Rows to one length. Source: PreTrainedTokenizerBase.pad and _pad of transformers 4.57.6."""
+"""Padding: brings rows to one length. Source: PreTrainedTokenizerBase.pad and _pad of transformers 4.57.6."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from albert_np.tokenization.vocabulary import check_ids
 
 
 def padded_length(longest: int, strategies: Strategies, multiple: int | None) -> int:
-    """Length every row is padded to; 0 where nothing is padded."""
+    """The length to which every row is padded; 0 if nothing is padded."""
     if strategies.padding == "do_not_pad":
         return 0
     length = longest if strategies.padding == "longest" else strategies.max_length or 0
@@ -26,9 +26,9 @@ def pad_encoding(
     fill: Mapping[str, int],
     mask: bool,
 ) -> dict[str, Any]:
-    """An encoding (of one text or a batch) with the lists named in `fill` brought to one length; others untouched.
+    """An encoding (of one text or a batch) whose lists named in `fill` are brought to one length; others do not change.
 
-    Raises ValueError where lists are not parallel.
+    Raises ValueError if lists are not parallel.
     """
     ids = data["input_ids"]
     if not isinstance(ids, (list, tuple)):
@@ -44,7 +44,7 @@ def pad_encoding(
             continue
         lists = out[name] if batched else [out[name]]
         if not isinstance(lists, (list, tuple)) or not all(isinstance(x, (list, tuple)) for x in lists):
-            raise ValueError(f"{name} must be a list as input_ids is")
+            raise ValueError(f"{name} must be a list, like input_ids")
         if len(lists) != len(rows) or any(len(x) != len(y) for x, y in zip(lists, rows, strict=True)):
             raise ValueError(f"{name} and input_ids have different shapes; they must be parallel")
         padded = []
@@ -56,7 +56,7 @@ def pad_encoding(
 
 
 def one_encoding(given: Any) -> dict[str, Any]:
-    """What may be handed to `pad` (an encoding, or a list of encodings of one text each) as one encoding of lists."""
+    """Turns the argument of `pad` (an encoding, or a list of encodings of one text each) into one encoding of lists."""
     if isinstance(given, (list, tuple)) and given:
         if not all(isinstance(item, Mapping) for item in given):
             raise ValueError("pad takes an encoding with input_ids, or a list of them")
@@ -70,7 +70,7 @@ def one_encoding(given: Any) -> dict[str, Any]:
 
 
 def _plain(value):
-    """Arrays, and arrays in a list, as lists."""
+    """Turns an array, or a list of arrays, into lists."""
     if hasattr(value, "tolist"):
         return value.tolist()
     return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value

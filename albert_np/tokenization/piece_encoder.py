@@ -1,4 +1,4 @@
-"""Text to pieces through SentencePiece, in the two ways ALBERT has known: transformers' slow tokenizer and Google's.
+"""From text to pieces through SentencePiece, in one of two ways: that of transformers' slow tokenizer, or Google's.
 
 hf_slow  transformers 4.57.6: AlbertTokenizer (tokenization_albert.py) over PreTrainedTokenizer.tokenize
 google   google-research/albert tokenization.py: preprocess_text and encode_pieces, what the checkpoints were trained on
@@ -29,7 +29,7 @@ SPACE = "▁"  # how SentencePiece writes a space inside a piece
 
 
 class PieceEncoder:
-    """Encodes texts one at a time; holds the SentencePiece processor, which is not pickled but made anew."""
+    """Encodes texts one at a time. It holds the SentencePiece processor, which is not pickled but made again."""
 
     def __init__(self, spiece: Spiece, vocab: Vocabulary, steps: Preprocessing, *, google: bool):
         self.spiece, self.vocab, self.steps, self.google = spiece, vocab, steps, google
@@ -48,7 +48,7 @@ class PieceEncoder:
         self._processor = _processor(self.spiece)
 
     def encode(self, text: str, *, spans: bool, split_special_tokens: bool = False) -> Encoded:
-        """Pieces of one text, with the characters each one covers if asked. ValueError for a lone surrogate."""
+        """The pieces of one text and, if asked, the characters that each covers. Raises ValueError for a lone surrogate."""
         check_text(text)
         if self.google:
             tokens, found = self._pieces(text, np.arange(len(text)) if spans else None)
@@ -58,7 +58,7 @@ class PieceEncoder:
         return Encoded([id_of(token) for token in tokens], tokens, found)
 
     def encode_words(self, words: list[str], *, spans: bool, split_special_tokens: bool = False) -> Encoded:
-        """Pieces of words, each encoded by itself; spans count from the start of each word."""
+        """The pieces of words, each encoded by itself. Spans count from the start of each word."""
         numbers: list[int | None] = []
         out = Encoded([], [], [] if spans else None, numbers)
         for number, word in enumerate(words):
@@ -100,7 +100,7 @@ class PieceEncoder:
         return tokens, found
 
     def _lower(self, text: str, source: np.ndarray | None) -> tuple[str, np.ndarray | None]:
-        """Lower everything but special tokens, before they are looked for: <PAD> in a text so becomes the token <pad>."""
+        """Lowers everything but special tokens. These are looked for afterwards, so <PAD> in a text becomes the token <pad>."""
         out, sources, at = [], [], 0
         for match in [*self._keep_case.finditer(text), None]:
             start, end = match.span() if match else (len(text), len(text))
@@ -111,7 +111,7 @@ class PieceEncoder:
         return "".join(out), None if source is None else np.concatenate(sources)
 
     def _pieces(self, text: str, source: np.ndarray | None) -> tuple[list[str], list[Span] | None]:
-        """Pieces of a text without added tokens; `source` says where its characters came from."""
+        """The pieces of a text without added tokens. `source` says where its characters came from."""
         if source is None:
             pieces, sources = self._processor.encode(preprocess(text, self.steps), out_type=str), None
         else:
@@ -122,7 +122,7 @@ class PieceEncoder:
         return pieces, None if sources is None else _spans(pieces, sources)
 
     def _aligned(self, text: str, source: np.ndarray) -> tuple[list[str], np.ndarray]:
-        """Pieces, and for every character of all of them together the character it came from."""
+        """The pieces, and for each of their characters, in order, the character from which it came."""
         pieces = self._processor.encode(text, out_type=str)
         _, offsets = self._processor.normalize(text, with_offsets=True)
         # The pieces are the normalised text, cut; the last offset is the end of the text. A space that a vocabulary adds
@@ -131,10 +131,10 @@ class PieceEncoder:
         return pieces, source[np.minimum(places, len(source) - 1)]
 
     def _split_digit_commas(self, pieces: list[str], sources: np.ndarray | None):
-        """The rule that takes "9," apart: `▁1999,` becomes what "1999" is, and a comma.
+        """Splits pieces that end in a digit and a comma: `▁1999,` becomes the pieces of "1999", and a comma.
 
-        Without it a year before a comma would be a piece of its own (the vocabulary has 141 of them), which the models
-        never saw in training. Source: AlbertTokenizer._tokenize of transformers 4.57.6 and encode_pieces of Google's.
+        Without this rule a year with its comma would be one piece (the vocabulary has 141 of them), which the models
+        never saw in training. Source: AlbertTokenizer._tokenize of transformers 4.57.6, and encode_pieces of Google's code.
         """
         out: list[str] = []
         index = array("q")  # for each character of the pieces made, its place in the pieces given
@@ -154,7 +154,7 @@ class PieceEncoder:
         return out, None if sources is None else _spans(out, sources[np.asarray(index)])
 
     def _digit_comma_parts(self, piece: str) -> tuple[list[str], list[int]]:
-        """Pieces that stand for one like `▁1999,`, and for each of their characters its place in it."""
+        """The pieces that replace a piece like `▁1999,`, and for each of their characters its place in that piece."""
         places = [i for i, char in enumerate(piece[:-1]) if char != SPACE]
         parts, origin = self._aligned("".join(piece[i] for i in places), np.array(places, dtype=np.int64))
         # A number inside a word begins without ▁. Google's code compares text with bytes here, so that in Python 3 its
@@ -170,10 +170,10 @@ def _digit_comma(piece: str) -> bool:
 
 
 def _spans(pieces: list[str], sources: np.ndarray) -> list[Span]:
-    """Spans of consecutive pieces: from their first character that is no space to their last.
+    """The spans of consecutive pieces: from their first character that is not a space to their last.
 
-    A piece that is nothing but ▁ gets the character that follows, as in the `tokenizers` library, where the ▁ is put
-    before a word and shares its first letter.
+    A piece that is only ▁ gets the character that follows, as in the `tokenizers` library: there, the ▁ is put before a
+    word and shares its first letter.
     """
     if not pieces:
         return []
@@ -195,7 +195,7 @@ def _spans(pieces: list[str], sources: np.ndarray) -> list[Span]:
 
 
 def check_text(text) -> None:
-    """ValueError unless text is a str that can be written as UTF-8."""
+    """Raises ValueError unless text is a str that can be written as UTF-8."""
     if not isinstance(text, str):
         raise ValueError(f"text must be a str; got {type(text).__name__}")
     if not text.isascii():

@@ -1,4 +1,4 @@
-"""The wire form of protobuf, as far as a SentencePiece vocabulary uses it, with every bound checked."""
+"""The wire format of protobuf, as far as a SentencePiece vocabulary uses it. Every bound is checked."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 
 
 class BadFileError(Exception):
-    """What is wrong with the bytes; whoever knows the file adds its name."""
+    """Says what is wrong with the bytes. Whoever catches it adds the name of the file."""
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
-    """The base-128 number at `at` and the index after it; at most 10 bytes and 64 bits, as protobuf has it."""
+    """The base-128 number at `at`, and the index after it. As in protobuf, it has at most 10 bytes and 64 bits."""
     value = 0
     for shift in range(0, 70, 7):
         if at >= len(data):
@@ -29,7 +29,7 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
 
 
 def read_fields(data: bytes) -> Iterator[tuple[int, int, Any]]:
-    """Yield (field number, wire type, value) of one message; value is an int, or the bytes of the field."""
+    """Yields (field number, wire type, value) of one message. The value is an int, or the bytes of the field."""
     at, size = 0, len(data)
     while at < size:
         tag = data[at]
@@ -60,7 +60,7 @@ def read_fields(data: bytes) -> Iterator[tuple[int, int, Any]]:
 
 
 def read_message(data: bytes, table: dict[int, tuple[str, int]], what: str, into: dict | None = None) -> dict:
-    """Fields of one message by name; of a field given twice the last counts, as in protobuf. Others are ignored."""
+    """The known fields of a message by name; others are ignored. Of a field given twice the last counts, as in protobuf."""
     into = {} if into is None else into
     for number, wire, value in read_fields(data):
         if number in table:
@@ -72,7 +72,7 @@ def read_message(data: bytes, table: dict[int, tuple[str, int]], what: str, into
 
 
 def write_number(value: int) -> bytes:
-    """A number that is 0 or more, in base 128."""
+    """Writes a number, 0 or more, in base 128."""
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)
@@ -82,7 +82,7 @@ def write_number(value: int) -> bytes:
 
 
 def write_field(number: int, value: bytes | int) -> bytes:
-    """A field with its tag, and bytes with their length."""
+    """Writes a field with its tag; if it is bytes, with their length."""
     if isinstance(value, int):
         return write_number(number << 3 | VARINT) + write_number(value)
     return write_number(number << 3 | BYTES) + write_number(len(value)) + value

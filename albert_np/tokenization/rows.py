@@ -1,4 +1,4 @@
-"""Texts to rows for the model: [CLS] A [SEP] or [CLS] A [SEP] B [SEP], cut as a call asks, and rows to its result."""
+"""From texts to rows for the model, [CLS] A [SEP] or [CLS] A [SEP] B [SEP], cut as a call asks; and from rows to its result."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from albert_np.tokenization.vocabulary import Vocabulary, check_ids
 
 @dataclass(frozen=True)
 class RowOptions:
-    """What a call says beside its texts: transformers' keywords, with its defaults."""
+    """The options of a call: transformers' keywords and defaults."""
 
     add_special_tokens: bool = True
     padding: bool | str = False
@@ -36,7 +36,7 @@ class RowOptions:
 
     @classmethod
     def checked(cls, options: Mapping[str, Any], add_special_tokens: bool) -> RowOptions:
-        """The keywords of a call. Raises ValueError for one that does not exist."""
+        """Checks the keywords of a call. Raises ValueError for one that does not exist."""
         known = {option.name for option in fields(cls)} - {"add_special_tokens"}
         unknown = sorted(set(options) - known)
         if unknown:
@@ -48,7 +48,7 @@ class RowOptions:
 
 
 class Encoder(Protocol):
-    """Text to pieces, in one of the styles."""
+    """Turns text into pieces, in one of the styles."""
 
     def encode(self, text: str, *, spans: bool, split_special_tokens: bool = False) -> Encoded: ...
 
@@ -56,14 +56,14 @@ class Encoder(Protocol):
 
 
 def special_tokens_around(pair: bool) -> int:
-    """Special tokens around a text (2) or a pair of them (3)."""
+    """How many special tokens a text has around it (2), or a pair of texts (3)."""
     return 3 if pair else 2
 
 
 class RowMaker:
-    """Makes rows of texts.
+    """Makes rows from texts.
 
-    fast: by the rules of the `tokenizers` library where those of transformers' slow tokenizer differ.
+    fast: follow the rules of the `tokenizers` library where those of transformers' slow tokenizer differ.
     """
 
     def __init__(self, encoder: Encoder, vocab: Vocabulary, *, fast: bool) -> None:
@@ -75,9 +75,9 @@ class RowMaker:
     def rows(
         self, pairs: Sequence[tuple[Any, Any]], options: RowOptions, strategies: Strategies, *, split: bool, side: str
     ) -> tuple[list[Row], list[int]]:
-        """Rows without padding, and the number of the pair that each is of: several rows where overflow gives windows.
+        """Rows without padding, and for each the number of its pair: with overflow, a pair may have several rows (windows).
 
-        split: special tokens in a text are text too; side: of truncation. Raises ValueError for what is no text.
+        split: special tokens in a text are text too. side: that of truncation. Raises ValueError for what is not text.
         """
         rows: list[Row] = []
         samples: list[int] = []
@@ -101,7 +101,7 @@ class RowMaker:
         return rows, samples
 
     def _text(self, text: Any, options: RowOptions, split: bool) -> Encoded:
-        """One text, list of words, list of tokens or list of ids to tokens without special ones around them."""
+        """From one text, list of words, list of tokens or list of ids to tokens, without special tokens around them."""
         spans = options.return_offsets_mapping
         if isinstance(text, str):
             return self.encoder.encode(text, spans=spans, split_special_tokens=split)
@@ -147,7 +147,7 @@ def to_encoding(
 ) -> BatchEncoding:
     """The result of a call: what the options ask for, as lists of lists, flat lists (not batched) or arrays.
 
-    lengths: of the rows before padding.
+    lengths: those of the rows before padding.
     """
     data: dict[str, Any] = {"input_ids": [row.ids for row in rows]}
     if options.return_token_type_ids is not False:

@@ -24,7 +24,7 @@ def _max_length(value, name: str) -> int:
 
 
 def _checked(name: str, check: Callable[[Any, str], Any]) -> Any:
-    """An attribute whose new values go through `check`."""
+    """An attribute whose new values are checked by `check`."""
 
     def change(self, value):
         setattr(self, f"_{name}", check(value, name))
@@ -33,7 +33,7 @@ def _checked(name: str, check: Callable[[Any, str], Any]) -> Any:
 
 
 def _fixed(name: str) -> Any:
-    """An attribute that can be read and not set."""
+    """An attribute that can be read, but not set."""
 
     def refuse(self, value):
         raise AttributeError(f"{name} is built into the tokenizer: load it again with {name}={value!r:.80}")
@@ -42,7 +42,7 @@ def _fixed(name: str) -> Any:
 
 
 class Settings:
-    """Settings as attributes. Those that may change are checked when they do, with ValueError."""
+    """Settings as attributes. Those that may change are checked when they do; a bad value raises ValueError."""
 
     padding_side = _checked("padding_side", check_side)
     truncation_side = _checked("truncation_side", check_side)

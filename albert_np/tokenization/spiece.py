@@ -1,8 +1,8 @@
 """spiece.model: a SentencePiece vocabulary, read and checked before SentencePiece itself sees a byte of it.
 
 SentencePiece trusts its file: a piece of 100 KB overflows its stack, and a charsmap whose trie points outside itself is
-read out of bounds (google/sentencepiece issues 1263 and 1269). So the protobuf is parsed here with every bound checked,
-and SentencePiece gets a copy written from what was read and accepted: nothing unchecked can reach it.
+read out of bounds (google/sentencepiece issues 1263 and 1269). So the protobuf is parsed here, and every bound is checked.
+SentencePiece gets a copy that is written from what was read and accepted: nothing unchecked can reach it.
 
 Field numbers: sentencepiece_model.proto of google/sentencepiece.
 """
@@ -68,7 +68,7 @@ class Spiece:
 
 
 def load_spiece(path: str | os.PathLike) -> Spiece:
-    """Read and check a vocabulary file. Raises OSError (cannot be read) or ValueError (content), each in one line."""
+    """Reads and checks a vocabulary file. Raises OSError (cannot be read) or ValueError (content), each in one line."""
     if not isinstance(path, (str, os.PathLike)) or not isinstance(os.fspath(path), str) or "\0" in os.fspath(path):
         raise ValueError(f"vocab_file must be the path of a spiece.model; got {shown(repr(path), 80)}")
     path = Path(path)
@@ -87,7 +87,7 @@ def load_spiece(path: str | os.PathLike) -> Spiece:
 
 
 def parse_spiece(data: bytes, where: str = "the vocabulary") -> Spiece:
-    """Bytes of a spiece.model to a Spiece. Raises ValueError saying what is wrong, with the number of the piece."""
+    """From the bytes of a spiece.model to a Spiece. Raises ValueError: what is wrong, with the number of the piece."""
     _refuse_other_files(data, where)
     try:
         return _parse(data)
@@ -96,7 +96,7 @@ def parse_spiece(data: bytes, where: str = "the vocabulary") -> Spiece:
 
 
 def _refuse_other_files(data: bytes, where: str) -> None:
-    """What people save by mistake under the name spiece.model, recognised by its first bytes."""
+    """Refuses what people save as spiece.model by mistake. The first bytes show what it is."""
     if not data:
         raise ValueError(f"{where} is empty; get the file again")
     if len(data) > MAX_FILE_BYTES:
@@ -250,7 +250,7 @@ def _normalizer(values: dict, what: str) -> NormalizerSpec:
 
 
 def _serialize(spiece: Spiece, unk_piece: str) -> bytes:
-    """ModelProto of exactly the checked values (training settings and self tests are left out: encoding needs neither)."""
+    """A ModelProto of exactly the checked values. Training settings and self tests are left out: encoding needs neither."""
     out = []
     scores = np.array(spiece.scores, "<f4").tobytes()
     for i, (piece, kind) in enumerate(zip(spiece.pieces, spiece.types, strict=True)):

@@ -24,7 +24,7 @@ def make_encoder(
     remove_space: bool,
     keep_accents: bool,
 ) -> PieceEncoder | FastEncoder:
-    """What encodes by the rules of a style, with its vocabulary. Raises ValueError where a file is missing for it."""
+    """The encoder of a style, and its vocabulary. Raises ValueError if a file is missing."""
     if style == "hf_fast":
         if tokenizer_file is not None:
             content = read_tokenizer_json(Path(tokenizer_file))

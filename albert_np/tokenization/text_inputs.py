@@ -1,4 +1,4 @@
-"""What people may hand a tokenizer, sorted out: one text or a batch, each alone or with a second text."""
+"""Sorts out what people may give to a tokenizer: one text or a batch, each alone or with a second text."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def text_pairs(text, text_pair, words: bool) -> tuple[list[tuple[Any, Any]], bool]:
-    """A call's arguments as pairs (first, second or None), and whether they were a batch.
+    """The arguments of a call as pairs (first, second or None), and whether they were a batch.
 
     Source: PreTrainedTokenizerBase._call_one and PreTrainedTokenizer._batch_encode_plus of transformers 4.57.6.
     """

@@ -1,4 +1,4 @@
-"""The half of a tokenizer that only looks things up: tokens, ids, which of them are special under what name, and where."""
+"""The half of a tokenizer that only looks things up: tokens and ids, which of them are special, their names and places."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _token_id(name: str) -> Any:
 
 
 class TokenLookup:
-    """Names as in transformers' SpecialTokensMixin and PreTrainedTokenizer; all of it read off one Vocabulary."""
+    """Names as in transformers' SpecialTokensMixin and PreTrainedTokenizer. All values come from one Vocabulary."""
 
     _vocab: Vocabulary
 
@@ -41,7 +41,7 @@ class TokenLookup:
 
     @property
     def additional_special_tokens(self) -> list[str]:
-        """Special tokens beside the named ones, as text."""
+        """Special tokens other than the named ones, as text."""
         return [str(token) for token in self._vocab.additional]
 
     @property
@@ -59,7 +59,7 @@ class TokenLookup:
 
     @property
     def all_special_tokens(self) -> list[str]:
-        """Special tokens, each once, in the order of their names: [CLS], [SEP], <unk>, <pad>, [MASK], then others."""
+        """All special tokens once, in the order of their names: [CLS], [SEP], <unk>, <pad>, [MASK], then the others."""
         return list(self._vocab.special_tokens)
 
     @property
@@ -69,7 +69,7 @@ class TokenLookup:
 
     @property
     def added_tokens_decoder(self) -> dict[int, AddedToken]:
-        """Added tokens by id, the special ones among them."""
+        """Added tokens by id, special ones included."""
         return dict(sorted(self._vocab.added.items()))
 
     @property
@@ -83,7 +83,7 @@ class TokenLookup:
 
     @property
     def vocab_size(self) -> int:
-        """V, the pieces of the file, without tokens added after them; len(tokenizer) counts those too."""
+        """V, the number of pieces in the file, without the tokens added after them; len(tokenizer) counts those too."""
         return len(self._vocab.pieces)
 
     def __len__(self) -> int:
@@ -94,7 +94,7 @@ class TokenLookup:
         return self._vocab.as_dict()
 
     def convert_tokens_to_ids(self, tokens: str | Iterable[str] | None) -> int | list[int] | None:
-        """Id of a token, or ids of a list; a token that is none has the unknown token's id. None gives None."""
+        """The id of a token, or the ids of a list. A string that is no token gets the unknown token's id. None gives None."""
         if tokens is None:
             return None
         if isinstance(tokens, str):
@@ -105,7 +105,7 @@ class TokenLookup:
         return [self._vocab.id_of(token) for token in tokens]
 
     def convert_ids_to_tokens(self, ids, skip_special_tokens: bool = False):
-        """Token of an id (str), or tokens of a list of ids (list of str). ValueError outside the vocabulary."""
+        """The token of an id (str), or the tokens of a list (list of str). ValueError for an id outside the vocabulary."""
         flat = check_ids(ids)
         if not isinstance(ids, (list, tuple)) and getattr(ids, "ndim", 0) == 0:
             return self._vocab.token_of(flat[0])
@@ -115,7 +115,7 @@ class TokenLookup:
     # --- where special tokens stand -------------------------------------------------------------------------------------
 
     def num_special_tokens_to_add(self, pair: bool = False) -> int:
-        """Special tokens around a text (2) or a pair of them (3)."""
+        """How many special tokens a text has around it (2), or a pair of texts (3)."""
         return special_tokens_around(pair)
 
     def build_inputs_with_special_tokens(self, token_ids_0: list[int], token_ids_1: list[int] | None = None):
@@ -131,7 +131,7 @@ class TokenLookup:
     def get_special_tokens_mask(
         self, token_ids_0: list[int], token_ids_1: list[int] | None = None, already_has_special_tokens: bool = False
     ) -> list[int]:
-        """1 where build_inputs_with_special_tokens puts a special token, or where the given ids already are one."""
+        """1 where build_inputs_with_special_tokens puts a special token, or where a given id already is one; 0 elsewhere."""
         if already_has_special_tokens:
             if token_ids_1 is not None:
                 raise ValueError("ids that already have their special tokens are one sequence; leave token_ids_1 out")

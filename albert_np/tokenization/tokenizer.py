@@ -1,4 +1,4 @@
-"""AlbertTokenizer: text to the ids, masks and types ALBERT takes, and back, with transformers' names and results."""
+"""AlbertTokenizer: from text to ALBERT's ids, masks and token types, and back, with transformers' names and results."""
 
 from __future__ import annotations
 
@@ -46,15 +46,15 @@ from albert_np.tokenization.vocabulary import SpecialTokens, check_ids, named_to
 class AlbertTokenizer(TokenLookup, Settings):
     """ALBERT's tokenizer over a SentencePiece vocabulary.
 
-    vocab_file is a spiece.model; a folder or hub id goes to from_pretrained. Special tokens are str or AddedToken.
+    vocab_file is a spiece.model; for a folder or a hub id, use from_pretrained. Special tokens are str or AddedToken.
 
     style says whose rules to follow:
     - "hf_slow" (default): transformers 4.57.6's SentencePiece AlbertTokenizer. Use it for every checkpoint unless you
-      know better: it takes numbers and commas apart as in pre-training, and finds [MASK] in a text.
-    - "hf_fast": the `tokenizers` library, what AlbertTokenizerFast and transformers 5 run. Use it to reproduce numbers
-      made with those: a year before a comma stays one piece, spaces and accents differ in places.
-    - "google": google-research/albert's own code, which wrote the pre-training data. Use it to reproduce that: quotes
-      such as `` stay, and [MASK] in a text is text.
+      have a reason not to: it separates numbers and commas as in pre-training, and finds [MASK] in a text.
+    - "hf_fast": the `tokenizers` library, which AlbertTokenizerFast and transformers 5 run. Use it to reproduce numbers
+      made with those: a year and its comma stay one piece, and spaces and accents differ in places.
+    - "google": google-research/albert's own code, which wrote the pre-training data. Use it to reproduce that data:
+      quotes such as `` stay, and [MASK] in a text is text.
 
     Raises ValueError (arguments, content of files) or OSError (files).
     """
@@ -155,9 +155,9 @@ class AlbertTokenizer(TokenLookup, Settings):
         style: str | None = None,
         **overrides: Any,
     ) -> Self:
-        """Load the tokenizer of a folder, a hub id, or "demo"; overrides are arguments of the class.
+        """Loads the tokenizer of a folder, a hub id, or "demo". The overrides are arguments of the class.
 
-        Honours tokenizer_config.json, special_tokens_map.json and added_tokens.json as transformers does, but never
+        It reads tokenizer_config.json, special_tokens_map.json and added_tokens.json as transformers does, but never
         follows a path inside them. Raises OSError (no such file or model) or ValueError (content), each in one line.
         """
         fixed = {"vocab_file", "tokenizer_file", "name_or_path"}
@@ -212,34 +212,34 @@ class AlbertTokenizer(TokenLookup, Settings):
     # ------------------------------------------------------------------------------------------------- text to ids
 
     def tokenize(self, text: str, *, split_special_tokens: bool | None = None) -> list[str]:
-        """Pieces of one text, without special tokens around it."""
+        """The pieces of one text, without special tokens around it."""
         return self._encoder.encode(text, spans=False, split_special_tokens=self._split(split_special_tokens)).tokens
 
     def _split(self, value: bool | None) -> bool:
         return self.split_special_tokens if value is None else checked_flag(value, "split_special_tokens")
 
     def encode(self, text, text_pair=None, add_special_tokens: bool = True, **options):
-        """input_ids of one text (str, list of tokens or list of ids) or pair; options as in calling the tokenizer."""
+        """The input_ids of one text (str, list of tokens or list of ids) or pair. The options are those of a call."""
         checked = RowOptions.checked(options, add_special_tokens)
         return self._encode_rows([(text, text_pair)], False, checked)["input_ids"]
 
     def __call__(self, text, text_pair=None, add_special_tokens: bool = True, **options) -> BatchEncoding:
-        """Encode one text or a batch of them, each alone or with a second text.
+        """Encodes one text or a batch of texts, each alone or with a second text.
 
-        text, text_pair: str, or a list of str; with is_split_into_words a list of words, or a list of such lists.
+        text, text_pair: str, or a list of str; with is_split_into_words, a list of words or a list of such lists.
         Options, with transformers' meanings and defaults: padding, truncation, max_length, stride,
         is_split_into_words, pad_to_multiple_of, padding_side, return_tensors (None or "np"), return_token_type_ids,
         return_attention_mask, return_overflowing_tokens, return_special_tokens_mask, return_offsets_mapping,
         return_length, split_special_tokens, verbose.
 
-        Returns a BatchEncoding of flat lists for one text, of lists of lists for a batch, of int64 arrays (B,T) with
+        Returns a BatchEncoding: of flat lists for one text, of lists of lists for a batch, and of int64 arrays (B,T) with
         return_tensors="np".
-        return_overflowing_tokens gives one row a window (neighbours share `stride` tokens) and overflow_to_sample_mapping,
-        in the form and by the rules of transformers' fast tokenizers, in every style.
-        return_offsets_mapping gives the (start, end) of each token in its text, in its word if it came in words, (0, 0)
-        for special tokens: the numbers of the `tokenizers` library wherever that makes the same pieces, but for texts whose
-        first visible character follows a control character, where it miscounts.
-        One thing differs from 4.57.6 on purpose: split_special_tokens counts in a batch too. Raises ValueError.
+        return_overflowing_tokens gives one row for each window (neighbours share `stride` tokens), and
+        overflow_to_sample_mapping. In every style, this follows the form and the rules of transformers' fast tokenizers.
+        return_offsets_mapping gives the (start, end) of each token in its text, or in its word if the text came in words;
+        special tokens have (0, 0). If the `tokenizers` library makes the same pieces, the offsets are the same too. The
+        exception is a text whose first visible character follows a control character: there, the library miscounts.
+        One thing differs from 4.57.6 on purpose: split_special_tokens also works in a batch. Raises ValueError.
         """
         checked = RowOptions.checked(options, add_special_tokens)
         pairs, batched = text_pairs(text, text_pair, checked.is_split_into_words)
@@ -287,9 +287,9 @@ class AlbertTokenizer(TokenLookup, Settings):
         return_attention_mask: bool | None = None,
         return_tensors: str | None = None,
     ) -> BatchEncoding:
-        """Pad what the tokenizer returned: one encoding, a dict of lists, or a list of encodings; arrays will do for lists.
+        """Pads what the tokenizer returned: one encoding, a dict of lists, or a list of encodings. Lists may be arrays.
 
-        ValueError if ragged in anything but input_ids. Source: PreTrainedTokenizerBase.pad of transformers 4.57.6.
+        Raises ValueError if lists are not parallel to input_ids. Source: PreTrainedTokenizerBase.pad of transformers 4.57.6.
         """
         as_arrays = check_return_tensors(return_tensors)
         data = one_encoding(encoded_inputs)
@@ -315,7 +315,7 @@ class AlbertTokenizer(TokenLookup, Settings):
         clean_up_tokenization_spaces: bool | None = None,
         spaces_between_special_tokens: bool = True,
     ) -> str:
-        """Text of ids (int, list or 1-D array). Source: PreTrainedTokenizer._decode of transformers 4.57.6."""
+        """The text of ids (int, list or 1-D array). Source: PreTrainedTokenizer._decode of transformers 4.57.6."""
         ids = check_ids(token_ids)
         if self.is_fast:
             text = self._encoder.decode_ids(ids, skip_special_tokens)
@@ -334,14 +334,14 @@ class AlbertTokenizer(TokenLookup, Settings):
         clean_up_tokenization_spaces: bool | None = None,
         spaces_between_special_tokens: bool = True,
     ) -> list[str]:
-        """Texts of a list of id lists, or of a 2-D array."""
+        """The texts of a list of lists of ids, or of a 2-D array."""
         if not isinstance(sequences, Iterable) or isinstance(sequences, (str, Mapping)):
             raise ValueError(f"batch_decode takes a list of id lists; got {type(sequences).__name__}")
         options = skip_special_tokens, clean_up_tokenization_spaces, spaces_between_special_tokens
         return [self.decode(ids, *options) for ids in sequences]
 
     def convert_tokens_to_string(self, tokens: list[str]) -> str:
-        """Text of pieces; special tokens are written as they are, the first of a run of them after a space."""
+        """The text of pieces. Special tokens are written as they are; the first of a run of them comes after a space."""
         if not isinstance(tokens, (list, tuple)) or not all(isinstance(token, str) for token in tokens):
             raise ValueError(f"convert_tokens_to_string takes a list of str; got {shown(repr(tokens), 80)}")
         for token in tokens:
@@ -353,7 +353,7 @@ class AlbertTokenizer(TokenLookup, Settings):
     # ---------------------------------------------------------------------------------------------------- to files
 
     def save_vocabulary(self, save_directory: str | os.PathLike, filename_prefix: str | None = None) -> tuple[str, ...]:
-        """Write spiece.model, byte for byte as it was read, into an existing folder. Returns its path in a tuple."""
+        """Writes spiece.model, byte for byte as it was read, into an existing folder. Returns its path in a tuple."""
         folder = folder_to_write(save_directory)
         prefix = _prefix(filename_prefix)
         if not folder.is_dir():
@@ -365,9 +365,9 @@ class AlbertTokenizer(TokenLookup, Settings):
         return (str(path),)
 
     def save_pretrained(self, save_directory: str | os.PathLike, filename_prefix: str | None = None) -> tuple[str, ...]:
-        """Write the files from_pretrained, and transformers, read back; each appears whole or not at all.
+        """Writes files that from_pretrained and transformers can read. Each appears whole or not at all.
 
-        tokenizer_config.json, special_tokens_map.json, added_tokens.json where tokens were added after the pieces,
+        These are tokenizer_config.json, special_tokens_map.json, added_tokens.json if tokens were added after the pieces,
         spiece.model, and tokenizer.json for style "hf_fast". Returns their paths. Raises OSError.
         """
         folder = folder_to_write(save_directory)
@@ -389,7 +389,7 @@ class AlbertTokenizer(TokenLookup, Settings):
 
 
 class AlbertTokenizerFast(AlbertTokenizer):
-    """AlbertTokenizer with style="hf_fast": a tokenizer.json, or one built from spiece.model, run by `tokenizers`."""
+    """AlbertTokenizer with style="hf_fast": `tokenizers` runs a tokenizer.json, or one that is built from spiece.model."""
 
     def __init__(self, vocab_file: str | os.PathLike | None = None, *args, style: str = "hf_fast", **settings):
         if style != "hf_fast":
@@ -398,7 +398,7 @@ class AlbertTokenizerFast(AlbertTokenizer):
 
 
 def _prefix(given: str | None) -> str:
-    """What file names begin with."""
+    """The prefix of file names, checked."""
     if given is not None and (not isinstance(given, str) or any(c in given for c in "/\\\0")):
         raise ValueError(f"filename_prefix is the start of a file name, not a path; got {given!r:.80}")
     return f"{given}-" if given else ""

@@ -1,7 +1,7 @@
-"""Tokens and ids: the V pieces of the file, the added tokens on top, and which of them are special under what name.
+"""Tokens and ids: the V pieces of the file, the added tokens, and which of them are special, with their names.
 
 Source: transformers 4.57.6 tokenization_utils_base.py SpecialTokensMixin, tokenization_utils.py PreTrainedTokenizer
-(_add_tokens, get_vocab, convert_*); which token replaces which, and in what order ids are given out, follow it.
+(_add_tokens, get_vocab, convert_*). As there, so here: which token replaces which, and the order in which ids are given out.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ ATTRIBUTES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "
 
 @dataclass(frozen=True)
 class SpecialTokens:
-    """The tokens that a tokenizer is told about, beside the pieces of its file."""
+    """The tokens that a tokenizer is told about, besides the pieces of its file."""
 
     named: Mapping[str, AddedToken | str | None]  # by ATTRIBUTES
     additional: Sequence[AddedToken | str]
@@ -28,7 +28,7 @@ class SpecialTokens:
 
 
 class Vocabulary:
-    """Two-way table of tokens and ids, fixed once made."""
+    """A two-way table of tokens and ids that never changes."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class Vocabulary:
         yield from self.extra.values()
 
     def _add_named_tokens(self) -> None:
-        """Every special token becomes an added token: under its piece's id, or under a new one after the last."""
+        """Every special token becomes an added token: with the id of its piece, or with a new id after the last."""
         current = self.as_dict()
         first_new, n_new = len(current), 0
         seen: set[str] = set()
@@ -81,17 +81,17 @@ class Vocabulary:
             self.added_ids[content] = current[content]
 
     def as_dict(self) -> dict[str, int]:
-        """Token to id, added tokens last (one added over a piece takes its place)."""
+        """From token to id, with added tokens last (one added with the id of a piece replaces that piece)."""
         vocab = {(self.added[i].content if i in self.added else piece): i for i, piece in enumerate(self.pieces)}
         return vocab | {token.content: i for i, token in sorted(self.added.items())}
 
     def id_of(self, token: str) -> int:
-        """Id of a token, that of the unknown piece where there is none."""
+        """The id of a token; that of the unknown piece if the token does not exist."""
         index = self.added_ids.get(token)
         return self.piece_ids.get(token, self.unk_id) if index is None else index
 
     def token_of(self, index: int) -> str:
-        """Token of an id. ValueError where there is none."""
+        """The token of an id. Raises ValueError if there is none."""
         if index in self.added:
             return self.added[index].content
         if not 0 <= index < len(self.pieces):
@@ -100,7 +100,7 @@ class Vocabulary:
 
 
 def check_ids(value, what: str = "token ids") -> list[int]:
-    """A flat list of ints from a list, a tuple or an array of integers. ValueError for everything else."""
+    """A flat list of ints from a list, a tuple or an array of integers. Raises ValueError for everything else."""
     if isinstance(value, np.ndarray):
         if value.ndim > 1 or not np.issubdtype(value.dtype, np.integer):
             raise ValueError(f"{what} must be one row of integers; got an array of {value.dtype} {value.shape}")
@@ -136,7 +136,7 @@ def token_list(tokens: Any, name: str) -> list[AddedToken | str]:
 
 
 def token_names(tokens: Any, name: str) -> dict[str, AddedToken | str]:
-    """Tokens by name; None is none."""
+    """Tokens by name. None means that there are none."""
     if tokens is not None and not isinstance(tokens, Mapping):
         raise ValueError(f"{name} must map names to tokens; got {tokens!r:.80}")
     return {str(key): parse_added_token(value, str(key)) for key, value in (tokens or {}).items()}
