@@ -82,7 +82,7 @@ def run(server, home, cases, kind="AlbertModel", **environment):
 
 def nowhere(name):
     return (
-        f"there is no folder {name} here, and config.json of the hub model {name} is neither in the local cache nor to be "
+        f"there is no folder {name} here, and config.json of the hub model {name} is not in the local cache and cannot be "
         "fetched: "
     )
 

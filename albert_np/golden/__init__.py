@@ -1,1 +1,1 @@
-"""Judging arithmetic: tolerances with their reasons, the float32 rule, and synthetic models with the scales of trained ones."""
+"""Judging arithmetic: tolerances with their reasons, the float32 rule, and synthetic models with weights like trained ones."""

@@ -124,14 +124,14 @@ class Drawn(np.ndarray):
 
 
 def drawn(x: Any, rng: np.random.Generator, unit: float = UNIT_FLOAT32) -> Drawn:
-    """x in float64, whose arithmetic is off from here on."""
+    """x in float64. From here on, each of its operations is off by a random rounding."""
     view = np.asarray(x, np.float64).view(Drawn)
     view.rng, view.unit = rng, unit
     return view
 
 
 class DrawnOps:
-    """A table of ops, whose results are off by random roundings: what a model runs on in one draw."""
+    """A table of ops whose results are off by random roundings. A model runs on it in one draw."""
 
     def __init__(self, seed: int, unit: float = UNIT_FLOAT32) -> None:
         self._rng, self._unit = np.random.default_rng(seed), unit
@@ -152,7 +152,7 @@ class DrawnOps:
 def draws(
     function: Callable[..., Any], *arrays: Array, count: int = DRAWS, unit: float = UNIT_FLOAT32, seed: int = 0
 ) -> list[Any]:
-    """function(*arrays), so many times, each array in arithmetic that is off by random roundings of that unit."""
+    """The results of function(*arrays), computed this many times in arithmetic that is off by random roundings of that unit."""
     generators = [np.random.default_rng([seed, i]) for i in range(count)]
     return [function(*(drawn(x, rng, unit) for x in arrays)) for rng in generators]
 
@@ -160,9 +160,9 @@ def draws(
 def model_draws(
     model: Any, run: Callable[[Any], Any], *, count: int = MODEL_DRAWS, table: Callable[[int], Any] = DrawnOps
 ) -> list[Any]:
-    """run(model), so many times, in arithmetic that is off by random roundings.
+    """The results of run(model), computed this many times in arithmetic that is off by random roundings.
 
-    model: of backend "numpy" in float64. table: from a seed to the table of ops that the model runs on.
+    model: one of backend "numpy" in float64. table: a function from a seed to the table of ops that the model runs on.
     """
     if model.backend != "numpy" or model.dtype != np.float64:
         raise ValueError(f"draws are of backend 'numpy' in float64; got {model.backend!r} in {model.dtype}")

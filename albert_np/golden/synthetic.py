@@ -1,7 +1,8 @@
-"""Tiny seeded models and batches with ALBERT's features on: what goldens and live comparisons run.
+"""Tiny seeded models and batches that use ALBERT's features. Goldens and live comparisons run them.
 
-Weights have the scales of trained checkpoints, which a deviation of 0.02 is far from: biases that are not zero, LayerNorm
-weights that are not one, a few outliers. Values are float32 exactly, so that float32 and float64 models share them.
+The weights have the scales of trained checkpoints, which differ much from fresh weights with a deviation of 0.02: biases are
+not zero, LayerNorm weights are not one, and there are a few outliers. All values are exact in float32, so that float32 and
+float64 models share them.
 """
 
 from __future__ import annotations
@@ -97,7 +98,7 @@ def trained_like(config: AlbertConfig, parts: tuple[str, ...], seed: int) -> dic
 
 
 def batch(config: AlbertConfig, kind: str, seed: int, **features: bool) -> dict[str, np.ndarray]:
-    """The keyword arguments of one call, two segments on, with labels for the head."""
+    """The keyword arguments of one call, with two segments, and with labels for the head."""
     rng = np.random.default_rng(seed)
     B, T = int(rng.integers(2, 4)), int(rng.integers(3, min(12, config.max_position_embeddings)))
     lead = (B, 3) if kind == "AlbertForMultipleChoice" else (B,)

@@ -51,7 +51,7 @@ def gamma(n: int, dtype: Any) -> float:
 def relative_error(actual: Any, expected: Any) -> float:
     """max|a − b| / max|b|; infinity where shapes differ, NaN stands anywhere, ±∞ in one array only, or nothing is compared.
 
-    An expected array of zeros is matched by zeros alone.
+    If the expected array is all zeros, only zeros match it.
     """
     actual, expected = np.asarray(actual), np.asarray(expected)
     if actual.shape != expected.shape or actual.size == 0:
@@ -65,7 +65,7 @@ def relative_error(actual: Any, expected: Any) -> float:
 def assert_close(name: str, actual: Any, expected: Any, *, limit: float, dtype: Any = None) -> None:
     """Fails unless shapes and dtypes agree, something is compared and relative_error ≤ limit.
 
-    dtype: what `actual` must have, where it is not what the truth has.
+    dtype: the dtype that `actual` must have, if it is not that of the truth.
     """
     actual, expected = np.asarray(actual), np.asarray(expected)
     _check_kind(name, actual, expected, dtype or expected.dtype)

@@ -1,4 +1,4 @@
-"""Batches of examples held in memory, in another order each epoch, from any place on."""
+"""Batches of examples that are held in memory, in a new order in each epoch. They can start from any place."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from albert_np.ops import Array
 
 
 class Batches:
-    """An iterator of collate(examples of a batch) that can say where it is and go on from there.
+    """An iterator over collate(examples of a batch). It can say where it is, and continue from there.
 
-    An order depends on the seed and the epoch alone (shuffle=False: as given); the last batch of an epoch may be smaller.
-    epochs None goes on for ever. Data that has come to its end stays there: rewind() begins again.
+    The order depends only on the seed and the epoch (shuffle=False: as given). The last batch of an epoch may be smaller.
+    With epochs=None it never ends. After its end it gives nothing more, until rewind() starts it again.
 
         Batches(data.examples, lambda some: classification_batch(some, tokenizer, max_length=128), batch_size=32, epochs=3)
     """
@@ -46,12 +46,12 @@ class Batches:
         return -(-len(self.examples) // self.batch_size)
 
     def rewind(self) -> None:
-        """Go back to the first batch of the first epoch."""
+        """Goes back to the first batch of the first epoch."""
         self._epoch, self._next = 0, 0
         self._order: Array | None = None  # numbers of the examples, in the epoch's order
 
     def state(self) -> dict[str, Any]:
-        """The place behind the last batch, ready for JSON."""
+        """The place after the last batch, ready for JSON."""
         return {
             "examples": len(self.examples),
             "seed": self.seed,
@@ -61,10 +61,10 @@ class Batches:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Continue from a state() of the same examples and seed; ValueError for another. The batch size may differ."""
+        """Continues from a state() of the same examples and seed; ValueError for any other. The batch size may differ."""
         ours = self.state()
         if not isinstance(state, Mapping) or set(state) != set(ours):
-            raise ValueError(f"this is no state of batches: {shown(repr(state), 200)}")
+            raise ValueError(f"this is not a state of batches: {shown(repr(state), 200)}")
         for name in ("examples", "seed", "shuffle"):
             if state[name] != ours[name]:
                 raise ValueError(

@@ -1,12 +1,12 @@
-"""Training checkpoints: an ordinary Hugging Face folder, and beside the model what it takes to go on training.
+"""Training checkpoints: ordinary Hugging Face folders, which also hold what is needed to continue training.
 
     runs/mine/checkpoint-500/   config.json, model.safetensors, the tokenizer's files: load it, or hand it to transformers
                                 optimizer.safetensors   the optimizer's arrays, under the names it gave them
                                 trainer_state.json      step, place in the data, seed, versions, sizes of both files above
 
-A checkpoint is written into a hidden folder beside its place, brought to the disk, and then renamed, which a file system
-does at once or not at all. So a process killed at any moment, or a power cut, leaves the checkpoints that were there, and
-perhaps a hidden folder that the next save removes. Deleting goes the same way: first renamed, then removed.
+A checkpoint is written into a hidden folder beside its place, flushed to the disk, and then renamed, which a file system does
+completely or not at all. So if the process is killed at any moment, or the power fails, the earlier checkpoints stay, and
+perhaps a hidden folder, which the next save removes. Deleting works in the same way: a folder is first renamed, then removed.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ def save_checkpoint(
     """Writes folder/checkpoint-<step>, whole or not at all, and returns its path.
 
     model, tokenizer: anything with save_pretrained(folder). trainer_state: whatever JSON can hold.
-    keep: then delete all but that many of the newest; the steps in `protected` stay, and do not count.
-    Raises OSError (the disk, or that step is there already) or ValueError (trainer_state is no JSON).
+    keep: delete older checkpoints afterwards, so that this many remain. Those of the steps in `protected` stay too, and do not
+    count. Raises OSError (the disk, or this step is already there) or ValueError (JSON cannot hold trainer_state).
     """
     folder = Path(folder)
     place = folder / f"checkpoint-{step}"
@@ -93,7 +93,9 @@ def save_checkpoint(
         (temporary / TRAINER_NAME).write_bytes(_json(state))
         for path in [*temporary.iterdir(), temporary]:
             _to_disk(path)  # or a power cut could leave the new name on empty files
-        if place.exists():  # not a complete one, so not one of ours: half a copy, perhaps. Whose it is, may want it
+        if (
+            place.exists()
+        ):  # an incomplete folder, perhaps half a copy, which this code did not write: keep it, its owner may want it
             place.rename(f"{place}.incomplete-{secrets.token_hex(3)}")
         temporary.rename(place)
         _to_disk(folder)
@@ -118,9 +120,9 @@ def latest_checkpoint(folder: str | os.PathLike) -> Checkpoint | None:
 
 
 def read_checkpoint(path: str | os.PathLike) -> Checkpoint | None:
-    """The checkpoint at a path, or None where there is none, or half of one: a copy that broke off, say.
+    """The checkpoint at a path; None if there is none, or an incomplete one, such as a copy that was interrupted.
 
-    Raises ValueError for one of a later format.
+    Raises ValueError for a checkpoint of a later format.
     """
     path = Path(path)
     try:
@@ -138,7 +140,7 @@ def read_checkpoint(path: str | os.PathLike) -> Checkpoint | None:
 def restore(checkpoint: Checkpoint, parameters: Mapping[str, Array], optimizer_state: Mapping[str, Array]) -> None:
     """Copies the stored values into a model's parameters (parameters_to_change()) and an optimizer's state.
 
-    Raises ValueError, before anything is copied, where names, shapes or dtypes differ, and OSError.
+    Raises ValueError, before anything is copied, if names, shapes or dtypes differ; and OSError.
     """
     model = _read_arrays(checkpoint.path / WEIGHTS_NAME, parameters)
     optimizer = _read_arrays(checkpoint.path / OPTIMIZER_NAME, optimizer_state)
@@ -148,7 +150,7 @@ def restore(checkpoint: Checkpoint, parameters: Mapping[str, Array], optimizer_s
 
 
 def _json(state: dict[str, Any]) -> bytes:
-    """What read_checkpoint will take, or ValueError now, and not when it is needed."""
+    """The JSON that read_checkpoint will read. What it could not read raises ValueError now, not when it is needed."""
     try:
         data = json.dumps(state, indent=2, allow_nan=False).encode() + b"\n"
     except (TypeError, ValueError) as error:
@@ -190,7 +192,7 @@ def _save_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
 
 
 def _to_disk(path: Path) -> None:
-    """Waits until a file's content, or a folder's list of names, is on the disk."""
+    """Waits until the content of a file, or the list of names in a folder, is on the disk."""
     if os.name == "nt" and path.is_dir():  # which Windows cannot do, nor needs
         return
     handle = os.open(path, os.O_RDONLY)

@@ -1,13 +1,13 @@
-"""Text files to documents to sentences, one document at a time.
+"""From text files to documents, and from documents to sentences, one document at a time.
 
-Three forms of text are known, by what one line is:
-- "sentences": a sentence, and a blank line ends a document. The form google-research/albert reads
+There are three forms of text, which differ in what one line is:
+- "sentences": a sentence, and a blank line ends a document. This is the form that google-research/albert reads
   (create_pretraining_data.py, create_training_instances), and no rule has to guess where sentences end.
 - "paragraphs": a paragraph, and a blank line ends a document, such as a chapter or a tale.
 - "wrapped": part of a paragraph, as in plain-text books: a blank line ends a paragraph, two in a row end a document.
 
-Sentences of the last two forms are found by split_sentences. Memory holds one document at a time, and no document may pass
-max_document_chars: a longer one is cut there and counted.
+In the last two forms, split_sentences finds the sentences. Memory holds one document at a time. A document that is longer than
+max_document_chars is cut there, and counted.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ NEVER = 1 << 62  # more blank lines than any file has
 class TextForm:
     """What lines and blank lines of a text mean, and which of them are left out.
 
-    lines: "sentences", "paragraphs" or "wrapped" (see the module). blank_lines: so many in a row end a document (None: 1, or
-    2 for "wrapped", or never where there is a marker). marker: a line that says just this ends a document and is no text.
-    min_sentences: shorter documents are left out, for a sentence alone has no order. max_line_bytes: longer lines are left
-    out. bad_lines: lines that are not UTF-8 text, or hold a NUL, are an "error" or something to "skip".
+    lines: "sentences", "paragraphs" or "wrapped" (see the module). blank_lines: this many in a row end a document (None: 1, or
+    2 for "wrapped", or never if there is a marker). marker: a line with exactly this text ends a document and is not part of
+    it. min_sentences: shorter documents are left out, since a single sentence has no order. max_line_bytes: longer lines are
+    left out. bad_lines: "error" or "skip", for lines that are not UTF-8 text or hold a NUL.
     """
 
     lines: str = "paragraphs"
@@ -92,10 +92,10 @@ def read_documents(
     form: TextForm | None = None,
     counts: TextCounts | None = None,
 ) -> Iterator[list[str]]:
-    """Yield the documents of some files, in order, each a list of sentences. The end of a file ends a document.
+    """Yields the documents of some files in order, each as a list of sentences. The end of a file ends a document.
 
-    counts, where given, is kept up to date. Raises OSError (a file cannot be read) or ValueError, with the number of the
-    line: a file that is empty or has blank lines only, a line that is not text; at the end, that there was no document.
+    counts, if given, is kept up to date. Raises OSError (a file cannot be read); or ValueError, with the number of the line,
+    if a file is empty or has only blank lines, if a line is not text, or, at the end, if there was no document.
     """
     form = TextForm() if form is None else form
     counts = TextCounts() if counts is None else counts

@@ -1,11 +1,11 @@
-"""Fine-tuning: a pre-trained model, a file of examples, one of four tasks, and the figures that the task is judged by.
+"""Fine-tuning: a pre-trained model, a file of examples, one of four tasks, and the metrics of that task.
 
     text-classification    one text or two: a class, several labels or a number      accuracy, F1, Matthews; Pearson, Spearman
     token-classification   a class for every word                                    accuracy; precision, recall, F1 of entities
     multiple-choice        the right one of some continuations                       accuracy
     question-answering     the part of a context that answers (SQuAD 1.1, 2.0)       exact match, F1
 
-A task is what differs between them, as a Task; finetune() is what they have in common.
+A Task holds what differs between the tasks; finetune() does what they have in common.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Task:
 
 @dataclass(frozen=True)
 class FineTuned:
-    """How a fine-tuning ended, and what its data was."""
+    """The result of a fine-tuning, and what its data was."""
 
     trained: Trained
     counts: dict[str, dict[str, int]]
@@ -108,13 +108,14 @@ def finetune(
     """Trains a pre-trained model on a task. The same arguments and files give the same bits.
 
     task: one of TASKS. path: CSV, TSV, JSONL or CoNLL, or SQuAD's JSON. folder: where checkpoints, log and picture go.
-    validation: a file of the same form; without one, held_out of the examples is kept back (of the contexts, where questions
-    share them). reading: more arguments of the reader (in albert_np.tasks): columns, label_names, problem_type; doc_stride and
-    the like of squad_windows.
-    max_length: in tokens; 128, or 384 for question answering, as far as the model has positions.
-    steps: in place of epochs. warmup_steps: a tenth of all steps, unless given. seed: of the new head, the order and dropout.
-    plan: more fields of Plan. It evaluates and saves after each epoch, and keeps the best, unless they say otherwise.
-    Raises ValueError (arguments, data) or OSError (files), as the functions it is made of.
+    validation: a file of the same form. Without one, the part held_out of the examples is kept back for evaluation (for
+    question answering, this part of the contexts). reading: more arguments of the reader in albert_np.tasks, such as columns,
+    label_names and problem_type, or of squad_windows, such as doc_stride.
+    max_length: in tokens; by default 128, or 384 for question answering, but at most the model's positions.
+    steps: the number of updates, instead of epochs. warmup_steps: by default a tenth of all steps. seed: for the new head, the
+    order of the examples and dropout. plan: more fields of Plan. Without them, each epoch ends with an evaluation and a
+    checkpoint, and the best checkpoint is kept.
+    Raises ValueError (arguments, data) or OSError (files), like the functions that it calls.
     """
     if task not in TASKS:
         raise ValueError(f"task must be one of {', '.join(TASKS)}; got {shown(repr(task), 60)}")
@@ -272,7 +273,7 @@ TASKS: dict[str, Callable[..., Task]] = {
 
 @dataclass(frozen=True)
 class _Split:
-    """Keeps a part of the examples back, drawn from the seed; those of one group stay together."""
+    """Keeps back a part of the examples, drawn from the seed. Those of one group stay together."""
 
     part: float
     seed: int
@@ -298,7 +299,7 @@ class _Split:
 def _read(
     reader: Callable[..., TaskData], path: Any, validation: Any, split: _Split, reading: dict[str, Any]
 ) -> tuple[TaskData, TaskData]:
-    """What to train on and what to evaluate on; the labels of the second are the first's."""
+    """The data to train on, and the data to evaluate on, which has the same labels."""
     _check_known(reading, reader)
     data = reader(path, **reading)
     if validation is None:
@@ -308,7 +309,7 @@ def _read(
 
 
 def _check_known(reading: Mapping[str, Any], reader: Callable[..., Any], beside: tuple[str, ...] = ()) -> None:
-    """An option of another task, or a misspelt one, before anything is read."""
+    """Refuses an option of another task, or a misspelt one, before anything is read."""
     own = ("path", "examples", "tokenizer", "max_length", "training")
     known = [name for name in (*inspect.signature(reader).parameters, *beside) if name not in own]
     unknown = sorted(set(reading) - set(known))

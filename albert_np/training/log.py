@@ -1,4 +1,4 @@
-"""The log of a training: one JSON object a line, continued after a stop without a step twice; and its picture."""
+"""The log of a training, with one JSON object on each line, and its picture. After a stop it continues without repetition."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def append(path: Path, line: dict[str, Any]) -> None:
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """Every whole line; a last one without its end, which a kill leaves, is left out. [] where there is no file.
+    """All complete lines; a last line without its end, as after a kill, is left out. [] if there is no file.
 
-    Raises ValueError for any other line that is no step's.
+    Raises ValueError for any other line that does not describe a step.
     """
     if not path.exists():
         return []
@@ -37,22 +37,22 @@ def read(path: Path) -> list[dict[str, Any]]:
         try:
             line = json.loads(text)
         except ValueError as error:
-            raise ValueError(f"{path}, line {number} is no JSON: {error}") from error
+            raise ValueError(f"{path}, line {number} is not JSON: {error}") from error
         if not isinstance(line, dict) or not isinstance(line.get("step"), int):
-            raise ValueError(f"{path}, line {number} is no line of a training's log: it has no step")
+            raise ValueError(f"{path}, line {number} is not a line of a training's log: it has no step")
         lines.append(line)
     return lines
 
 
 def cut(path: Path, step: int) -> None:
-    """Takes out the lines after a step, which a training that goes on from there writes again."""
+    """Removes the lines after a step: a training that continues from there writes them again."""
     kept = [line for line in read(path) if line["step"] <= step]
     if path.exists():
         write_atomically(path, b"".join(json.dumps(line).encode() + b"\n" for line in kept))
 
 
 def draw(log_path: Path, picture_path: Path) -> bool:
-    """The loss over the steps, and what evaluations gave, as a PNG. False, after a warning, where matplotlib is missing."""
+    """Draws the loss over the steps, and the evaluations, as a PNG. Without matplotlib it warns and returns False."""
     try:
         from matplotlib.figure import Figure  # not pyplot: no window system, no state shared with the caller's plots
     except ImportError:

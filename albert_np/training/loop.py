@@ -4,8 +4,8 @@
     folder/log.jsonl         one line every few steps, one an evaluation; see log.py
     folder/loss.png          the same as a picture
 
-A stopped training goes on with the same bits as one that never stopped: weights and the optimizer's state are stored as they
-are, the data says where it is, and every dropout mask depends on the seed, the step and the micro-batch alone.
+A training that was stopped and resumed gives the same bits as one that never stopped: the weights and the optimizer's state
+are stored exactly, the data says where it is, and a dropout mask depends only on the seed, the step and the micro-batch.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ DRAW_EVERY = 30.0  # seconds, at least, from one picture of the curve to the nex
 
 @dataclass(frozen=True)
 class Plan:
-    """How long, how large, how often. Steps are updates; a step takes `accumulate` batches."""
+    """How long to train, how large steps are, how often to do what. A step is an update; it takes `accumulate` batches."""
 
     steps: int
     hours: float | None = None  # of this process, not of those before a resume: what a machine is booked for
@@ -77,7 +77,7 @@ class Plan:
 
 @dataclass
 class Progress:
-    """What a training has behind it; all of it is in trainer_state.json."""
+    """How far a training is. All of this is in trainer_state.json."""
 
     step: int = 0
     tokens: int = 0  # real ones, without padding
@@ -93,7 +93,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Trained:
-    """How a training ended."""
+    """The result of a training."""
 
     step: int
     stopped: str  # "steps" or "hours" for the limit that was reached, "data" where that ended before
@@ -114,20 +114,20 @@ def train(
     tokenizer: Any = None,
     resume: bool | str | os.PathLike = False,
 ) -> Trained:
-    """Trains a model in place, until a limit of the plan is reached or the data ends. A bar on a terminal shows how far it is.
+    """Trains a model in place, until a limit of the plan is reached or the data ends. A bar shows the progress on a terminal.
 
     model: anything with value_and_grad, parameters_to_change, named_parameters and save_pretrained.
-    batches: a list, or an object that iterates over batches, dicts with the arguments of model.value_and_grad. One
-    iteration is an epoch, and the next one follows it. state() gives the place behind what was handed out, as JSON;
-    restore(state) goes there. Data that gives nothing twice in a row has ended.
+    batches: a list, or an object that iterates over batches; a batch is a dict with the arguments of model.value_and_grad.
+    One iteration is an epoch; then the next one starts. state() gives the place after the last batch, as JSON;
+    restore(state) goes there. If two iterations in a row give nothing, the data has ended.
     schedule: the learning rate, from the number of updates already made.
     evaluate: metrics of the model, numbers by name. tokenizer: saved beside the model in each checkpoint.
-    resume: True goes on from the folder's latest checkpoint, a path from that one.
+    resume: True continues from the latest checkpoint in the folder, a path from that checkpoint.
 
-    Ctrl-C and SIGTERM finish the step, save, and raise a KeyboardInterrupt that says how to go on; a second one stops at
-    once. Raises ValueError where a loss, a gradient or a weight is NaN or infinite (with the step and the last good
-    checkpoint), where there is no data, or where a checkpoint does not fit; OSError where the disk refuses, or where another
-    process trains into the folder.
+    Ctrl-C and SIGTERM finish the step, save, and raise a KeyboardInterrupt that says how to continue; a second one stops at
+    once. Raises ValueError if a loss, a gradient or a weight is NaN or infinite (with the step and the last good checkpoint),
+    if there is no data, or if a checkpoint does not fit. Raises OSError if the disk refuses, or if another process trains into
+    the folder.
     """
     from tqdm import tqdm
 
@@ -168,7 +168,7 @@ def train(
 
 
 class _Training:
-    """One call of train(): what is trained, by what, and how far it is."""
+    """One call of train(): what it trains, with what, and how far it is."""
 
     def __init__(
         self,
@@ -194,7 +194,7 @@ class _Training:
     # --- beginning, also in the middle ---------------------------------------------------------------------------------
 
     def begin(self, resume: bool | str | os.PathLike) -> None:
-        """From the start, in a folder without checkpoints, or from a checkpoint, the folder's latest."""
+        """Begins from the start, in a folder without checkpoints; or from a checkpoint, which must be the folder's latest."""
         latest = latest_checkpoint(self.folder)
         if not resume and latest is not None:
             raise ValueError(
@@ -232,7 +232,7 @@ class _Training:
         }
 
     def _check_settings(self, found: Checkpoint) -> None:
-        """Another optimizer's state means something else; other numbers are the user's right, but hardly ever meant."""
+        """Refuses the state of another kind of optimizer. Other numbers are allowed, with a warning: they may be a mistake."""
         old, new = found.state.get("settings", {}), self._settings()
         kind, wanted = (str(x.get("optimizer")).partition("(")[0] for x in (old, new))
         if kind != wanted:
@@ -354,7 +354,7 @@ class _Training:
 
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """The folder is this process's until the end, also a sudden one: the system takes the lock back."""
+    """Locks the folder for this process until it ends. Even after a sudden end, the system removes the lock."""
     from filelock import FileLock, Timeout
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -371,7 +371,7 @@ def _alone(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _stop_requests() -> Iterator[list[int]]:
-    """The signals that asked to stop, while they wait for the end of a step: in its middle, half the weights are new."""
+    """The signals that asked to stop. They wait for the end of a step, since in its middle half of the weights are new."""
     asked: list[int] = []
 
     def ask(number: int, frame: Any) -> None:

@@ -1,4 +1,4 @@
-"""N-gram masking: which words of a sequence are hidden, and what stands in their place.
+"""N-gram masking: which words of a sequence are hidden, and what replaces them.
 
 Source: ALBERT, section 4.1 ("n-gram masking", p(n) = (1/n) / Σ 1/k, n at most 3); google-research/albert
 create_pretraining_data.py, create_masked_lm_predictions. As there, the budget is 15 % of the sequence with its special
@@ -32,7 +32,7 @@ _TRIES = 12  # random places tried before all places are listed
 
 @dataclass(frozen=True)
 class Pieces:
-    """What masking has to know of a vocabulary of V tokens."""
+    """What masking needs to know about a vocabulary of V tokens."""
 
     begins_word: Array  # (V,) bool
     special: Array  # (V,) bool: never masked, never put anywhere
@@ -41,11 +41,11 @@ class Pieces:
 
 
 def pieces_of(tokenizer: AlbertTokenizer, word_rule: str = "space") -> Pieces:
-    """Tables of a tokenizer's tokens.
+    """The tables of a tokenizer's tokens.
 
-    A word is a piece that begins with ▁ and the pieces that follow it (word_rule "space"); with "google" marks such as a full
-    stop, and pieces with anything but a to z and marks in them, are words too, so that "house." is two; with "piece" every
-    piece is a word by itself. Raises ValueError where there is no [MASK], or no ordinary piece.
+    With word_rule "space", a word is a piece that begins with ▁, and the pieces that follow it. With "google", marks such as a
+    full stop are words too, and so are pieces with other characters than a to z and marks; so "house." is two words. With
+    "piece", every piece is a word. Raises ValueError if there is no [MASK], or no ordinary piece.
     """
     if word_rule not in WORD_RULES:
         raise ValueError(f"word_rule must be one of {', '.join(WORD_RULES)}; got {word_rule!r:.80}")
@@ -92,9 +92,9 @@ def mask_words(  # (T,) int64 -> (T,) int64 masked ids, (T,) int64 labels
     max_ngram: int = 3,
     max_predictions: int | None = None,
 ) -> tuple[Array, Array]:
-    """Hide some words of one sequence. Labels are the ids that were there, −100 (ignored) everywhere else.
+    """Hides some words of one sequence. Labels are the original ids of hidden pieces, and −100 (ignored) everywhere else.
 
-    separators: where [CLS] and [SEP] stand; behind each of them a word begins, whatever its first piece says.
+    separators: where [CLS] and [SEP] are. A word begins after each of them, whatever its first piece looks like.
     """
     T = len(ids)
     special = pieces.special[ids]
@@ -125,10 +125,10 @@ def mask_words(  # (T,) int64 -> (T,) int64 masked ids, (T,) int64 labels
 def choose_ngrams(
     usable: list[bool], sizes: list[int], budget: int, probabilities: list[float], draw: Callable[[], float]
 ) -> list[tuple[int, int]]:
-    """Draw (first word, n) until about `budget` pieces are covered, never more, and no word twice.
+    """Draws (first word, n) until about `budget` pieces are covered, but never more, and no word twice.
 
-    usable, sizes: one entry a word; usable changes here. n is drawn first, then one of all places where n usable words stand
-    in a row and fit, each as likely as the next; where there is none, n becomes one less.
+    usable, sizes: one entry for each word; usable is changed. n is drawn first. Then one place is drawn from all places where n
+    usable words follow one another and fit; all are equally likely. If there is none, n is reduced by one.
     """
     cumulative = list(accumulate(probabilities))
     words = len(usable)

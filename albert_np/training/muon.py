@@ -1,9 +1,9 @@
 """Muon: momentum whose matrices are made orthogonal before they are subtracted (Jordan et al. 2024, "Muon: an optimizer for
 hidden layers in neural networks").
 
-A gradient of a weight matrix is dominated by a few directions. Adam rescales single numbers and leaves that so; Muon
+The gradient of a weight matrix is dominated by a few directions. Adam rescales single numbers, which does not change that. Muon
 replaces the momentum U·S·Vᵀ by U·Vᵀ, so that every direction moves by the same amount. Vectors, tables and heads have no
-such directions: AdamW moves them.
+such directions: AdamW updates them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ROUNDS = 5
 
 @dataclass(frozen=True)
 class Muon:
-    """The encoder's matrices by orthogonal momentum, everything else by AdamW, with one learning rate for both.
+    """Updates the encoder's matrices by orthogonal momentum and everything else by AdamW, with one learning rate for both.
 
     A matrix of R rows and C columns moves by 0.2·√max(R, C)·lr times an orthogonal one, whose entries then have a
     root mean square of 0.2·lr, what AdamW's updates have in practice (Liu et al. 2025, "Muon is scalable for LLM training",

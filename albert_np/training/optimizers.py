@@ -9,7 +9,7 @@ stores as it is:
         norm = clip_gradients(gradients, 1.0)
         optimizer.update(model.parameters_to_change(), gradients, state, schedule(step))
 
-Everything is elementwise but the norms, and those are summed in one fixed order, so an update gives the same bits on any
+Everything is elementwise except the norms, and those are summed in one fixed order. So an update gives the same bits with any
 number of threads.
 """
 
@@ -44,8 +44,8 @@ def excluded(name: str, words: tuple[str, ...] = EXCLUDED) -> bool:
 class AdamW:
     """Adam with decoupled weight decay (Loshchilov & Hutter 2019, algorithm 2), in torch.optim.AdamW's order of operations.
 
-    bias_correction=False with epsilon=1e-6 is google-research/albert's AdamWeightDecayOptimizer, what ALBERT was
-    fine-tuned with: p −= lr·(m/(√v + ε) + wd·p), the same up to rounding.
+    bias_correction=False with epsilon=1e-6 gives google-research/albert's AdamWeightDecayOptimizer, with which ALBERT was
+    fine-tuned: p −= lr·(m/(√v + ε) + wd·p), the same up to rounding.
     """
 
     betas: tuple[float, float] = (0.9, 0.999)
@@ -168,15 +168,15 @@ def norm(x: Array) -> float:
 
 
 def global_norm(gradients: Mapping[str, Array]) -> float:
-    """The norm of all gradients as one long vector."""
+    """The norm of all gradients, taken as one long vector."""
     return math.sqrt(sum(norm(gradient) ** 2 for gradient in gradients.values()))
 
 
 def clip_gradients(gradients: Mapping[str, Array], max_norm: float) -> float:
-    """Scales all gradients, in place, so that their global norm is max_norm at most. Returns the norm that they had.
+    """Scales all gradients, in place, so that their global norm is at most max_norm. Returns the norm that they had.
 
-    The factor is min(1, max_norm/(norm + 1e-6)), torch.nn.utils.clip_grad_norm_'s; a norm of NaN makes them all NaN there
-    and here. google-research/albert clips at 1.0 (without the 1e-6). Raises ValueError for a max_norm that is not positive.
+    The factor is min(1, max_norm/(norm + 1e-6)), as in torch.nn.utils.clip_grad_norm_. There and here, a norm of NaN makes all
+    gradients NaN. google-research/albert clips at 1.0 (without the 1e-6). Raises ValueError if max_norm is not positive.
     """
     if not max_norm > 0:
         raise ValueError(f"max_norm must be more than 0; got {max_norm}")
@@ -194,7 +194,7 @@ def clip_gradients(gradients: Mapping[str, Array], max_norm: float) -> float:
 
 @dataclass(frozen=True)
 class Schedule:
-    """Step -> learning rate: a line from 0 up to the peak, then down to 0 at total_steps, or flat where that is None.
+    """Step -> learning rate: a line from 0 up to the peak, then down to 0 at total_steps, or constant if that is None.
 
     The step is the number of updates already made, so the first update of a warm-up has the rate 0, as in transformers'
     get_polynomial_decay_schedule_with_warmup (with lr_end=0; power=1 is get_linear_schedule_with_warmup) and in

@@ -1,4 +1,4 @@
-"""Sentences of a document to pairs for sentence order prediction.
+"""From the sentences of a document to pairs for sentence order prediction.
 
 Source: ALBERT, section 3.1; google-research/albert create_pretraining_data.py, create_instances_from_document and
 truncate_seq_pair. As there, sentences are gathered until they fill the sequence, A is some of them from the front and B the
@@ -18,7 +18,7 @@ SWAPPED = 0.5  # of the pairs; create_pretraining_data.py has it as a literal to
 
 
 class Pair(NamedTuple):
-    """Two stretches of a corpus' ids as they stand in the sequence, and whether that is against their order in the text."""
+    """Two stretches of a corpus's ids in the order of the sequence, and whether they are swapped relative to the text."""
 
     a_start: int
     a_end: int
@@ -28,10 +28,10 @@ class Pair(NamedTuple):
 
 
 def pack_document(bounds: Sequence[int], room: int, short_probability: float, rng: random.Random) -> list[Pair]:
-    """The pairs of one document in the order of the text.
+    """The pairs of one document, in the order of the text.
 
-    bounds: where its n ≥ 2 sentences start, and where the last ends (n+1 numbers). room: tokens of A and B together. With
-    short_probability a pair aims at a length from 2 to room, all of them equally likely, instead of room.
+    bounds: where its n ≥ 2 sentences start, and where the last one ends (n+1 numbers). room: the tokens of A and B together.
+    With probability short_probability, a pair aims at a random length from 2 to room instead of room.
     """
     n = len(bounds) - 1
     if n < 2:

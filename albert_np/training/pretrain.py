@@ -54,18 +54,18 @@ def pretrain(
     resume: bool = False,
     progress: bool = False,
 ) -> Trained:
-    """Trains an AlbertForPreTraining on text files, into a folder. The same arguments and text give the same bits.
+    """Trains an AlbertForPreTraining on text files, and writes into a folder. The same arguments and text give the same bits.
 
-    config: values that replace AlbertConfig's own; dropout is 0 unless it says otherwise, as ALBERT v2.
-    vocabulary: a folder with spiece.model, instead of making one of vocab_size pieces.
-    held_out: what is evaluated and never trained on: a part of the documents, or text files of their own, of which the
-    vocabulary sees nothing either. group_by_length: the examples of an update are of like length, with little padding.
-    optimizer: a name, or one with numbers of its own. warmup_steps: a tenth of all steps, unless given. schedule: step ->
-    learning rate, instead of a line up to learning_rate and down to 0. start: a folder whose weights and, unless vocabulary
-    says otherwise, whose vocabulary training begins with, instead of weights from the seed; its shape must be what config says,
-    but for the number of layers: a group's weights fit any number of them. initial: changes weights from the seed, in place,
-    before the first step.
-    Raises ValueError (arguments, text) or OSError (files), as the functions it is made of.
+    config: values that replace AlbertConfig's own; dropout is 0 unless config says otherwise, as in ALBERT v2.
+    vocabulary: a folder with spiece.model; without it, a vocabulary of vocab_size pieces is made.
+    held_out: what is used for evaluation and never for training: a part of the documents, or separate text files, which the
+    vocabulary does not see either. group_by_length: the examples of an update have similar lengths, with little padding.
+    optimizer: a name, or an optimizer object. warmup_steps: by default a tenth of all steps. schedule: step -> learning rate;
+    the default is a line up to learning_rate and then down to 0.
+    start: a folder whose weights training begins with, instead of weights from the seed. Its vocabulary is used too, unless
+    `vocabulary` is given. Its shape must be that of config, except for the number of layers, since the weights of a group fit
+    any number of them. initial: a function that changes weights from the seed, in place, before the first step.
+    Raises ValueError (arguments, text) or OSError (files), like the functions that it calls.
     """
     if isinstance(optimizer, str) and optimizer not in OPTIMIZERS:
         raise ValueError(f"optimizer must be one of {', '.join(OPTIMIZERS)}; got {optimizer!r}")
@@ -143,7 +143,7 @@ def _model(
 def _tokenizer(
     paths: list[Path], folder: Path, vocabulary: str | os.PathLike | None, vocab_size: int, seed: int
 ) -> AlbertTokenizer:
-    """The folder's own, where it has one: a resumed training must not get another."""
+    """The tokenizer of the folder, if it has one: a resumed training must not get another."""
     if (folder / VOCAB).is_file():
         return AlbertTokenizer.from_pretrained(folder)
     if vocabulary is None:
@@ -154,7 +154,7 @@ def _tokenizer(
 
 
 def evaluate(model: AlbertForPreTraining, held: PretrainingData, batches: int) -> dict[str, float]:
-    """Loss, and how often the masked word and the order of the segments are right, on the first batches held back."""
+    """The loss, and how often masked words and the order of segments are right, on the first batches that were held back."""
     held.rewind()
     losses, words, orders = [], [], []
     for batch in itertools.islice(held, batches):

@@ -1,10 +1,10 @@
-"""Pre-training data: documents to packed pairs `[CLS] A [SEP] B [SEP]`, some words hidden, half of the pairs swapped.
+"""Pre-training data: documents become packed pairs `[CLS] A [SEP] B [SEP]`; some words are hidden, and half the pairs swapped.
 
-Source: ALBERT, sections 3.1 (sentence order prediction) and 4.1; google-research/albert create_pretraining_data.py. What is
-done otherwise than there is said in packing.py and masking.py.
+Source: ALBERT, sections 3.1 (sentence order prediction) and 4.1; google-research/albert create_pretraining_data.py. packing.py
+and masking.py say what is different here.
 
-Every random number depends on the seed, the epoch, and the document or example it is for, and on nothing else. So an example
-is the same whatever the batch size, and to go on from a place takes no more than the number of that place.
+Every random number depends only on the seed, the epoch, and the document or example that it is for. So an example is the same
+for every batch size, and to continue from a place, the number of that place is enough.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from albert_np.training.token_corpus import TokenCorpus, tokenizer_key
 class PretrainingOptions:
     """What examples are like. max_predictions None: no limit but the probability's.
 
-    single_probability: the part of the examples that is one segment, `[CLS] A [SEP]`, as a text is when a model is asked about
-    it alone; ALBERT's are pairs all.
+    single_probability: the part of the examples with one segment, `[CLS] A [SEP]`, as when a model is used on a single text.
+    ALBERT's examples are all pairs.
     """
 
     max_length: int = 512
@@ -57,19 +57,19 @@ class PretrainingOptions:
 
 
 class PretrainingData:
-    """Batches of packed, masked pairs; an iterator that can say where it is and go on from there.
+    """An iterator over batches of packed, masked pairs. It can say where it is, and continue from there.
 
     A batch has input_ids, attention_mask, token_type_ids and labels (B,T), sentence_order_label (B,): 0 as in the text, 1
     swapped, -100 (ignored) for a single segment; all int64, as AlbertForPreTraining takes them. T is the longest of the batch,
     or max_length with padding="max_length".
 
-    Each epoch goes through the documents in another order, with other pairs and other masks. `shuffle` pairs at a time (of
-    whole documents) are gathered, mixed and given out; 0 keeps the order of the text. group_by_length: the pairs of so
-    many batches in a row are of like length, so that there is little padding, and such groups come mixed; the last batch of
-    a gathering may be smaller then. epochs None goes on for ever; the last batch of the last epoch may be smaller.
-    documents: the numbers of those to use (None: all), as from TokenCorpus.split.
+    Each epoch goes through the documents in a new order, with new pairs and new masks. About `shuffle` pairs at a time (of
+    whole documents) are gathered, mixed and given out; 0 keeps the order of the text. group_by_length: the pairs of this
+    many batches in a row have similar lengths, so that there is little padding, and such groups come in random order; the
+    last batch of a gathering may then be smaller. With epochs=None the data never ends; otherwise the last batch of the last
+    epoch may be smaller. documents: the numbers of the documents to use (None: all), as from TokenCorpus.split.
 
-    Data that has come to its end stays there, also after restore(): rewind() begins again.
+    After its end it gives nothing more, even after restore(), until rewind() starts it again.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class PretrainingData:
         self.rewind()
 
     def rewind(self) -> None:
-        """Go back to the first example of the first epoch."""
+        """Goes back to the first example of the first epoch."""
         self._go_to(0, 0, 0)
 
     def _go_to(self, epoch: int, document: int, example: int) -> None:
@@ -135,7 +135,7 @@ class PretrainingData:
     # --------------------------------------------------------------------------------------------------- where it is
 
     def state(self) -> dict[str, Any]:
-        """Where the next example comes from, ready for JSON; restore() of it continues with just that example."""
+        """The place of the next example, ready for JSON. restore() of it continues with exactly that example."""
         return {
             "fingerprint": self._fingerprint,
             "epoch": self._epoch,
@@ -144,10 +144,10 @@ class PretrainingData:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Continue as the object did whose state() this is. Padding and the number of epochs may differ, and the batch size
-        where examples are not grouped by it.
+        """Continues like the object that gave this state(). Padding and the number of epochs may differ; so may the batch
+        size, unless examples are grouped by length.
 
-        Raises ValueError where the text, the vocabulary, the options or the seed are others, or the state is none.
+        Raises ValueError if the text, the vocabulary, the options or the seed differ, or if this is not a state.
         """
         names = ("epoch", "document", "example")
         if not isinstance(state, Mapping) or set(state) != {"fingerprint", *names}:

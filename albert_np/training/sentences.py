@@ -1,4 +1,4 @@
-"""Running text to sentences, by a rule that is short enough to know."""
+"""From running text to sentences, by a rule that is short enough to remember."""
 
 from __future__ import annotations
 
@@ -74,13 +74,13 @@ _NUMBER = re.compile(r"\d|[IVXLC]+\b")
 
 
 def split_sentences(paragraph: str) -> list[str]:
-    """Sentences of running text, without the space between them; " ".join of them is the paragraph, spaces collapsed.
+    """The sentences of running text, without the spaces between them. " ".join gives the paragraph with single spaces.
 
-    A sentence ends after . ! ? or …, with the quotes and brackets that close behind them, where a space follows and then,
-    after quotes and brackets that open, anything but a small letter: so "No!" said he. stays whole. A single full stop does
-    not end one after a title (Mr., St.), after e.g. and the like, after No. or vol. before a number, after an initial (one
-    capital but I, or several with stops between: J. R. R., U.S.). Text without capitals has no such sentences: give it one
-    sentence a line.
+    A sentence ends after . ! ? or … and the closing quotes and brackets after them. A space must follow and then, after any
+    opening quotes and brackets, something other than a small letter: so "No!" said he. stays whole. A single full stop does
+    not end a sentence after a title (Mr., St.), after e.g. and the like, after No. or vol. before a number, or after an initial
+    (one capital except I, or several with stops between them: J. R. R., U.S.). In text without capitals, this finds no
+    sentences: write one sentence per line instead.
     """
     paragraph = " ".join(paragraph.split())
     sentences, start = [], 0

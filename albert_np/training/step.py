@@ -1,4 +1,4 @@
-"""What one step of a training is made of: batches as they come, the seed of their dropout, their gradients as one."""
+"""The parts of one training step: the batches as they come, the seed of their dropout, and their gradients combined."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Batch = Mapping[str, Any]
 
 
 class ListOfBatches:
-    """Batches held in memory, in their order, one epoch an iteration."""
+    """Batches held in memory, in their order. One iteration is one epoch."""
 
     def __init__(self, batches: Sequence[Batch]) -> None:
         self.batches, self.next = batches, 0
@@ -45,14 +45,15 @@ def epochs(data: Any) -> Iterator[Batch]:
 def loss_and_gradients(
     model: Any, batches: Sequence[Batch], *, step: int, dropout: bool, seed: int, recompute: bool = False
 ) -> tuple[float, dict[str, Array]]:
-    """The loss and gradients of one update: those of all its batches as one, each weighted by the labels that count in it.
+    """The loss and gradients of one update: the mean over its batches, each weighted by the number of its labels that count.
 
-    A loss is a mean over labels, so a plain mean of the means would favour the labels of a batch that has few. This gives
-    the big batch's gradients for every head but AlbertForPreTraining where sentence_order_label comes too: that mean is
-    over sequences, and is weighted by masked tokens here; the difference is nothing where batches have as many each.
+    A loss is a mean over labels, so a plain mean of these means would favour the labels of a batch that has few. The weighted
+    mean gives the gradients of one big batch. The exception is AlbertForPreTraining with sentence_order_label: that loss is a
+    mean over sequences, but is weighted by masked tokens here. This makes no difference if all batches have equally many.
 
-    On the CPU kernels, batches are computed side by side, a thread each, where there is one for every core: nothing waits
-    for another thread then, and a step takes a fifth less time. Sums are taken in the batches' order, so the bits are the same.
+    With the CPU kernels, if there is a batch for every core, batches are computed at the same time, one on each thread. Then
+    no thread waits for another, and a step takes a fifth less time. Sums are taken in the order of the batches, so the bits are
+    the same.
     """
     counts = [count_labels(batch) for batch in batches]
     if not any(counts):
@@ -80,7 +81,7 @@ def loss_and_gradients(
 
 
 def _side_by_side(model: Any, of_batch: Callable[[int], Any], micros: Sequence[int]) -> Iterator[Any]:
-    """What of_batch gives for each, in order."""
+    """The results of of_batch for each batch, in order."""
     if getattr(model, "backend", None) == "numba":
         from albert_np.kernels.cpu.threads import get_num_threads, num_threads
 
@@ -97,12 +98,12 @@ def _side_by_side(model: Any, of_batch: Callable[[int], Any], micros: Sequence[i
 
 
 def dropout_seed(seed: int, step: int, micro: int) -> int:
-    """The seed of one batch's dropout: of nothing but these three, so that a resumed training draws the same."""
+    """The seed of one batch's dropout. It depends only on these three, so that a resumed training draws the same."""
     return int(np.random.SeedSequence(seed, spawn_key=(step, micro)).generate_state(1, np.uint64)[0])
 
 
 def count_labels(batch: Batch) -> int:
-    """How many labels a batch's loss is the mean of; its sequences, where it has no `labels`."""
+    """Over how many labels the loss of a batch is the mean; the number of its sequences if it has no `labels`."""
     if batch.get("labels") is None:
         return len(next(iter(batch.values())))
     labels = np.asarray(batch["labels"])
@@ -110,7 +111,7 @@ def count_labels(batch: Batch) -> int:
 
 
 def count_tokens(batch: Batch) -> int:
-    """Real tokens, as far as the batch tells."""
+    """The number of real tokens, as far as the batch says."""
     for name in ("attention_mask", "input_ids"):
         if batch.get(name) is not None:
             x = np.asarray(batch[name])

@@ -1,4 +1,4 @@
-"""The token ids of a text, kept on disk and mapped into memory: tokenized once, read in any order.
+"""The token ids of a text, kept on disk and mapped into memory. A text is tokenized once and can be read in any order.
 
 A corpus is three flat files and a note in a folder of its own:
 - ids.bin: the ids of all sentences, end to end, uint16 or int32;
@@ -6,8 +6,8 @@ A corpus is three flat files and a note in a folder of its own:
 - documents.bin: where each document starts among the sentences, and where the last ends, int64;
 - corpus.json: sizes, counts, and the key.
 
-The key is a hash of the bytes of the text, of the form it was read in and of the vocabulary. A folder appears under its key by
-one rename, when it is complete, so that a kill leaves no half of one and two processes may build the same.
+The key is a hash of the bytes of the text, the form in which it was read, and the vocabulary. When a folder is complete, one
+rename gives it its key as name. So a kill leaves no half-written folder, and two processes may build the same one.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class TokenCorpus:
         return self.sentence_starts[first : last + 1].tolist()
 
     def split(self, fraction: float, seed: int = 0) -> tuple[Array, Array]:
-        """Numbers of the documents to train with, and of others to evaluate with: `fraction` of all, at least one."""
+        """The numbers of the documents to train with, and of those to evaluate with: `fraction` of all, but at least one."""
         if not 0 < fraction < 1 or len(self) < 2:
             raise ValueError(
                 f"{fraction!r} of {len(self)} documents cannot be set aside: a part of at least two, not all"
@@ -82,10 +82,10 @@ def tokenize_corpus(
     cache_dir: str | os.PathLike | None = None,
     progress: bool = False,
 ) -> TokenCorpus:
-    """The tokens of some text files: from cache_dir where they are there, else made, and kept there.
+    """The tokens of some text files. They are read from cache_dir if they are there; else they are made and kept there.
 
-    Without a cache_dir the corpus stands in a temporary folder, which goes when the object does. [MASK] and the like in the
-    text are text. progress shows a bar of documents. Raises OSError or ValueError as read_documents does.
+    Without a cache_dir the corpus is in a temporary folder, which is removed with the object. [MASK] and the like are plain
+    text if they occur in the text. progress shows a progress bar. Raises OSError or ValueError, like read_documents.
     """
     form, named = TextForm() if form is None else form, text_paths(paths)
     if cache_dir is None:
@@ -118,12 +118,12 @@ def tokenize_corpus(
             shutil.rmtree(temporary, ignore_errors=True)
     corpus = TokenCorpus(folder)
     if corpus.key != key:
-        raise ValueError(f"{folder} holds the tokens of another text; remove the folder, and it is made again")
+        raise ValueError(f"{folder} holds the tokens of another text; if you remove the folder, it is made again")
     return corpus
 
 
 def corpus_key(paths: Iterable[Path], tokenizer: AlbertTokenizer, form: TextForm) -> str:
-    """What decides every token: the bytes of the files in their order, how they are read, the vocabulary and its style."""
+    """A hash of all that decides the tokens: the bytes of the files in order, how they are read, vocabulary and style."""
     digest = hashlib.sha256()
     files = []
     for path in paths:
@@ -144,7 +144,7 @@ def tokenizer_key(tokenizer: AlbertTokenizer) -> str:
 
 
 def encode_text(tokenizer: AlbertTokenizer, text: str) -> list[int]:
-    """Ids of a text in which no special token means anything, whatever it says."""
+    """The ids of a text. Special tokens that are spelled out in the text are plain text."""
     return tokenizer._encoder.encode(text, spans=False, split_special_tokens=True).ids
 
 
@@ -154,7 +154,7 @@ def _build(
     counts = TextCounts()
     least = max(2, form.min_sentences)  # one sentence makes no pair, whoever allows it
     dtype = np.dtype("<u2") if len(tokenizer) <= 1 << 16 else np.dtype("<i4")
-    # A run of characters that no piece has comes back as it is written, and may read "[SEP]": special it is not.
+    # A run of characters without a piece comes back as it is written. It may read "[SEP]", but it is not that token.
     special, unknown = frozenset(tokenizer.all_special_ids), tokenizer.unk_token_id
     tokens = sentences = documents = tokenless = unknown_tokens = too_short = 0
     with (folder / "ids.bin").open("wb") as id_file, (folder / "sentences.bin").open("wb") as sentence_file:
@@ -206,7 +206,7 @@ def _with_bar(documents: Iterator[list[str]], progress: bool) -> Iterable[list[s
 
 
 def _read_note(folder: Path) -> dict[str, Any]:
-    damaged = f"{shown(folder, 300)} is damaged; remove the folder, and it is made again"
+    damaged = f"{shown(folder, 300)} is damaged; if you remove the folder, it is made again"
     try:
         note = read_json(folder / NOTE, 1 << 20)
     except (OSError, ValueError) as error:
@@ -223,6 +223,6 @@ def _read_note(folder: Path) -> dict[str, Any]:
 def _map(path: Path, dtype: np.dtype, length: int) -> Array:  # -> (length,)
     size = path.stat().st_size if path.is_file() else -1
     if length < 1 or size != length * dtype.itemsize:
-        raise ValueError(f"{path} is damaged; remove its folder, and it is made again")
+        raise ValueError(f"{path} is damaged; if you remove its folder, it is made again")
     # a plain array over the mapping: slices of np.memmap itself take three times as long
     return np.asarray(np.memmap(path, dtype, "r", shape=(length,)))

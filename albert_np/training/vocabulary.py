@@ -1,4 +1,4 @@
-"""A SentencePiece vocabulary of one's own, made as ALBERT's were.
+"""Makes a new SentencePiece vocabulary, in the way that ALBERT's were made.
 
 The settings are what the trainer_spec inside the published spiece.model says: a unigram model (Kudo 2018) with <pad>, <unk>,
 [CLS], [SEP], [MASK] at 0 to 4 and eight marks that always are pieces of their own at 5 to 12, nmt_nfkc normalisation with a ▁
@@ -64,13 +64,13 @@ def train_vocabulary(
     bad_lines: str = "error",
     counts: TextCounts | None = None,
 ) -> AlbertTokenizer:
-    """Train on text files; write spiece.model and its settings into save_directory; return the tokenizer.
+    """Trains on text files, writes spiece.model and its settings into save_directory, and returns the tokenizer.
 
-    The lines of the text go through the tokenizer's own steps first (spaces, quotes, accents, small letters). Where they end
-    hardly matters: pieces lie within words. character_coverage: the part of all characters that get a piece, the rest, rare
-    letters, become <unk>. Of a text of more than max_lines lines (which the trainer holds in memory) so many are drawn, by
-    the seed. num_threads: another number may give other scores in the last digit; the same number gives the same bytes, as
-    long as the sentencepiece release is the same.
+    The lines of the text first go through the tokenizer's own steps (spaces, quotes, accents, small letters). It hardly matters
+    where lines end, because pieces are inside words. character_coverage: the part of all characters that get a piece; the rest,
+    rare letters, become <unk>. max_lines: if a text has more lines, this many are drawn with the seed, since the trainer holds
+    them in memory. num_threads: another number may change scores in the last digit. The same number gives the same bytes with
+    the same release of sentencepiece.
 
     Raises ValueError (arguments; a text that is empty or too small for vocab_size, with the largest that it allows;
     sentencepiece missing) or OSError (files).
@@ -115,7 +115,7 @@ def train_vocabulary(
 
 
 def _lines(paths, steps: Preprocessing, form: TextForm, counts: TextCounts) -> Iterator[str]:
-    """Stretches of text of at most MAX_BYTES, as the tokenizer hands them to SentencePiece. ValueError if there are none."""
+    """Stretches of text of at most MAX_BYTES, as the tokenizer gives them to SentencePiece. ValueError if there are none."""
     named = text_paths(paths)
     any_text = False
     for path in named:
@@ -132,7 +132,7 @@ def _lines(paths, steps: Preprocessing, form: TextForm, counts: TextCounts) -> I
 
 
 def _cut(text: str) -> Iterator[str]:
-    """Stretches of whole words that the trainer takes. A single word beyond its limit is no word of any language: dropped."""
+    """Stretches of whole words that the trainer accepts. A single word beyond its limit is dropped: no language has such."""
     if len(text.encode()) <= MAX_BYTES:
         if text.strip():
             yield text
@@ -153,7 +153,7 @@ def _cut(text: str) -> Iterator[str]:
 
 
 def _sample(lines: Iterator[str], limit: int, seed: int) -> Iterator[str]:
-    """All lines, or `limit` of them in their order, every choice equally likely (Vitter 1985, algorithm R)."""
+    """All lines; or `limit` of them in their order, where every choice is equally likely (Vitter 1985, algorithm R)."""
     kept: list[tuple[int, str]] = []
     rng = random.Random(f"vocabulary {seed}")
     for number, line in enumerate(lines):
@@ -167,7 +167,7 @@ def _sample(lines: Iterator[str], limit: int, seed: int) -> Iterator[str]:
 
 
 def _explain(message: str, vocab_size: int) -> str:
-    """The trainer's refusal in words."""
+    """Explains why the trainer refused."""
     message = " ".join(message.split())
     found = re.search(r"value <= (\d+)", message)
     if found:
