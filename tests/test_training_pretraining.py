@@ -184,7 +184,7 @@ def test_a_damaged_cache_is_refused_with_what_to_do(name, text, tokenizer, tmp_p
     for change in (lambda path: path.write_bytes(path.read_bytes()[:-2]), lambda path: path.unlink()):
         change(folder / name)
         message = refusal(tokenize_corpus, text, tokenizer, FORM, cache_dir=tmp_path)
-        assert "is damaged; remove" in message
+        assert "is damaged; if you remove" in message
         assert str(folder) in message
 
 
