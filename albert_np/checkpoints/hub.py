@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 from albert_np import imports
 from albert_np.files import listed, shown
@@ -88,7 +89,7 @@ def resolve(
     )
 
 
-def _download(repo: str, filename: str, required: bool, *, revision, **options) -> Path | None:
+def _download(repo: str, filename: str, required: bool, *, revision: str | None, **options: Any) -> Path | None:
     with imports.lock:
         from huggingface_hub import _CACHED_NO_EXIST, constants, hf_hub_download, try_to_load_from_cache
         from huggingface_hub.errors import (

@@ -30,7 +30,7 @@ class AddedToken:
     normalized: bool | None = None  # None: the opposite of special
     special: bool = False  # left out by decode(skip_special_tokens=True)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.normalized is None:
             object.__setattr__(self, "normalized", not self.special)
 
@@ -43,7 +43,7 @@ class AddedToken:
         return {name: getattr(self, name) for name in names}
 
 
-def parse_added_token(value, what: str) -> AddedToken | str:
+def parse_added_token(value: Any, what: str) -> AddedToken | str:
     """A str, an AddedToken or a dict of its fields, checked; `what` names it in the ValueError."""
     if isinstance(value, dict):
         fields = {key: item for key, item in value.items() if key != "__type"}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -68,7 +69,7 @@ def preprocess_aligned(text: str, source: np.ndarray, steps: Preprocessing) -> t
     return text, source
 
 
-def source_of_expanded(text: str, source: np.ndarray, each) -> np.ndarray:
+def source_of_expanded(text: str, source: np.ndarray, each: Callable[[str], str]) -> np.ndarray:
     """Alignment after every character c has become the characters each(c), possibly none or several."""
     counts = {ord(c): n for c in set(text) if (n := len(each(c))) != 1}
     if not counts:

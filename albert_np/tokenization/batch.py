@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import UserDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,7 +57,17 @@ class Row:
         self.words_known &= text.words is not None or n == 0
         self._add(n, text.ids, [kind] * n, [0] * n, text.tokens, [number] * n, spans, words)
 
-    def _add(self, n, ids, types, special, tokens, sequence, spans, words) -> None:
+    def _add(
+        self,
+        n: int,
+        ids: list[int],
+        types: list[int],
+        special: list[int],
+        tokens: list[str],
+        sequence: Sequence[int | None],
+        spans: Sequence[Span],
+        words: Sequence[int | None],
+    ) -> None:
         self.ids += ids
         self.types += types
         self.mask += [1] * n
@@ -91,7 +101,7 @@ class BatchEncoding(UserDict):
         super().__init__(data)
         self._rows = rows
 
-    def __getattr__(self, name: str):
+    def __getattr__(self, name: str) -> Any:
         if name == "data":  # only before __init__, as in copying and unpickling
             raise AttributeError(name)
         try:
@@ -144,7 +154,7 @@ def to_arrays(data: dict[str, Any]) -> dict[str, np.ndarray]:
     return arrays
 
 
-def check_return_tensors(kind) -> bool:
+def check_return_tensors(kind: Any) -> bool:
     """True for "np", False for None; ValueError for everything else."""
     kind = getattr(kind, "value", kind)
     if kind is None:

@@ -10,7 +10,7 @@ import base64
 import binascii
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from albert_np.tokenization.spiece import Spiece
 from albert_np.tokenization.vocabulary import SpecialTokens, Vocabulary
 
 
-def library():
+def library() -> Any:
     """The `tokenizers` package, or a ValueError saying how to get it."""
     try:
         with imports.lock:
@@ -173,7 +173,7 @@ class FastEncoder:
             check_text(word)
         return self._encode(list(words), spans, split_special_tokens, words=True)
 
-    def _encode(self, text, spans: bool, split: bool, words: bool) -> Encoded:
+    def _encode(self, text: Any, spans: bool, split: bool, words: bool) -> Encoded:
         self._tokenizer.encode_special_tokens = split
         found = _guarded(
             "encode with", lambda: self._tokenizer.encode(text, is_pretokenized=words, add_special_tokens=False)
@@ -193,7 +193,7 @@ class FastEncoder:
         return json.loads(self._tokenizer.to_str())
 
 
-def _guarded(what: str, call):
+def _guarded(what: str, call: Callable[[], Any]) -> Any:
     """Runs call(). The library's errors and panics (a BaseException of its own) become ValueError."""
     try:
         return call()

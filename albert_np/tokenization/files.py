@@ -94,7 +94,7 @@ def read_files(find: Callable[[str], Path | None], overrides: dict[str, Any]) ->
     return files
 
 
-def parse_decoder(value, where: str) -> dict[int, AddedToken]:
+def parse_decoder(value: Any, where: str) -> dict[int, AddedToken]:
     """From added_tokens_decoder, {"4": {"content": "[MASK]", …}}, to tokens by id."""
     if not isinstance(value, dict):
         raise ValueError(f"added_tokens_decoder of {where} must map ids to tokens; got {type(value).__name__}")
@@ -108,7 +108,7 @@ def parse_decoder(value, where: str) -> dict[int, AddedToken]:
     return tokens
 
 
-def _index(value, what: str) -> int:
+def _index(value: Any, what: str) -> int:
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 31:
@@ -133,7 +133,7 @@ def _special_tokens_map(values: dict[str, Any], settings: dict[str, Any], where:
     return found
 
 
-def _as_special(value, what: str) -> AddedToken | str:
+def _as_special(value: Any, what: str) -> AddedToken | str:
     return parse_added_token({**value, "special": True} if isinstance(value, dict) else value, what)
 
 
@@ -153,7 +153,7 @@ def _fast_added_tokens(values: dict[str, Any], where: str) -> dict[int, AddedTok
     return parse_decoder({i.get("id"): {k: v for k, v in i.items() if k != "id"} for i in listed}, where)
 
 
-def _check_class(name, where: str) -> None:
+def _check_class(name: Any, where: str) -> None:
     if name is not None and str(name).removesuffix("Fast") != "AlbertTokenizer":
         logger.warning("%s names the tokenizer class %s; reading its spiece.model as ALBERT's", where, name)
 

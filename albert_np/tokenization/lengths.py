@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -34,7 +35,9 @@ class Strategies:
 MAX_PADDED = 1 << 24  # tokens a row is filled up to; a row this long is a gigabyte of Python ints
 
 
-def resolve_strategies(padding, truncation, max_length, pad_to_multiple_of, model_max_length) -> Strategies:
+def resolve_strategies(
+    padding: Any, truncation: Any, max_length: Any, pad_to_multiple_of: Any, model_max_length: int
+) -> Strategies:
     """From arguments to one clear meaning. Source: PreTrainedTokenizerBase._get_padding_truncation_strategies.
 
     Raises a ValueError that names the argument.
@@ -77,7 +80,7 @@ def resolve_strategies(padding, truncation, max_length, pad_to_multiple_of, mode
     return Strategies(padding, truncation, None if max_length is None else int(max_length))
 
 
-def _choice(value, name: str, choices: tuple[str, ...], *, true: str, false: str) -> str:
+def _choice(value: Any, name: str, choices: tuple[str, ...], *, true: str, false: str) -> str:
     if value is None or value is False:
         return false
     if value is True:
@@ -88,7 +91,7 @@ def _choice(value, name: str, choices: tuple[str, ...], *, true: str, false: str
     return value
 
 
-def check_side(side, name: str) -> str:
+def check_side(side: Any, name: str) -> str:
     if side not in SIDES:
         raise ValueError(f"{name} must be 'right' or 'left'; got {side!r:.80}")
     return side

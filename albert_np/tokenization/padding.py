@@ -69,7 +69,7 @@ def one_encoding(given: Any) -> dict[str, Any]:
     return {name: _plain(value) for name, value in given.items()}
 
 
-def _plain(value):
+def _plain(value: Any) -> Any:
     """Turns an array, or a list of arrays, into lists."""
     if hasattr(value, "tolist"):
         return value.tolist()

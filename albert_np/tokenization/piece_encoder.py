@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from array import array
+from typing import Any
 
 import numpy as np
 
@@ -40,10 +41,10 @@ class PieceEncoder:
         self._cutter = Cutter(token.content for token in vocab.added.values())
         self._by_content = {content: vocab.added[index] for content, index in vocab.added_ids.items()}
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_processor": None}
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._processor = _processor(self.spiece)
 
@@ -130,7 +131,7 @@ class PieceEncoder:
         places = np.asarray(offsets[:-1], dtype=np.int64)
         return pieces, source[np.minimum(places, len(source) - 1)]
 
-    def _split_digit_commas(self, pieces: list[str], sources: np.ndarray | None):
+    def _split_digit_commas(self, pieces: list[str], sources: np.ndarray | None) -> tuple[list[str], list[Span] | None]:
         """Splits pieces that end in a digit and a comma: `▁1999,` becomes the pieces of "1999", and a comma.
 
         Without this rule a year with its comma would be one piece (the vocabulary has 141 of them), which the models
@@ -194,7 +195,7 @@ def _spans(pieces: list[str], sources: np.ndarray) -> list[Span]:
     return list(zip(sources[first].tolist(), (sources[last] + 1).tolist(), strict=True))
 
 
-def check_text(text) -> None:
+def check_text(text: Any) -> None:
     """Raises ValueError unless text is a str that can be written as UTF-8."""
     if not isinstance(text, str):
         raise ValueError(f"text must be a str; got {type(text).__name__}")
@@ -208,7 +209,7 @@ def check_text(text) -> None:
             ) from error
 
 
-def _processor(spiece: Spiece):
+def _processor(spiece: Spiece) -> Any:
     """SentencePiece over the checked copy of the vocabulary."""
     with imports.lock:
         import sentencepiece

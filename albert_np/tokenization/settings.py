@@ -8,13 +8,13 @@ from typing import Any
 from albert_np.tokenization.lengths import NO_LIMIT, check_side
 
 
-def checked_flag(value, name: str) -> bool:
+def checked_flag(value: Any, name: str) -> bool:
     if not isinstance(value, bool):
         raise ValueError(f"{name} must be True or False; got {value!r:.80}")
     return value
 
 
-def _max_length(value, name: str) -> int:
+def _max_length(value: Any, name: str) -> int:
     if value is None:
         return NO_LIMIT
     whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
@@ -26,7 +26,7 @@ def _max_length(value, name: str) -> int:
 def _checked(name: str, check: Callable[[Any, str], Any]) -> Any:
     """An attribute whose new values are checked by `check`."""
 
-    def change(self, value):
+    def change(self: Any, value: Any) -> None:
         setattr(self, f"_{name}", check(value, name))
 
     return property(lambda self: getattr(self, f"_{name}"), change, doc=f"{name}; checked when it is set")
@@ -35,7 +35,7 @@ def _checked(name: str, check: Callable[[Any, str], Any]) -> Any:
 def _fixed(name: str) -> Any:
     """An attribute that can be read, but not set."""
 
-    def refuse(self, value):
+    def refuse(self: Any, value: Any) -> None:
         raise AttributeError(f"{name} is built into the tokenizer: load it again with {name}={value!r:.80}")
 
     return property(lambda self: getattr(self, f"_{name}"), refuse, doc=f"{name}, as the tokenizer was made")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 
-def text_pairs(text, text_pair, words: bool) -> tuple[list[tuple[Any, Any]], bool]:
+def text_pairs(text: Any, text_pair: Any, words: bool) -> tuple[list[tuple[Any, Any]], bool]:
     """The arguments of a call as pairs (first, second or None), and whether they were a batch.
 
     Source: PreTrainedTokenizerBase._call_one and PreTrainedTokenizer._batch_encode_plus of transformers 4.57.6.
@@ -40,7 +40,7 @@ def text_pairs(text, text_pair, words: bool) -> tuple[list[tuple[Any, Any]], boo
     return pairs, True
 
 
-def _is_text_input(value) -> bool:
+def _is_text_input(value: Any) -> bool:
     if isinstance(value, str):
         return True
     if not isinstance(value, (list, tuple)):
@@ -50,6 +50,6 @@ def _is_text_input(value) -> bool:
     return isinstance(value[0], (list, tuple)) and (not value[0] or isinstance(value[0][0], str))
 
 
-def _describe(value) -> str:
+def _describe(value: Any) -> str:
     kind = type(value).__name__
     return f"{kind} of {type(value[0]).__name__}" if isinstance(value, (list, tuple)) and value else kind

@@ -104,7 +104,7 @@ class TokenLookup:
             raise ValueError(f"convert_tokens_to_ids takes a str or a list of them; got {tokens!r:.80}")
         return [self._vocab.id_of(token) for token in tokens]
 
-    def convert_ids_to_tokens(self, ids, skip_special_tokens: bool = False):
+    def convert_ids_to_tokens(self, ids: Any, skip_special_tokens: bool = False) -> Any:
         """The token of an id (str), or the tokens of a list (list of str). ValueError for an id outside the vocabulary."""
         flat = check_ids(ids)
         if not isinstance(ids, (list, tuple)) and getattr(ids, "ndim", 0) == 0:
@@ -118,12 +118,16 @@ class TokenLookup:
         """How many special tokens a text has around it (2), or a pair of texts (3)."""
         return special_tokens_around(pair)
 
-    def build_inputs_with_special_tokens(self, token_ids_0: list[int], token_ids_1: list[int] | None = None):
+    def build_inputs_with_special_tokens(
+        self, token_ids_0: list[int], token_ids_1: list[int] | None = None
+    ) -> list[int]:
         """[CLS] A [SEP], or [CLS] A [SEP] B [SEP], as ids."""
         ids = [self.cls_token_id, *check_ids(token_ids_0), self.sep_token_id]
         return ids if token_ids_1 is None else [*ids, *check_ids(token_ids_1), self.sep_token_id]
 
-    def create_token_type_ids_from_sequences(self, token_ids_0: list[int], token_ids_1: list[int] | None = None):
+    def create_token_type_ids_from_sequences(
+        self, token_ids_0: list[int], token_ids_1: list[int] | None = None
+    ) -> list[int]:
         """0 for [CLS] A [SEP], 1 for B [SEP]."""
         types = [0] * (len(check_ids(token_ids_0)) + 2)
         return types if token_ids_1 is None else types + [1] * (len(check_ids(token_ids_1)) + 1)

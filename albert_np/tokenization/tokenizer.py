@@ -218,12 +218,14 @@ class AlbertTokenizer(TokenLookup, Settings):
     def _split(self, value: bool | None) -> bool:
         return self.split_special_tokens if value is None else checked_flag(value, "split_special_tokens")
 
-    def encode(self, text, text_pair=None, add_special_tokens: bool = True, **options):
+    def encode(self, text: Any, text_pair: Any = None, add_special_tokens: bool = True, **options: Any) -> Any:
         """The input_ids of one text (str, list of tokens or list of ids) or pair. The options are those of a call."""
         checked = RowOptions.checked(options, add_special_tokens)
         return self._encode_rows([(text, text_pair)], False, checked)["input_ids"]
 
-    def __call__(self, text, text_pair=None, add_special_tokens: bool = True, **options) -> BatchEncoding:
+    def __call__(
+        self, text: Any, text_pair: Any = None, add_special_tokens: bool = True, **options: Any
+    ) -> BatchEncoding:
         """Encodes one text or a batch of texts, each alone or with a second text.
 
         text, text_pair: str, or a list of str; with is_split_into_words, a list of words or a list of such lists.
@@ -269,7 +271,7 @@ class AlbertTokenizer(TokenLookup, Settings):
                 row.pad(length, side, self.pad_token, self.pad_token_id, self.pad_token_type_id)
         return to_encoding(rows, samples, lengths, options, batched=batched, as_arrays=as_arrays, fast=self.is_fast)
 
-    def _strategies(self, padding, truncation, max_length, multiple) -> Strategies:
+    def _strategies(self, padding: Any, truncation: Any, max_length: Any, multiple: Any) -> Strategies:
         strategies = resolve_strategies(padding, truncation, max_length, multiple, self.model_max_length)
         if strategies.padding != "do_not_pad" and self.pad_token is None:
             raise ValueError("this tokenizer has no pad_token, so it cannot pad; load it with pad_token='<pad>'")
@@ -279,7 +281,7 @@ class AlbertTokenizer(TokenLookup, Settings):
 
     def pad(
         self,
-        encoded_inputs,
+        encoded_inputs: Any,
         padding: bool | str = True,
         max_length: int | None = None,
         pad_to_multiple_of: int | None = None,
@@ -310,7 +312,7 @@ class AlbertTokenizer(TokenLookup, Settings):
 
     def decode(
         self,
-        token_ids,
+        token_ids: Any,
         skip_special_tokens: bool = False,
         clean_up_tokenization_spaces: bool | None = None,
         spaces_between_special_tokens: bool = True,
@@ -329,7 +331,7 @@ class AlbertTokenizer(TokenLookup, Settings):
 
     def batch_decode(
         self,
-        sequences,
+        sequences: Any,
         skip_special_tokens: bool = False,
         clean_up_tokenization_spaces: bool | None = None,
         spaces_between_special_tokens: bool = True,
@@ -391,7 +393,9 @@ class AlbertTokenizer(TokenLookup, Settings):
 class AlbertTokenizerFast(AlbertTokenizer):
     """AlbertTokenizer with style="hf_fast": `tokenizers` runs a tokenizer.json, or one that is built from spiece.model."""
 
-    def __init__(self, vocab_file: str | os.PathLike | None = None, *args, style: str = "hf_fast", **settings):
+    def __init__(
+        self, vocab_file: str | os.PathLike | None = None, *args: Any, style: str = "hf_fast", **settings: Any
+    ) -> None:
         if style != "hf_fast":
             raise ValueError(f"AlbertTokenizerFast is style 'hf_fast'; use AlbertTokenizer for style {style!r}")
         super().__init__(vocab_file, *args, style=style, **settings)

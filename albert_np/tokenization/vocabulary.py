@@ -99,7 +99,7 @@ class Vocabulary:
         return self.pieces[index]
 
 
-def check_ids(value, what: str = "token ids") -> list[int]:
+def check_ids(value: Any, what: str = "token ids") -> list[int]:
     """A flat list of ints from a list, a tuple or an array of integers. Raises ValueError for everything else."""
     if isinstance(value, np.ndarray):
         if value.ndim > 1 or not np.issubdtype(value.dtype, np.integer):
