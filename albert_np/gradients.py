@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from albert_np.embeddings import embeddings
 from albert_np.encoder import LAYERS, albert_layer, applications, encoder, in_layer, layer_name, step
 from albert_np.inputs import Inputs
 from albert_np.ops import Array, Attending
-from albert_np.run import Encoded, Head, Run, Trace, TrainingOps, Weights
+from albert_np.run import Encoded, Head, LayerOps, Run, Trace, TrainingOps, Weights
 
 
 @dataclass(frozen=True)
@@ -56,16 +56,16 @@ class Back:
 Encode = Callable[[Array], tuple[Array, Callable[[Array], Array]]]
 
 
-def loss_and_gradients(back: Back, w: Weights, batch: Inputs, head: Head, encode: Encode) -> tuple[Any, dict]:
-    """The loss, and a gradient for every use of every parameter: one forward and the way back. ValueError without a loss."""
+def loss_and_gradients(
+    back: Back, w: Weights, batch: Inputs, head: Head, encode: Encode
+) -> tuple[Any, dict[str, list[Array]]]:
+    """The loss, and a gradient for every use of every parameter: one forward and the way back."""
     x = embeddings(
         back.run, w.embeddings, batch.input_ids, batch.inputs_embeds, batch.token_type_ids, batch.position_ids
     )
     hidden, encode_backward = encode(x)
     encoded = Encoded(hidden)
-    loss = getattr(head.forward(back.run, encoded), "loss", None)
-    if loss is None:
-        raise ValueError(head.without_loss)
+    loss = head.forward(back.run, encoded).loss
     embeddings_backward(back, w.embeddings, encode_backward(head.backward(back, encoded)), batch)
     return loss, back.found
 
@@ -187,7 +187,8 @@ def attention_backward(  # (B,T,H), (B,T,H) -> (B,T,H)
     back: Back, w: Weights, name: str, dy: Array, x: Array, attending: Attending, application: int
 ) -> Array:
     """y = LayerNorm(x + drop(context·Wᴼ + bᴼ)): y depends on x in four ways: directly, and through q, k and v."""
-    run, ops, at = back.run, back.ops, step(application, "attention")
+    run, at = back.run, step(application, "attention")
+    ops = cast(LayerOps, back.ops)  # engines without it have an encoder of their own
     d_sum = back.layer_norm(f"{name}.LayerNorm", dy, back[f"{at}.sum"], w.LayerNorm)
     d = ops.dropout_backward(d_sum, run.config.hidden_dropout_prob, run.draw_again(f"{at}.output_dropout"))
     d_context = back.linear(f"{name}.dense", d, back[f"{at}.context"], w.dense.weight)

@@ -283,7 +283,9 @@ def dropout(x: Array, p: float | None, rng: np.random.Generator | None) -> Array
     if rng is None or not p:
         return x
     keep = rng.random(x.shape) >= p
-    return np.where(keep, x / x.dtype.type(1 - p), x.dtype.type(0))
+    return np.where(
+        keep | np.isnan(x), x / x.dtype.type(1 - p), x.dtype.type(0)
+    )  # NaN stays, as with torch's factor of 0
 
 
 def dropout_backward(dy: Array, p: float | None, rng: np.random.Generator | None) -> Array:  # (...,) -> (...,)

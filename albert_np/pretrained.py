@@ -289,11 +289,15 @@ class AlbertPreTrainedModel(Generic[Output]):
         output_hidden_states = config.output_hidden_states if output_hidden_states is None else output_hidden_states
         # torchscript has always meant tuples in transformers
         return_dict = config.return_dict and not config.torchscript if return_dict is None else return_dict
-        if not any(trace is known or trace == known for known in TRACES):
+        if not isinstance(trace, (bool, str)) or trace not in TRACES:
             raise ValueError(f"trace must be True, False or 'unfused'; got {shown(repr(trace), 80)}")
         if skip_padding and (output_attentions or trace):
             raise ValueError("skip_padding=True has no rectangular attentions or trace: ask for them without it")
-        if output not in self._engine.outputs or (output != "numpy" and (trace or training)):
+        if (
+            not isinstance(output, str)
+            or output not in self._engine.outputs
+            or (output != "numpy" and (trace or training))
+        ):
             raise ValueError(
                 "output must be 'numpy', or 'device' with backend='cuda', without trace or training; got "
                 f"{shown(repr(output), 80)} with backend={self.backend!r}"
@@ -390,6 +394,9 @@ class AlbertPreTrainedModel(Generic[Output]):
             "inputs_embeds": inputs_embeds,
         }
         batch, checked = self._check(given, head_mask, head_mask_mode, mask_mode, training, seed, labels)
+        if not self.labels or any(labels.get(name) is None for name in self.labels):
+            needed = " and ".join(self.labels) or "a head"
+            raise ValueError(f"{type(self).__name__} has no loss to differentiate without {needed}")
         wanted = WantedGradients(
             mask_mode=mask_mode,
             rng=np.random.default_rng(seed) if training else None,
@@ -410,12 +417,10 @@ class AlbertPreTrainedModel(Generic[Output]):
 
     def _bound_head(self, checked: dict[str, Any]) -> Head:
         """The head as an engine sees it: the functions below, with the labels of this call."""
-        needed = " and ".join(self.labels)
         return Head(
             forward=partial(self._head, **checked),
             backward=partial(self._head_backward, **checked),
             reads=partial(self._reads, **checked),
-            without_loss=f"{type(self).__name__} has no loss to differentiate without {needed or 'a head'}",
         )
 
     def _head(self, run: Run, encoded: Encoded, *args: Any, **head_inputs: Any) -> Output:

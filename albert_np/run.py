@@ -5,6 +5,7 @@ A Head is the part above the encoder, as functions. An engine (backends/) runs b
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -41,6 +42,11 @@ class TrainingOps(Ops, Protocol):
     def layer_norm_backward(self, dy: Array, x: Array, weight: Array, eps: float) -> tuple[Array, Array, Array]: ...
     def activation_backward(self, dy: Array, x: Array, name: str) -> Array: ...
     def dropout_backward(self, dy: Array, p: float | None, rng: np.random.Generator | None) -> Array: ...
+
+
+class LayerOps(TrainingOps, Protocol):
+    """And the one that the way back through encoder.py calls. An engine that has its own encoder does without."""
+
     def attention_backward(
         self,
         d_context: Array,
@@ -88,11 +94,17 @@ class Trace(dict[str, Array]):
         return bool(self.absent)
 
     def __missing__(self, name: str) -> Array:
-        """Raises KeyError, which says why a step is missing if that is known."""
-        for step, why in self.absent.items():
-            if name == step or (name.startswith("encoder.layer.") and name.split(".", 3)[3] == step):
-                raise KeyError(f"{name}: {why}; trace='unfused' computes it by itself")
+        """Raises KeyError, and says why a step is not there where that is known."""
+        step = re.sub(r"^encoder\.layer\.\d+\.", "", str(name))
+        if step in self.absent:
+            raise KeyError(f"{name}: {self.absent[step]}; trace='unfused' computes it by itself")
         raise KeyError(name)
+
+    def copy(self) -> Trace:
+        """The same arrays, in a trace of its own."""
+        other = Trace(self.backend, self.dtype, self.absent)
+        other.update(self)
+        return other
 
 
 @dataclass(frozen=True)
@@ -172,4 +184,3 @@ class Head:
     forward: Callable[[Run, Encoded], Any]  # -> a ModelOutput
     backward: Callable[[Any, Encoded], Array]  # gradients.Back -> (B,T,H), the gradient with respect to `hidden`
     reads: Callable[[Run, Inputs], Array | None]  # -> (B,T) bool: the states that the loss reads; None is all
-    without_loss: str  # the message if `forward` gives no loss

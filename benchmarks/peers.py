@@ -34,8 +34,7 @@ def albert_np_engine(backend: str, skip_padding: bool) -> Callable[[Path, int], 
     def make(checkpoint: Path, threads: int) -> tuple[Prepare, str]:
         import albert_np
 
-        if backend == "numba":
-            albert_np.set_num_threads(threads)
+        albert_np.set_num_threads(threads)  # of NumPy's BLAS, the process was told before it began
         model = albert_np.AlbertModel.from_pretrained(checkpoint, add_pooling_layer=False, backend=backend)
 
         def prepare(ids: np.ndarray, mask: np.ndarray) -> Callable[[], Any]:

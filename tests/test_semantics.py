@@ -365,7 +365,7 @@ def test_padding_on_the_left_warns_and_counts_from_the_first_column(make, backen
     model = make()
     right, left = ids(model, B=1), np.roll(ids(model, B=1), 2, axis=1)
     mask = np.array([[0, 0, 1, 1, 1, 1, 1]])
-    with pytest.warns(UserWarning, match="padding stands on the left"):
+    with pytest.warns(UserWarning, match="padding on the left"):
         padded = model(left, mask)[0]
     alone = model(right[:, :5])[0]
     assert not np.allclose(padded[0, 2:], alone[0])

@@ -40,7 +40,9 @@ class NumpyEngine:
         run = Run(self.ops, self.config, wanted.rng, Trace(NAME, self.dtype) if wanted.trace else None)
         return answer(run, head, encode(run, self.w, batch, wanted))
 
-    def loss_and_gradients(self, batch: Inputs, head: Head, wanted: WantedGradients) -> tuple[Any, dict]:
+    def loss_and_gradients(
+        self, batch: Inputs, head: Head, wanted: WantedGradients
+    ) -> tuple[Any, dict[str, list[Array]]]:
         needed = gradients.between_layers if wanted.recompute else gradients.reads_back
         run = Run(self.ops, self.config, wanted.rng, Trace(), labelled_only=not wanted.all_logits, wanted=needed)
         back = gradients.Back(run, self.ops)

@@ -65,7 +65,9 @@ class CpuEngine:
         encode = reference.encode if by_steps else self._encode
         return reference.answer(run, head, encode(run, self.w, batch, wanted))
 
-    def loss_and_gradients(self, batch: Inputs, head: Head, wanted: WantedGradients) -> tuple[Any, dict]:
+    def loss_and_gradients(
+        self, batch: Inputs, head: Head, wanted: WantedGradients
+    ) -> tuple[Any, dict[str, list[Array]]]:
         with imports.lock:
             from albert_np.backends.cpu import training  # inference does without it
 

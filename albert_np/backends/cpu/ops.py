@@ -38,7 +38,6 @@ class CpuOps:
     dropout_backward = staticmethod(ops.dropout_backward)
     layer_norm_backward = staticmethod(ops.layer_norm_backward)
     activation_backward = staticmethod(ops.activation_backward)
-    attention_backward = staticmethod(ops.attention_backward)
 
     def __init__(self) -> None:
         self.arena = Arena()

@@ -160,7 +160,11 @@ def _encode(  # (B,T,E) -> (B,T,H)
             last.x[:], last.context[:] = here.x[rows], here.context[rows]
             program, here, dropped = Program(training=True), last, _read_of(dropped, rows)
         _add_rest(program, kept, here, layer, dropped)
-    program.run()
+        if wanted.recompute:  # a program keeps its operands alive: what dropout drew goes with it
+            program.run()
+            program = Program(training=True)
+    if len(program):
+        program.run()
     hidden = np.zeros((B * T, H), np.float32)
     hidden[places if rows is None else places[rows]] = last.y[:, :H]
     return hidden.reshape(B, T, H), kept
@@ -313,6 +317,9 @@ def _encode_backward(kept: Kept, d_hidden: Array) -> tuple[Array, dict[str, list
                 x[rows] = found
         _add_attended_backward(way, here, layer, name, application, dropped, d_sum, d_context, dx)
         dy, dx = dx, dy
+        if kept.wanted.recompute:
+            way.program.run()
+            way = replace(way, program=Program(training=True))
     d_embedded = kept.buffers.rows("d_embedded", R, E)
     mapping = w.embedding_hidden_mapping_in
     add_gemm(way.program, dy, ops.packed_straight((mapping.weight,)), d_embedded, R)
