@@ -29,7 +29,7 @@ def case(seed, kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_gradients_keep_the_float32_rule(kind):
-    """Those that are zero in mathematics too: what is left of them is rounding, and so are their draws."""
+    """Those that are zero in mathematics too: they consist of rounding alone, and so are their draws."""
     cases = {}
     for seed in range(8):
         config, tensors, call = case(seed, kind)

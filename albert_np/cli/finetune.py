@@ -51,19 +51,29 @@ def add(commands: Any) -> None:
     data.add_argument(
         "--columns", nargs="+", default=[], metavar="NAME=COLUMN", help="which columns to read; see below"
     )
-    data.add_argument("--label-names", nargs="+", metavar="NAME", help="the labels, by class number")
+    data.add_argument(
+        "--label-names", nargs="+", metavar="NAME", help="the names of the labels, in the order of their class numbers"
+    )
     data.add_argument(
         "--problem",
         choices=PROBLEMS,
         help="for text classification: one label, several labels, or a number (default: single)",
     )
     data.add_argument("--doc-stride", type=int, metavar="N", help="how many tokens two windows of a long context share")
-    tune.add_argument("--epochs", type=int, default=3, metavar="N", help="(default: %(default)s)")
-    tune.add_argument("--steps", type=int, metavar="N", help="the number of updates, instead of epochs")
-    tune.add_argument("--max-length", type=int, metavar="N", help="in tokens (default: 128; question answering 384)")
-    add_numbers(tune, {"--batch-size": (32, "examples a batch")})
     tune.add_argument(
-        "--learning-rate", type=float, default=3e-5, metavar="X", help="the highest (default: %(default)s)"
+        "--epochs", type=int, default=3, metavar="N", help="passes over the examples (default: %(default)s)"
+    )
+    tune.add_argument("--steps", type=int, metavar="N", help="the number of updates, instead of epochs")
+    tune.add_argument(
+        "--max-length", type=int, metavar="N", help="tokens in a sequence (default: 128; question answering 384)"
+    )
+    add_numbers(tune, {"--batch-size": (32, "examples in a batch")})
+    tune.add_argument(
+        "--learning-rate",
+        type=float,
+        default=3e-5,
+        metavar="X",
+        help="the highest learning rate (default: %(default)s)",
     )
     tune.set_defaults(run=run)
 

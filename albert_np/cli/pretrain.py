@@ -49,20 +49,24 @@ def add(commands: Any) -> None:
         "--group-by-length", action="store_true", help="make batches of examples of similar length, with little padding"
     )
     numbers = {
-        "--vocab-size": (8000, "pieces of the vocabulary"),
+        "--vocab-size": (8000, "pieces in the vocabulary"),
         "--max-length": (128, "tokens in a sequence, and positions of the model"),
-        "--embedding-size": (128, "E"),
+        "--embedding-size": (128, "E, the width of the embeddings"),
         "--hidden-size": (256, "H; the intermediate size is four times that"),
         "--layers": (6, "how often the shared layer is applied"),
         "--heads": (4, "attention heads"),
         "--steps": (1000, "updates"),
-        "--batch-size": (16, "sequences a batch"),
+        "--batch-size": (16, "sequences in a batch"),
         "--evaluate-every": (500, "steps between two evaluations"),
         "--save-every": (500, "steps between two checkpoints"),
     }
     add_numbers(train.add_argument_group("sizes"), numbers)
     train.add_argument(
-        "--learning-rate", type=float, default=5e-4, metavar="X", help="the highest (default: %(default)s)"
+        "--learning-rate",
+        type=float,
+        default=5e-4,
+        metavar="X",
+        help="the highest learning rate (default: %(default)s)",
     )
     train.set_defaults(run=run)
 

@@ -17,14 +17,26 @@ def training_options() -> argparse.ArgumentParser:
     add_numbers(out, {"--log-every": (10, "steps between two lines of log.jsonl")})
     out.add_argument("--json", action="store_true", help="print JSON instead of text")
     how = shared.add_argument_group("how it trains")
-    how.add_argument("--optimizer", default="adamw", choices=("adamw", "lamb", "muon"), help="(default: %(default)s)")
-    how.add_argument("--warmup-steps", type=int, metavar="N", help="a tenth of the steps, unless given")
+    how.add_argument(
+        "--optimizer",
+        default="adamw",
+        choices=("adamw", "lamb", "muon"),
+        help="the rule of the updates (default: %(default)s)",
+    )
+    how.add_argument(
+        "--warmup-steps",
+        type=int,
+        metavar="N",
+        help="steps until the highest learning rate (default: a tenth of all steps)",
+    )
     numbers = {
-        "--accumulate": (1, "batches a step"),
+        "--accumulate": (1, "batches in a step"),
         "--seed": (0, "seed of new weights, of the order of the data, of masks and of dropout"),
     }
     add_numbers(how, numbers)
-    how.add_argument("--recompute", action="store_true", help="less memory, more time")
+    how.add_argument(
+        "--recompute", action="store_true", help="compute layers again instead of keeping them: less memory, more time"
+    )
     how.add_argument("--backend", default="auto", metavar="NAME", help="numba, numpy or auto (default: %(default)s)")
     how.add_argument("--threads", type=int, metavar="N", help="threads of the numba backend")
     return shared

@@ -16,7 +16,9 @@ def add(commands: Any) -> None:
         description="Compiles the numba backend's kernels into the cache, where every process of this user finds them "
         "(ALBERT_NP_CACHE_DIR says where). Does nothing if they are already there.",
     )
-    warm.add_argument("--training", action="store_true", help="compile what training needs, instead")
+    warm.add_argument(
+        "--training", action="store_true", help="compile the kernels that training needs, instead of those of a call"
+    )
     warm.add_argument("--force", action="store_true", help="compile them even if they are already there")
     warm.add_argument("--json", action="store_true", help="print JSON instead of text")
     warm.set_defaults(run=run)
