@@ -5,7 +5,8 @@ dropout, as ALBERT v1 was; and with sequences of 16 to 128 tokens, padded to 128
 (tokens/s counts real ones; "÷ PyTorch" compares with PyTorch on the same batch, with or without dropout). Every
 engine has a process of its own, the same initial weights, the same batch and the same number of threads; a round gives each of
 them one step, in turn. The best step counts, and the median stands beside it. Writes benchmarks/results/training_step.json and
-.md: python benchmarks/bench_training.py [--threads 1 2] [--rounds N]
+.md: python benchmarks/bench_training.py [--threads 1 2] [--rounds N]. training_dropout.* there are four of the engines on
+another machine.
 """
 
 from __future__ import annotations
