@@ -99,6 +99,13 @@ def padded_vector(x: Array) -> Array:  # (N,) -> (padded N,)
     return out
 
 
+def _turned_scratch(program: Program) -> Array:
+    """Room for each worker to turn a block of A."""
+    if "turned" not in program.scratch:
+        program.scratch["turned"] = aligned(MC * TURNED_ROW * program.threads)
+    return program.scratch["turned"]
+
+
 def columns_a_tile(row_tiles: int, columns: int, threads: int, widest: int = WIDE_TILE) -> int:
     """Wide tiles read A less often; but there must be enough of them for threads to share evenly. Changes no bit."""
     fair = row_tiles * columns // (TILES_A_THREAD * threads)
@@ -133,7 +140,7 @@ def add_gemm(  # (M,K), (M,N) with room for padded columns, (padded N,), (M,N)
     if turned or before is not None:
         extra = {
             "a_column": column_of(a),
-            "scratch": aligned(MC * TURNED_ROW * program.threads) if turned else None,
+            "scratch": _turned_scratch(program) if turned else None,
             "before": before,
             "before_row": 0 if before is None else row_of(before),
             "slopes": int(slopes),

@@ -34,6 +34,7 @@ class Program:
         self._rows: list[list[int]] = []
         self._order: list[int] = []  # which row each step is
         self._alive: list[Array] = []
+        self.scratch: dict[str, Array] = {}  # that every step may use, since one is done before the next begins
 
     def __len__(self) -> int:
         return len(self._order)
