@@ -191,7 +191,7 @@ def test_a_file_that_somebody_else_could_have_written_is_none(folder, compiled, 
     "change",
     [
         lambda patch: patch.setattr(cache, "_SOURCES", b"other"),
-        lambda patch: patch.setattr(simd, "target", lambda: ("x86-64", "")),
+        lambda patch: patch.setattr(simd, "target", lambda: ("alpha", "")),
         lambda patch: patch.setattr(simd, "chosen_level", lambda: simd.LEVELS["neon"]),
         lambda patch: patch.setattr(simd, "is_checked", lambda: not numba.config.BOUNDSCHECK),
         lambda patch: patch.setattr(sys, "platform", "plan9"),
