@@ -4,8 +4,8 @@ An engine is given weights, a config, a batch and a head, but never the model. A
 have taps, not a second path. An engine refuses what it cannot do, and says what to choose instead.
 
 An engine runs the head too, and not the encoder alone: on a GPU both belong to one call, under one lock and in one pool of
-memory, and the logits are all that comes down. What is asked before an engine exists, its dtypes and why it cannot run, is asked
-of its room.
+memory, and the logits are all that comes down. What is asked before an engine exists, its dtypes and why it cannot run,
+is asked of its room.
 """
 
 from __future__ import annotations
