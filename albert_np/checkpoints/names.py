@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from albert_np.config import AlbertConfig
+from albert_np.encoder import layer_name
 from albert_np.ops import Array
 
 WEIGHTS_NAME = "model.safetensors"
@@ -20,7 +21,7 @@ BASE = {
     "encoder.embedding_hidden_mapping_in.weight": "H,E",
     "encoder.embedding_hidden_mapping_in.bias": "H",
 }
-LAYER = {  # below encoder.albert_layer_groups.{group}.albert_layers.{inner}.
+LAYER = {  # behind encoder.layer_name
     "full_layer_layer_norm.weight": "H",
     "full_layer_layer_norm.bias": "H",
     "attention.query.weight": "H,H",
@@ -84,7 +85,7 @@ def expected_shapes(config: AlbertConfig, parts: tuple[str, ...]) -> dict[str, t
     table = dict(BASE)
     for group in range(config.num_hidden_groups):
         for inner in range(config.inner_group_num):
-            at = f"encoder.albert_layer_groups.{group}.albert_layers.{inner}."
+            at = layer_name(group, inner) + "."
             table |= {at + name: shape for name, shape in LAYER.items()}
     for part in parts:
         table |= PARTS[part]
