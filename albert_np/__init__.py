@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from albert_np.version import __version__
 
 if TYPE_CHECKING:
+    from albert_np.calling import AlbertPreTrainedModel as AlbertPreTrainedModel
     from albert_np.config import AlbertConfig as AlbertConfig
     from albert_np.kernels.cpu.threads import get_num_threads as get_num_threads
     from albert_np.kernels.cpu.threads import num_threads as num_threads
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from albert_np.outputs import SequenceClassifierOutput as SequenceClassifierOutput
     from albert_np.outputs import TokenClassifierOutput as TokenClassifierOutput
     from albert_np.pipelines.make import pipeline as pipeline
-    from albert_np.pretrained import AlbertPreTrainedModel as AlbertPreTrainedModel
     from albert_np.tokenization.batch import BatchEncoding as BatchEncoding
     from albert_np.tokenization.tokenizer import AlbertTokenizer as AlbertTokenizer
     from albert_np.tokenization.tokenizer import AlbertTokenizerFast as AlbertTokenizerFast
@@ -47,7 +47,7 @@ _HOME = {
     "AlbertForSequenceClassification": "model",
     "AlbertForTokenClassification": "model",
     "AlbertModel": "model",
-    "AlbertPreTrainedModel": "pretrained",
+    "AlbertPreTrainedModel": "calling",
     "AlbertTokenizer": "tokenization.tokenizer",
     "AlbertTokenizerFast": "tokenization.tokenizer",
     "BaseModelOutputWithPooling": "outputs",

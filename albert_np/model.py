@@ -1,7 +1,7 @@
 """AlbertModel and the six heads beside it: what each computes on top of the encoder, and its loss.
 
 Names, arguments, defaults and result fields are transformers' (4.57.6, modeling_albert.py), so that changing one import is
-the whole migration. The arithmetic is in embeddings.py, encoder.py and heads.py; how a call proceeds is in pretrained.py.
+the whole migration. The arithmetic is in embeddings.py, encoder.py and heads.py; how a call proceeds is in calling.py.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any, Self
 import numpy as np
 
 from albert_np import heads, inputs, ops
+from albert_np.calling import AlbertPreTrainedModel, Output, ignore_skipped, zero_skipped
 from albert_np.config import AlbertConfig
 from albert_np.gradients import Back, classifier_backward, predictions_backward
 from albert_np.inputs import Inputs
@@ -26,7 +27,6 @@ from albert_np.outputs import (
     SequenceClassifierOutput,
     TokenClassifierOutput,
 )
-from albert_np.pretrained import AlbertPreTrainedModel, Output, ignore_skipped, zero_skipped
 from albert_np.run import Encoded, Run
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any, ClassVar
 
-from albert_np.pretrained import AlbertPreTrainedModel
+from albert_np.calling import AlbertPreTrainedModel
 from albert_np.tokenization.tokenizer import AlbertTokenizer
 
 LIST_BATCH = 16  # inputs of a list that are computed together
