@@ -360,3 +360,40 @@ def test_warmup_without_numba_is_one_line_and_exit_code_1(capsys, monkeypatch):
     code, out, err = run(capsys, "warmup")
     assert (code, out, err.count("\n")) == (1, "", 1)
     assert "needs numba" in err
+
+
+NOBODY = """
+import os, pwd, sys
+from albert_np.cli import main
+
+def unknown(number):
+    raise KeyError(number)
+
+pwd.getpwuid = unknown  # as for a user without an entry, which containers have
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="users have an entry there")
+def test_a_user_without_a_home_folder_gets_answers_and_messages_that_say_it_once(tmp_path):
+    keep = {name: value for name, value in os.environ.items() if name not in ("HOME", "XDG_CACHE_HOME")}
+    keep.pop("ALBERT_NP_CACHE_DIR", None)
+
+    def nobody(*argv, **environment):
+        command = [sys.executable, "-c", NOBODY, *argv]
+        return subprocess.run(command, capture_output=True, text=True, env=keep | environment, check=False)
+
+    told = "point ALBERT_NP_CACHE_DIR at a folder that can be written\n"
+    done = nobody("warmup")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"albert-np: compiled kernels cannot be kept anywhere, since there is no home folder: {told}"
+    (tmp_path / "file").touch()
+    done = nobody("warmup", ALBERT_NP_CACHE_DIR=str(tmp_path / "file"))
+    assert done.stderr == f"albert-np: compiled kernels cannot be kept in {tmp_path / 'file'} (File exists): {told}"
+    done = nobody("warmup", ALBERT_NP_CACHE_DIR="~/kernels")
+    assert "ALBERT_NP_CACHE_DIR is '~/kernels', and there is no such home folder: point" in done.stderr
+    done = nobody("info")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "cache      none (there is no home folder)" in done.stdout
+    done = nobody("fill-mask", ONE, "--json", "--backend", "numpy")
+    assert (done.returncode, done.stderr, len(json.loads(done.stdout))) == (0, "", 5)

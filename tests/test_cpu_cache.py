@@ -279,6 +279,10 @@ def no_home(monkeypatch, tmp_path):
     monkeypatch.setattr(Path, "home", refuse)
 
 
+def no_such_home(monkeypatch, tmp_path):
+    monkeypatch.setenv("ALBERT_NP_CACHE_DIR", "~nobody-of-that-name/kernels")
+
+
 def a_file(monkeypatch, tmp_path):
     (tmp_path / "kernels").write_text("not a folder")
 
@@ -295,7 +299,16 @@ def full(monkeypatch, tmp_path):
     monkeypatch.setattr(os, "replace", refuse)
 
 
-@pytest.mark.parametrize("trouble", [no_home, a_file, inside_a_file, full])
+TROUBLES = {
+    no_home: "anywhere, since there is no home folder",
+    no_such_home: "anywhere, since ALBERT_NP_CACHE_DIR is '~nobody-of-that-name/kernels', and there is no such home folder",
+    a_file: "in {0}/kernels (File exists)",
+    inside_a_file: "in {0}/file/kernels (Not a directory)",
+    full: "in {0}/kernels (No space left on device)",
+}
+
+
+@pytest.mark.parametrize("trouble", TROUBLES)
 def test_where_nothing_can_be_kept_the_kernels_live_in_memory_and_one_warning_says_so(
     trouble, folder, compiled, monkeypatch, tmp_path, recwarn
 ):
@@ -303,8 +316,9 @@ def test_where_nothing_can_be_kept_the_kernels_live_in_memory_and_one_warning_sa
     library = native.library()
     assert native.library() is library
     (warning,) = recwarn
-    assert "point ALBERT_NP_CACHE_DIR at a folder that can be written; until then each start compiles" in str(
-        warning.message
+    assert str(warning.message) == (
+        f"compiled kernels cannot be kept {TROUBLES[trouble].format(tmp_path)}: point ALBERT_NP_CACHE_DIR at a folder that "
+        "can be written; until then each start compiles again"
     )
     assert len(compiled) == 1
     assert not folder.is_dir() or not list(folder.iterdir())  # no piece is left behind
@@ -430,8 +444,8 @@ def test_warm_up_compiles_what_is_not_there_and_tells_of_each_kernel(folder, com
 
 
 def test_warm_up_where_nothing_can_be_kept_is_refused_before_it_compiles(folder, compiled, monkeypatch, tmp_path):
-    for trouble in (a_file, inside_a_file, no_home):
+    for trouble in (a_file, inside_a_file, no_such_home, no_home):
         trouble(monkeypatch, tmp_path)
-        with pytest.raises(OSError, match=r"cannot be kept in .*point ALBERT_NP_CACHE_DIR at"):
+        with pytest.raises(OSError, match=r"cannot be kept (in|anywhere, since) .*: point ALBERT_NP_CACHE_DIR at"):
             native.warm_up()
     assert not compiled

@@ -31,8 +31,12 @@ SETTINGS = ("OPT", "CPU_NAME", "CPU_FEATURES", "ENABLE_AVX", "LOOP_VECTORIZE", "
 
 def folder() -> Path:
     """Where the files lie. Raises OSError where there is no home folder."""
-    if os.environ.get("ALBERT_NP_CACHE_DIR"):
-        return Path(os.environ["ALBERT_NP_CACHE_DIR"]).expanduser()
+    asked = os.environ.get("ALBERT_NP_CACHE_DIR")
+    if asked:
+        try:
+            return Path(asked).expanduser()
+        except RuntimeError as error:
+            raise OSError(f"ALBERT_NP_CACHE_DIR is {asked!r}, and there is no such home folder") from error
     if sys.platform == "win32" and os.environ.get("LOCALAPPDATA"):
         return Path(os.environ["LOCALAPPDATA"]) / "albert_np"
     if os.environ.get("XDG_CACHE_HOME"):
@@ -44,11 +48,11 @@ def folder() -> Path:
 
 
 def place() -> str:
-    """The folder in words, wherever it is."""
+    """The folder in words that follow "kept"."""
     try:
-        return str(folder())
+        return f"in {folder()}"
     except OSError as error:
-        return str(error)
+        return f"anywhere, since {error}"
 
 
 def digest(sources: Path) -> bytes:
@@ -145,9 +149,10 @@ def said_in_words() -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        where = place()
+        why = "" if str(error) in where else f" ({error.strerror or error})"
         raise OSError(
-            f"compiled kernels cannot be kept in {place()} ({error.strerror or error}): point ALBERT_NP_CACHE_DIR at a "
-            "folder that can be written"
+            f"compiled kernels cannot be kept {where}{why}: point ALBERT_NP_CACHE_DIR at a folder that can be written"
         ) from error
 
 

@@ -123,7 +123,7 @@ def _compiled(progress: Progress, training: bool) -> tuple[bytes, Arguments]:
         from albert_np.kernels.cpu import build
     except ImportError as error:
         raise ValueError(
-            f"backend 'numba' has no compiled kernels in {cache.place()}, and Numba, which compiles them, cannot be "
+            f"backend 'numba' has no compiled kernels kept {cache.place()}; and Numba, which compiles them, cannot be "
             f"imported ({error}): install numba, or choose backend='numpy'"
         ) from error
     if config.DISABLE_JIT:
