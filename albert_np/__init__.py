@@ -8,11 +8,21 @@ Importing this package imports NumPy and nothing heavier. Each name below loads 
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 from albert_np.version import __version__
 
 if TYPE_CHECKING:
+    from albert_np.auto import AutoConfig as AutoConfig
+    from albert_np.auto import AutoModel as AutoModel
+    from albert_np.auto import AutoModelForMaskedLM as AutoModelForMaskedLM
+    from albert_np.auto import AutoModelForMultipleChoice as AutoModelForMultipleChoice
+    from albert_np.auto import AutoModelForPreTraining as AutoModelForPreTraining
+    from albert_np.auto import AutoModelForQuestionAnswering as AutoModelForQuestionAnswering
+    from albert_np.auto import AutoModelForSequenceClassification as AutoModelForSequenceClassification
+    from albert_np.auto import AutoModelForTokenClassification as AutoModelForTokenClassification
+    from albert_np.auto import AutoTokenizer as AutoTokenizer
     from albert_np.calling import AlbertPreTrainedModel as AlbertPreTrainedModel
     from albert_np.config import AlbertConfig as AlbertConfig
     from albert_np.kernels.cpu.threads import get_num_threads as get_num_threads
@@ -50,6 +60,15 @@ _HOME = {
     "AlbertPreTrainedModel": "calling",
     "AlbertTokenizer": "tokenization.tokenizer",
     "AlbertTokenizerFast": "tokenization.tokenizer",
+    "AutoConfig": "auto",
+    "AutoModel": "auto",
+    "AutoModelForMaskedLM": "auto",
+    "AutoModelForMultipleChoice": "auto",
+    "AutoModelForPreTraining": "auto",
+    "AutoModelForQuestionAnswering": "auto",
+    "AutoModelForSequenceClassification": "auto",
+    "AutoModelForTokenClassification": "auto",
+    "AutoTokenizer": "auto",
     "BaseModelOutputWithPooling": "outputs",
     "BatchEncoding": "tokenization.batch",
     "MaskedLMOutput": "outputs",
@@ -67,13 +86,16 @@ __all__ = ["__version__", *_HOME]
 
 
 def __getattr__(name: str) -> Any:
-    if name.startswith("Auto"):
-        head = name.removeprefix("AutoModel").removeprefix("Auto") or "Model"
-        known = f"Albert{head}" if f"Albert{head}" in _HOME else "the Albert class for that task"
-        raise AttributeError(f"albert_np knows one architecture and has no {name}: use {known}")
-    if name not in _HOME:
+    if name in _HOME:
+        return getattr(importlib.import_module(f"albert_np.{_HOME[name]}"), name)
+    if not name.startswith("Auto") or not name[4:5].isupper():
         raise AttributeError(f"module 'albert_np' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"albert_np.{_HOME[name]}"), name)
+    autos = ", ".join(known for known in _HOME if known.startswith("Auto"))
+    message = f"albert_np knows one architecture, an encoder of text, and has no {name}: use {autos}"
+    # `from albert_np import …` asks hasattr first, and would make an ImportError of its own, without this message
+    if sys._getframe(1).f_globals.get("__name__") == "importlib._bootstrap":
+        raise ImportError(message, name="albert_np")
+    raise AttributeError(message)
 
 
 def __dir__() -> list[str]:

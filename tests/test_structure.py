@@ -25,6 +25,7 @@ LAYERS = [
     ["backends"],
     ["model", "calling", "pretrained"],
     ["tokenization"],
+    ["auto"],
     ["tasks"],
     ["pipelines"],
     ["training"],

@@ -14,6 +14,8 @@ from albert_np import (
     AlbertModel,
     AlbertTokenizer,
     AlbertTokenizerFast,
+    AutoModelForMaskedLM,
+    AutoTokenizer,
     BatchEncoding,
     MaskedLMOutput,
     QuestionAnsweringModelOutput,
@@ -45,6 +47,8 @@ assert_type(tokenizer, AlbertTokenizer)
 assert_type(AlbertTokenizerFast.from_pretrained("demo"), AlbertTokenizerFast)
 assert_type(tokenizer("a text"), BatchEncoding)
 assert_type(tokenizer.tokenize("a text"), list[str])
+assert_type(AutoModelForMaskedLM.from_pretrained("demo"), AlbertForMaskedLM)
+assert_type(AutoTokenizer.from_pretrained("demo"), AlbertTokenizer)
 assert_type(pipeline("fill-mask"), FillMaskPipeline)
 
 with num_threads(1):
