@@ -295,9 +295,11 @@ def test_data_that_gives_nothing_is_refused_and_data_that_ends_ends_the_training
     assert [line["step"] for line in lines_of(tmp_path / "b")] == [1, 1, 2, 2, 3, 3]
 
 
-def test_labels_that_all_do_not_count_are_refused(tmp_path):
+def test_labels_that_all_do_not_count_are_refused():
     batch = examples(4) | {"labels": np.full(4, -100)}
-    assert "no label of step 1 counts: all are -100" in refusal(run, tmp_path, data=[batch] * 4)
+    assert "no label of step 1 counts: all are -100" in refusal(
+        loss_and_gradients, Logistic(), [batch] * 4, step=0, dropout=False, seed=0
+    )
 
 
 def test_a_metric_to_choose_by_must_be_measured(tmp_path):

@@ -116,4 +116,4 @@ def run(args: argparse.Namespace) -> None:
         resume=args.resume,
         progress=True,
     )
-    show(args, trained, {})
+    show(args, trained, {"train": {"skipped_batches": trained.skipped}} if trained.skipped else {})

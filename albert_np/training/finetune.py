@@ -55,11 +55,13 @@ from albert_np.tasks.token_classification import (
 )
 from albert_np.tokenization.tokenizer import AlbertTokenizer
 from albert_np.training.batches import Batches
+from albert_np.training.log import SKIPPED
 from albert_np.training.loop import OPTIMIZERS, Plan, Trained, train
 from albert_np.training.optimizers import Schedule
 from albert_np.training.step import count_labels
 
 Collate = Callable[[Sequence[Any]], dict[str, Array]]
+LOOKED_AT = 64  # examples at a time, until a label is found that counts
 
 
 @dataclass(frozen=True)
@@ -171,7 +173,11 @@ def finetune(
         schedule=Schedule(learning_rate, steps // 10 if warmup_steps is None else warmup_steps, steps),
         evaluate=lambda model: given.evaluate(model, batch_size),
     )
-    return FineTuned(trained, given.counts)
+    skipped = {"train": trained.skipped, "held out": int(trained.metrics.get(SKIPPED) or 0)}
+    return FineTuned(
+        trained,
+        {side: counts | ({SKIPPED: skipped[side]} if skipped[side] else {}) for side, counts in given.counts.items()},
+    )
 
 
 # --- the tasks -----------------------------------------------------------------------------------------------------------
@@ -186,7 +192,7 @@ def text_classification(
 
     def evaluate(model: Any, batch_size: int) -> dict[str, float]:
         loss, logits, labels = _outputs(model, held.examples, collate, batch_size)
-        return {"loss": loss} | classification_figures(logits, labels, problem)
+        return loss.figures() | classification_figures(logits, labels, problem)
 
     config = _names(names, 1 if problem == REGRESSION else None) | {"problem_type": problem}
     return Task(
@@ -200,14 +206,15 @@ def token_classification(
     data, held = _read(read_token_classification, path, validation, split, reading)
     names = data.label_names
     collate = partial(token_classification_batch, tokenizer=tokenizer, max_length=max_length)
+    _check_counting(data, "train on", collate, max_length)
+    _check_counting(held, "evaluate on", collate, max_length)
 
     def evaluate(model: Any, batch_size: int) -> dict[str, float]:
-        loss, total, words = 0.0, 0, list[tuple[Array, Array]]()
+        loss, words = _MeanLoss(), list[tuple[Array, Array]]()
         for batch, out in _calls(model, held.examples, collate, batch_size):
-            n = count_labels(batch)
-            loss, total = loss + n * float(out.loss), total + n
+            loss.add(batch, out.loss)
             words += labelled_words(out.logits, batch["labels"])
-        return {"loss": loss / max(total, 1)} | token_figures(words, names)
+        return loss.figures() | token_figures(words, names)
 
     best = "f1" if are_entities(names) else "accuracy"
     return Task(
@@ -223,7 +230,7 @@ def multiple_choice(
 
     def evaluate(model: Any, batch_size: int) -> dict[str, float]:
         loss, logits, labels = _outputs(model, held.examples, collate, batch_size)
-        return {"loss": loss} | choice_figures(logits, labels)
+        return loss.figures() | choice_figures(logits, labels)
 
     return Task(AlbertForMultipleChoice, {}, data.examples, collate, evaluate, "accuracy", _counts(data, held))
 
@@ -248,12 +255,12 @@ def question_answering(
     collate = partial(squad_batch, tokenizer=tokenizer)
 
     def evaluate(model: Any, batch_size: int) -> dict[str, float]:
-        loss, rows = 0.0, list[tuple[Array, Array]]()
+        loss, rows = _MeanLoss(), list[tuple[Array, Array]]()
         for batch, out in _calls(model, asked, collate, batch_size):
-            loss += len(batch["input_ids"]) * float(out.loss)
+            loss.add(batch, out.loss)
             rows += zip(out.start_logits, out.end_logits, strict=True)
         answers = squad_answers(asked, rows, max_answer_length)
-        return {"loss": loss / len(asked)} | answer_figures(held.examples, answers)
+        return loss.figures() | answer_figures(held.examples, answers)
 
     read = _counts(data, held)
     read["train"] |= counts
@@ -347,10 +354,39 @@ def _calls(
 
 def _outputs(  # -> the mean loss, (n,K), (n,) or (n,K)
     model: Any, examples: Sequence[Any], collate: Collate, batch_size: int
-) -> tuple[float, Array, Array]:
-    loss, logits, labels = list[float](), list[Array](), list[Array]()
+) -> tuple[_MeanLoss, Array, Array]:
+    loss, logits, labels = _MeanLoss(), list[Array](), list[Array]()
     for batch, out in _calls(model, examples, collate, batch_size):
-        loss.append(float(out.loss) * len(batch["labels"]))
+        loss.add(batch, out.loss)
         logits.append(out.logits)
         labels.append(batch["labels"])
-    return math.fsum(loss) / len(examples), np.concatenate(logits), np.concatenate(labels)
+    return loss, np.concatenate(logits), np.concatenate(labels)
+
+
+class _MeanLoss:
+    """The mean loss over all labels that count. A batch in which none counts has no loss (0/0): it is left out, and counted."""
+
+    def __init__(self) -> None:
+        self.sums, self.labels, self.skipped = list[float](), 0.0, 0
+
+    def add(self, batch: Mapping[str, Array], loss: Any) -> None:
+        count = count_labels(batch)
+        if count:
+            self.sums.append(count * float(loss))
+            self.labels += count
+        else:
+            self.skipped += 1
+
+    def figures(self) -> dict[str, float]:
+        skipped = {SKIPPED: self.skipped} if self.skipped else {}
+        return {"loss": math.fsum(self.sums) / self.labels} | skipped
+
+
+def _check_counting(data: TaskData, what: str, collate: Collate, max_length: int) -> None:
+    """Refuses examples whose words all have no label, or lose it where they are cut, before the model is loaded."""
+    examples = data.examples
+    if not any(count_labels(collate(examples[i : i + LOOKED_AT])) for i in range(0, len(examples), LOOKED_AT)):
+        raise ValueError(
+            f"no label of the {len(examples)} examples to {what} counts: the words are labelled −100, have no piece, or are cut "
+            f"off at max_length {max_length}"
+        )

@@ -13,6 +13,7 @@ from albert_np.files import atomic_path, write_atomically
 
 LOG_NAME = "log.jsonl"
 PICTURE_NAME = "loss.png"
+SKIPPED = "skipped_batches"  # in a line: those in which no label counted
 
 
 def append(path: Path, line: dict[str, Any]) -> None:
@@ -70,7 +71,7 @@ def draw(log_path: Path, picture_path: Path) -> bool:
     axes.set_ylabel("loss")
     axes.grid(alpha=0.3)
     evaluated = [(line["step"], line["evaluation"]) for line in lines if "evaluation" in line]
-    names = list(dict.fromkeys(name for _, metrics in evaluated for name in metrics))
+    names = list(dict.fromkeys(name for _, metrics in evaluated for name in metrics if name != SKIPPED))
     other = axes.twinx() if any("loss" not in name for name in names) else axes  # from 0 to 1, or 100
     for number, name in enumerate(names, start=1):
         points = [(step, metrics[name]) for step, metrics in evaluated if metrics.get(name) is not None]

@@ -35,13 +35,14 @@ from albert_np.training.checkpoints import (
 )
 from albert_np.training.muon import Muon
 from albert_np.training.optimizers import LAMB, AdamW, clip_gradients, global_norm
-from albert_np.training.step import ListOfBatches, count_tokens, epochs, loss_and_gradients
+from albert_np.training.step import Batch, ListOfBatches, count_labels, count_tokens, epochs, loss_and_gradients
 
 OPTIMIZERS = {"adamw": AdamW, "lamb": LAMB, "muon": Muon}
 Optimizer = AdamW | LAMB | Muon
 
 LOCK_NAME = ".lock"
 DRAW_EVERY = 30.0  # seconds, at least, from one picture of the curve to the next
+MAX_SKIPPED = 1000  # batches in a row without a label that counts, where the data does not say how long an epoch is
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ class Progress:
 
     step: int = 0
     tokens: int = 0  # real ones, without padding
+    skipped: int = 0  # batches in which no label counted
     seconds: float = 0.0  # of all processes together
     losses: list[float] = field(default_factory=list)  # one a step, since the last line of the log
     norms: list[float] = field(default_factory=list)
@@ -100,6 +102,7 @@ class Trained:
     checkpoint: Path
     metrics: dict[str, float | None]  # of the last evaluation; None for what was not finite
     best: dict[str, Any] | None  # {"metric", "value", "step"}
+    skipped: int = 0  # batches in which no label counted, and that no update saw
 
 
 def train(
@@ -119,14 +122,15 @@ def train(
     model: anything with value_and_grad, parameters_to_change, named_parameters and save_pretrained.
     batches: a list, or an object that iterates over batches; a batch is a dict with the arguments of model.value_and_grad.
     One iteration is an epoch; then the next one starts. state() gives the place after the last batch, as JSON;
-    restore(state) goes there. If two iterations in a row give nothing, the data has ended.
+    restore(state) goes there. If two iterations in a row give nothing, the data has ended. A batch in which no label counts
+    (all are −100) has no loss: it is skipped and counted, and if a step has no other batch, it takes the next ones.
     schedule: the learning rate, from the number of updates already made.
     evaluate: metrics of the model, numbers by name. tokenizer: saved beside the model in each checkpoint.
     resume: True continues from the latest checkpoint in the folder, a path from that checkpoint.
 
     Ctrl-C and SIGTERM finish the step, save, and raise a KeyboardInterrupt that says how to continue; a second one stops at
     once. Raises ValueError if a loss, a gradient or a weight is NaN or infinite (with the step and the last good checkpoint),
-    if there is no data, or if a checkpoint does not fit. Raises OSError if the disk refuses, or if another process trains into
+    if there is no data, if no label of a whole epoch counts, or if a checkpoint does not fit. Raises OSError if the disk refuses, or if another process trains into
     the folder.
     """
     from tqdm import tqdm
@@ -164,7 +168,7 @@ def train(
                         "resume=True (--resume) goes on from there"
                     )
     assert training.saved is not None
-    return Trained(progress.step, stopped, training.saved, progress.metrics, progress.best)
+    return Trained(progress.step, stopped, training.saved, progress.metrics, progress.best, progress.skipped)
 
 
 class _Training:
@@ -246,10 +250,11 @@ class _Training:
     def step(self) -> bool:
         """One update, or False where the data has ended."""
         progress, plan = self.progress, self.plan
-        batches = [batch for _, batch in zip(range(plan.accumulate), self.supply, strict=False)]
+        batches = self._batches_of_a_step()
         if not batches:
             if progress.step == 0:
-                raise ValueError("there is nothing to train on: the data gave no batch")
+                why = "no label of it counts" if progress.skipped else "the data gave no batch"
+                raise ValueError(f"there is nothing to train on: {why}")
             return False
         self.rate = float(self.schedule(progress.step))
         loss, gradients = loss_and_gradients(
@@ -264,13 +269,29 @@ class _Training:
         with np.errstate(over="ignore", invalid="ignore"):  # the next loss, or the next save, finds it and says so
             self.optimizer.update(self.model.parameters_to_change(), gradients, self.state, self.rate)
         progress.step += 1
-        progress.tokens += sum(map(count_tokens, batches))
+        progress.tokens += sum(map(count_tokens, filter(count_labels, batches)))
         progress.seconds = self.seconds_before + self.elapsed()
         progress.losses.append(loss)
         progress.norms.append(norm)
         speed = (progress.tokens - self.tokens_before) / max(self.elapsed(), 1e-9)
         self.postfix = f"loss {loss:.4f}, {speed:,.0f} tokens/s, rate {self.rate:.2e}"
         return True
+
+    def _batches_of_a_step(self) -> list[Batch]:
+        """The next `accumulate` batches; those after them while no label of any counts; [] where the data has ended."""
+        progress, most, in_a_row = self.progress, getattr(self.data, "batches_per_epoch", None), 0
+        while True:
+            batches = [batch for _, batch in zip(range(self.plan.accumulate), self.supply, strict=False)]
+            without = sum(not count_labels(batch) for batch in batches)
+            progress.skipped += without
+            if not batches or without < len(batches):
+                return batches
+            in_a_row += without
+            if in_a_row >= (MAX_SKIPPED if most is None else 2 * most):  # a whole epoch is among them
+                raise ValueError(
+                    f"no label counts in {in_a_row:,} batches in a row, at step {progress.step + 1}: all are −100, or outside "
+                    "the input, so there is nothing to train on"
+                )
 
     def elapsed(self) -> float:
         return time.monotonic() - self.began
@@ -299,6 +320,8 @@ class _Training:
             "seconds": round(progress.seconds, 3),
             "tokens_per_second": round(tokens / seconds, 1) if seconds > 0 else None,  # evaluations and saves included
         }
+        if progress.skipped:
+            line[log.SKIPPED] = progress.skipped
         log.append(self.log_path, line)
         progress.losses, progress.norms = [], []
         progress.tokens_logged, progress.seconds_logged = progress.tokens, progress.seconds

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,11 @@ from albert_np.tasks.masked_lm import right_where_labelled
 from albert_np.text_files import open_binary, text_paths
 from albert_np.tokenization.files import VOCAB
 from albert_np.training.documents import TextForm
+from albert_np.training.log import SKIPPED
 from albert_np.training.loop import OPTIMIZERS, Optimizer, Plan, Trained, train
 from albert_np.training.optimizers import Schedule
 from albert_np.training.pretraining import PretrainingData, PretrainingOptions
+from albert_np.training.step import count_labels
 from albert_np.training.token_corpus import TokenCorpus, tokenize_corpus
 from albert_np.training.vocabulary import train_vocabulary
 
@@ -154,17 +157,30 @@ def _tokenizer(
 
 
 def evaluate(model: AlbertForPreTraining, held: PretrainingData, batches: int) -> dict[str, float]:
-    """The loss, and how often masked words and the order of segments are right, on the first batches that were held back."""
+    """The loss, and how often masked words and the order of segments are right, on the first batches that were held back.
+
+    The loss is the mean over batches. One in which no masked word, or no order, counts has no loss: it is left out, and
+    counted. What counts nowhere has no figure, and a warning says so.
+    """
     held.rewind()
     losses, words, orders = [], [], []
+    skipped = 0
     for batch in itertools.islice(held, batches):
         given: dict[str, Any] = dict(batch)
         out = model(**given, skip_padding=True)
-        losses.append(float(out.loss))
+        if count_labels(batch):
+            losses.append(float(out.loss))
+        else:
+            skipped += 1
         words.append(right_where_labelled(out.prediction_logits, batch["labels"]))
         orders.append(right_where_labelled(out.sop_logits, batch["sentence_order_label"]))
-    return {
-        "loss": float(np.mean(losses)),
-        "masked_word_accuracy": float(np.concatenate(words).mean()),
-        "sentence_order_accuracy": float(np.concatenate(orders).mean()),
+    figures = {
+        "loss": losses,
+        "masked_word_accuracy": np.concatenate(words),
+        "sentence_order_accuracy": np.concatenate(orders),
     }
+    if not all(map(len, figures.values())):
+        nothing = ", ".join(name for name, values in figures.items() if not len(values))
+        warnings.warn(f"no label of the text held out counts for {nothing}", stacklevel=2)
+    found = {name: float(np.mean(values)) for name, values in figures.items() if len(values)}
+    return found | ({SKIPPED: skipped} if skipped else {})

@@ -11,6 +11,7 @@ import numpy as np
 from albert_np.ops import IGNORE_INDEX, Array
 
 Batch = Mapping[str, Any]
+POSITIONS = ("start_positions", "end_positions")
 
 
 class ListOfBatches:
@@ -18,6 +19,10 @@ class ListOfBatches:
 
     def __init__(self, batches: Sequence[Batch]) -> None:
         self.batches, self.next = batches, 0
+
+    @property
+    def batches_per_epoch(self) -> int:
+        return len(self.batches)
 
     def __iter__(self) -> Iterator[Batch]:
         while self.next < len(self.batches):
@@ -48,7 +53,8 @@ def loss_and_gradients(
     """The loss and gradients of one update: the mean over its batches, each weighted by the number of its labels that count.
 
     A loss is a mean over labels, so a plain mean of these means would favour the labels of a batch that has few. The weighted
-    mean gives the gradients of one big batch. The exception is AlbertForPreTraining with sentence_order_label: that loss is a
+    mean gives the gradients of one big batch. A batch in which no label counts has no part; ValueError if none has one that
+    counts. The exception is AlbertForPreTraining with sentence_order_label: that loss is a
     mean over sequences, but is weighted by masked tokens here. This makes no difference if all batches have equally many.
 
     With the CPU kernels, if there is a batch for every core, batches are computed at the same time, one on each thread. Then
@@ -102,12 +108,25 @@ def dropout_seed(seed: int, step: int, micro: int) -> int:
     return int(np.random.SeedSequence(seed, spawn_key=(step, micro)).generate_state(1, np.uint64)[0])
 
 
-def count_labels(batch: Batch) -> int:
-    """Over how many labels the loss of a batch is the mean; the number of its sequences if it has no `labels`."""
-    if batch.get("labels") is None:
+def count_labels(batch: Batch) -> float:
+    """Over how many labels the loss of a batch is the mean; the number of its sequences if it has no labels at all.
+
+    0 means that the loss would be 0/0: it is the mean, or a sum of means, over labels of which none counts. Not counted are
+    labels of −100, and positions at or beyond the end of the input, which question answering ignores. With two kinds of
+    labels, both must have one that counts. The number is that of `labels`, or the mean of those of starts and ends.
+    """
+    order = batch.get("sentence_order_label")
+    if order is not None and not np.any(np.asarray(order) != IGNORE_INDEX):
+        return 0
+    if batch.get("labels") is not None:
+        labels = np.asarray(batch["labels"])
+        return int(np.count_nonzero(labels != IGNORE_INDEX)) if labels.dtype.kind in "iu" else labels.size
+    given = [np.asarray(batch[name]) for name in POSITIONS if batch.get(name) is not None]
+    columns = next((np.shape(batch[name])[1] for name in ("input_ids", "inputs_embeds") if name in batch), None)
+    if not given or columns is None:
         return len(next(iter(batch.values())))
-    labels = np.asarray(batch["labels"])
-    return int(np.count_nonzero(labels != IGNORE_INDEX)) if labels.dtype.kind in "iu" else labels.size
+    counts = [int(np.count_nonzero(positions < columns)) for positions in given]
+    return sum(counts) / len(counts) if all(counts) else 0
 
 
 def count_tokens(batch: Batch) -> int:
