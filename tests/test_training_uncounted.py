@@ -1,4 +1,4 @@
-"""Batches in which no label counts: their loss would be 0/0. They are skipped and counted; a NaN of another kind is still found."""
+"""Batches in which no label counts: their loss would be 0/0. They are skipped and counted; any other NaN is still found."""
 
 import dataclasses
 import json

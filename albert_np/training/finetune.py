@@ -378,6 +378,8 @@ class _MeanLoss:
             self.skipped += 1
 
     def figures(self) -> dict[str, float]:
+        if not self.labels:
+            raise ValueError("no label of the examples to evaluate on counts")
         skipped = {SKIPPED: self.skipped} if self.skipped else {}
         return {"loss": math.fsum(self.sums) / self.labels} | skipped
 
@@ -387,6 +389,6 @@ def _check_counting(data: TaskData, what: str, collate: Collate, max_length: int
     examples = data.examples
     if not any(count_labels(collate(examples[i : i + LOOKED_AT])) for i in range(0, len(examples), LOOKED_AT)):
         raise ValueError(
-            f"no label of the {len(examples)} examples to {what} counts: the words are labelled −100, have no piece, or are cut "
-            f"off at max_length {max_length}"
+            f"no label of the {len(examples)} examples to {what} counts: the words are labelled −100, have no piece, or are "
+            f"cut off at max_length {max_length}"
         )

@@ -130,8 +130,8 @@ def train(
 
     Ctrl-C and SIGTERM finish the step, save, and raise a KeyboardInterrupt that says how to continue; a second one stops at
     once. Raises ValueError if a loss, a gradient or a weight is NaN or infinite (with the step and the last good checkpoint),
-    if there is no data, if no label of a whole epoch counts, or if a checkpoint does not fit. Raises OSError if the disk refuses, or if another process trains into
-    the folder.
+    if there is no data, if no label of a whole epoch counts, or if a checkpoint does not fit. Raises OSError if the disk
+    refuses, or if another process trains into the folder.
     """
     from tqdm import tqdm
 

@@ -163,7 +163,7 @@ def evaluate(model: AlbertForPreTraining, held: PretrainingData, batches: int) -
     counted. What counts nowhere has no figure, and a warning says so.
     """
     held.rewind()
-    losses, words, orders = [], [], []
+    losses, words, orders = list[float](), list[Array](), list[Array]()
     skipped = 0
     for batch in itertools.islice(held, batches):
         given: dict[str, Any] = dict(batch)
@@ -175,12 +175,12 @@ def evaluate(model: AlbertForPreTraining, held: PretrainingData, batches: int) -
         words.append(right_where_labelled(out.prediction_logits, batch["labels"]))
         orders.append(right_where_labelled(out.sop_logits, batch["sentence_order_label"]))
     figures = {
-        "loss": losses,
+        "loss": np.array(losses),
         "masked_word_accuracy": np.concatenate(words),
         "sentence_order_accuracy": np.concatenate(orders),
     }
-    if not all(map(len, figures.values())):
-        nothing = ", ".join(name for name, values in figures.items() if not len(values))
-        warnings.warn(f"no label of the text held out counts for {nothing}", stacklevel=2)
+    nothing = [name for name, values in figures.items() if not len(values)]
+    if nothing:
+        warnings.warn(f"no label of the text held out counts for {', '.join(nothing)}", stacklevel=2)
     found = {name: float(np.mean(values)) for name, values in figures.items() if len(values)}
     return found | ({SKIPPED: skipped} if skipped else {})
