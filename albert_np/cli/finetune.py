@@ -15,7 +15,9 @@ EXAMPLES = """examples:
   albert-np finetune pairs.tsv --task text-classification --columns text=sentence1 pair=sentence2 label=gold --output pairs
   albert-np finetune scores.csv --task text-classification --problem regression --columns label=score --output scores
   albert-np finetune train.conll --validation dev.conll --task token-classification --output names
+  albert-np finetune swag.csv --task multiple-choice --columns context=sent1 choices=ending0,ending1,ending2,ending3 --output swag
   albert-np finetune train-v2.0.json --validation dev-v2.0.json --task question-answering --output squad
+  albert-np finetune q.json --task question-answering --output answers --max-length 96 --doc-stride 24
 
 columns that are read, unless --columns names others:
   text-classification    text and label; also pair, but only if --columns names it
@@ -59,13 +61,28 @@ def add(commands: Any) -> None:
         choices=PROBLEMS,
         help="for text classification: one label, several labels, or a number (default: single)",
     )
-    data.add_argument("--doc-stride", type=int, metavar="N", help="how many tokens two windows of a long context share")
+    data.add_argument(
+        "--doc-stride",
+        type=int,
+        metavar="N",
+        help="for question answering: how many tokens two windows of a long context share (default: 128, or what fits "
+        "--max-length)",
+    )
+    data.add_argument(
+        "--max-query-length",
+        type=int,
+        metavar="N",
+        help="for question answering: tokens of a question, which is cut after them (default: 64, or what fits --max-length)",
+    )
     tune.add_argument(
         "--epochs", type=int, default=3, metavar="N", help="passes over the examples (default: %(default)s)"
     )
     tune.add_argument("--steps", type=int, metavar="N", help="the number of updates, instead of epochs")
     tune.add_argument(
-        "--max-length", type=int, metavar="N", help="tokens in a sequence (default: 128; question answering 384)"
+        "--max-length",
+        type=int,
+        metavar="N",
+        help="tokens in a sequence (default: 128, question answering 384, or the model's positions if they are fewer)",
     )
     add_numbers(tune, {"--batch-size": (32, "examples in a batch")})
     tune.add_argument(
@@ -86,6 +103,7 @@ def run(args: argparse.Namespace) -> None:
         ("label_names", args.label_names),
         ("problem_type", PROBLEMS.get(args.problem)),
         ("doc_stride", args.doc_stride),
+        ("max_query_length", args.max_query_length),
     ):
         if value is not None:
             reading[name] = value
@@ -112,7 +130,7 @@ def run(args: argparse.Namespace) -> None:
         recompute=args.recompute,
         log_every=args.log_every,
     )
-    show(args, done.trained, done.counts)
+    show(args, done.trained, done.counts, done.lengths)
 
 
 def _columns(given: list[str]) -> dict[str, Any]:

@@ -8,6 +8,14 @@ from typing import Any
 from albert_np.cli.shared import as_json, model_options, where
 
 
+EXAMPLES = """examples:
+  albert-np info
+  albert-np info ./my-albert
+  albert-np info albert/albert-base-v2 --json
+  albert-np info --backends
+"""
+
+
 def add(commands: Any) -> None:
     info = commands.add_parser(
         "info",
@@ -15,6 +23,8 @@ def add(commands: Any) -> None:
         help="config, parameters and files of a model, and what runs it here",
         description="Shows a model's config, its parameters (stored, and if nothing were shared) and files; which "
         "backends run here, with which registers and threads, and whether the kernels are compiled.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     info.add_argument(
         "model",

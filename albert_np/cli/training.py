@@ -47,7 +47,13 @@ def add_numbers(group: Any, numbers: dict[str, tuple[int, str]]) -> None:
         group.add_argument(option, type=int, default=default, metavar="N", help=f"{what} (default: %(default)s)")
 
 
-def show(args: argparse.Namespace, trained: Any, counts: dict[str, dict[str, int]]) -> None:
+def show(
+    args: argparse.Namespace,
+    trained: Any,
+    counts: dict[str, dict[str, int]],
+    lengths: dict[str, int] | None = None,
+) -> None:
+    """Prints a training's result. lengths: what was given or chosen, in tokens."""
     if args.json:
         answer = {
             "step": trained.step,
@@ -57,10 +63,14 @@ def show(args: argparse.Namespace, trained: Any, counts: dict[str, dict[str, int
             "best": trained.best,
             "data": counts,
         }
+        if lengths is not None:
+            answer["lengths"] = lengths
         print(json.dumps(answer))
         return
     for what, numbers in counts.items():
         print(f"{what}: " + ", ".join(f"{n:,} {name.replace('_', ' ')}" for name, n in numbers.items() if n))
+    if lengths is not None:
+        print("in tokens: " + ", ".join(f"{name} {n}" for name, n in lengths.items()))
     print(f"step {trained.step}: {trained.checkpoint}")
     for name, value in trained.metrics.items():
         print(f"  {name:24} {'not finite' if value is None else f'{value:.4g}'}")

@@ -9,12 +9,20 @@ from typing import Any
 from albert_np.cli.shared import as_json
 
 
+EXAMPLES = """examples:
+  albert-np warmup
+  albert-np warmup --training
+"""
+
+
 def add(commands: Any) -> None:
     warm = commands.add_parser(
         "warmup",
         help="compile the numba backend's kernels now, instead of at the first call",
         description="Compiles the numba backend's kernels into the cache, where every process of this user finds them "
         "(ALBERT_NP_CACHE_DIR says where). Does nothing if they are already there.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     warm.add_argument(
         "--training", action="store_true", help="compile the kernels that training needs, instead of those of a call"

@@ -24,6 +24,7 @@ from albert_np.text_files import text_paths
 from albert_np.tokenization.tokenizer import AlbertTokenizer
 
 NO_ANSWER = 0  # the place of [CLS]
+SPECIAL = 3  # tokens of a window beside question and context: [CLS], [SEP], [SEP]
 
 
 class SquadExample(NamedTuple):
@@ -106,43 +107,57 @@ def read_squad(path: str | os.PathLike, *, labels: bool = True) -> TaskData:
     return TaskData(examples, counts=counts)
 
 
+def squad_lengths(
+    max_length: int, doc_stride: int | None = None, max_query_length: int | None = None
+) -> dict[str, int]:
+    """max_length, doc_stride and max_query_length of squad_windows. Those without a number are chosen so that they fit.
+
+    max_query_length is 64, or half of the room beside the special tokens if that is less. doc_stride is 128, or half of what
+    the longest question leaves for the context if that is less. These are the usual numbers if max_length is 384.
+    Raises ValueError if the numbers leave no way to go on: neighbouring windows must share less than their whole context.
+    """
+    given = {"max_length": (max_length, 5), "doc_stride": (doc_stride, 0), "max_query_length": (max_query_length, 1)}
+    for name, (value, least) in given.items():
+        if (type(value) is not int or value < least) and not (value is None and name != "max_length"):
+            raise ValueError(f"{name} must be a whole number of at least {least}; got {shown(repr(value), 60)}")
+    query = min(64, (max_length - SPECIAL) // 2) if max_query_length is None else max_query_length
+    room = max_length - SPECIAL - query
+    stride = min(128, max(room, 0) // 2) if doc_stride is None else doc_stride
+    if room <= stride:
+        raise ValueError(
+            f"max_length {max_length} leaves {max(room, 0)} tokens for the context beside a question of {query}, the "
+            f"max_query_length: that must be more than doc_stride ({stride}); choose a smaller doc_stride or max_query_length"
+        )
+    return {"max_length": max_length, "doc_stride": stride, "max_query_length": query}
+
+
 def squad_windows(
     examples: Sequence[SquadExample],
     tokenizer: AlbertTokenizer,
     *,
     max_length: int = 384,
-    doc_stride: int = 128,
-    max_query_length: int = 64,
+    doc_stride: int | None = None,
+    max_query_length: int | None = None,
     training: bool = True,
 ) -> tuple[list[Window], dict[str, int]]:
     """The windows of some questions, and counts: windows, unanswered_windows, unlocated_answers, cut_questions.
 
     doc_stride: how many tokens neighbouring windows share, as in transformers; in google-research/albert it is how far apart
-    they begin. A question's first answer is its label. An answer may not be in the context where answer_start says, or may
-    cover no token. With training, such questions are left out and counted; without it they are kept, but have no label.
-    Raises ValueError if max_length leaves no room.
+    they begin. Without a number, it and max_query_length are those of squad_lengths. A question's first answer is its label.
+    An answer may not be in the context where answer_start says, or may cover no token. With training, such questions are left
+    out and counted; without it they are kept, but have no label. Raises ValueError if max_length leaves no room.
     """
-    for name, value, least in (
-        ("max_length", max_length, 5),
-        ("doc_stride", doc_stride, 0),
-        ("query", max_query_length, 1),
-    ):
-        if type(value) is not int or value < least:
-            raise ValueError(f"{name} must be a whole number of at least {least}; got {shown(repr(value), 60)}")
+    lengths = squad_lengths(max_length, doc_stride, max_query_length)
+    stride, longest = lengths["doc_stride"], lengths["max_query_length"]
     counts = {"windows": 0, "unanswered_windows": 0, "unlocated_answers": 0, "cut_questions": 0}
     windows: list[Window] = []
     context = Context("", np.zeros(0, np.int64), np.zeros((0, 2), np.int64))
     for number, example in enumerate(examples):
         question = np.array(tokenizer.encode(example.question, add_special_tokens=False, verbose=False), np.int64)
-        if len(question) > max_query_length:
+        if len(question) > longest:
             counts["cut_questions"] += 1
-            question = question[:max_query_length]
-        room = max_length - len(question) - 3
-        if room <= doc_stride:
-            raise ValueError(
-                f"max_length {max_length} leaves {room} tokens for the context beside a question of {len(question)}: that "
-                f"must be more than doc_stride ({doc_stride})"
-            )
+            question = question[:longest]
+        room = max_length - len(question) - SPECIAL
         if context.text != example.context:  # questions about one context stand together
             context = _context(example.context, tokenizer)
         span = _locate(example, context) if example.answers else None
@@ -150,7 +165,7 @@ def squad_windows(
             counts["unlocated_answers"] += 1
             if training:
                 continue
-        for first, last in _parts(len(context.ids), room, room - doc_stride):
+        for first, last in _parts(len(context.ids), room, room - stride):
             start = end = NO_ANSWER
             if span is not None and first <= span[0] and span[1] < last:
                 start, end = (place - first + len(question) + 2 for place in span)
@@ -208,10 +223,7 @@ def squad_answers(  # (T,), (T,) of every window -> by Window.example
     of the twenty best of each. A part has max_answer_length tokens at most. no_answer is the least sum at [CLS] minus the sum
     of the best part.
     """
-    if type(max_answer_length) is not int or max_answer_length < 1:
-        raise ValueError(
-            f"max_answer_length must be a whole number of at least 1; got {shown(repr(max_answer_length), 60)}"
-        )
+    check_answer_length(max_answer_length)
     best: dict[int, tuple[float, str]] = {}
     none: dict[int, float] = {}
     for window, (start, end) in zip(windows, logits, strict=True):
@@ -230,6 +242,11 @@ def squad_answers(  # (T,), (T,) of every window -> by Window.example
     return {i: Answer(text, none[i] - score) for i, (score, text) in best.items()} | {
         i: Answer("", math.inf) for i in none.keys() - best.keys()
     }
+
+
+def check_answer_length(value: Any) -> None:
+    if type(value) is not int or value < 1:
+        raise ValueError(f"max_answer_length must be a whole number of at least 1; got {shown(repr(value), 60)}")
 
 
 def answer_figures(examples: Sequence[SquadExample], answers: Mapping[int, Answer]) -> dict[str, float]:
