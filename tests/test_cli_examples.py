@@ -22,7 +22,7 @@ from albert_np import AlbertConfig, AlbertForPreTraining, AlbertTokenizer, cli
 from albert_np.checkpoints import hub
 from albert_np.training import log
 
-WORDS = "house river garden horse window letter morning table winter brother".split()
+WORDS = ["house", "river", "garden", "horse", "window", "letter", "morning", "table", "winter", "brother"]
 # what takes hours otherwise; said after the example's own, so that it wins
 SIZES = "--vocab-size 40 --hidden-size 16 --embedding-size 8 --heads 2 --layers 1 --max-length 32 --batch-size 4"
 

@@ -15,7 +15,7 @@ EXAMPLES = """examples:
   albert-np finetune pairs.tsv --task text-classification --columns text=sentence1 pair=sentence2 label=gold --output pairs
   albert-np finetune scores.csv --task text-classification --problem regression --columns label=score --output scores
   albert-np finetune train.conll --validation dev.conll --task token-classification --output names
-  albert-np finetune swag.csv --task multiple-choice --columns context=sent1 choices=ending0,ending1,ending2,ending3 --output swag
+  albert-np finetune swag.csv --task multiple-choice --columns context=sent1 choices=end1,end2,end3,end4 --output swag
   albert-np finetune train-v2.0.json --validation dev-v2.0.json --task question-answering --output squad
   albert-np finetune q.json --task question-answering --output answers --max-length 96 --doc-stride 24
 

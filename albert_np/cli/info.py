@@ -7,7 +7,6 @@ from typing import Any
 
 from albert_np.cli.shared import as_json, model_options, where
 
-
 EXAMPLES = """examples:
   albert-np info
   albert-np info ./my-albert

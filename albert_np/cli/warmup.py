@@ -8,7 +8,6 @@ from typing import Any
 
 from albert_np.cli.shared import as_json
 
-
 EXAMPLES = """examples:
   albert-np warmup
   albert-np warmup --training
