@@ -18,9 +18,9 @@ from albert_np.checkpoints.names import hub_name
 from albert_np.files import listed, shown
 from albert_np.gradients import Back
 from albert_np.inputs import Inputs
+from albert_np.module import Module
 from albert_np.ops import Array, MaskMode
 from albert_np.outputs import ModelOutput
-from albert_np.pretrained import StoredModel
 from albert_np.run import Encoded, Head, Run, Wanted, WantedGradients
 
 TRACES = (False, True, "unfused")
@@ -50,8 +50,8 @@ def ignore_skipped(labels: Array, real: Array | None) -> Array:  # (B,T) int, (B
     return labels if real is None else np.where(real, labels, ops.IGNORE_INDEX)
 
 
-class AlbertPreTrainedModel(StoredModel, Generic[Output]):
-    """The base of the seven model classes: a stored model that can be called. Subclasses add a head."""
+class AlbertPreTrainedModel(Module, Generic[Output]):
+    """The base of the seven model classes: a module that can be called. Subclasses add a head."""
 
     head_inputs: ClassVar[tuple[str, ...]] = ("labels",)
 
@@ -66,7 +66,7 @@ class AlbertPreTrainedModel(StoredModel, Generic[Output]):
         position_ids: Any = None,
         head_mask: Any = None,
         inputs_embeds: Any = None,
-        *,
+        *more: Any,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         return_dict: Literal[True] | None = None,
@@ -88,7 +88,7 @@ class AlbertPreTrainedModel(StoredModel, Generic[Output]):
         position_ids: Any = None,
         head_mask: Any = None,
         inputs_embeds: Any = None,
-        *,
+        *more: Any,
         return_dict: Literal[False],
         **options: Any,
     ) -> tuple[Any, ...]: ...
@@ -100,7 +100,7 @@ class AlbertPreTrainedModel(StoredModel, Generic[Output]):
         position_ids: Any = None,
         head_mask: Any = None,
         inputs_embeds: Any = None,
-        *,
+        *more: Any,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
@@ -130,9 +130,18 @@ class AlbertPreTrainedModel(StoredModel, Generic[Output]):
         head_inputs depend on the class. `labels` gives a loss; AlbertForPreTraining also needs sentence_order_label, and
         AlbertForQuestionAnswering takes start_positions and end_positions instead. logits_positions (B,M), for the two
         vocabulary heads, asks for the logits of those columns only. See each class.
+        more: the same without their names, in transformers' order: the labels of the class, then output_attentions,
+        output_hidden_states and return_dict.
         Raises ValueError for anything that it cannot do.
         """
         config = self.config
+        asked = {
+            "output_attentions": output_attentions,
+            "output_hidden_states": output_hidden_states,
+            "return_dict": return_dict,
+        }
+        head_inputs, asked = self._named(more, head_inputs, asked)
+        output_attentions, output_hidden_states, return_dict = asked.values()
         output_attentions = config.output_attentions if output_attentions is None else output_attentions
         output_hidden_states = config.output_hidden_states if output_hidden_states is None else output_hidden_states
         # torchscript has always meant tuples in transformers
@@ -177,6 +186,28 @@ class AlbertPreTrainedModel(StoredModel, Generic[Output]):
             out = cast(Output, self._engine.forward(batch, self._bound_head(checked), wanted))
         return out if return_dict else self._as_tuple(out)
 
+    forward = __call__  # PyTorch's name for it
+
+    def _named(
+        self, more: tuple[Any, ...], head_inputs: dict[str, Any], asked: dict[str, Any]
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The arguments behind inputs_embeds by name: those of the head, and the others, which are `asked` so far."""
+        names = (*self.labels, *asked)
+        if len(more) > len(names):
+            names_here = ", ".join(names) or "nothing"
+            raise ValueError(
+                f"{type(self).__name__} takes {names_here} behind inputs_embeds; got {len(more)} arguments"
+            )
+        by_place = dict(zip(names, more, strict=False))
+        twice = [name for name in by_place if (head_inputs | asked).get(name) is not None]
+        if twice:
+            raise ValueError(f"{', '.join(twice)}: given in its place and again by name")
+        asked = asked | {name: x for name, x in by_place.items() if name in asked}
+        for name, value in asked.items():
+            if value is not None and not isinstance(value, (bool, np.bool_, int)):
+                raise ValueError(f"{name} must be True, False or None; got {shown(repr(value), 80)}")
+        return head_inputs | {name: x for name, x in by_place.items() if name not in asked}, asked
+
     def _check(
         self,
         given: dict[str, Any],
@@ -212,7 +243,7 @@ class AlbertPreTrainedModel(StoredModel, Generic[Output]):
         position_ids: Any = None,
         head_mask: Any = None,
         inputs_embeds: Any = None,
-        *,
+        *more: Any,
         training: bool = False,
         seed: int | None = None,
         mask_mode: MaskMode = "uniform",
@@ -226,7 +257,8 @@ class AlbertPreTrainedModel(StoredModel, Generic[Output]):
 
         The arguments not described here mean what they mean in a call.
 
-        labels: whatever the class needs for a loss. training: apply dropout, drawn from `seed`.
+        labels: whatever the class needs for a loss; or, without their names, `more`. training: apply dropout, drawn from
+        `seed`.
         per_application: the gradients of a layer's parameters keep an axis for its applications, the first application
         first; the whole gradient is the sum over that axis.
         recompute: forget what a layer computed, and compute it again on the way back. This needs the memory of one layer, not
@@ -241,6 +273,7 @@ class AlbertPreTrainedModel(StoredModel, Generic[Output]):
             "position_ids": position_ids,
             "inputs_embeds": inputs_embeds,
         }
+        labels, _ = self._named(more, labels, {})
         batch, checked = self._check(given, head_mask, head_mask_mode, mask_mode, training, seed, labels)
         if not self.labels or any(labels.get(name) is None for name in self.labels):
             needed = " and ".join(self.labels) or "a head"

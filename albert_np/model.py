@@ -7,7 +7,7 @@ the whole migration. The arithmetic is in embeddings.py, encoder.py and heads.py
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 
@@ -58,7 +58,21 @@ class AlbertModel(AlbertPreTrainedModel[BaseModelOutputWithPooling]):
         return (first, *rest) if "pooler_output" in out else (first, None, *rest)
 
 
-class _Predicts(AlbertPreTrainedModel[Output]):
+class _WithHead(AlbertPreTrainedModel[Output]):
+    """Every class but AlbertModel."""
+
+    @property
+    def albert(self) -> AlbertModel:
+        """The encoder as an AlbertModel on the same arrays: what changes in one of the two changes in the other."""
+        if self._base is None:
+            base = AlbertModel.__new__(AlbertModel)
+            base.parts = tuple(part for part in self.parts if part == "pooler")
+            self._base, base._owner = base, self
+            self._share_with_base()
+        return cast(AlbertModel, self._base)
+
+
+class _Predicts(_WithHead[Output]):
     """The masked-language-model head, which two classes have."""
 
     def _check_predictions(self, batch: Inputs, labels: Any, logits_positions: Any) -> dict[str, Array | None]:
@@ -183,7 +197,7 @@ class AlbertForMaskedLM(_Predicts[MaskedLMOutput]):
         return self._mlm_backward(back, encoded, labels)
 
 
-class AlbertForSequenceClassification(AlbertPreTrainedModel[SequenceClassifierOutput]):
+class AlbertForSequenceClassification(_WithHead[SequenceClassifierOutput]):
     """One row of K logits for each sequence. config.problem_type says which loss it has; without it, the labels decide."""
 
     parts = ("pooler", "classifier")
@@ -229,7 +243,7 @@ class AlbertForSequenceClassification(AlbertPreTrainedModel[SequenceClassifierOu
         return self._pooled_backward(back, encoded, d_pooled)
 
 
-class AlbertForTokenClassification(AlbertPreTrainedModel[TokenClassifierOutput]):
+class AlbertForTokenClassification(_WithHead[TokenClassifierOutput]):
     """One row of K logits for each token."""
 
     parts = ("classifier",)
@@ -258,7 +272,7 @@ class AlbertForTokenClassification(AlbertPreTrainedModel[TokenClassifierOutput])
         return self._classifier_backward(back, _token_loss_backward(back["classifier"], labels), encoded.hidden)
 
 
-class AlbertForQuestionAnswering(AlbertPreTrainedModel[QuestionAnsweringModelOutput]):
+class AlbertForQuestionAnswering(_WithHead[QuestionAnsweringModelOutput]):
     """Start and end logits for every token. With both positions, the loss is the mean of both losses."""
 
     parts = ("qa_outputs",)
@@ -311,7 +325,7 @@ class AlbertForQuestionAnswering(AlbertPreTrainedModel[QuestionAnsweringModelOut
         return back.linear("qa_outputs", d_logits, encoded.hidden, self._weights.qa_outputs.weight)
 
 
-class AlbertForMultipleChoice(AlbertPreTrainedModel[MultipleChoiceModelOutput]):
+class AlbertForMultipleChoice(_WithHead[MultipleChoiceModelOutput]):
     """One logit for each choice: inputs are (B, choices, T), or (B, choices, T, E), and logits (B, choices)."""
 
     parts = ("pooler", "choice")

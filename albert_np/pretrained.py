@@ -19,9 +19,13 @@ from albert_np.run import weight_tree
 
 
 class StoredModel:
-    """A config, its arrays and an engine. Calls are added in calling.py, and heads in model.py."""
+    """A config, its arrays and an engine. module.py adds PyTorch's names, calling.py calls, and model.py heads."""
 
     parts: ClassVar[tuple[str, ...]] = ()  # the heads of checkpoints/names.py whose tensors this class has
+    _base: StoredModel | None = (
+        None  # the encoder of a model with a head as a model of its own, once somebody asked for it
+    )
+    _owner: Any = None  # and there, the model with a head: arrays and engine are its own
 
     def __init__(
         self,
@@ -62,9 +66,8 @@ class StoredModel:
         return f"{name}({sizes}, backend={self.backend!r}, dtype={self.precision!r}, {count:,} parameters)"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {
-            name: value for name, value in vars(self).items() if name != "_engine"
-        }  # an engine has memory of its own
+        # an engine has memory of its own, and a copy of an encoder is no part of the model that it was taken from
+        return {name: value for name, value in vars(self).items() if name not in ("_engine", "_base", "_owner")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
@@ -166,9 +169,14 @@ class StoredModel:
         """The parameters by name. A tied one appears under its second name too, as the same array."""
         return with_aliases(dict(self.named_parameters()))
 
-    def num_parameters(self) -> int:
-        """How many numbers the parameters hold. Tied parameters count once."""
-        return sum(array.size for _, array in self.named_parameters())
+    def num_parameters(self, only_trainable: bool = False, exclude_embeddings: bool = False) -> int:
+        """How many numbers the parameters hold. Tied parameters count once.
+
+        only_trainable: changes nothing, since every parameter can be trained. exclude_embeddings: leave out the tables that
+        are looked up in; a decoder of its own is none.
+        """
+        left_out = ("_embeddings.weight", "distance_embedding.weight") if exclude_embeddings else ()
+        return sum(array.size for name, array in self.named_parameters() if not name.endswith(left_out))
 
     # --- changing ------------------------------------------------------------------------------------------------------
 
@@ -177,6 +185,9 @@ class StoredModel:
 
         Call this before each change, because a call of the model packs its weights and makes the arrays read-only.
         """
+        if self._owner is not None:
+            self._owner.parameters_to_change()
+            return dict(self.named_parameters())
         changed = {}
         for name, x in self._tensors.items():
             changed[name] = x
@@ -192,3 +203,19 @@ class StoredModel:
         self._tensors = tensors
         self._weights = weight_tree(tensors)
         self._engine.forget_weights(self._weights)
+        self._share_with_base()
+
+    def _remake(self, tensors: dict[str, Array], config: AlbertConfig, precision: str) -> None:
+        """The same with arrays of other shapes or another dtype, which take another engine. The backend can run them."""
+        self.config, self.precision, self.dtype = config, precision, choose.DTYPES[precision]
+        self._tensors = tensors
+        self._weights = weight_tree(tensors)
+        self._engine = choose.make(self.backend, self._weights, config, precision)
+        self._share_with_base()
+
+    def _share_with_base(self) -> None:
+        """The encoder's own model has what this one has: config, engine, and the same arrays."""
+        if (base := self._base) is not None:
+            tensors = {name: self._tensors[name] for name in expected_shapes(self.config, base.parts)}
+            shared = {name: vars(self)[name] for name in ("config", "precision", "dtype", "backend", "_engine")}
+            vars(base).update(shared, _tensors=tensors, _weights=weight_tree(tensors))

@@ -241,6 +241,6 @@ def test_memory_that_runs_out_is_a_plain_refusal(monkeypatch):
     def exhausted(*_):
         raise MemoryError
 
-    monkeypatch.setattr("albert_np.checkpoints.initialise._truncated_normal", exhausted)
+    monkeypatch.setattr("albert_np.checkpoints.initialise.truncated_normal", exhausted)
     with pytest.raises(ValueError, match="more memory than this process may use"):
         AlbertForSequenceClassification(AlbertConfig(**CONFIG))

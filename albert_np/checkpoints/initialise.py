@@ -37,7 +37,7 @@ def _fresh(name: str, shape: tuple[int, ...], deviation: float, dtype: np.dtype,
         return np.zeros(shape, dtype)
     if "LayerNorm" in name or "layer_norm" in name:
         return np.ones(shape, dtype)
-    return _truncated_normal(shape, deviation, [int(seed), zlib.crc32(name.encode())], dtype)
+    return truncated_normal(shape, deviation, [int(seed), zlib.crc32(name.encode())], dtype)
 
 
 def check_seed(seed: Any) -> None:
@@ -45,7 +45,7 @@ def check_seed(seed: Any) -> None:
         raise ValueError(f"seed must be a whole number, 0 or more; got {shown(repr(seed), 80)}")
 
 
-def _truncated_normal(shape: tuple[int, ...], deviation: float, seed: list[int], dtype: np.dtype) -> Array:
+def truncated_normal(shape: tuple[int, ...], deviation: float, seed: list[int], dtype: np.dtype) -> Array:
     """Normal values; those beyond two deviations are drawn again (TensorFlow's truncated_normal_initializer)."""
     with imports.lock:  # NumPy imports numpy.random when it is first named
         rng = np.random.default_rng(seed)

@@ -1,0 +1,214 @@
+"""What models have in common with PyTorch's modules: a tree of parts, a device, a mode, and tables that can be resized."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from albert_np import inputs
+from albert_np.backends import choose
+from albert_np.checkpoints.names import PREFIX
+from albert_np.config import AlbertConfig
+from albert_np.device import Device, device_of
+from albert_np.ops import Array
+from albert_np.pretrained import StoredModel
+from albert_np.resize import TABLES, resized, resized_config
+from albert_np.tree import Part
+
+
+class Module(StoredModel):
+    """A stored model with the names that code for PyTorch asks for. Nothing here computes."""
+
+    base_model_prefix = PREFIX.rstrip(".")
+    config_class = AlbertConfig
+    main_input_name = "input_ids"
+    training = False
+
+    # --- the tree ------------------------------------------------------------------------------------------------------
+
+    if TYPE_CHECKING:  # the parts that a class has; the others are refused when they are asked for
+        classifier: Part
+        embeddings: Part
+        encoder: Part
+        pooler: Part
+        predictions: Part
+        qa_outputs: Part
+        sop_classifier: Part
+    else:
+
+        def __getattr__(self, name: str) -> Part:
+            """A part by name. Those of the encoder are there in models with a head too, and in `model.albert`."""
+            found = None
+            if not name.startswith("_"):
+                tree = self._tree
+                found = tree._at(name) or tree._at(PREFIX + name)
+            if not isinstance(found, Part):
+                raise AttributeError(f"{type(self).__name__} has no {name!r}")
+            return found
+
+    @property
+    def _tree(self) -> Part:
+        return Part("", self.state_dict())
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self._tree._names()]
+
+    def parameters(self) -> Iterator[Array]:
+        """Each stored array once, as named_parameters."""
+        for _, x in self.named_parameters():
+            yield x
+
+    def named_modules(self) -> Iterator[tuple[str, Any]]:
+        """The model, under the name "", and all its parts by their names."""
+        yield "", self
+        for name, part in self._tree.named_modules():
+            if name:
+                yield name, part
+
+    @property
+    def base_model(self) -> Any:
+        """The encoder as an AlbertModel: of a model with a head its `albert`, and of an AlbertModel itself."""
+        return getattr(self, self.base_model_prefix, self)
+
+    # --- tables of embeddings ------------------------------------------------------------------------------------------
+
+    def get_input_embeddings(self) -> Part:
+        """The table of word embeddings: `get_input_embeddings().weight` is (V,E), read-only."""
+        return self.embeddings.word_embeddings
+
+    def get_output_embeddings(self) -> Part | None:
+        """The decoder of the masked-language-model head, with weight (V,E) and bias (V,); None for other classes."""
+        return self.predictions.decoder if "predictions" in self.parts else None
+
+    def set_input_embeddings(self, value: Any) -> None:
+        """Other word embeddings: an array (V,E), or an object that has it as its `weight`. A tied decoder has them too.
+
+        Raises ValueError for another shape.
+        """
+        if self._owner is not None:
+            self._owner.set_input_embeddings(value)
+        else:
+            shape = self._tensors[TABLES[0]].shape
+            table = inputs.floats("word embeddings", getattr(value, "weight", value), shape, self.dtype)
+            self._use(self._tensors | {TABLES[0]: table})
+
+    def tie_weights(self) -> None:
+        """Changes nothing: a decoder that config.tie_word_embeddings ties is the table of word embeddings itself."""
+
+    def resize_token_embeddings(
+        self,
+        new_num_tokens: int | None = None,
+        pad_to_multiple_of: int | None = None,
+        mean_resizing: bool = True,
+        *,
+        seed: int = 0,
+    ) -> Part:
+        """Gives the model new_num_tokens tokens, and returns get_input_embeddings(). config.vocab_size says so too.
+
+        Rows that stay keep their bits, and so does their part of every logit. New rows come last. With mean_resizing they are
+        normal around the mean of the old rows, with 1e-9 of their covariance, as in transformers; without it they are drawn
+        as those of a new model, with config.initializer_range. Both come from `seed`. A decoder of its own gets such rows
+        too. The new entries of its bias are the mean of the old ones with mean_resizing, and else zero, as those of a tied
+        decoder always are.
+        pad_to_multiple_of: round the number up to a multiple of this. new_num_tokens=None is the present number.
+        Arrays that parameters_to_change gave before are no longer the model's.
+        Raises ValueError if a number is no positive whole number, if pad_token_id would be cut off, and if memory does not
+        suffice.
+        """
+        if self._owner is not None:
+            return self._owner.resize_token_embeddings(new_num_tokens, pad_to_multiple_of, mean_resizing, seed=seed)
+        config = resized_config(self.config, new_num_tokens, pad_to_multiple_of)
+        if config.vocab_size != self.config.vocab_size:
+            tensors = resized(self._tensors, self.config, config, mean_resizing, seed)
+            self._remake(tensors, config, self.precision)
+        return self.get_input_embeddings()
+
+    # --- device, dtype and mode ----------------------------------------------------------------------------------------
+
+    @property
+    def device(self) -> Device:
+        """Where the model computes: "cpu", or "cuda:0" with backend="cuda". It is a str with a `type`."""
+        return Device("cuda:0" if self.backend == "cuda" else "cpu")
+
+    def to(self, *where: Any, device: Any = None, dtype: Any = None, non_blocking: bool = False) -> Self:
+        """The model itself, after another dtype was taken on: `to("float64")`, `to(np.float32)`, `to("cpu")`.
+
+        A model does not move to another device. Raises ValueError for that, and for a dtype that its backend does not compute
+        in. non_blocking changes nothing.
+        """
+        for value in where:
+            if _is_dtype(value):
+                dtype = value
+            else:
+                device = value
+        if device is not None and device_of(device) != self.device:
+            way = (
+                "from_pretrained(…, backend='auto')" if self.backend == "cuda" else "from_pretrained(…, backend='cuda')"
+            )
+            raise ValueError(f"a model on {self.device} does not move to {device_of(device)}: make it there with {way}")
+        if dtype is not None:
+            self._take_on(choose.resolve_precision(dtype))
+        return self
+
+    def _take_on(self, precision: str) -> None:
+        if self._owner is not None:
+            self._owner._take_on(precision)
+        elif precision != self.precision:
+            choose.resolve_backend(self.backend, precision)
+            tensors = {name: x.astype(choose.DTYPES[precision]) for name, x in self._tensors.items()}
+            self._remake(tensors, self.config, precision)
+
+    def cpu(self) -> Self:
+        """to("cpu")."""
+        return self.to("cpu")
+
+    def cuda(self, device: Any = "cuda") -> Self:
+        """to("cuda")."""
+        return self.to("cuda" if device is None else device)
+
+    def float(self) -> Self:
+        """to("float32")."""
+        return self.to("float32")
+
+    def double(self) -> Self:
+        """to("float64")."""
+        return self.to("float64")
+
+    def half(self) -> Self:
+        """to("float16"), which no backend computes in: it raises ValueError and says what to choose."""
+        return self.to("float16")
+
+    def bfloat16(self) -> Self:
+        """to("bfloat16")."""
+        return self.to("bfloat16")
+
+    def eval(self) -> Self:
+        """The model itself: a call without training=True has no dropout."""
+        return self
+
+    def train(self, mode: bool = True) -> Self:
+        """The model itself, if mode is False. Models have no training mode: for True, ValueError says what to do instead."""
+        if mode:
+            raise ValueError(
+                "a model has no training mode: call it, or value_and_grad, with training=True and a seed for dropout; "
+                "albert_np.training has the loops"
+            )
+        return self
+
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """The model itself. `requires_grad_(False)` raises ValueError: value_and_grad gives every gradient there is."""
+        if not requires_grad:
+            raise ValueError(
+                "value_and_grad gives the gradient of every parameter: to keep some as they are, do not change them "
+                "in parameters_to_change()"
+            )
+        return self
+
+
+def _is_dtype(value: Any) -> bool:
+    if isinstance(value, (np.dtype, type)):
+        return True
+    name = str(value).removeprefix("torch.")
+    return name in choose.DTYPES or name.startswith(("float", "bfloat", "complex", "int", "uint"))
