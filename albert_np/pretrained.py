@@ -10,8 +10,9 @@ import numpy as np
 
 from albert_np.backends import choose
 from albert_np.checkpoints.initialise import initialise
-from albert_np.checkpoints.load import load, resolve_options
-from albert_np.checkpoints.names import expected_shapes, hub_name, with_aliases
+from albert_np.checkpoints.load import LoadedKeys, load, load_state_dict, stored_tensors
+from albert_np.checkpoints.names import expected_shapes, hub_name, to_store, with_aliases
+from albert_np.checkpoints.options import resolve_options
 from albert_np.checkpoints.save import save
 from albert_np.config import AlbertConfig
 from albert_np.ops import Array
@@ -79,11 +80,12 @@ class StoredModel:
     @classmethod
     def from_pretrained(
         cls,
-        name_or_path: str | os.PathLike,
-        *,
+        pretrained_model_name_or_path: str | os.PathLike | None,
+        *model_args: Any,
         backend: str = "auto",
         dtype: Any = None,
-        config: AlbertConfig | None = None,
+        config: AlbertConfig | str | os.PathLike | None = None,
+        state_dict: Mapping[str, Any] | None = None,
         missing: str = "error",
         seed: int = 0,
         ignore_mismatched_sizes: bool = False,
@@ -94,16 +96,21 @@ class StoredModel:
     @overload
     @classmethod
     def from_pretrained(
-        cls, name_or_path: str | os.PathLike, *, output_loading_info: Literal[True], **options: Any
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike | None,
+        *model_args: Any,
+        output_loading_info: Literal[True],
+        **options: Any,
     ) -> tuple[Self, dict[str, Any]]: ...
     @classmethod
     def from_pretrained(
         cls,
-        name_or_path: str | os.PathLike,
-        *,
+        pretrained_model_name_or_path: str | os.PathLike | None,
+        *model_args: Any,
         backend: str = "auto",
         dtype: Any = None,
-        config: AlbertConfig | None = None,
+        config: AlbertConfig | str | os.PathLike | None = None,
+        state_dict: Mapping[str, Any] | None = None,
         missing: str = "error",
         seed: int = 0,
         ignore_mismatched_sizes: bool = False,
@@ -116,23 +123,30 @@ class StoredModel:
         dtype: "float32" (the default, whatever the file holds) or "float64"; torch_dtype is an alias. backend="cuda" also
         takes "tf32" and "bfloat16": products are then computed in that type, on tensor cores, and weights and results stay
         in float32.
-        missing: "error", or "init" to start a fine-tune: tensors that the file does not have are then drawn from `seed`.
+        config: an AlbertConfig or the folder of another; without it, the config of the model's own folder.
+        state_dict: weights from memory instead of files, named as in files; pretrained_model_name_or_path may then be None.
+        missing: "error", or "init" to start a fine-tune: a head and a pooler that the file does not have are then drawn
+        from `seed`. The encoder must be there.
         ignore_mismatched_sizes: draw tensors from `seed` too where the file's have another shape (a new head for an old one).
         check_finite: what to do about NaN and infinity in the weights: "error", "warn" or "off".
         output_loading_info: return (model, {"missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs"}).
-        options: revision, cache_dir, local_files_only, token, subfolder and force_download say where files come from;
+        options: revision, cache_dir, local_files_only, token, subfolder and force_download say where files come from; the
+        other keywords of transformers are ignored where they change nothing here, and else refused (checkpoints/options.py);
         every other keyword replaces a value of the config.
         Raises OSError (files, network) or ValueError (content, arguments), in one line, before any arithmetic.
         """
         torch_dtype = options.pop("torch_dtype", None)
         dtype = "float32" if dtype is None and torch_dtype is None else (torch_dtype if dtype is None else dtype)
+        if model_args:
+            raise ValueError(f"from_pretrained takes one value without a name; got {len(model_args)} more: name them")
         parts = cls._parts(options)
-        where, config = resolve_options(name_or_path, config, options)
+        where, config = resolve_options(pretrained_model_name_or_path, config, state_dict, options)
         dtype = choose.resolve_precision(dtype)
         choose.resolve_backend(backend, dtype)  # a backend that cannot run says so before gigabytes are read
+        found, source = stored_tensors(pretrained_model_name_or_path, where, state_dict)
         tensors, info = load(
-            name_or_path,
-            where,
+            found,
+            source,
             config,
             parts,
             choose.DTYPES[dtype],
@@ -158,7 +172,28 @@ class StoredModel:
         """Writes config.json and model.safetensors, which transformers can load. Tied tensors are written once, and no file
         is left half written."""
         config = self.config.replace(architectures=[type(self).__name__], dtype=self.dtype.name)
-        save(folder, config, dict(self.named_parameters()))
+        save(folder, config, to_store(dict(self.named_parameters())))
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False, *, check_finite: str = "error"
+    ) -> LoadedKeys:
+        """Replaces the weights by those of a state dict: arrays, or torch's tensors. Returns (missing_keys, unexpected_keys).
+
+        The names are those of `state_dict()`, and whatever else is read in files: a prefix that all names have, a
+        LayerNorm's gamma and beta, either name of a tied tensor. Values are copied, and rounded to the model's dtype.
+        strict: refuse missing and unexpected names; False leaves what is missing as it is. check_finite as in
+        from_pretrained. Raises ValueError, and then no weight has changed.
+        """
+        if assign:
+            raise ValueError(
+                "assign=True would share memory and dtype with the state dict; values are always copied here"
+            )
+        tensors, keys = load_state_dict(
+            self._tensors, state_dict, self.config, self.parts, strict=strict, check_finite=check_finite
+        )
+        whole = self._owner or self  # the encoder of a model with a head has no arrays of its own
+        whole._use(whole._tensors | tensors)
+        return keys
 
     def named_parameters(self) -> Iterator[tuple[str, Array]]:
         """Each stored array once, under its Hugging Face name."""

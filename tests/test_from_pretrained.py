@@ -5,9 +5,11 @@ import shutil
 import numpy as np
 import pytest
 from support.checkpoints import CONFIG, assert_holds, tensors, write
+from support.refusals import refusal
 
 from albert_np import AlbertConfig, AlbertModel
 from albert_np.golden.synthetic import TINY
+from albert_np.outputs import BaseModelOutputWithPooling
 
 
 @pytest.mark.parametrize("file", ["pytorch_model.bin", "tf_model.h5", "flax_model.msgpack", "model.ckpt-best.index"])
@@ -77,30 +79,97 @@ def test_what_only_tensor_cores_compute_in_is_refused_elsewhere(tmp_path, dtype,
         AlbertModel.from_pretrained(write(tmp_path, tensors("AlbertModel")), dtype=dtype, backend=backend)
 
 
-def test_torch_only_and_unknown_arguments_are_refused_by_name(tmp_path):
-    write(tmp_path, tensors("AlbertModel"))
-    for name in (
+IGNORED = [
+    {"low_cpu_mem_usage": True},
+    {"use_fast": False},
+    {"resume_download": None},
+    {"mirror": "tuna"},
+    {"_fast_init": False},
+    {"weights_only": False},
+    {"offload_folder": "x", "offload_state_dict": True},
+    {"use_safetensors": True},
+    {"use_safetensors": None},
+    {"trust_remote_code": False},
+    {"proxies": None},
+    {"proxies": {}},
+    {"device_map": None},
+    {"device_map": "cpu"},
+    {"device_map": {"": "cpu"}},
+    {"attn_implementation": "eager"},
+    {"attn_implementation": "sdpa"},
+    {"from_tf": False, "from_flax": False},
+    {"load_in_8bit": False, "load_in_4bit": False, "quantization_config": None},
+    {"variant": None, "gguf_file": None, "key_mapping": None, "tp_plan": None, "max_memory": None},
+    {"use_auth_token": None},
+    {"local_files_only": True, "revision": "main", "cache_dir": None, "force_download": False, "token": None},
+]
+
+
+@pytest.mark.parametrize("options", IGNORED, ids=str)
+def test_what_cannot_matter_here_is_ignored(tmp_path, options):
+    plain = AlbertModel.from_pretrained(write(tmp_path, tensors("AlbertModel")))
+    model = AlbertModel.from_pretrained(pretrained_model_name_or_path=tmp_path, **options)
+    assert model.config == plain.config
+    assert_holds(model, plain.state_dict())
+
+
+REFUSED = [
+    (
         "device_map",
-        "low_cpu_mem_usage",
-        "attn_implementation",
-        "trust_remote_code",
+        "cuda",
+        "device_map can only be None or 'cpu' here, and backend='cuda' computes on a GPU; got 'cuda'",
+    ),
+    ("device_map", "auto", "device_map can only be None or 'cpu'"),
+    ("device_map", 0, "device_map can only be None or 'cpu'"),
+    ("device_map", {"": "cpu", "albert": "cuda:0"}, "device_map can only be None or 'cpu'"),
+    ("attn_implementation", "flash_attention_2", "attn_implementation can only be None or 'eager' or 'sdpa' here"),
+    ("attn_implementation", ["eager"], "attn_implementation can only be"),
+    ("trust_remote_code", True, "trust_remote_code=True runs code of a model's folder, which albert_np never does"),
+    (
         "quantization_config",
-        "state_dict",
+        {"load_in_8bit": True},
+        "quantization_config can only be None here, because weights are float32",
+    ),
+    ("load_in_8bit", True, "load_in_8bit can only be None or False here"),
+    (
         "from_tf",
-        "from_flax",
-        "use_safetensors",
-        "variant",
-        "weights_only",
-        "load_in_8bit",
-    ):
-        with pytest.raises(ValueError, match=f"{name} is an argument of PyTorch models"):
-            AlbertModel.from_pretrained(tmp_path, **{name: None})
-    with pytest.raises(ValueError, match="knows no hiden_size, and neither does AlbertConfig"):
-        AlbertModel.from_pretrained(tmp_path, hiden_size=24)
-    with pytest.raises(ValueError, match="config must be an AlbertConfig; got dict"):
-        AlbertModel.from_pretrained(tmp_path, config=TINY)
-    with pytest.raises(ValueError, match="a model name is a str or a path; got int"):
-        AlbertModel.from_pretrained(5)
+        True,
+        "from_tf can only be None or False here, because weights are read from safetensors files; got True",
+    ),
+    ("use_safetensors", False, "use_safetensors can only be None or True here"),
+    ("variant", "fp16", "variant can only be None here"),
+    ("gguf_file", "m.gguf", "gguf_file can only be None here"),
+    ("key_mapping", {"a": "b"}, "key_mapping can only be None here"),
+    ("max_memory", {0: "1GB"}, "max_memory can only be None here"),
+    ("proxies", {"http": "x"}, "proxies are not passed on: set the environment variables"),
+    ("hiden_size", 24, "from_pretrained knows no hiden_size, and neither does AlbertConfig"),
+    ("config", TINY, "config must be an AlbertConfig; got dict"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "says"), REFUSED)
+def test_what_cannot_be_honoured_is_refused_by_name(tmp_path, name, value, says):
+    write(tmp_path, tensors("AlbertModel"))
+    assert refusal(AlbertModel.from_pretrained, tmp_path, **{name: value}).startswith(says)
+
+
+def test_positions_and_names_of_arguments_are_those_of_transformers(tmp_path):
+    write(tmp_path, tensors("AlbertModel"))
+    assert "takes one value without a name; got 2 more" in refusal(AlbertModel.from_pretrained, tmp_path, False, 3)
+    assert "a model name is a str or a path; got int" in refusal(AlbertModel.from_pretrained, 5)
+    assert "token and use_auth_token are two names" in refusal(
+        AlbertModel.from_pretrained, tmp_path, token="a", use_auth_token="b"
+    )
+    for torchscript, kind in ((False, BaseModelOutputWithPooling), (True, tuple)):
+        assert type(AlbertModel.from_pretrained(tmp_path, torchscript=torchscript)([[1]])) is kind
+
+
+@pytest.mark.parity
+def test_a_device_of_torch_is_a_place_too(torch, tmp_path):
+    write(tmp_path, tensors("AlbertModel"))
+    for place in (torch.device("cpu"), {"": torch.device("cpu")}):
+        assert AlbertModel.from_pretrained(tmp_path, device_map=place).dtype == np.float32
+    assert "device_map can only be" in refusal(AlbertModel.from_pretrained, tmp_path, device_map=torch.device("cuda"))
 
 
 def test_keywords_replace_values_of_the_config(tmp_path):

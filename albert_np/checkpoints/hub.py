@@ -11,8 +11,32 @@ from albert_np.files import listed, shown
 
 # the keywords of `resolve` that say where a file comes from, by transformers' names
 OPTIONS = ("revision", "cache_dir", "local_files_only", "token", "subfolder", "force_download")
+# transformers' keywords for it that no longer change anything
+WITHOUT_EFFECT = ("resume_download", "mirror", "_from_auto", "_from_pipeline", "_commit_hash")
 DEMO = "demo"  # a local folder of that name is "./demo"
 DEMO_FOLDER = Path(__file__).parent.parent / "demo"
+
+
+def take_options(options: dict[str, Any]) -> dict[str, Any]:
+    """Takes the keywords that say where files come from out of `options`, and gives those that `resolve` knows.
+
+    Of transformers' other keywords for it, those are taken that change nothing. Raises ValueError for those that would.
+    """
+    where = {name: options.pop(name) for name in OPTIONS if name in options}
+    token = options.pop("use_auth_token", None)  # the older name
+    if token is not None:
+        if where.get("token") is not None:
+            raise ValueError("token and use_auth_token are two names of one argument: give one")
+        where["token"] = token
+    for name in WITHOUT_EFFECT:
+        options.pop(name, None)
+    if options.pop("proxies", None):
+        raise ValueError("proxies are not passed on: set the environment variables HTTP_PROXY and HTTPS_PROXY")
+    if options.pop("trust_remote_code", None):
+        raise ValueError(
+            "trust_remote_code=True runs code of a model's folder, which albert_np never does: leave it out"
+        )
+    return where
 
 
 def local_folder(name_or_path: str | os.PathLike) -> Path | None:

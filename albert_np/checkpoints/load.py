@@ -5,73 +5,54 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from albert_np.checkpoints import hub
 from albert_np.checkpoints.formats.protocol import Tensor
 from albert_np.checkpoints.initialise import initialise, within_memory
-from albert_np.checkpoints.names import (
-    ALIASES,
-    BUFFERS,
-    PRETRAINING,
-    expected_shapes,
-    hub_name,
-)
+from albert_np.checkpoints.memory import SOURCE, read_state_dict
+from albert_np.checkpoints.names import ALIASES, BUFFERS, PRETRAINING, expected_shapes, hub_name
 from albert_np.checkpoints.stored import find_weights, no_weights, read_headers
-from albert_np.config import PASSIVE_DEFAULTS, AlbertConfig
+from albert_np.config import AlbertConfig
 from albert_np.files import listed
 from albert_np.ops import Array
 
 DTYPES = ("F32", "F16", "BF16", "F64")
 
-# transformers' arguments that only mean something with torch, and what to do instead
-TORCH_ONLY = (
-    "attn_implementation",
-    "device_map",
-    "from_flax",
-    "from_tf",
-    "gguf_file",
-    "load_in_4bit",
-    "load_in_8bit",
-    "low_cpu_mem_usage",
-    "max_memory",
-    "offload_folder",
-    "offload_state_dict",
-    "quantization_config",
-    "state_dict",
-    "torchscript",
-    "tp_plan",
-    "trust_remote_code",
-    "use_safetensors",
-    "variant",
-    "weights_only",
-)
+
+class LoadedKeys(NamedTuple):
+    """What load_state_dict found, under the names of the model and of the state dict."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
 
 
-def resolve_options(
-    name_or_path: str | os.PathLike, config: AlbertConfig | None, options: dict[str, Any]
-) -> tuple[dict[str, Any], AlbertConfig]:
-    """Splits the keywords of from_pretrained: where files come from, and the config with the values that replace its own."""
-    for name in TORCH_ONLY:
-        if name in options:
-            raise ValueError(f"{name} is an argument of PyTorch models; albert_np has no such choice, so leave it out")
-    where = {name: options.pop(name) for name in hub.OPTIONS if name in options}
-    fields = set(AlbertConfig.__dataclass_fields__) | set(PASSIVE_DEFAULTS) | {"max_layers"}
-    unknown = sorted(set(options) - fields)
-    if unknown:
-        raise ValueError(f"from_pretrained knows no {', '.join(unknown)}, and neither does AlbertConfig")
-    if config is None:
-        return where, AlbertConfig.from_pretrained(name_or_path, **where, **options)
-    if not isinstance(config, AlbertConfig):
-        raise ValueError(f"config must be an AlbertConfig; got {type(config).__name__}")
-    return where, config.replace(**options) if options else config
+class _Match(NamedTuple):
+    """Stored tensors beside the table of a model."""
+
+    expected: dict[str, tuple[int, ...]]
+    absent: list[str]
+    mismatched: list[tuple[str, tuple[int, ...], tuple[int, ...]]]  # name, stored shape, the config's
+    unexpected: dict[str, str]  # name -> the name as it is stored
+
+
+def stored_tensors(
+    name_or_path: str | os.PathLike | None, where: dict[str, Any], state_dict: Any
+) -> tuple[dict[str, Tensor], str]:
+    """(tensors by their names in names.py, what messages call their source): of a state dict, or else of a model's files."""
+    if state_dict is not None:
+        return read_state_dict(state_dict), SOURCE
+    assert name_or_path is not None
+    stored = find_weights(name_or_path, where)
+    if stored is None:
+        raise OSError(no_weights(name_or_path, where))
+    return read_headers(stored), str(stored.source)
 
 
 def load(
-    name_or_path: str | os.PathLike,
-    where: dict[str, Any],
+    found: dict[str, Tensor],
+    source: str,
     config: AlbertConfig,
     parts: tuple[str, ...],
     dtype: np.dtype,
@@ -81,36 +62,18 @@ def load(
     ignore_mismatched_sizes: bool,
     check_finite: str,
 ) -> tuple[dict[str, Array], dict[str, list]]:
-    """(tensors by name, loading info). Headers are read and compared with the table before any values are read."""
+    """(arrays by name, loading info). Names and shapes are compared with the table before any values are read."""
     if missing not in ("error", "init"):
         raise ValueError(f"missing must be 'error' or 'init'; got {missing!r}")
-    if check_finite not in ("error", "warn", "off"):
-        raise ValueError(f"check_finite must be 'error', 'warn' or 'off'; got {check_finite!r}")
-    expected = expected_shapes(config, parts)
-    stored = find_weights(name_or_path, where)
-    if stored is None:
-        raise OSError(no_weights(name_or_path, where))
-    found, source = read_headers(stored), str(stored.source)
-    for alias, name in ALIASES.items():  # some files keep the second name of a tied tensor only
-        tied = config.tie_word_embeddings or alias != "predictions.decoder.weight"
-        if tied and name in expected and name not in found and alias in found:
-            found[name] = found[alias]
-
-    absent = [name for name in expected if name not in found]
-    mismatched = [(name, found[name].shape, shape) for name, shape in expected.items() if _differs(found, name, shape)]
-    aliases = set(ALIASES) if "predictions" in parts else set()
-    known = {*expected, *aliases, *BUFFERS}
-    unexpected = {name: tensor.name for name, tensor in found.items() if name not in known}
+    _check_policy(check_finite)
+    expected, absent, mismatched, unexpected = _match(found, source, config, parts)
     if mismatched and not ignore_mismatched_sizes:
         raise ValueError(_mismatch_message(mismatched, source))
+    encoder = [name for name in absent if name.startswith(("embeddings.", "encoder."))]
+    if encoder:
+        raise ValueError(_no_encoder_message(encoder, expected, unexpected, source))
     if absent and missing == "error":
         raise ValueError(_missing_message(absent, expected, parts, source))
-    for name in expected:
-        if name in found and found[name].dtype not in DTYPES:
-            raise ValueError(
-                f"{source}: tensor {name} is {found[name].dtype}; weights are read from {', '.join(DTYPES)}"
-            )
-    _check_biases(found, parts, source)
     drawn = {name: expected[name] for name in [*absent, *(name for name, _, _ in mismatched)]}
     with within_memory(expected, dtype):
         tensors = initialise(drawn, config, dtype, seed)
@@ -134,6 +97,79 @@ def load(
     return {name: tensors[name] for name in expected}, info
 
 
+def load_state_dict(
+    current: Mapping[str, Array],
+    state_dict: Any,
+    config: AlbertConfig,
+    parts: tuple[str, ...],
+    *,
+    strict: bool,
+    check_finite: str,
+) -> tuple[dict[str, Array], LoadedKeys]:
+    """(the arrays of a model after loading, what was missing and unexpected). What is missing keeps its current values."""
+    _check_policy(check_finite)
+    found = read_state_dict(state_dict)
+    _, absent, mismatched, unexpected = _match(found, SOURCE, config, parts)
+    if mismatched:
+        raise ValueError(_mismatch_message(mismatched, SOURCE))
+    keys = LoadedKeys([hub_name(name, parts) for name in absent], list(unexpected.values()))
+    if strict and (absent or unexpected):
+        lacks = f"has no {listed(keys.missing_keys)}" if absent else ""
+        beside = f"holds {listed(keys.unexpected_keys)}, which this class does not have" if unexpected else ""
+        raise ValueError(
+            f"{SOURCE} {' and '.join(filter(None, (lacks, beside)))}; strict=False loads what it can and keeps the rest"
+        )
+    tensors = dict(current)
+    for name in set(current) - set(absent):
+        tensors[name] = _values(found[name], current[name].dtype, check_finite, SOURCE)
+    return tensors, keys
+
+
+def _check_policy(value: str) -> None:
+    if value not in ("error", "warn", "off"):
+        raise ValueError(f"check_finite must be 'error', 'warn' or 'off'; got {value!r}")
+
+
+def _match(found: dict[str, Tensor], source: str, config: AlbertConfig, parts: tuple[str, ...]) -> _Match:
+    """Compares names and shapes with the table; first, `found` gets the tensors that have only their second name."""
+    expected = expected_shapes(config, parts)
+    if "predictions" in parts:
+        _settle_bias(found, config.tie_word_embeddings, source)
+    words, decoder = "embeddings.word_embeddings.weight", "predictions.decoder.weight"
+    if config.tie_word_embeddings and words not in found and decoder in found:
+        found[words] = found[decoder]
+    known = {*expected, *BUFFERS, *(ALIASES if "predictions" in parts else ())}
+    for name in expected:
+        if name in found and found[name].dtype not in DTYPES:
+            raise ValueError(
+                f"{source}: tensor {name} is {found[name].dtype}; weights are read from {', '.join(DTYPES)}"
+            )
+    return _Match(
+        expected,
+        [name for name in expected if name not in found],
+        [(name, found[name].shape, shape) for name, shape in expected.items() if _differs(found, name, shape)],
+        {name: tensor.name for name, tensor in found.items() if name not in known},
+    )
+
+
+def _settle_bias(found: dict[str, Tensor], tied: bool, source: str) -> None:
+    """Makes predictions.bias the decoder's bias, which a file may have under either name or under both.
+
+    With tied embeddings both names mean one tensor. Without them, transformers 5 stores two tensors and adds that of the
+    decoder; transformers 4.57.6 also takes that of the decoder where a file has both, and writes predictions.bias alone.
+    """
+    first, second = found.get("predictions.bias"), found.get("predictions.decoder.bias")
+    if second is None:
+        return
+    if tied and first is not None:
+        a, b = first.load(), second.load()
+        if a.shape != b.shape or not np.array_equal(a, b, equal_nan=True):
+            raise ValueError(
+                f"{source}: predictions.bias and predictions.decoder.bias are tied, but differ in this file"
+            )
+    found["predictions.bias"] = second
+
+
 def _values(tensor: Tensor, dtype: np.dtype, check_finite: str, source: str) -> Array:
     stored = tensor.load()
     with np.errstate(over="ignore"):  # an overflow is found below and reported by name
@@ -148,16 +184,6 @@ def _values(tensor: Tensor, dtype: np.dtype, check_finite: str, source: str) -> 
             raise ValueError(message)
         warnings.warn(message, stacklevel=4)
     return x
-
-
-def _check_biases(found: Mapping[str, Tensor], parts: tuple[str, ...], source: str) -> None:
-    """The decoder's bias is predictions.bias. A file that stores both, with different values, is ambiguous."""
-    both = found.get("predictions.bias"), found.get("predictions.decoder.bias")
-    if "predictions" not in parts or None in both or both[0] is both[1]:
-        return
-    first, second = (tensor.load() for tensor in both if tensor is not None)
-    if first.shape != second.shape or not np.array_equal(first, second, equal_nan=True):
-        raise ValueError(f"{source}: predictions.bias and predictions.decoder.bias are tied, but differ in this file")
 
 
 def _differs(found: Mapping[str, Tensor], name: str, shape: tuple[int, ...]) -> bool:
@@ -179,3 +205,12 @@ def _missing_message(absent: list[str], expected: Mapping[str, tuple], parts: tu
     if set(absent) == {"pooler.weight", "pooler.bias"} and parts == ("pooler",):
         return text + ": it was saved without a pooler, so load it with add_pooling_layer=False"
     return text + ": nothing is made up for inference; missing='init' draws it from a seed, to start a fine-tune"
+
+
+def _no_encoder_message(
+    encoder: list[str], expected: Mapping[str, tuple], unexpected: Mapping[str, str], source: str
+) -> str:
+    return (
+        f"{source} has no {listed(encoder)} ({len(encoder)} of {len(expected)} tensors); instead it holds "
+        f"{listed(list(unexpected.values())) or 'nothing'}: only a head and a pooler can be drawn, the encoder must be there"
+    )

@@ -111,3 +111,13 @@ def with_aliases(tensors: dict[str, Array]) -> dict[str, Array]:
         if "predictions.bias" in tensors and alias not in tensors:
             tensors[alias] = tensors[PREFIX + name if name.startswith("embeddings.") else name]
     return tensors
+
+
+def to_store(tensors: dict[str, Array]) -> dict[str, Array]:
+    """Hub names -> what a file holds of them. An untied decoder has its bias under both names.
+
+    transformers 4.57.6 takes either; transformers 5 adds that of the decoder, and draws it where a file has the other alone.
+    """
+    if "predictions.decoder.weight" in tensors:
+        return tensors | {"predictions.decoder.bias": tensors["predictions.bias"]}
+    return tensors

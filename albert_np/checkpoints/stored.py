@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 from albert_np.checkpoints import hub
 from albert_np.checkpoints.formats import FORMATS
 from albert_np.checkpoints.formats.protocol import Format, Tensor
-from albert_np.checkpoints.names import INDEX_NAME, PREFIX, WEIGHTS_NAME
+from albert_np.checkpoints.names import INDEX_NAME, WEIGHTS_NAME
+from albert_np.checkpoints.spellings import by_plain_name
 from albert_np.files import listed, read_json, shown
 
 MAX_INDEX_BYTES = 10 * 1024 * 1024
@@ -46,20 +47,14 @@ def find_weights(name_or_path: str | os.PathLike, where: dict[str, Any]) -> Stor
 
 def read_headers(stored: Stored) -> dict[str, Tensor]:
     """Every stored tensor by its name in names.py. ValueError if one is stored twice, or not where the index says."""
-    found: dict[str, Tensor] = {}
+    found: list[Tensor] = []
     for path, names in stored.files.items():
         tensors = list(stored.format.read(path))
         lost = names - {tensor.name for tensor in tensors}
         if lost:
             raise ValueError(f"{stored.source} says that {path.name} holds {listed(sorted(lost))}, but it does not")
-        for tensor in tensors:
-            name = stored.format.plain_name(tensor.name)
-            if name in found:
-                raise ValueError(
-                    f"{path} holds {shown(name)} twice, perhaps with and without {PREFIX!r}: which one counts?"
-                )
-            found[name] = tensor
-    return found
+        found += tensors
+    return by_plain_name(found, str(stored.source), stored.format.hub_name)
 
 
 def _shards(index_path: Path, suffix: str) -> dict[str, set[str]]:  # -> file name: tensor names

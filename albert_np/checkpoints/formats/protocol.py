@@ -24,11 +24,11 @@ class Format:
     """One format.
 
     read gives the tensors of a file. It reads only the header until `load` is called, and raises a ValueError that names
-    the rule that a file breaks. plain_name maps a stored name to the name in names.py, without the prefix of head models; a
-    name that it does not know stays as it is, and is reported as unexpected.
+    the rule that a file breaks. hub_name maps a stored name to Hugging Face's, with or without prefixes, which spellings.py
+    understands; a name that it does not know stays as it is, and is reported as unexpected.
     """
 
     file: str  # the name of the file in a model's folder
     index: str  # the name of the JSON file that says in which of several files a tensor is
     read: Callable[[Path], Iterator[Tensor]]
-    plain_name: Callable[[str], str]
+    hub_name: Callable[[str], str]

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from albert_np.checkpoints.formats.protocol import Format, Tensor
-from albert_np.checkpoints.names import INDEX_NAME, PREFIX, WEIGHTS_NAME
+from albert_np.checkpoints.names import INDEX_NAME, WEIGHTS_NAME
 from albert_np.files import explain_impostor, parse_json, shown
 from albert_np.ops import Array
 
@@ -125,9 +125,4 @@ def _load(path: Path, at: int, dtype: str, shape: tuple[int, ...]) -> Array:
     return x.reshape(shape)
 
 
-def plain_name(name: str) -> str:
-    """Hugging Face's name without the "albert." that head models put before the names of the base model."""
-    return name.removeprefix(PREFIX)
-
-
-FORMAT = Format(WEIGHTS_NAME, INDEX_NAME, read, plain_name)
+FORMAT = Format(WEIGHTS_NAME, INDEX_NAME, read, str)  # the names are Hugging Face's already

@@ -1,0 +1,92 @@
+"""The keywords of from_pretrained and save_pretrained that transformers has too: what is honoured, ignored or refused."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from albert_np.checkpoints import hub
+from albert_np.config import PASSIVE_DEFAULTS, AlbertConfig
+from albert_np.files import listed, shown
+
+# keywords that change nothing here, whatever they say
+WITHOUT_EFFECT = (
+    "_fast_init",
+    "adapter_name",
+    "low_cpu_mem_usage",
+    "offload_buffers",
+    "offload_folder",
+    "offload_state_dict",
+    "tqdm_class",
+    "use_fast",
+    "weights_only",
+)
+FORMATS_READ = "weights are read from safetensors files"
+NOT_QUANTISED = "weights are float32 or float64, and are not quantised"
+ONE_PLACE = "a model is in one place, which backend= names"
+# keywords of which only some values can be honoured: (these values, why no others)
+LIMITED: dict[str, tuple[tuple[Any, ...], str]] = {
+    "adapter_kwargs": ((None, {}), "there are no adapters"),
+    "allow_all_kernels": ((None, False), "kernels come with albert_np and from nowhere else"),
+    "attn_implementation": (
+        (None, "eager", "sdpa"),
+        "attention is computed in one way, which is both eager's and sdpa's",
+    ),
+    "device_mesh": ((None,), ONE_PLACE),
+    "distributed_config": ((None,), ONE_PLACE),
+    "from_flax": ((None, False), FORMATS_READ),
+    "from_tf": ((None, False), FORMATS_READ),
+    "generation_config": ((None,), "an encoder generates no text"),
+    "gguf_file": ((None,), FORMATS_READ),
+    "kernel_config": ((None,), "kernels come with albert_np and from nowhere else"),
+    "key_mapping": ((None,), "tensors are found by ALBERT's names; rename them in a state_dict= instead"),
+    "load_in_4bit": ((None, False), NOT_QUANTISED),
+    "load_in_8bit": ((None, False), NOT_QUANTISED),
+    "max_memory": ((None,), ONE_PLACE),
+    "quantization_config": ((None,), NOT_QUANTISED),
+    "tp_plan": ((None,), ONE_PLACE),
+    "tp_size": ((None,), ONE_PLACE),
+    "use_kernels": ((None, False), "kernels come with albert_np and from nowhere else"),
+    "use_safetensors": ((None, True), FORMATS_READ),
+    "variant": ((None,), "weights are read from model.safetensors or its shards"),
+}
+
+
+def resolve_options(
+    name_or_path: str | os.PathLike | None, config: Any, state_dict: Any, options: dict[str, Any]
+) -> tuple[dict[str, Any], AlbertConfig]:
+    """The keywords of from_pretrained: (where files come from, the config with the values that replace its own)."""
+    for name in WITHOUT_EFFECT:
+        options.pop(name, None)
+    for name, (values, why) in LIMITED.items():
+        _check_limited(name, options.pop(name, None), values, why)
+    _check_device_map(options.pop("device_map", None))
+    where = hub.take_options(options)
+    fields = {*AlbertConfig.__dataclass_fields__, *PASSIVE_DEFAULTS, "max_layers"}
+    unknown = sorted(set(options) - fields)
+    if unknown:
+        raise ValueError(f"from_pretrained knows no {listed(unknown)}, and neither does AlbertConfig")
+    if name_or_path is None and (state_dict is None or config is None):
+        raise ValueError("without a name or path, from_pretrained needs both config= and state_dict=")
+    folder: Any = name_or_path if config is None else config
+    if config is None or isinstance(config, (str, os.PathLike)):
+        return where, AlbertConfig.from_pretrained(folder, **where, **options)
+    if not isinstance(config, AlbertConfig):
+        raise ValueError(f"config must be an AlbertConfig; got {type(config).__name__}")
+    return where, config.replace(**options) if options else config
+
+
+def _check_limited(name: str, value: Any, values: tuple[Any, ...], why: str) -> None:
+    if not any(type(value) is type(allowed) and value == allowed for allowed in values):
+        allowed = " or ".join(map(repr, values))
+        raise ValueError(f"{name} can only be {allowed} here, because {why}; got {shown(repr(value), 80)}")
+
+
+def _check_device_map(value: Any) -> None:
+    """Refuses every place but the CPU. A place may be a torch.device, or be given for each module."""
+    places = value.values() if isinstance(value, Mapping) else (value,)
+    if not all(place is None or str(place) == "cpu" for place in places):
+        raise ValueError(
+            f"device_map can only be None or 'cpu' here, and backend='cuda' computes on a GPU; got {shown(repr(value), 80)}"
+        )
