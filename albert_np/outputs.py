@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, overload
+from typing import Any, NoReturn, overload
 
 from albert_np.ops import Array
 from albert_np.run import Trace
 
 
 class ModelOutput:
-    """Fields in order: `out.logits`, `out["logits"]`, `out[0]`, `out[:2]`, `out.to_tuple()` and `dict(out)` all work."""
+    """Fields in order: `out.logits`, `out["logits"]`, `out[0]`, `out[:2]`, `out.to_tuple()` and `dict(out)` all work.
+
+    `out["logits"] = x` sets a field; under any other name it adds an item behind the fields. No item is taken out again.
+    """
 
     # each output names these again, in their place after its own; here no field, only a promise to the type checker
     hidden_states: tuple[Array, ...] | None
     attentions: tuple[Array, ...] | None
     trace: Trace | None
 
+    def __post_init__(self) -> None:
+        """An output of one dict has its items: code that rebuilds mappings does `type(out)({…})`."""
+        first, *others = self._fields()
+        items = getattr(self, first)
+        if isinstance(items, dict) and all(getattr(self, name) is None for name in others):
+            setattr(self, first, None)
+            for name, value in items.items():
+                self[name] = value
+
+    def _fields(self) -> list[str]:
+        return [f.name for f in fields(self)]  # type: ignore[arg-type]
+
     def keys(self) -> list[str]:
-        """The names of the fields that are not None, in order."""
-        return [f.name for f in fields(self) if getattr(self, f.name) is not None]  # type: ignore[arg-type]
+        """The names of the fields that are not None, in order, and then those of items that were added."""
+        return [name for name in (*self._fields(), *vars(self).get("_added", ())) if getattr(self, name) is not None]
 
     def values(self) -> list[Any]:
         """The values of these fields, in the same order."""
@@ -45,6 +60,45 @@ class ModelOutput:
             return getattr(self, key)
         return self.to_tuple()[key]
 
+    def __setitem__(self, key: str, value: Any) -> None:
+        """Sets a field, or adds an item behind the fields. Raises ValueError if it is no str, or the name of a method."""
+        if not isinstance(key, str):
+            raise ValueError(f"a field is set by its name; got {key!r:.80}")
+        if key not in self._fields():
+            if key.startswith("_") or hasattr(type(self), key):
+                raise ValueError(f"{key} is no name for a field of {type(self).__name__}, which has its own")
+            added = vars(self).get("_added", ())
+            vars(self)["_added"] = added if key in added else (*added, key)
+        setattr(self, key, value)
+
+    def _refuse(self, what: str) -> NoReturn:
+        raise ValueError(
+            f"{type(self).__name__} has no {what}: out[name] = value sets a field, and dict(out) is a dict"
+        )
+
+    def __delitem__(self, key: Any) -> NoReturn:
+        self._refuse("del")
+
+    def pop(self, *args: Any) -> NoReturn:
+        """Raises ValueError, as all that takes items out."""
+        self._refuse("pop")
+
+    def popitem(self, *args: Any) -> NoReturn:
+        """Raises ValueError, as all that takes items out."""
+        self._refuse("popitem")
+
+    def clear(self) -> NoReturn:
+        """Raises ValueError, as all that takes items out."""
+        self._refuse("clear")
+
+    def update(self, *args: Any, **items: Any) -> NoReturn:
+        """Raises ValueError: items are set one by one."""
+        self._refuse("update")
+
+    def setdefault(self, *args: Any) -> NoReturn:
+        """Raises ValueError: items are set one by one."""
+        self._refuse("setdefault")
+
     def get(self, key: str, default: Any = None) -> Any:
         """A field by name; the default if the field is None or does not exist."""
         return getattr(self, key) if key in self.keys() else default
@@ -57,6 +111,9 @@ class ModelOutput:
 
     def __contains__(self, key: object) -> bool:
         return key in self.keys()
+
+
+Mapping.register(ModelOutput)
 
 
 @dataclass

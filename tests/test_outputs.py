@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+from collections.abc import Mapping
+
 import numpy as np
 import pytest
 
@@ -65,6 +69,89 @@ def test_what_is_set_later_is_there(out):
     assert out[2] == ()
 
 
+def test_what_is_set_as_an_item_is_there_as_attribute_item_and_place(out):
+    new = np.zeros((1, 2))
+    out["logits"] = new
+    assert out.logits is out["logits"] is out[1] is new
+    out.logits = other = np.ones((1, 2))
+    assert out["logits"] is out.to_tuple()[1] is dict(out)["logits"] is other
+    out["hidden_states"] = ("c",)  # which was None
+    assert out.keys() == ["loss", "logits", "hidden_states", "attentions"]
+    assert out.hidden_states == ("c",)
+    out["loss"] = None
+    assert "loss" not in out
+    assert out.loss is None
+    assert out[0] is other
+
+
+def test_items_that_are_no_fields_come_last(out):
+    out["input_ids"] = ids = [[1, 2]]
+    out["note"] = "a"
+    assert out.keys() == ["loss", "logits", "attentions", "input_ids", "note"]
+    assert out.input_ids is out["input_ids"] is out[3] is ids
+    assert out[-2:] == (ids, "a")
+    assert (len(out), "note" in out, out.get("note"), dict(out)["note"]) == (5, True, "a", "a")
+    out.note = "b"
+    assert out["note"] == "b"
+    out["input_ids"] = ids = [[3]]
+    assert out[3:] == (ids, "b")
+    out.remark = "an attribute as of any object"  # and no item, as in transformers
+    assert "remark" not in out
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda out: out.pop("logits"),
+        lambda out: out.pop("nothing", None),
+        lambda out: out.popitem(),
+        lambda out: out.update(logits=1),
+        lambda out: out.update({"logits": 1}),
+        lambda out: out.setdefault("hidden_states", ()),
+        lambda out: out.clear(),
+        lambda out: out.__delitem__("logits"),
+        lambda out: exec("del out['logits']"),
+    ],
+)
+def test_fields_are_neither_taken_out_nor_set_in_numbers(out, change):
+    before = dict(out)
+    with pytest.raises(ValueError, match=r"SequenceClassifierOutput has no .*: out\[name\] = value sets a field"):
+        change(out)
+    assert dict(out) == before
+
+
+@pytest.mark.parametrize("key", [0, None, slice(1), ("logits",)])
+def test_items_are_set_by_name(out, key):
+    with pytest.raises(ValueError, match="a field is set by its name; got "):
+        out[key] = 1
+
+
+@pytest.mark.parametrize("key", ["keys", "to_tuple", "__class__", "_added"])
+def test_an_item_never_takes_the_place_of_a_method(out, key):
+    with pytest.raises(ValueError, match=f"{key} is no name for a field"):
+        out[key] = 1
+    assert out.to_tuple()
+
+
+def test_an_output_is_pickled_and_copied_with_all_its_items(out):
+    out["input_ids"] = [[1, 2]]
+    for again in (pickle.loads(pickle.dumps(out)), copy.copy(out), copy.deepcopy(out)):
+        assert type(again) is type(out)
+        assert again.keys() == out.keys()
+        assert np.array_equal(again.logits, out.logits)
+        assert again["input_ids"] == again[3] == [[1, 2]]
+        assert again.hidden_states is None
+
+
+def test_an_output_is_made_of_a_dict_as_of_names(out):
+    again = outputs.SequenceClassifierOutput(dict(out))
+    assert again.keys() == out.keys()
+    assert all(again[name] is out[name] for name in out)
+    assert isinstance(out, Mapping)
+    more = outputs.MaskedLMOutput({"logits": 1, "mine": 2})
+    assert (more.logits, more["mine"], more.loss) == (1, 2, None)
+
+
 def test_an_output_without_a_field_is_empty():
     empty = outputs.MaskedLMOutput()
     assert (len(empty), list(empty), empty.to_tuple(), dict(empty)) == (0, [], (), {})
@@ -98,6 +185,26 @@ def test_return_dict_false_is_the_tuple(backend, by_config):
     assert (len(got), got[0]) == (3, expected.loss)
     assert np.array_equal(got[1], expected.logits)
     assert len(model(IDS, **asked)) == 1
+
+
+@pytest.mark.parity
+def test_items_are_set_as_in_transformers(transformers, torch):
+    from transformers.modeling_outputs import MaskedLMOutput
+
+    for kind in (MaskedLMOutput, outputs.MaskedLMOutput):
+        out = kind(logits=torch.zeros(1))
+        out["logits"] = 1
+        out["input_ids"] = 2
+        out["loss"] = 3
+        out.logits = 4
+        out.note = 5
+        assert dict(out) == {"logits": 4, "input_ids": 2, "loss": 3}
+        assert set(out.to_tuple()) == {2, 3, 4}
+        for refused in (lambda out: out.pop("logits"), lambda out: out.update(a=1), lambda out: out.setdefault("a", 1)):
+            with pytest.raises(Exception, match=r"pop|update|setdefault"):
+                refused(out)
+        again = pickle.loads(pickle.dumps(out))
+        assert dict(again) == dict(out)
 
 
 @pytest.mark.parity
