@@ -13,7 +13,7 @@ from albert_np.checkpoints.initialise import initialise
 from albert_np.checkpoints.load import LoadedKeys, load, load_state_dict, stored_tensors
 from albert_np.checkpoints.names import expected_shapes, hub_name, to_store, with_aliases
 from albert_np.checkpoints.options import resolve_options
-from albert_np.checkpoints.save import save
+from albert_np.checkpoints.save import check_options, save
 from albert_np.config import AlbertConfig
 from albert_np.ops import Array
 from albert_np.run import weight_tree
@@ -168,11 +168,35 @@ class StoredModel:
     def _with_parts(cls, config: AlbertConfig, parts: tuple[str, ...], **made: Any) -> Self:
         return cls(config, **made)
 
-    def save_pretrained(self, folder: str | os.PathLike) -> None:
+    def save_pretrained(
+        self,
+        save_directory: str | os.PathLike,
+        is_main_process: bool = True,
+        state_dict: Mapping[str, Any] | None = None,
+        save_function: Any = None,
+        push_to_hub: bool = False,
+        max_shard_size: int | str = "5GB",
+        safe_serialization: bool = True,
+        **options: Any,
+    ) -> None:
         """Writes config.json and model.safetensors, which transformers can load. Tied tensors are written once, and no file
-        is left half written."""
+        is left half written.
+
+        max_shard_size: bytes, or text such as "200MB"; weights that are larger are written in several files and an index.
+        state_dict: other values for the weights of this model, named as in files.
+        is_main_process: False writes the weights alone, as in transformers. The other arguments are transformers' too; they
+        change nothing, and are refused (ValueError) where they would.
+        """
+        refused = {"push_to_hub": push_to_hub, "safe_serialization": safe_serialization, "save_function": save_function}
+        check_options(refused | options)
+        tensors = self._tensors
+        if state_dict is not None:
+            tensors, _ = load_state_dict(
+                tensors, state_dict, self.config, self.parts, strict=True, check_finite="error"
+            )
+        stored = to_store({hub_name(name, self.parts): x for name, x in tensors.items()})
         config = self.config.replace(architectures=[type(self).__name__], dtype=self.dtype.name)
-        save(folder, config, to_store(dict(self.named_parameters())))
+        save(save_directory, config if is_main_process else None, stored, max_shard_size)
 
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False, *, check_finite: str = "error"

@@ -1,16 +1,25 @@
 """Saving and fresh weights: the same bits back, nothing half written, transformers reads it, seeds decide everything."""
 
 import contextlib
+import json
 import os
 
 import numpy as np
 import pytest
 import safetensors
+import safetensors.numpy
 from support.outputs import flat
+from support.refusals import refusal
 from tolerances import PARITY_FLOAT64, SAMPLE_DEVIATION
 
 import albert_np
-from albert_np import AlbertConfig, AlbertForMaskedLM, AlbertForSequenceClassification, AlbertModel
+from albert_np import (
+    AlbertConfig,
+    AlbertForMaskedLM,
+    AlbertForPreTraining,
+    AlbertForSequenceClassification,
+    AlbertModel,
+)
 from albert_np.golden.synthetic import PARTS, TINY, batch, trained_like
 from albert_np.golden.tolerances import assert_close
 
@@ -110,6 +119,151 @@ def test_saving_over_a_file_is_refused(tmp_path):
     with pytest.raises(OSError, match="file is a file; save_pretrained takes a folder"):
         model("AlbertModel").save_pretrained(tmp_path / "file")
     assert (tmp_path / "file").read_text() == "mine"
+
+
+# --- shards, and transformers' other arguments -------------------------------------------------------------------------
+
+
+def weight_files(folder):
+    return sorted(path.name for path in folder.iterdir() if path.name.startswith("model"))
+
+
+@pytest.mark.parametrize(
+    ("size", "limit"),
+    [("4KB", 4000), ("0.004 MB", 4000), (" 4kb ", 4000), (4000, 4000), (np.int64(4000), 4000), (1, 1)],
+)
+def test_weights_beyond_max_shard_size_are_several_files_and_an_index(tmp_path, size, limit):
+    first = model("AlbertForPreTraining")
+    first.save_pretrained(tmp_path, max_shard_size=size)
+    index = json.loads((tmp_path / "model.safetensors.index.json").read_text())
+    parameters = dict(first.named_parameters())
+    assert set(index["weight_map"]) == set(parameters)
+    assert index["metadata"] == {
+        "total_parameters": first.num_parameters(),
+        "total_size": sum(x.nbytes for x in parameters.values()),
+    }
+    shards = sorted(set(index["weight_map"].values()))
+    assert shards == [f"model-{i + 1:05}-of-{len(shards):05}.safetensors" for i in range(len(shards))]
+    assert weight_files(tmp_path) == [*shards, "model.safetensors.index.json"]
+    for shard in shards:
+        with safetensors.safe_open(tmp_path / shard, "np") as file:
+            assert file.metadata() == {"format": "pt"}
+            names = set(file.keys())
+            assert names == {name for name, where in index["weight_map"].items() if where == shard}
+        assert len(names) == 1 or sum(parameters[name].nbytes for name in names) <= limit
+    assert bits(AlbertForPreTraining.from_pretrained(tmp_path)) == bits(first)
+
+
+def test_a_limit_that_is_not_reached_leaves_one_file(tmp_path):
+    first = model("AlbertModel")
+    for i, size in enumerate(("5GB", "1TB", 10**9, sum(x.nbytes for _, x in first.named_parameters()))):
+        first.save_pretrained(tmp_path / str(i), max_shard_size=size)
+        assert weight_files(tmp_path / str(i)) == ["model.safetensors"]
+
+
+def test_a_save_does_not_leave_the_weights_of_an_earlier_one(tmp_path):
+    """A reader takes model.safetensors first, and shards only through the index."""
+    first, second = model("AlbertModel"), model("AlbertModel", hidden_act="relu")
+    second.load_state_dict({name: x + 1 for name, x in first.state_dict().items()})
+    first.save_pretrained(tmp_path)
+    (tmp_path / "notes.safetensors").write_text("mine")
+    second.save_pretrained(tmp_path, max_shard_size=3000)
+    assert bits(AlbertModel.from_pretrained(tmp_path)) == bits(second)
+    many = len(weight_files(tmp_path))
+    first.save_pretrained(tmp_path, max_shard_size=9000)
+    assert 3 < len(weight_files(tmp_path)) < many
+    assert bits(AlbertModel.from_pretrained(tmp_path)) == bits(first)
+    second.save_pretrained(tmp_path)
+    assert weight_files(tmp_path) == ["model.safetensors"]
+    assert bits(AlbertModel.from_pretrained(tmp_path)) == bits(second)
+    assert (tmp_path / "notes.safetensors").read_text() == "mine"
+
+
+def test_a_failing_shard_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
+    model("AlbertModel").save_pretrained(tmp_path, max_shard_size=9000)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    write, calls = safetensors.numpy.save_file, []
+
+    def fails_the_second_time(*args, **named):
+        calls.append(args)
+        return disk_full() if len(calls) > 1 else write(*args, **named)
+
+    monkeypatch.setattr("safetensors.numpy.save_file", fails_the_second_time)
+    with pytest.raises(OSError, match="No space left"):
+        model("AlbertModel", hidden_act="relu").save_pretrained(tmp_path, max_shard_size=9000)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    "size", [0, -1, True, None, 5e9, "", "5", "5GiB", "5 G", "GB", "xGB", "infGB", "nanKB", "-1KB", "0KB", []]
+)
+def test_another_shard_size_is_refused(tmp_path, size):
+    assert refusal(model("AlbertModel").save_pretrained, tmp_path / "new", max_shard_size=size).startswith(
+        "max_shard_size must be"
+    )
+    assert not (tmp_path / "new").exists()
+
+
+def test_the_arguments_of_transformers_are_taken_by_name_and_position(tmp_path):
+    first = model("AlbertModel")
+    first.save_pretrained(
+        save_directory=tmp_path / "named",
+        is_main_process=True,
+        state_dict=None,
+        save_function=print,
+        push_to_hub=False,
+        max_shard_size="5GB",
+        safe_serialization=True,
+        variant=None,
+        token=None,
+        save_peft_format=True,
+    )
+    first.save_pretrained(tmp_path / "placed", True, None, print, False, "9KB", True)
+    assert bits(AlbertModel.from_pretrained(tmp_path / "named")) == bits(first)
+    assert bits(AlbertModel.from_pretrained(tmp_path / "placed")) == bits(first)
+    first.save_pretrained(tmp_path / "other", is_main_process=False)
+    assert [path.name for path in (tmp_path / "other").iterdir()] == ["model.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("safe_serialization", False),
+        ("push_to_hub", True),
+        ("variant", "fp16"),
+        ("repo_id", "me/mine"),
+        ("fodler", "x"),
+    ],
+)
+def test_what_save_pretrained_cannot_do_is_refused_by_name(tmp_path, name, value):
+    message = refusal(model("AlbertModel").save_pretrained, tmp_path / "new", **{name: value})
+    assert name in message
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("kind", KINDS)
+def test_transformers_loads_our_shards(torch, transformers, tmp_path, kind):
+    ours = model(kind)
+    ours.save_pretrained(tmp_path, max_shard_size="4KB")
+    theirs, info = getattr(transformers, kind).from_pretrained(tmp_path, output_loading_info=True)
+    assert not any(info.values())
+    assert all(np.array_equal(x.numpy(), ours.state_dict()[name]) for name, x in theirs.state_dict().items())
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("size", ["5GB", "200KB", "1.5 mb", "7Tb", "0.001KB", "5GiB", "5", "", "xKB", "1e3KB"])
+def test_sizes_mean_what_they_mean_in_transformers(transformers, size):
+    from huggingface_hub.serialization._base import parse_size_to_int
+
+    from albert_np.checkpoints.save import shard_bytes
+
+    try:
+        expected = parse_size_to_int(size)
+    except ValueError:
+        assert refusal(shard_bytes, size)
+        return
+    assert shard_bytes(size) == expected
 
 
 # --- transformers -----------------------------------------------------------------------------------------------------

@@ -197,6 +197,15 @@ def test_a_head_is_drawn_over_a_state_dict_when_asked():
     assert_holds(model, with_prefix("albert.", base))
 
 
+def test_other_weights_are_saved_under_the_names_of_the_model(tmp_path):
+    model, other = AlbertForMaskedLM(CONFIG, seed=1), tensors("AlbertForMaskedLM", seed=2)
+    before = {name: x.copy() for name, x in model.state_dict().items()}
+    model.save_pretrained(tmp_path, state_dict=with_prefix("module.", other))
+    assert_holds(AlbertForMaskedLM.from_pretrained(tmp_path), other)
+    assert_holds(model, before)
+    assert "state_dict has no" in refusal(model.save_pretrained, tmp_path, state_dict={})
+
+
 # --- torch ------------------------------------------------------------------------------------------------------------
 
 
