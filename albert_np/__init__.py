@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from albert_np.outputs import SequenceClassifierOutput as SequenceClassifierOutput
     from albert_np.outputs import TokenClassifierOutput as TokenClassifierOutput
     from albert_np.pipelines.make import pipeline as pipeline
+    from albert_np.pipelines.sentence_encoder import SentenceEncoder as SentenceEncoder
     from albert_np.tokenization.batch import BatchEncoding as BatchEncoding
     from albert_np.tokenization.tokenizer import AlbertTokenizer as AlbertTokenizer
     from albert_np.tokenization.tokenizer import AlbertTokenizerFast as AlbertTokenizerFast
@@ -74,6 +75,7 @@ _HOME = {
     "MaskedLMOutput": "outputs",
     "MultipleChoiceModelOutput": "outputs",
     "QuestionAnsweringModelOutput": "outputs",
+    "SentenceEncoder": "pipelines.sentence_encoder",
     "SequenceClassifierOutput": "outputs",
     "TokenClassifierOutput": "outputs",
     "get_num_threads": "kernels.cpu.threads",

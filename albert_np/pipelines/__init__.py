@@ -3,4 +3,5 @@
 make        pipeline(): from names to objects
 base        what all pipelines share
 fill_mask   the class of one task; each task has such a file
+sentence_encoder   texts to vectors, from folders of sentence-transformers (sentence_folder)
 """
