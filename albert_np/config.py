@@ -15,12 +15,12 @@ import dataclasses
 import json
 import os
 import sys
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 from albert_np.checkpoints import hub
+from albert_np.config_labels import merge_labels, resolve_labels
 from albert_np.files import folder_to_write, read_json, write_atomically
 
 CONFIG_NAME = "config.json"
@@ -121,8 +121,8 @@ class AlbertConfig:
     eos_token_id: int | list[int] | None = 3
     tie_word_embeddings: bool = True
     num_labels: int = 2  # K; config.json stores it as the length of id2label
-    id2label: dict[int, str] | None = None
-    label2id: dict[str, int] | None = None
+    id2label: dict[int, Any] | None = None  # in files of others also from 1, with holes, or with names that are no text
+    label2id: dict[Any, Any] | None = None
     problem_type: str | None = None
     output_hidden_states: bool = False
     output_attentions: bool = False
@@ -149,7 +149,7 @@ class AlbertConfig:
         if model_type != self.model_type:
             raise ValueError(f"model_type must be 'albert'; got {_shown(model_type)}, another architecture")
         settings = known | {name: value for name, value in values.items() if name in known}
-        settings["num_labels"], settings["id2label"], settings["label2id"] = _labels(
+        settings["num_labels"], settings["id2label"], settings["label2id"] = resolve_labels(
             values.get("num_labels"), values.get("id2label"), values.get("label2id")
         )
         settings["pruned_heads"] = settings["pruned_heads"] or {}
@@ -213,7 +213,9 @@ class AlbertConfig:
             raise ValueError(f"config.json must hold one JSON object; got {type(values).__name__}")
         if not all(isinstance(name, str) for name in values):
             raise ValueError(f"the fields of a config are named by str; got {_shown(list(values))}")
-        return cls(**_merged(values, overrides))
+        # `max_layers` is the caller's to give, never the file's; `extra` is our own word
+        values = {name: value for name, value in values.items() if name not in ("max_layers", "extra", "self")}
+        return cls(**merge_labels(values, overrides))
 
     @classmethod
     def from_pretrained(cls, name_or_path: str | os.PathLike, **options: Any) -> AlbertConfig:
@@ -263,7 +265,6 @@ def _check(config: AlbertConfig, max_layers: int) -> None:
         "inner_group_num",
         "max_position_embeddings",
         "type_vocab_size",
-        "num_labels",
     ):
         value = getattr(config, name)
         require(name, _is_int(value) and 0 < value < 2**31, "a positive int below 2³¹")
@@ -312,53 +313,6 @@ def _check(config: AlbertConfig, max_layers: int) -> None:
         G * config.inner_group_num <= MAX_LAYER_COPIES,
         f"at most {MAX_LAYER_COPIES // G} with {G} groups ({MAX_LAYER_COPIES} stored layers in all)",
     )
-
-
-def _labels(num_labels: Any, id2label: Any, label2id: Any) -> tuple[int, dict[int, str], dict[str, int]]:
-    """K and its two tables, from those that are given. As in transformers, names decide; without names it is LABEL_i."""
-    if num_labels is not None and not (_is_int(num_labels) and 0 < num_labels <= 1_000_000):
-        raise ValueError(f"num_labels must be a positive int, at most a million; got {_shown(num_labels)}")
-    if id2label is not None:
-        if not isinstance(id2label, Mapping) or not id2label:
-            raise ValueError(f"id2label must be a table from label number to name; got {_shown(id2label)}")
-        if not all(_is_int(key) or (isinstance(key, str) and key.isdecimal() and len(key) < 10) for key in id2label):
-            raise ValueError(f"the keys of id2label must be label numbers; got {_shown(list(id2label))}")
-        names = {int(key): name for key, name in id2label.items()}
-        if sorted(names) != list(range(len(id2label))) or not all(isinstance(name, str) for name in names.values()):
-            raise ValueError(f"id2label must name the labels 0, 1, 2 …, each with a str; got {_shown(id2label)}")
-        if num_labels is not None and num_labels != len(names):
-            # transformers takes the names too; there are files with both, and different
-            warnings.warn(
-                f"num_labels={num_labels} is not the length of id2label, {len(names)}; the latter counts", stacklevel=5
-            )
-    else:
-        names = {i: f"LABEL_{i}" for i in range(num_labels or 2)}
-        label2id = None if num_labels is not None else label2id
-    if label2id is None:
-        label2id = {name: i for i, name in names.items()}
-    else:
-        if isinstance(label2id, Mapping):  # "0" for 0, as older tools wrote it
-            label2id = {
-                k: int(v) if isinstance(v, str) and v.isdecimal() and len(v) < 10 else v for k, v in label2id.items()
-            }
-        if not isinstance(label2id, Mapping) or not all(isinstance(k, str) and _is_int(v) for k, v in label2id.items()):
-            raise ValueError(f"label2id must be a table from name to label number; got {_shown(label2id)}")
-    return len(names), names, dict(label2id)
-
-
-def _merged(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """The file's values, replaced by the caller's: `num_labels=5` for a file with two label names drops those names."""
-    # `max_layers` is the caller's to give, never the file's; `extra` is our own word
-    file_values = {name: value for name, value in values.items() if name not in ("max_layers", "extra", "self")}
-    if overrides.get("num_labels") is not None and "id2label" not in overrides:
-        labels = file_values.get("id2label")
-        if not isinstance(labels, Mapping) or len(labels) != overrides["num_labels"]:
-            file_values.pop("id2label", None)
-            file_values.pop("label2id", None)
-    if "id2label" in overrides:
-        file_values.pop("num_labels", None)
-        file_values.pop("label2id", None)
-    return file_values | dict(overrides)
 
 
 def _is_int(value: Any) -> bool:

@@ -12,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.refusals import refusal, saved_config
 
+from albert_np import AlbertForSequenceClassification, AlbertModel
 from albert_np.config import ACTIVATIONS, AlbertConfig, preset
+from albert_np.golden.synthetic import TINY
 
 SIZES = [
     "vocab_size",
@@ -67,13 +69,11 @@ REFUSED = [
     ("inner_group_num", 4097, "at most 4096 with 1 groups (4096 stored layers in all)"),
     ("num_labels", 0, "a positive int, at most a million"),
     ("num_labels", True, "a positive int, at most a million"),
-    ("id2label", {}, "a table from label number to name"),
     ("id2label", ["a", "b"], "a table from label number to name"),
     *[
-        ("id2label", value, "name the labels 0, 1, 2 …, each with a str")
-        for value in ({0: "a", 2: "b"}, {1: "a"}, {0: 1}, {"0": "a", "00": "b"})
+        ("id2label", value, "name a label once")
+        for value in ({"0": "a", "00": "b"}, {1: "a", "1": "b"}, {"0": 0, "-0": 1})
     ],
-    ("label2id", {"a": "x"}, "a table from name to label number"),
 ]
 
 
@@ -86,9 +86,30 @@ def test_a_refusal_names_the_field_what_is_allowed_and_the_value(name, value, al
     assert message.endswith(f"; got {shown}")
 
 
-@pytest.mark.parametrize("keys", [{"one": "a"}, {math.inf: "a"}, {None: "a"}])
+@pytest.mark.parametrize("keys", ["one", "", "1.0", "1e3", "9" * 21, math.inf, None, True, 1.0, (1,)])
 def test_keys_of_id2label_are_numbers(keys):
-    assert "the keys of id2label must be label numbers; got [" in refusal(AlbertConfig, id2label=keys)
+    assert "the keys of id2label must be label numbers; got [" in refusal(AlbertConfig, id2label={keys: "a"})
+
+
+def test_label2id_is_a_table():
+    for value in (["a"], "a", 3):
+        message = refusal(AlbertConfig, id2label={0: "a"}, label2id=value)
+        assert message == f"label2id must be a table from name to label number; got {value!r}"
+
+
+def test_labels_that_contradict_each_other_are_refused_as_overrides(tmp_path):
+    where = saved_config(tmp_path, {"id2label": {"0": "no", "1": "yes"}})
+    message = "num_labels=3 contradicts the 1 names of id2label: give one"
+    assert refusal(AlbertConfig.from_pretrained, where, num_labels=3, id2label={0: "x"}).endswith(message)
+
+
+def test_a_classifier_needs_labels(tmp_path):
+    config = AlbertConfig(**TINY, id2label={})
+    assert config.num_labels == 0
+    assert AlbertModel(config).config.replace(hidden_act="relu").id2label == {}
+    message = refusal(AlbertForSequenceClassification, config)
+    assert message == "a classifier needs labels, and id2label of this config is empty: give num_labels="
+    assert config.replace(num_labels=2).id2label == {0: "LABEL_0", 1: "LABEL_1"}
 
 
 def test_an_array_is_refused_in_one_line():

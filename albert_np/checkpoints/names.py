@@ -67,7 +67,9 @@ BUFFERS = ("embeddings.position_ids", "embeddings.token_type_ids")
 
 
 def expected_shapes(config: AlbertConfig, parts: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
-    """Name -> shape of every tensor that a model stores, without the "albert." prefix."""
+    """Name -> shape of every tensor that a model stores, without the "albert." prefix. ValueError for a head without labels."""
+    if "classifier" in parts and config.num_labels == 0:
+        raise ValueError("a classifier needs labels, and id2label of this config is empty: give num_labels=")
     P = config.max_position_embeddings
     letters = {
         "V": config.vocab_size,
