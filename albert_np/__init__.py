@@ -44,11 +44,13 @@ if TYPE_CHECKING:
     from albert_np.outputs import TokenClassifierOutput as TokenClassifierOutput
     from albert_np.pipelines.make import pipeline as pipeline
     from albert_np.pipelines.sentence_encoder import SentenceEncoder as SentenceEncoder
+    from albert_np.tokenization.added_tokens import AddedToken as AddedToken
     from albert_np.tokenization.batch import BatchEncoding as BatchEncoding
     from albert_np.tokenization.tokenizer import AlbertTokenizer as AlbertTokenizer
     from albert_np.tokenization.tokenizer import AlbertTokenizerFast as AlbertTokenizerFast
 
 _HOME = {
+    "AddedToken": "tokenization.added_tokens",
     "AlbertConfig": "config",
     "AlbertForMaskedLM": "model",
     "AlbertForMultipleChoice": "model",

@@ -16,6 +16,7 @@ protobuf        the wire form of that file
 charsmap        the trie of replacements inside it
 vocabulary      pieces and added tokens: from text to id, and from id to text
 alignment       from which character of the caller's string a normalised character comes
+adding          tokens that are added later, and special tokens that are named anew
 added_tokens    tokens that are found in a text before it is cut into pieces
 decoding        from pieces to text
 files           tokenizer_config.json and the files beside it

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 MAX_ADDED_TOKENS = 10_000  # a few are usual; each one is compared with every text
@@ -37,27 +37,36 @@ class AddedToken:
     def __str__(self) -> str:
         return self.content
 
-    def to_json(self) -> dict:
+    def to_json(self) -> dict[str, Any]:
         """The token as a dict, as in added_tokens_decoder of tokenizer_config.json."""
-        names = ("content", "lstrip", "normalized", "rstrip", "single_word", "special")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in sorted(FIELDS)}
+
+
+FIELDS = tuple(field.name for field in fields(AddedToken))
 
 
 def parse_added_token(value: Any, what: str) -> AddedToken | str:
-    """A str, an AddedToken or a dict of its fields, checked; `what` names it in the ValueError."""
+    """A str, a dict of an AddedToken's fields, or an object that has them, checked; `what` names it in the ValueError.
+
+    Such an object is an AddedToken of ours, or that of the `tokenizers` library, which transformers hands out too.
+    """
+    if not isinstance(value, (str, dict)) and all(hasattr(value, name) for name in FIELDS):
+        value = {name: getattr(value, name) for name in FIELDS}
+        if value["normalized"] is None:
+            del value["normalized"]
     if isinstance(value, dict):
-        fields = {key: item for key, item in value.items() if key != "__type"}
-        unknown = set(fields) - {"content", "single_word", "lstrip", "rstrip", "normalized", "special"}
-        if unknown or "content" not in fields:
+        given = {key: item for key, item in value.items() if key != "__type"}
+        unknown = set(given) - set(FIELDS)
+        if unknown or "content" not in given:
             raise ValueError(
                 f"{what} must be a str or an object with content, lstrip, rstrip, single_word, normalized and special; "
                 f"got the keys {sorted(map(str, value))}"
             )
-        for key, item in fields.items():
+        for key, item in given.items():
             expected = str if key == "content" else bool
             if not isinstance(item, expected):
                 raise ValueError(f"{what}: {key} must be a {expected.__name__}; got {item!r:.80}")
-        value = AddedToken(**fields)
+        value = AddedToken(**given)
     if not isinstance(value, (str, AddedToken)):
         raise ValueError(f"{what} must be a str or an object with content, lstrip, …; got {value!r:.80}")
     if not str(value):

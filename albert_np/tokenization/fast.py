@@ -67,12 +67,6 @@ def build_tokenizer_json(
         if token not in ids:
             raise ValueError(f"style='hf_fast' needs {token!r} to be a piece of the vocabulary")
 
-    def one(token: str, kind: int) -> dict[str, Any]:
-        return {"SpecialToken": {"id": token, "type_id": kind}}
-
-    def text(name: str, kind: int) -> dict[str, Any]:
-        return {"Sequence": {"id": name, "type_id": kind}}
-
     return {
         "version": "1.0",
         "truncation": None,
@@ -80,14 +74,7 @@ def build_tokenizer_json(
         "added_tokens": [{"id": i, **token.to_json()} for i, token in sorted(special.items())],
         "normalizer": {"type": "Sequence", "normalizers": normalizers},
         "pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"}, metaspace]},
-        "post_processor": {
-            "type": "TemplateProcessing",
-            "single": [one(cls, 0), text("A", 0), one(sep, 0)],
-            "pair": [one(cls, 0), text("A", 0), one(sep, 0), text("B", 1), one(sep, 1)],
-            "special_tokens": {
-                token: {"id": token, "ids": [ids[token]], "tokens": [token]} for token in sorted({cls, sep})
-            },
-        },
+        "post_processor": _template((cls, ids[cls]), (sep, ids[sep])),
         "decoder": metaspace,
         "model": {
             "type": "Unigram",
@@ -95,6 +82,24 @@ def build_tokenizer_json(
             "vocab": [[piece, score] for piece, score in zip(spiece.pieces, spiece.scores, strict=True)],
             "byte_fallback": False,
         },
+    }
+
+
+def _template(cls: tuple[str, int], sep: tuple[str, int]) -> dict[str, Any]:
+    """The post_processor that makes [CLS] A [SEP] and [CLS] A [SEP] B [SEP]. cls, sep: a token and its id."""
+
+    def one(token: str, kind: int) -> dict[str, Any]:
+        return {"SpecialToken": {"id": token, "type_id": kind}}
+
+    def text(name: str, kind: int) -> dict[str, Any]:
+        return {"Sequence": {"id": name, "type_id": kind}}
+
+    single = [one(cls[0], 0), text("A", 0), one(sep[0], 0)]
+    return {
+        "type": "TemplateProcessing",
+        "single": single,
+        "pair": [*single, text("B", 1), one(sep[0], 1)],
+        "special_tokens": {token: {"id": token, "ids": [i], "tokens": [token]} for token, i in sorted({cls, sep})},
     }
 
 
@@ -130,6 +135,8 @@ class FastEncoder:
         self,
         content: dict[str, Any],
         special: SpecialTokens,
+        *,
+        check_template: bool = True,
     ):
         tokenizers = library()
         text = json.dumps({**content, "truncation": None, "padding": None})
@@ -152,7 +159,23 @@ class FastEncoder:
                 raise ValueError(
                     f"added token {token.content!r} has the id {index} in the settings, another in tokenizer.json"
                 )
-        self._check_template()
+        if check_template:
+            self._check_template()
+
+    def with_special(self, special: SpecialTokens) -> FastEncoder:
+        """An encoder of the same pieces that has other special and added tokens. Its template follows [CLS] and [SEP].
+
+        It is made from a tokenizer.json that says so: a library's tokenizer to which a token is added twice, with other
+        flags the second time, finds both until it is saved.
+        """
+        vocab = Vocabulary(self.vocab.pieces, self.vocab.unk_id, special)
+        added = [{"id": i, **token.to_json()} for i, token in sorted(vocab.added.items())]
+        content = {**self.to_json(), "added_tokens": added}
+        cls, sep = vocab.named["cls_token"], vocab.named["sep_token"]
+        if cls is None or sep is None:
+            return FastEncoder(content, special, check_template=False)
+        around = ((str(token), vocab.id_of(str(token))) for token in (cls, sep))
+        return FastEncoder({**content, "post_processor": _template(*around)}, special)
 
     def _check_template(self) -> None:
         """Refuses a file with another template, because AlbertTokenizer, not the library, puts rows together."""

@@ -24,7 +24,7 @@ from albert_np.tokenization.alignment import (
 )
 from albert_np.tokenization.batch import Encoded, Span
 from albert_np.tokenization.spiece import Spiece
-from albert_np.tokenization.vocabulary import Vocabulary
+from albert_np.tokenization.vocabulary import SpecialTokens, Vocabulary
 
 SPACE = "▁"  # how SentencePiece writes a space inside a piece
 
@@ -40,6 +40,11 @@ class PieceEncoder:
         self._keep_case = re.compile("|".join(map(re.escape, kept)))
         self._cutter = Cutter(token.content for token in vocab.added.values())
         self._by_content = {content: vocab.added[index] for content, index in vocab.added_ids.items()}
+
+    def with_special(self, special: SpecialTokens) -> PieceEncoder:
+        """An encoder of the same pieces that has other special and added tokens."""
+        vocab = Vocabulary(self.vocab.pieces, self.vocab.unk_id, special)
+        return PieceEncoder(self.spiece, vocab, self.steps, google=self.google)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_processor": None}

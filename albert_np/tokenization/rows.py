@@ -68,9 +68,6 @@ class RowMaker:
 
     def __init__(self, encoder: Encoder, vocab: Vocabulary, *, fast: bool) -> None:
         self.encoder, self.vocab, self.fast = encoder, vocab, fast
-        self.cls, self.sep = (
-            (str(vocab.named[name]), vocab.id_of(str(vocab.named[name]))) for name in ("cls_token", "sep_token")
-        )
 
     def rows(
         self, pairs: Sequence[tuple[Any, Any]], options: RowOptions, strategies: Strategies, *, split: bool, side: str
@@ -119,19 +116,25 @@ class RowMaker:
             raise ValueError("return_offsets_mapping needs text; tokens and ids have no characters to point at")
         return Encoded(ids, [self.vocab.token_of(index) for index in ids])
 
+    def _around(self, name: str) -> tuple[str, int]:
+        token = self.vocab.named[name]
+        if token is None:
+            raise ValueError(f"this tokenizer has no {name}; set it, or encode with add_special_tokens=False")
+        return str(token), self.vocab.id_of(str(token))
+
     def _row(self, a: Encoded, b: Encoded | None, add_special: bool) -> Row:
         row = Row()
         if add_special:
-            row.add_special(*self.cls, 0)
+            row.add_special(*self._around("cls_token"), 0)
         row.add_text(a, 0, 0)
         if add_special:
-            row.add_special(*self.sep, 0)
+            row.add_special(*self._around("sep_token"), 0)
         if b is not None:
             # without [SEP] between them transformers' slow tokenizer gives both texts the type 0, the fast one does not
             kind = 1 if add_special or self.fast else 0
             row.add_text(b, 1, kind)
             if add_special:
-                row.add_special(*self.sep, 1)
+                row.add_special(*self._around("sep_token"), 1)
         return row
 
 

@@ -11,11 +11,19 @@ from albert_np.tokenization.vocabulary import Vocabulary, check_ids
 
 
 def _token(name: str) -> Any:
-    return property(lambda self: self._named(name), doc=f"{name} as text, or None")
+    return property(
+        lambda self: self._named(name),
+        lambda self, token: self._set_named(name, token),
+        doc=f"{name} as text, or None. It can be set to a token of the vocabulary, or to None.",
+    )
 
 
 def _token_id(name: str) -> Any:
-    return property(lambda self: self._named_id(name), doc=f"id of {name}, or None")
+    return property(
+        lambda self: self._named_id(name),
+        lambda self, index: self._set_named(name, None if index is None else self.convert_ids_to_tokens(index)),
+        doc=f"id of {name}, or None. It can be set too.",
+    )
 
 
 class TokenLookup:
@@ -39,22 +47,36 @@ class TokenLookup:
         token = self._vocab.named[name]
         return None if token is None else self._vocab.id_of(str(token))
 
+    def _set_named(self, name: str, value: Any) -> None:
+        raise NotImplementedError
+
+    def _set_additional(self, value: Any) -> None:
+        raise NotImplementedError
+
     @property
-    def additional_special_tokens(self) -> list[str]:
-        """Special tokens other than the named ones, as text."""
-        return [str(token) for token in self._vocab.additional]
+    def additional_special_tokens(self) -> Any:
+        """Special tokens other than the named ones, as a list of str. It can be set; None after it was set to None."""
+        return None if self._vocab.additional_is_none else [str(token) for token in self._vocab.additional]
+
+    @additional_special_tokens.setter
+    def additional_special_tokens(self, tokens: Any) -> None:
+        self._set_additional(tokens)
 
     @property
     def additional_special_tokens_ids(self) -> list[int]:
-        """The ids of additional_special_tokens."""
-        return [self._vocab.id_of(token) for token in self.additional_special_tokens]
+        """The ids of additional_special_tokens. They can be set."""
+        return [self._vocab.id_of(str(token)) for token in self._vocab.additional]
+
+    @additional_special_tokens_ids.setter
+    def additional_special_tokens_ids(self, ids: Any) -> None:
+        self._set_additional([self._vocab.token_of(index) for index in check_ids(ids)])
 
     @property
     def special_tokens_map(self) -> dict[str, Any]:
         """Special tokens by name, as text."""
         named = {name: str(token) for name, token in self._vocab.named.items() if token is not None}
         if self._vocab.additional:
-            named["additional_special_tokens"] = self.additional_special_tokens  # type: ignore[assignment]
+            named["additional_special_tokens"] = self.additional_special_tokens
         return named | {name: str(token) for name, token in self._vocab.extra.items()}
 
     @property

@@ -11,6 +11,7 @@ from typing import Any, Self
 from albert_np.checkpoints import hub
 from albert_np.files import folder_to_write, shown, write_atomically
 from albert_np.tokenization.added_tokens import AddedToken
+from albert_np.tokenization.adding import TokenAdding
 from albert_np.tokenization.batch import BatchEncoding, check_return_tensors, to_arrays
 from albert_np.tokenization.decoding import clean_up_tokenization, ids_to_text, pieces_to_text
 from albert_np.tokenization.files import (
@@ -39,11 +40,10 @@ from albert_np.tokenization.settings import Settings, checked_flag
 from albert_np.tokenization.spiece import load_spiece
 from albert_np.tokenization.styles import STYLES, make_encoder
 from albert_np.tokenization.text_inputs import text_pairs
-from albert_np.tokenization.token_lookup import TokenLookup
 from albert_np.tokenization.vocabulary import SpecialTokens, check_ids, named_tokens, token_list, token_names
 
 
-class AlbertTokenizer(TokenLookup, Settings):
+class AlbertTokenizer(TokenAdding, Settings):
     """ALBERT's tokenizer over a SentencePiece vocabulary.
 
     vocab_file is a spiece.model; for a folder or a hub id, use from_pretrained. Special tokens are str or AddedToken.
@@ -129,16 +129,20 @@ class AlbertTokenizer(TokenLookup, Settings):
             token_names(extra_special_tokens, "extra_special_tokens"),
             parse_decoder(added_tokens_decoder or {}, "the arguments"),
         )
-        self._encoder: Any = make_encoder(
-            style,
-            self._spiece,
-            tokenizer_file,
-            special,
-            do_lower_case=do_lower_case,
-            remove_space=remove_space,
-            keep_accents=keep_accents,
+        self._adopt(
+            make_encoder(
+                style,
+                self._spiece,
+                tokenizer_file,
+                special,
+                do_lower_case=do_lower_case,
+                remove_space=remove_space,
+                keep_accents=keep_accents,
+            )
         )
-        self._vocab = self._encoder.vocab
+
+    def _adopt(self, encoder: Any) -> None:
+        self._encoder, self._vocab = encoder, encoder.vocab
         self._rows = RowMaker(self._encoder, self._vocab, fast=self.is_fast)
 
     @classmethod

@@ -22,9 +22,15 @@ class SpecialTokens:
     """The tokens that a tokenizer is told about, besides the pieces of its file."""
 
     named: Mapping[str, AddedToken | str | None]  # by ATTRIBUTES
-    additional: Sequence[AddedToken | str]
+    additional: Sequence[AddedToken | str] | None
     extra: Mapping[str, AddedToken | str]  # special tokens under names of the model's own
     added: Mapping[int, AddedToken]  # by id; not all of them are special
+
+    def all(self) -> Iterable[AddedToken | str]:
+        """The special ones: the named tokens, the additional ones, and those of the model's own names."""
+        yield from (token for token in self.named.values() if token is not None)
+        yield from self.additional or ()
+        yield from self.extra.values()
 
 
 class Vocabulary:
@@ -40,30 +46,35 @@ class Vocabulary:
         self.piece_ids = {piece: i for i, piece in enumerate(pieces)}
         self.unk_id = unk_id
         self.named: dict[str, AddedToken | str | None] = dict(special.named)
-        self.additional: list[AddedToken | str] = list(special.additional)
+        self.additional: list[AddedToken | str] = list(special.additional or ())
+        self.additional_is_none = special.additional is None
         self.extra: dict[str, AddedToken | str] = dict(special.extra)
         self.added: dict[int, AddedToken] = dict(special.added)
         self.added_ids: dict[str, int] = {token.content: i for i, token in self.added.items()}
         if self.added and max(self.added) > len(pieces) + len(self.added) + 10_000:
             raise ValueError(f"an added token has the id {max(self.added)}, far beyond the {len(pieces)} pieces")
         self._add_named_tokens()
-        self.special_tokens = list(dict.fromkeys(map(str, self._all_special())))
+        self.special_tokens = list(dict.fromkeys(map(str, self.special.all())))
         self.special_set = frozenset(self.special_tokens)
         self.special_ids = [self.id_of(token) for token in self.special_tokens]
         # a vocabulary with a hole in its ids has fewer tokens than its largest id says, as in transformers
         self.size = len(self.as_dict())
 
-    def _all_special(self) -> Iterable[AddedToken | str]:
-        yield from (token for token in self.named.values() if token is not None)
-        yield from self.additional
-        yield from self.extra.values()
+    @property
+    def special(self) -> SpecialTokens:
+        """What this vocabulary was told, with all tokens that were added since."""
+        additional = None if self.additional_is_none else self.additional
+        return SpecialTokens(self.named, additional, self.extra, self.added)
+
+    def __contains__(self, token: str) -> bool:
+        return token in self.added_ids or token in self.piece_ids
 
     def _add_named_tokens(self) -> None:
         """Every special token becomes an added token: with the id of its piece, or with a new id after the last."""
         current = self.as_dict()
         first_new, n_new = len(current), 0
         seen: set[str] = set()
-        for token in self._all_special():
+        for token in self.special.all():
             content = str(token)
             if content in seen or (isinstance(token, str) and content in self.added_ids):
                 continue
