@@ -179,6 +179,12 @@ class AlbertConfig:
         """D = H / N."""
         return self.hidden_size // self.num_attention_heads
 
+    @property
+    def label_names(self) -> dict[int, Any]:
+        """The name of each of the K classes, for decoding. Class i is LABEL_i where id2label does not name it."""
+        names = self.id2label or {}
+        return {i: names.get(i, f"LABEL_{i}") for i in range(self.num_labels)}
+
     def replace(self, **changes: Any) -> AlbertConfig:
         """A copy with other values, which are checked again."""
         # a new number of labels invents new names for them, unless they are given

@@ -7,8 +7,13 @@ import pytest
 from support.checkpoints import tensors, write
 from support.refusals import saved_config
 
-import albert_np
-from albert_np import AlbertConfig, AlbertForSequenceClassification
+from albert_np import (
+    AlbertConfig,
+    AlbertForSequenceClassification,
+    AlbertForTokenClassification,
+    AlbertTokenizer,
+    pipeline,
+)
 from albert_np.golden.synthetic import TINY
 from albert_np.training.finetune import finetune
 
@@ -83,12 +88,53 @@ def test_a_checkpoint_with_such_labels_classifies_and_is_saved(tmp_path, names):
 
 def test_finetune_from_such_a_checkpoint_names_its_own_labels(tmp_path):
     folder = tmp_path / "model"
-    albert_np.AlbertTokenizer.from_pretrained("demo").save_pretrained(folder)
+    AlbertTokenizer.from_pretrained("demo").save_pretrained(folder)
     config = AlbertConfig.from_pretrained("demo", id2label={1: None, 4: 2})
     AlbertForSequenceClassification(config).save_pretrained(folder)
     (tmp_path / "rows.csv").write_text("text,label\nGood.,a\nBad.,b\nFine.,a\nPoor.,b\n")
     out = finetune("text-classification", tmp_path / "rows.csv", tmp_path / "out", model=folder, steps=1, batch_size=2)
-    assert out.trained.model.config.id2label == {0: "a", 1: "b"}
+    assert AlbertConfig.from_pretrained(out.trained.checkpoint).id2label == {0: "a", 1: "b"}
+
+
+def test_a_class_without_a_name_is_called_by_its_number():
+    assert AlbertConfig(id2label={1: "a", 2: None, 7: 5}).label_names == {0: "LABEL_0", 1: "a", 2: None}
+    assert AlbertConfig(id2label={}).label_names == {}
+    assert AlbertConfig(num_labels=2).label_names == {0: "LABEL_0", 1: "LABEL_1"}
+
+
+NAMES = [{1: "a", 2: "b", 3: "c"}, {0: "a", 5: "b", 9: "c"}, {0: None, 1: 2, 2: True}, {-1: 0.5, 1: "B-X", 2: "I-X"}]
+
+
+@pytest.mark.parametrize("names", NAMES)
+def test_pipelines_name_every_class_whatever_the_table_names(names):
+    config = AlbertConfig.from_pretrained("demo", id2label=names)
+    tokenizer = AlbertTokenizer.from_pretrained("demo")
+    expected = list(config.label_names.values())
+    classify = pipeline("text-classification", AlbertForSequenceClassification(config), tokenizer=tokenizer, top_k=None)
+    assert sorted(repr(one["label"]) for one in classify("A good day.")[0]) == sorted(map(repr, expected))
+    tag = pipeline("token-classification", AlbertForTokenClassification(config), tokenizer=tokenizer)
+    found = tag("Some words here.", ignore_labels=[])
+    assert len(found) >= 3
+    assert all(one["entity"] in expected for one in found)
+    groups = tag("Some words here.", ignore_labels=[], aggregation_strategy="simple")
+    assert all(isinstance(one["entity_group"], str) for one in groups)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        {"id2label": {0: "no", 2: "x"}, "label2id": {"entailment": 1, "contradiction": 7, "z": None}},
+        {"id2label": {1: "entailment", 3: None}},
+        {"id2label": {0: None, 1: "ENTAILMENT"}},
+    ],
+)
+def test_zero_shot_finds_entailment_in_any_table_of_labels(labels):
+    model = AlbertForSequenceClassification(AlbertConfig.from_pretrained("demo", **labels))
+    classify = pipeline("zero-shot-classification", model, tokenizer=AlbertTokenizer.from_pretrained("demo"))
+    for several in (True, False):
+        answer = classify("A good day.", ["weather", "sport"], multi_label=several)
+        assert sorted(answer["labels"]) == ["sport", "weather"]
+        assert np.isfinite(answer["scores"]).all()
 
 
 def test_overrides_of_labels_are_those_of_transformers(tmp_path):

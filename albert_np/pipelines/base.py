@@ -131,7 +131,7 @@ class Pipeline(Generic[Asked]):
     @property
     def names(self) -> Mapping[int, Any]:
         """The names of the classes."""
-        return self.model.config.id2label or {}
+        return self.model.config.label_names
 
     def save_pretrained(self, folder: str | os.PathLike) -> None:
         """Saves model and tokenizer into one folder."""

@@ -36,7 +36,8 @@ class ZeroShotClassificationPipeline(Pipeline[ZeroShotOptions]):
     def __init__(self, model: Any, tokenizer: Any, **options: Any) -> None:
         """As Pipeline. A warning says so if no label of the model says entailment: then it is the last, as in transformers."""
         super().__init__(model, tokenizer, **options)
-        self._classes = {str(name).lower(): number for name, number in (model.config.label2id or {}).items()}
+        named = (model.config.label2id or {}).items() or [(name, i) for i, name in self.names.items()]
+        self._classes = {str(name).lower(): i for name, i in named if type(i) is int and i in self.names}
         if self._class_named("entail") is None:
             warn(
                 "zero-shot-classification needs a label whose name begins with “entail”; this model's are "
