@@ -129,7 +129,8 @@ class AlbertPreTrainedModel(Module, Generic[Output]):
         output: "numpy"; or, with backend="cuda", "device": arrays that stay in GPU memory (backends.cuda.arrays.DeviceArray).
         head_inputs depend on the class. `labels` gives a loss; AlbertForPreTraining also needs sentence_order_label, and
         AlbertForQuestionAnswering takes start_positions and end_positions instead. logits_positions (B,M), for the two
-        vocabulary heads, asks for the logits of those columns only. See each class.
+        vocabulary heads, asks for the logits of those columns only; class_weights (K,), for the two classifiers, weigh the
+        loss. See each class.
         more: the same without their names, in transformers' order: the labels of the class, then output_attentions,
         output_hidden_states and return_dict.
         Raises ValueError for anything that it cannot do.
@@ -294,7 +295,7 @@ class AlbertPreTrainedModel(Module, Generic[Output]):
     @property
     def labels(self) -> tuple[str, ...]:
         """All keywords of a call that a loss needs."""
-        return tuple(name for name in self.head_inputs if name != "logits_positions")
+        return tuple(name for name in self.head_inputs if name not in ("logits_positions", "class_weights"))
 
     def _bound_head(self, checked: dict[str, Any]) -> Head:
         """The head as an engine sees it: the functions below, with the labels of this call."""

@@ -177,6 +177,16 @@ def labels(  # -> int64 of that shape
     return x
 
 
+def class_weights(value: Any, num_classes: int, dtype: np.dtype) -> Array | None:  # -> (K,)
+    """A weight for each class in the model's dtype, 0 or more; None stays None."""
+    if value is None:
+        return None
+    x = floats("class_weights", value, (num_classes,), dtype)
+    if np.any(x < 0) or not np.any(x > 0):
+        raise ValueError(f"class_weights must be 0 or more, and one of them above 0; got {shown(x.tolist(), 80)}")
+    return x
+
+
 def floats(name: str, value: Any, shape: tuple[int, ...], dtype: np.dtype) -> Array:
     """Real numbers of one shape, in the model's dtype: regression targets and multi-label classes."""
     x = array(name, value)

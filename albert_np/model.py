@@ -198,68 +198,92 @@ class AlbertForMaskedLM(_Predicts[MaskedLMOutput]):
 
 
 class AlbertForSequenceClassification(_WithHead[SequenceClassifierOutput]):
-    """One row of K logits for each sequence. config.problem_type says which loss it has; without it, the labels decide."""
+    """One row of K logits for each sequence. config.problem_type says which loss it has; without it, the labels decide.
+
+    class_weights (K,) weigh the classes in the loss: Σ w·l / Σ w for one class a sequence (torch.nn.CrossEntropyLoss), and
+    for several labels the terms of those that a sequence has (pos_weight of torch.nn.BCEWithLogitsLoss).
+    """
 
     parts = ("pooler", "classifier")
+    head_inputs = ("labels", "class_weights")
 
-    def _checked(self, batch: Inputs, choices: int | None, labels: Any = None) -> dict[str, Any]:
+    def _checked(
+        self, batch: Inputs, choices: int | None, labels: Any = None, class_weights: Any = None
+    ) -> dict[str, Any]:
         """Infers the type as transformers does: one label is regression, integer labels are classes, others are multi-label.
 
         The inferred type is not written into the config, because it would bind the next call.
         """
         if labels is None:
-            return {"labels": None, "problem": None}
+            return {"labels": None, "problem": None, "class_weights": None}
         B, K = batch.shape[0], self.config.num_labels
         problem = self.config.problem_type
         if problem is None:
             is_int = inputs.array("labels", labels).dtype.kind in "iu"
             several = "single_label_classification" if is_int else "multi_label_classification"
             problem = "regression" if K == 1 else several
+        if problem == "regression" and class_weights is not None:
+            raise ValueError("class_weights weigh classes, and regression has none: leave them out")
         if problem == "single_label_classification":
-            return {"labels": inputs.labels("labels", labels, (B,), K), "problem": problem}
-        return {"labels": inputs.floats("labels", labels, (B, K), self.dtype), "problem": problem}
+            labels = inputs.labels("labels", labels, (B,), K)
+        else:
+            labels = inputs.floats("labels", labels, (B, K), self.dtype)
+        weights = inputs.class_weights(class_weights, K, self.dtype)
+        return {"labels": labels, "problem": problem, "class_weights": weights}
 
     def _reads(self, run: Run, batch: Inputs, **checked: Any) -> Array | None:
         return _first_tokens(batch)
 
-    def _head(self, run: Run, encoded: Encoded, labels: Any, problem: str | None) -> SequenceClassifierOutput:
+    def _head(
+        self, run: Run, encoded: Encoded, labels: Any, problem: str | None, class_weights: Array | None
+    ) -> SequenceClassifierOutput:
         logits = heads.classifier(run, self._weights.classifier, self._pooled(run, encoded), self._dropout)
         losses: dict[str, Callable[..., Any]] = {
             "single_label_classification": ops.cross_entropy,
             "multi_label_classification": ops.bce_with_logits,
             "regression": ops.mse_loss,
         }
-        loss = None if problem is None else losses[problem](logits, labels)
+        loss = None if problem is None else losses[problem](logits, labels, **_weighing(class_weights))
         return SequenceClassifierOutput(loss=loss, logits=logits)
 
-    def _head_backward(self, back: Back, encoded: Encoded, labels: Any, problem: str | None) -> Array:
+    def _head_backward(
+        self, back: Back, encoded: Encoded, labels: Any, problem: str | None, class_weights: Array | None
+    ) -> Array:
         backwards: dict[str | None, Callable[..., Array]] = {
             "single_label_classification": ops.cross_entropy_backward,
             "multi_label_classification": ops.bce_with_logits_backward,
             "regression": ops.mse_loss_backward,
         }
-        d_logits = backwards[problem](back["classifier"], labels)
+        d_logits = backwards[problem](back["classifier"], labels, **_weighing(class_weights))
         d_pooled = self._classifier_backward(back, d_logits, back["pooler_activation"])
         return self._pooled_backward(back, encoded, d_pooled)
 
 
 class AlbertForTokenClassification(_WithHead[TokenClassifierOutput]):
-    """One row of K logits for each token."""
+    """One row of K logits for each token. class_weights (K,) weigh the classes in the loss: Σ w·l / Σ w over the tokens."""
 
     parts = ("classifier",)
+    head_inputs = ("labels", "class_weights")
 
-    def _checked(self, batch: Inputs, choices: int | None, labels: Any = None) -> dict[str, Any]:
+    def _checked(
+        self, batch: Inputs, choices: int | None, labels: Any = None, class_weights: Any = None
+    ) -> dict[str, Any]:
         K = self.config.num_labels
-        return {"labels": None if labels is None else inputs.labels("labels", labels, batch.shape, K)}
+        return {
+            "labels": None if labels is None else inputs.labels("labels", labels, batch.shape, K),
+            "class_weights": inputs.class_weights(class_weights, K, self.dtype),
+        }
 
     def _reads(self, run: Run, batch: Inputs, labels: Any = None, **other: Any) -> Array | None:
         counts = None if labels is None else labels != ops.IGNORE_INDEX
         return counts if np.any(counts) else None
 
-    def _head(self, run: Run, encoded: Encoded, labels: Any) -> TokenClassifierOutput:
+    def _head(self, run: Run, encoded: Encoded, labels: Any, class_weights: Array | None) -> TokenClassifierOutput:
         logits = heads.classifier(run, self._weights.classifier, encoded.hidden, self._dropout)
         logits = zero_skipped(logits, encoded.real)
-        loss = None if labels is None else _token_loss(logits, ignore_skipped(labels, encoded.real))
+        loss = None
+        if labels is not None:
+            loss = _token_loss(logits, ignore_skipped(labels, encoded.real), class_weights)
         return TokenClassifierOutput(loss=loss, logits=logits)
 
     @property
@@ -268,8 +292,9 @@ class AlbertForTokenClassification(_WithHead[TokenClassifierOutput]):
         config = self.config
         return config.hidden_dropout_prob if config.classifier_dropout_prob is None else config.classifier_dropout_prob
 
-    def _head_backward(self, back: Back, encoded: Encoded, labels: Any) -> Array:
-        return self._classifier_backward(back, _token_loss_backward(back["classifier"], labels), encoded.hidden)
+    def _head_backward(self, back: Back, encoded: Encoded, labels: Any, class_weights: Array | None) -> Array:
+        d_logits = _token_loss_backward(back["classifier"], labels, class_weights)
+        return self._classifier_backward(back, d_logits, encoded.hidden)
 
 
 class AlbertForQuestionAnswering(_WithHead[QuestionAnsweringModelOutput]):
@@ -372,9 +397,17 @@ def _first_tokens(batch: Inputs) -> Array:  # -> (B,T) bool
     return reads
 
 
-def _token_loss(logits: Array, labels: Array) -> Any:  # (B,T,K), (B,T) int -> ()
-    return ops.cross_entropy(logits.reshape(-1, logits.shape[-1]), labels.reshape(-1))
+def _weighing(class_weights: Array | None) -> dict[str, Array]:
+    """The argument of a loss and of its backward. Regression's take none."""
+    return {} if class_weights is None else {"weights": class_weights}
 
 
-def _token_loss_backward(logits: Array, labels: Array) -> Array:  # (B,T,K), (B,T) int -> (B,T,K)
-    return ops.cross_entropy_backward(logits.reshape(-1, logits.shape[-1]), labels.reshape(-1)).reshape(logits.shape)
+def _token_loss(logits: Array, labels: Array, weights: Array | None = None) -> Any:  # (B,T,K), (B,T) int, (K,) -> ()
+    return ops.cross_entropy(logits.reshape(-1, logits.shape[-1]), labels.reshape(-1), weights=weights)
+
+
+def _token_loss_backward(  # (B,T,K), (B,T) int, (K,) -> (B,T,K)
+    logits: Array, labels: Array, weights: Array | None = None
+) -> Array:
+    rows = logits.reshape(-1, logits.shape[-1])
+    return ops.cross_entropy_backward(rows, labels.reshape(-1), weights=weights).reshape(logits.shape)

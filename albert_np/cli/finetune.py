@@ -12,6 +12,7 @@ PROBLEMS = {"single": "single_label_classification", "multi": "multi_label_class
 
 EXAMPLES = """examples:
   albert-np finetune reviews.csv --task text-classification --model albert/albert-base-v2 --output reviews
+  albert-np finetune rare.csv --task text-classification --class-weights balanced --output rare
   albert-np finetune pairs.tsv --task text-classification --columns text=sentence1 pair=sentence2 label=gold --output pairs
   albert-np finetune scores.csv --task text-classification --problem regression --columns label=score --output scores
   albert-np finetune train.conll --validation dev.conll --task token-classification --output names
@@ -75,6 +76,13 @@ def add(commands: Any) -> None:
         help="for question answering: tokens of a question, which is cut after them (default: 64, or what fits --max-length)",
     )
     tune.add_argument(
+        "--class-weights",
+        nargs="+",
+        metavar="W",
+        help="for classes of which some are rare: balanced, or a number for each class in their order, or NAME=NUMBER "
+        "(others 1)",
+    )
+    tune.add_argument(
         "--epochs", type=int, default=3, metavar="N", help="passes over the examples (default: %(default)s)"
     )
     tune.add_argument("--steps", type=int, metavar="N", help="the number of updates, instead of epochs")
@@ -115,6 +123,7 @@ def run(args: argparse.Namespace) -> None:
         validation=args.validation,
         held_out=args.held_out,
         reading=reading,
+        class_weights=None if args.class_weights is None else _class_weights(args.class_weights),
         max_length=args.max_length,
         batch_size=args.batch_size,
         epochs=args.epochs,
@@ -130,7 +139,7 @@ def run(args: argparse.Namespace) -> None:
         recompute=args.recompute,
         log_every=args.log_every,
     )
-    show(args, done.trained, done.counts, done.lengths)
+    show(args, done.trained, done.counts, done.lengths, done.class_weights)
 
 
 def _columns(given: list[str]) -> dict[str, Any]:
@@ -142,3 +151,28 @@ def _columns(given: list[str]) -> dict[str, Any]:
             raise ValueError(f"--columns takes NAME=COLUMN, such as text=sentence; got {text!r:.80}")
         columns[name] = column.split(",") if "," in column else column
     return columns
+
+
+def _class_weights(given: list[str]) -> str | list[float] | dict[str, float]:
+    """Parses balanced, or NUMBER …, or NAME=NUMBER …"""
+    if given == ["balanced"]:
+        return given[0]
+    named: dict[str, float] = {}
+    numbers: list[float] = []
+    for text in given:
+        name, equals, value = text.rpartition("=")
+        try:
+            number = float(value)
+        except ValueError as error:
+            raise ValueError(
+                f"--class-weights takes balanced, or a number for each class, or NAME=NUMBER; got {text!r:.80}"
+            ) from error
+        if equals and name in named:
+            raise ValueError(f"--class-weights names {name!r:.80} twice")
+        if equals:
+            named[name] = number
+        else:
+            numbers.append(number)
+    if named and numbers:
+        raise ValueError("--class-weights takes numbers alone or NAME=NUMBER alone, not both")
+    return named or numbers

@@ -52,6 +52,7 @@ def show(
     trained: Any,
     counts: dict[str, dict[str, int]],
     lengths: dict[str, int] | None = None,
+    class_weights: dict[str, float] | None = None,
 ) -> None:
     """Prints a training's result. lengths: what was given or chosen, in tokens."""
     if args.json:
@@ -65,12 +66,16 @@ def show(
         }
         if lengths is not None:
             answer["lengths"] = lengths
+        if class_weights:
+            answer["class_weights"] = class_weights
         print(json.dumps(answer))
         return
     for what, numbers in counts.items():
         print(f"{what}: " + ", ".join(f"{n:,} {name.replace('_', ' ')}" for name, n in numbers.items() if n))
     if lengths is not None:
         print("in tokens: " + ", ".join(f"{name} {n}" for name, n in lengths.items()))
+    if class_weights:
+        print("class weights: " + ", ".join(f"{name} {weight:.4g}" for name, weight in class_weights.items()))
     print(f"step {trained.step}: {trained.checkpoint}")
     for name, value in trained.metrics.items():
         print(f"  {name:24} {'not finite' if value is None else f'{value:.4g}'}")

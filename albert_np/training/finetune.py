@@ -11,7 +11,7 @@ A Task holds what differs between the tasks; finetune() does what they have in c
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,8 @@ from albert_np.training.log import SKIPPED
 from albert_np.training.loop import OPTIMIZERS, Plan, Trained, train
 from albert_np.training.optimizers import Schedule
 
+WEIGHTED = ("text-classification", "token-classification")  # tasks whose loss can have class weights
+
 
 @dataclass(frozen=True)
 class FineTuned:
@@ -34,6 +36,7 @@ class FineTuned:
     trained: Trained
     counts: dict[str, dict[str, int]]
     lengths: dict[str, int]  # in tokens, as they were given or chosen
+    class_weights: dict[str, float]  # by the names of the classes; {} if the loss has none
 
 
 def finetune(
@@ -45,6 +48,7 @@ def finetune(
     validation: str | os.PathLike | None = None,
     held_out: float = 0.1,
     reading: Mapping[str, Any] | None = None,
+    class_weights: str | Sequence[float] | Mapping[str, float] | None = None,
     max_length: int | None = None,
     batch_size: int = 32,
     epochs: int = 3,
@@ -64,6 +68,9 @@ def finetune(
     validation: a file of the same form. Without one, the part held_out of the examples is kept back for evaluation (for
     question answering, this part of the contexts). reading: more arguments of the reader in albert_np.tasks, such as columns,
     label_names and problem_type, or of squad_windows, such as doc_stride.
+    class_weights: for labels of which some are rare, in text and token classification: "balanced", a number for each class, or
+    numbers by name (class_weights.py). The loss is then Σ w·l / Σ w, in the evaluation too; for several labels a text, the
+    weights are factors of the labels that a text has. The metrics have no weights.
     max_length: in tokens; by default 128, or 384 for question answering, but at most the model's positions. What else is
     counted in tokens and not given fits it (squad_lengths). The result says all of it in `lengths`.
     steps: the number of updates, instead of epochs. warmup_steps: by default a tenth of all steps. seed: for the new head, the
@@ -75,6 +82,8 @@ def finetune(
         raise ValueError(f"task must be one of {', '.join(TASKS)}; got {shown(repr(task), 60)}")
     if optimizer not in OPTIMIZERS:
         raise ValueError(f"optimizer must be one of {', '.join(OPTIMIZERS)}; got {shown(repr(optimizer), 60)}")
+    if class_weights is not None and task not in WEIGHTED:
+        raise ValueError(f"class_weights are for {' and '.join(WEIGHTED)}; {task} has no classes to weigh")
     for name, value in (("epochs", epochs), ("batch_size", batch_size)):
         if type(value) is not int or value < 1:
             raise ValueError(f"{name} must be a whole number of at least 1; got {shown(repr(value), 60)}")
@@ -86,7 +95,8 @@ def finetune(
     usual = 384 if task == "question-answering" else 128
     max_length = _max_length(max_length, usual, config.max_position_embeddings)
     tokenizer = AlbertTokenizer.from_pretrained(model, **hub_options)
-    given = TASKS[task](path, validation, Split(held_out, seed), tokenizer, max_length, **dict(reading or {}))
+    reading = dict(reading or {}) | ({} if class_weights is None else {"class_weights": class_weights})
+    given = TASKS[task](path, validation, Split(held_out, seed), tokenizer, max_length, **reading)
     made, info = given.model.from_pretrained(
         model,
         backend=backend,
@@ -127,6 +137,7 @@ def finetune(
         trained,
         {side: counts | ({SKIPPED: skipped[side]} if skipped[side] else {}) for side, counts in given.counts.items()},
         {"max_length": max_length} | given.lengths,
+        given.class_weights,
     )
 
 

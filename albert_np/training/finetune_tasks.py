@@ -48,6 +48,7 @@ from albert_np.tasks.token_classification import (
     token_figures,
 )
 from albert_np.tokenization.tokenizer import AlbertTokenizer
+from albert_np.training.class_weights import class_weights as weights_of_classes
 from albert_np.training.log import SKIPPED
 from albert_np.training.step import count_labels
 
@@ -67,17 +68,31 @@ class Task:
     best: str  # the figure by which the best checkpoint is kept
     counts: dict[str, dict[str, int]]  # of what was read, by "train" and "held out"
     lengths: dict[str, int] = field(default_factory=dict)  # in tokens, beside max_length, where the task has more
+    class_weights: dict[str, float] = field(
+        default_factory=dict
+    )  # by the names of the classes, where the loss has them
 
 
 # --- the tasks -----------------------------------------------------------------------------------------------------------
 
 
 def text_classification(
-    path: Any, validation: Any, split: Split, tokenizer: AlbertTokenizer, max_length: int, **reading: Any
+    path: Any,
+    validation: Any,
+    split: Split,
+    tokenizer: AlbertTokenizer,
+    max_length: int,
+    *,
+    class_weights: Any = None,
+    **reading: Any,
 ) -> Task:
+    if class_weights is not None and reading.get("problem_type") == REGRESSION:
+        raise ValueError("class_weights weigh classes, and regression has none: leave them out")
     data, held = _read(read_classification, path, validation, split, reading)
     problem, names = str(data.problem_type), data.label_names
-    collate = partial(classification_batch, tokenizer=tokenizer, max_length=max_length)
+    batch = partial(classification_batch, tokenizer=tokenizer, max_length=max_length)
+    weights = _weights(class_weights, names, [example.label for example in data.examples])
+    collate = _weighted(batch, weights, names)
 
     def evaluate(model: Any, batch_size: int) -> dict[str, float]:
         loss, logits, labels = _outputs(model, held.examples, collate, batch_size)
@@ -85,16 +100,32 @@ def text_classification(
 
     config = _names(names, 1 if problem == REGRESSION else None) | {"problem_type": problem}
     return Task(
-        AlbertForSequenceClassification, config, data.examples, collate, evaluate, BEST[problem], _counts(data, held)
+        AlbertForSequenceClassification,
+        config,
+        data.examples,
+        collate,
+        evaluate,
+        BEST[problem],
+        _counts(data, held),
+        class_weights=weights,
     )
 
 
 def token_classification(
-    path: Any, validation: Any, split: Split, tokenizer: AlbertTokenizer, max_length: int, **reading: Any
+    path: Any,
+    validation: Any,
+    split: Split,
+    tokenizer: AlbertTokenizer,
+    max_length: int,
+    *,
+    class_weights: Any = None,
+    **reading: Any,
 ) -> Task:
     data, held = _read(read_token_classification, path, validation, split, reading)
     names = data.label_names
-    collate = partial(token_classification_batch, tokenizer=tokenizer, max_length=max_length)
+    batch = partial(token_classification_batch, tokenizer=tokenizer, max_length=max_length)
+    weights = _weights(class_weights, names, [label for example in data.examples for label in example.labels])
+    collate = _weighted(batch, weights, names)
     _check_counting(data, "train on", collate, max_length)
     _check_counting(held, "evaluate on", collate, max_length)
 
@@ -107,7 +138,14 @@ def token_classification(
 
     best = "f1" if are_entities(names) else "accuracy"
     return Task(
-        AlbertForTokenClassification, _names(names), data.examples, collate, evaluate, best, _counts(data, held)
+        AlbertForTokenClassification,
+        _names(names),
+        data.examples,
+        collate,
+        evaluate,
+        best,
+        _counts(data, held),
+        class_weights=weights,
     )
 
 
@@ -213,6 +251,21 @@ def _check_known(reading: Mapping[str, Any], reader: Callable[..., Any], beside:
     unknown = sorted(set(reading) - set(known))
     if unknown:
         raise ValueError(f"this task reads no {listed(unknown)}; it knows {', '.join(known)}")
+
+
+def _weights(asked: Any, names: list[str], labels: list[Any]) -> dict[str, float]:
+    """The weight of each class by its name; {} if none are asked for."""
+    if asked is None:
+        return {}
+    return dict(zip(names, weights_of_classes(asked, names, np.array(labels)).tolist(), strict=True))
+
+
+def _weighted(collate: Collate, weights: dict[str, float], names: list[str]) -> Collate:
+    """The batches of training and of evaluation, so that both have the same loss."""
+    if not weights:
+        return collate
+    array = np.array([weights[name] for name in names])
+    return lambda examples: collate(examples) | {"class_weights": array}
 
 
 def _names(names: list[str], one: int | None = None) -> dict[str, Any]:

@@ -113,14 +113,19 @@ def count_labels(batch: Batch) -> float:
 
     0 means that the loss would be 0/0: it is the mean, or a sum of means, over labels of which none counts. Not counted are
     labels of −100, and positions at or beyond the end of the input, which question answering ignores. With two kinds of
-    labels, both must have one that counts. The number is that of `labels`, or the mean of those of starts and ends.
+    labels, both must have one that counts. The number is that of `labels`, or the mean of those of starts and ends. With
+    class_weights it is the sum of the labels' weights, by which such a loss is divided.
     """
     order = batch.get("sentence_order_label")
     if order is not None and not np.any(np.asarray(order) != IGNORE_INDEX):
         return 0
     if batch.get("labels") is not None:
         labels = np.asarray(batch["labels"])
-        return int(np.count_nonzero(labels != IGNORE_INDEX)) if labels.dtype.kind in "iu" else labels.size
+        if labels.dtype.kind not in "iu":  # numbers, or several labels a row
+            return labels.size
+        counting = labels[labels != IGNORE_INDEX]
+        weights = batch.get("class_weights")
+        return len(counting) if weights is None else float(np.sum(np.asarray(weights)[counting]))
     given = [np.asarray(batch[name]) for name in POSITIONS if batch.get(name) is not None]
     columns = next((np.shape(batch[name])[1] for name in ("input_ids", "inputs_embeds") if name in batch), None)
     if not given or columns is None:
