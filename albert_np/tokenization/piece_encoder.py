@@ -6,6 +6,7 @@ google   google-research/albert tokenization.py: preprocess_text and encode_piec
 
 from __future__ import annotations
 
+import itertools
 import re
 from array import array
 from typing import Any
@@ -23,7 +24,7 @@ from albert_np.tokenization.alignment import (
     source_of_expanded,
 )
 from albert_np.tokenization.batch import Encoded, Span
-from albert_np.tokenization.spiece import Spiece
+from albert_np.tokenization.spiece import Spiece, byte_piece
 from albert_np.tokenization.vocabulary import SpecialTokens, Vocabulary
 
 SPACE = "▁"  # how SentencePiece writes a space inside a piece
@@ -35,6 +36,7 @@ class PieceEncoder:
     def __init__(self, spiece: Spiece, vocab: Vocabulary, steps: Preprocessing, *, google: bool):
         self.spiece, self.vocab, self.steps, self.google = spiece, vocab, steps, google
         self._processor = _processor(spiece)
+        self._bytes = {byte_piece(byte): byte for byte in range(256)} if spiece.byte_fallback else {}
         # lowered text is searched for these; special tokens stay as they are written
         kept = vocab.special_tokens + [t.content for t in vocab.added.values() if not t.special and t.normalized]
         self._keep_case = re.compile("|".join(map(re.escape, kept)))
@@ -119,17 +121,30 @@ class PieceEncoder:
     def _pieces(self, text: str, source: np.ndarray | None) -> tuple[list[str], list[Span] | None]:
         """The pieces of a text without added tokens. `source` says where its characters came from."""
         if source is None:
-            pieces, sources = self._processor.encode(preprocess(text, self.steps), out_type=str), None
+            pieces, sources = self._encode(preprocess(text, self.steps)), None
         else:
             text, source = preprocess_aligned(text, source, self.steps)
             pieces, sources = self._aligned(text, source)
-        if any(_digit_comma(piece) for piece in pieces):
-            return self._split_digit_commas(pieces, sources)
-        return pieces, None if sources is None else _spans(pieces, sources)
+        if any(digit_comma(piece) for piece in pieces):
+            pieces, spans = self._split_digit_commas(pieces, sources)
+        else:
+            spans = None if sources is None else _spans(pieces, sources)
+        return _bytes_written_out(pieces, spans) if self._bytes else (pieces, spans)
+
+    def _encode(self, text: str) -> list[str]:
+        """SentencePiece's pieces. Joined they are the normalised text, so the bytes of byte_fallback stand as characters."""
+        pieces = self._processor.encode(text, out_type=str)
+        if not self._bytes:
+            return pieces
+        out: list[str] = []
+        for in_bytes, run in itertools.groupby(pieces, self._bytes.__contains__):
+            several = list(run)
+            out += map(InBytes, bytes(self._bytes[piece] for piece in several).decode()) if in_bytes else several
+        return out
 
     def _aligned(self, text: str, source: np.ndarray) -> tuple[list[str], np.ndarray]:
         """The pieces, and for each of their characters, in order, the character from which it came."""
-        pieces = self._processor.encode(text, out_type=str)
+        pieces = self._encode(text)
         _, offsets = self._processor.normalize(text, with_offsets=True)
         # The pieces are the normalised text, cut; the last offset is the end of the text. A space that a vocabulary adds
         # after the text belongs to the last character.
@@ -147,7 +162,7 @@ class PieceEncoder:
         known: dict[str, tuple[list[str], list[int]]] = {}
         at = 0
         for piece in pieces:
-            if _digit_comma(piece):
+            if digit_comma(piece):
                 if piece not in known:
                     known[piece] = self._digit_comma_parts(piece)
                 parts, places = known[piece]
@@ -165,14 +180,28 @@ class PieceEncoder:
         parts, origin = self._aligned("".join(piece[i] for i in places), np.array(places, dtype=np.int64))
         # A number inside a word begins without ▁. Google's code compares text with bytes here, so that in Python 3 its
         # own branch for this never runs and the ▁ stays.
-        if not self.google and piece[0] != SPACE and parts and parts[0][0] == SPACE:
+        begins = bool(parts) and parts[0][0] == SPACE and not isinstance(parts[0], InBytes)
+        if begins and piece[0] != SPACE and not self.google:
             parts = parts[1:] if parts[0] == SPACE else [parts[0][1:], *parts[1:]]
             origin = origin[1:]
         return [*parts, ","], [*origin.tolist(), len(piece) - 1]
 
 
-def _digit_comma(piece: str) -> bool:
-    return piece[-1] == "," and len(piece) > 1 and piece[-2].isdigit()
+class InBytes(str):
+    """A character that is in no piece, and that byte_fallback writes as the bytes of its UTF-8."""
+
+
+def _bytes_written_out(pieces: list[str], spans: list[Span] | None) -> tuple[list[str], list[Span] | None]:
+    """Each InBytes as the pieces of its bytes, which all have its span."""
+    written = [list(map(byte_piece, piece.encode())) if isinstance(piece, InBytes) else [piece] for piece in pieces]
+    if spans is not None:
+        spans = [span for span, parts in zip(spans, written, strict=True) for _ in parts]
+    return list(itertools.chain.from_iterable(written)), spans
+
+
+def digit_comma(piece: str) -> bool:
+    """Whether a piece ends in a digit and a comma, so that it is split."""
+    return piece[-1:] == "," and piece[-2:-1].isdigit()
 
 
 def _spans(pieces: list[str], sources: np.ndarray) -> list[Span]:

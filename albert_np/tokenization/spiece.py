@@ -10,6 +10,7 @@ Field numbers: sentencepiece_model.proto of google/sentencepiece.
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,10 +29,9 @@ from albert_np.tokenization.protobuf import (
     write_number,
 )
 
-NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED = 1, 2, 3, 4, 5
-BYTE = 6
-PIECE_TYPES = {NORMAL: "normal", UNKNOWN: "unknown", CONTROL: "control", USER_DEFINED: "user defined", UNUSED: "unused"}
-MODEL_TYPES = {1: "unigram", 2: "BPE", 3: "word", 4: "char"}
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
+UNIGRAM = 1
+MODEL_TYPES = {UNIGRAM: "unigram", 2: "BPE", 3: "word", 4: "char"}  # how a text is cut; ALBERT's own is unigram
 
 # Limits no real vocabulary comes near: ALBERT's file has 760 kB and 30,000 pieces of at most 16 characters, the largest
 # published ones 5 MB and 250,000 pieces.
@@ -61,10 +61,14 @@ class Spiece:
     unk_id: int
     normalizer: NormalizerSpec
     denormalizer: NormalizerSpec
-    unk_surface: str | None  # what decode() writes for an unknown piece; None: SentencePiece's own " ⁇ "
-    treat_whitespace_as_suffix: bool
-    data: bytes = field(repr=False)  # the file as it was read, for save_vocabulary
-    proto: bytes = field(repr=False)  # what SentencePiece may see: the same, rewritten from the checked values
+    unk_surface: str | None = None  # what decode() writes for an unknown piece; None: SentencePiece's own " ⁇ "
+    treat_whitespace_as_suffix: bool = False
+    model_type: int = UNIGRAM
+    byte_fallback: bool = False  # a character that is in no piece becomes the bytes of its UTF-8, <0xE6> and so on
+    data: bytes = field(default=b"", repr=False)  # the file as it was read, for save_vocabulary
+    proto: bytes = field(
+        default=b"", repr=False
+    )  # what SentencePiece may see: the same, rewritten from the checked values
 
 
 def load_spiece(path: str | os.PathLike) -> Spiece:
@@ -102,8 +106,34 @@ def _refuse_other_files(data: bytes, where: str) -> None:
     if len(data) > MAX_FILE_BYTES:
         raise ValueError(f"{where} has {len(data):,} bytes; a SentencePiece vocabulary has at most {MAX_FILE_BYTES:,}")
     explain_impostor(where, data[:512])
+    refuse_wordpiece(where, data)
     if data.lstrip()[:1] in (b"{", b"["):
-        raise ValueError(f"{where} is JSON, not a SentencePiece vocabulary (tokenizer.json goes with style='hf_fast')")
+        raise ValueError(
+            f"{where} is JSON, not a SentencePiece vocabulary (a tokenizer.json is given as tokenizer_file)"
+        )
+    if re.match(rb"[^\t\n]+\t-?[0-9.e+-]+\r?\n", data):
+        raise ValueError(f"{where} lists pieces as text (a .vocab); the vocabulary is the .model that was made with it")
+
+
+WORDPIECE = (
+    "BERT's WordPiece vocabulary (as Chinese ALBERT uses it), not SentencePiece; tokenize with BertTokenizer and pass the ids "
+    "to the model"
+)
+
+
+def refuse_wordpiece(path: str | os.PathLike, data: bytes | None = None) -> None:
+    """Raises ValueError for a vocab.txt. Its name shows it, or its lines: a token each, [UNK] or [PAD] among them.
+
+    `data` are the bytes of the file. Without them a path is looked up, and anything but a file passes.
+    """
+    path = Path(path)
+    if data is None:
+        data = path.read_bytes() if path.is_file() and path.stat().st_size <= MAX_FILE_BYTES else b"\0"
+    if re.search(rb"[\0-\x08\x0e-\x1f]", data[:4096]):
+        return  # no text
+    lines = {line.strip() for line in data.removeprefix(b"\xef\xbb\xbf").splitlines()}
+    if not lines.isdisjoint((b"[UNK]", b"[PAD]")) or path.name == "vocab.txt":
+        raise ValueError(f"{path} is {WORDPIECE}")
 
 
 def _text(value: bytes, what: str, number: int | None = None) -> str:
@@ -161,14 +191,13 @@ def _parse(data: bytes) -> Spiece:
         raise BadFileError(f"it has {len(messages):,} pieces, more than {MAX_PIECES:,}")
 
     trainer = specs[2]
-    model_type = trainer.get("model_type", 1)
-    if model_type != 1:
-        name = MODEL_TYPES.get(model_type, f"number {model_type}")
-        raise BadFileError(f"its model type is {name}; ALBERT's vocabularies are unigram models")
-    if _flag(trainer.get("byte_fallback", 0), "byte_fallback"):
-        raise BadFileError("it uses byte_fallback, which no ALBERT vocabulary does")
+    model_type = trainer.get("model_type", UNIGRAM)
+    if model_type not in MODEL_TYPES:
+        raise BadFileError(f"its model type is number {model_type}; SentencePiece has 1 to {max(MODEL_TYPES)}")
+    byte_fallback = _flag(trainer.get("byte_fallback", 0), "byte_fallback")
 
     pieces, scores, types = _pieces(messages)
+    _check_bytes(pieces, types, byte_fallback)
     unknown = [i for i, kind in enumerate(types) if kind == UNKNOWN]
     if len(unknown) != 1:
         raise BadFileError(f"it has {len(unknown)} pieces of type unknown; there must be exactly one")
@@ -188,10 +217,11 @@ def _parse(data: bytes) -> Spiece:
         denormalizer=_normalizer(specs[5], "denormalizer_spec"),
         unk_surface=None if surface is None else _text(surface, "unk_surface"),
         treat_whitespace_as_suffix=_flag(trainer.get("treat_whitespace_as_suffix", 0), "treat_whitespace_as_suffix"),
+        model_type=model_type,
+        byte_fallback=byte_fallback,
         data=bytes(data),
-        proto=b"",
     )
-    object.__setattr__(spiece, "proto", _serialize(spiece, unk_piece))
+    object.__setattr__(spiece, "proto", write_spiece(spiece))
     return spiece
 
 
@@ -215,9 +245,8 @@ def _pieces(messages: list[bytes]) -> tuple[tuple[str, ...], tuple[float, ...], 
             raise BadFileError(f"piece {i} is empty")
         if len(raw) > MAX_PIECE_BYTES:
             raise BadFileError(f"piece {i} has {len(raw)} bytes, more than {MAX_PIECE_BYTES}")
-        if kind not in PIECE_TYPES:
-            name = "a byte of byte_fallback" if kind == BYTE else "unknown to SentencePiece"
-            raise BadFileError(f"piece {i} has type {kind}, {name}")
+        if not NORMAL <= kind <= BYTE:
+            raise BadFileError(f"piece {i} has type {kind}, unknown to SentencePiece")
         pieces.append(_text(raw, "piece", i))
     if len(set(pieces)) != len(pieces):
         first: dict[str, int] = {}
@@ -230,6 +259,22 @@ def _pieces(messages: list[bytes]) -> tuple[tuple[str, ...], tuple[float, ...], 
     if bad.size:
         raise BadFileError(f"piece {bad[0]} has the score {scores[bad[0]]}; scores are finite log probabilities")
     return tuple(pieces), tuple(scores.tolist()), tuple(types)
+
+
+def _check_bytes(pieces: tuple[str, ...], types: tuple[int, ...], byte_fallback: bool) -> None:
+    """With byte_fallback, there is a piece of type byte for each of the 256 bytes; without it, there is none."""
+    found = {piece for piece, kind in zip(pieces, types, strict=True) if kind == BYTE}
+    if found and not byte_fallback:
+        raise BadFileError(f"it has a piece of type byte, {min(found)[:40]!r}, and byte_fallback is off")
+    if byte_fallback and found != {byte_piece(byte) for byte in range(256)}:
+        raise BadFileError(
+            "byte_fallback is on, which needs the 256 pieces <0x00> to <0xFF> of type byte, and no others"
+        )
+
+
+def byte_piece(byte: int) -> str:
+    """The piece of a byte: <0x0A>."""
+    return f"<0x{byte:02X}>"
 
 
 def _normalizer(values: dict, what: str) -> NormalizerSpec:
@@ -249,7 +294,7 @@ def _normalizer(values: dict, what: str) -> NormalizerSpec:
 # ------------------------------------------------------------------------------------------- the copy SentencePiece sees
 
 
-def _serialize(spiece: Spiece, unk_piece: str) -> bytes:
+def write_spiece(spiece: Spiece) -> bytes:
     """A ModelProto of exactly the checked values. Training settings and self tests are left out: encoding needs neither."""
     out = []
     scores = np.array(spiece.scores, "<f4").tobytes()
@@ -265,10 +310,9 @@ def _serialize(spiece: Spiece, unk_piece: str) -> bytes:
         if kind != NORMAL:
             body += write_field(3, kind)
         out.append(write_field(1, body) if len(body) >= 0x80 else b"\x0a" + bytes((len(body),)) + body)
-    trainer = (
-        write_field(3, 1) + write_field(24, int(spiece.treat_whitespace_as_suffix)) + write_field(40, spiece.unk_id)
-    )
-    trainer += write_field(45, unk_piece.encode())
+    trainer = write_field(3, spiece.model_type) + write_field(24, int(spiece.treat_whitespace_as_suffix))
+    trainer += write_field(35, int(spiece.byte_fallback)) + write_field(40, spiece.unk_id)
+    trainer += write_field(45, spiece.pieces[spiece.unk_id].encode())
     if spiece.unk_surface is not None:
         trainer += write_field(44, spiece.unk_surface.encode())
     out.append(write_field(2, trainer))

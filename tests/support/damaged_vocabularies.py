@@ -109,7 +109,9 @@ def damage(rng, healthy, charsmap_at):
         made = b"".join(piece(f"\u2581{i}" if i % 2 else chr(97 + i % 26) * (i + 1), -float(i)) for i in range(size))
         data = bytearray(made + rng.choice((b"", piece("<unk>", 0.0, 2), piece("<unk>", 0.0, 2) * 2)))
     else:  # settings
-        tag, value = rng.choice(((3, 2), (3, 9), (35, 1), (24, 1), (24, 7), (44, b"\xff"), (45, b"?"), (3, b"no")))
+        tag, value = rng.choice(
+            ((3, 2), (3, 3), (3, 4), (3, 9), (35, 1), (24, 1), (24, 7), (44, b"\xff"), (45, b"?"), (3, b"no"))
+        )
         data += field(2, field(tag, value)) + field(3, field(rng.choice((3, 4, 5)), rng.choice((0, 1, 2))))
     return bytes(data)
 
