@@ -10,10 +10,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from support import needs
 from support.texts import TEXT
+from support.vocabularies import trained
 
 from albert_np import AlbertTokenizer, AlbertTokenizerFast
-from albert_np.tokenization.fast import build_tokenizer_json, read_tokenizer_json
 from albert_np.tokenization.spiece import load_spiece
+from albert_np.tokenization.tokenizer_json import build_tokenizer_json, read_tokenizer_json
 
 tokenizers = needs.module("test", "tokenizers")
 MANY = settings(max_examples=250, deadline=None, derandomize=True)
@@ -188,6 +189,24 @@ def test_without_the_library_the_refusal_names_the_extra(tiny_dir, monkeypatch):
     monkeypatch.setattr(builtins, "__import__", missing)
     with pytest.raises(ValueError, match=r'pip install "albert-np\[fast\]"'):
         AlbertTokenizer.from_pretrained(tiny_dir, style="hf_fast")
+
+
+def test_bytes_of_a_spiece_model_are_bytes_of_the_library(tmp_path):
+    path = tmp_path / "spiece.model"
+    path.write_bytes(trained("unigram with bytes"))
+    fast, slow = AlbertTokenizer(path, style="hf_fast"), AlbertTokenizer(path)
+    text = "light on (a) \u6f22 \U0001f600"
+    found = fast(text, return_offsets_mapping=True)
+    assert dict(found) == dict(slow(text, return_offsets_mapping=True))
+    assert fast.decode(found["input_ids"], True) == slow.decode(found["input_ids"], True) == text
+
+
+@pytest.mark.parametrize("name", ["bpe", "char", "word"])
+def test_vocabularies_of_other_types_are_called_what_they_are(tmp_path, name):
+    path = tmp_path / "spiece.model"
+    path.write_bytes(trained(name))
+    with pytest.raises(ValueError, match=rf"this one is of type (?i:{name}); use style='hf_slow'"):
+        AlbertTokenizer(path, style="hf_fast")
 
 
 def damaged(fast, change):

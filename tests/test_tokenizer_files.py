@@ -9,7 +9,7 @@ import os
 import pytest
 from support import ROOT
 
-from albert_np import AlbertTokenizer
+from albert_np import AlbertTokenizer, AlbertTokenizerFast
 
 
 @pytest.fixture
@@ -60,19 +60,53 @@ def test_a_path_inside_the_config_is_never_followed(folder, tmp_path_factory, na
         assert tokenizer.vocab_file == str(folder / "spiece.model")
 
 
-def test_a_wordpiece_folder_is_refused_by_name(folder):
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[PAD]\n[UNK]\n",
+        "[PAD]\r\n[unused1]\r\n[UNK]\r\n[CLS]\r\n##ing\r\n",
+        "\ufeff[PAD]\n[UNK]\n",
+        "!\n\u7684\n[UNK]\n",
+        "the\nof\n",  # nothing but the name of the file says what it is
+    ],
+)
+def test_wordpiece_is_called_what_it_is_in_every_way_it_can_be_given(folder, text):
     """google-research/albert#154: Chinese ALBERT has BERT's vocabulary."""
     (folder / "spiece.model").unlink()
-    (folder / "vocab.txt").write_text("[PAD]\n[UNK]\n")
-    with pytest.raises(ValueError, match="WordPiece"):
-        AlbertTokenizer.from_pretrained(folder)
+    path = folder / "vocab.txt"
+    path.write_bytes(text.encode())
+    ways = [
+        lambda: AlbertTokenizer.from_pretrained(folder),
+        lambda: AlbertTokenizerFast.from_pretrained(folder),
+        lambda: AlbertTokenizer.from_pretrained(path),
+        lambda: AlbertTokenizer.from_pretrained(str(path)),
+        lambda: AlbertTokenizer(path),
+        lambda: AlbertTokenizer(vocab_file=str(path), style="hf_fast"),
+        lambda: AlbertTokenizer(tokenizer_file=path),
+        lambda: AlbertTokenizerFast(None, tokenizer_file=path),
+    ]
+    for way in ways:
+        with pytest.raises(ValueError, match=r"vocab\.txt.* BERT's WordPiece vocabulary") as caught:
+            way()
+        assert "\n" not in str(caught.value)
+    if "[UNK]" in text:
+        path.rename(folder / "spiece.model")
+        with pytest.raises(ValueError, match=r"spiece\.model is BERT's WordPiece vocabulary"):
+            AlbertTokenizer.from_pretrained(folder)
 
 
-def test_a_tokenizer_json_alone_needs_its_style(folder):
-    (folder / "spiece.model").unlink()
-    (folder / "tokenizer.json").write_text("{}")
-    with pytest.raises(OSError, match=r"no file spiece\.model|no spiece\.model"):
-        AlbertTokenizer.from_pretrained(folder)
+def test_other_files_that_are_given_for_a_vocabulary_are_called_what_they_are(folder):
+    path = folder / "other"
+    for text, message in (
+        ("<unk>\t0\n\u2581a\t-2.5\n", r"lists pieces as text \(a \.vocab\)"),
+        ('{"model": {}}', "is JSON, not a SentencePiece vocabulary"),
+        ('["a", "b"]', "is JSON, not a SentencePiece vocabulary"),
+    ):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=message):
+            AlbertTokenizer(path)
+    with pytest.raises(OSError, match="is a file; give the folder that holds it"):
+        AlbertTokenizer.from_pretrained(folder / "spiece.model")
 
 
 def test_an_lfs_pointer_or_web_page_in_place_of_the_vocabulary_is_named(folder):
@@ -98,12 +132,19 @@ def test_an_lfs_pointer_or_web_page_in_place_of_the_vocabulary_is_named(folder):
         ({"mask_token": {"text": "x"}}, r"got the keys \['text'\]"),
         ({"cls_token": None}, "cls_token must be set"),
         ({"additional_special_tokens": "x"}, "must be a list"),
-        ({"extra_special_tokens": ["x"]}, "must map names to tokens"),
+        ({"extra_special_tokens": "x"}, "must be a list of tokens"),
+        ({"extra_special_tokens": [3]}, r"extra_special_tokens\[0\] must be a str"),
+        ({"model_specific_special_tokens": ["x"]}, "must map names to tokens"),
         ({"added_tokens_decoder": []}, "must map ids to tokens"),
         ({"added_tokens_decoder": {"-1": {"content": "x"}}}, "a token id is a whole number"),
         ({"added_tokens_decoder": {"9" * 30: {"content": "x"}}}, "a token id is a whole number"),
         ({"added_tokens_decoder": {"1000": "x"}}, "must be an object with content"),
-        ({"sp_model_kwargs": {"alpha": 0.1}}, "sampling is not supported"),
+        ({"sp_model_kwargs": {"enable_sampling": True, "nbest_size": -1, "alpha": 0.1}}, "sampling is not supported"),
+        ({"sp_model_kwargs": {"enable_sampling": 1}}, "enable_sampling=1: sampling is not supported"),
+        ({"sp_model_kwargs": {"reverse": True}}, "asks for reverse=True, which would change the pieces"),
+        ({"sp_model_kwargs": {"add_bos": True}}, "asks for add_bos=True"),
+        ({"sp_model_kwargs": {"model_file": "/etc/passwd"}}, "has 'model_file', which no tokenizer"),
+        ({"sp_model_kwargs": ["nbest_size"]}, "sp_model_kwargs must be an object"),
     ],
 )
 def test_values_of_the_config_are_checked(folder, changes, message):
@@ -111,6 +152,24 @@ def test_values_of_the_config_are_checked(folder, changes, message):
     with pytest.raises(ValueError, match=message) as caught:
         AlbertTokenizer.from_pretrained(folder)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "kwargs",
+    [
+        {},
+        None,
+        {"enable_sampling": False},
+        {"enable_sampling": None, "nbest_size": 0, "alpha": 0.1},
+        {"enable_sampling": False, "nbest_size": -1, "alpha": 0.1, "add_bos": False, "reverse": None, "num_threads": 1},
+        {"nbest_size": 1},
+    ],
+)
+def test_arguments_of_sentencepiece_that_change_nothing_are_taken(folder, kwargs):
+    expected = AlbertTokenizer.from_pretrained(folder).encode("light on")
+    assert AlbertTokenizer.from_pretrained(folder, sp_model_kwargs=kwargs).encode("light on") == expected
+    rewrite(folder, sp_model_kwargs=kwargs)
+    assert AlbertTokenizer.from_pretrained(folder).encode("light on") == expected
 
 
 @pytest.mark.parametrize("name", ["tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"])

@@ -11,6 +11,7 @@ text_inputs     what people may hand a tokenizer: one text or a batch
 styles          whose rules cut a text into pieces: "hf_slow", "google", "hf_fast"
 piece_encoder   the first two, through SentencePiece
 fast            the third, through `tokenizers`
+tokenizer_json  the file that it runs: made from spiece.model, and the way back
 spiece          a spiece.model, checked before SentencePiece sees it
 protobuf        the wire form of that file
 charsmap        the trie of replacements inside it

@@ -24,6 +24,9 @@ FAST = "tokenizer.json"
 FLAGS = ("do_lower_case", "remove_space", "keep_accents", "clean_up_tokenization_spaces", "split_special_tokens")
 SIDES = ("padding_side", "truncation_side")
 SETTINGS = (*FLAGS, *SIDES, "model_max_length")
+NORMALIZER_FLAGS = ("do_lower_case", "keep_accents")
+ANY_CLASSES = ("PreTrainedTokenizer", "TokenizersBackend")  # "Fast" left out; they say nothing of an architecture
+TOKEN_LISTS = ("additional_special_tokens", "extra_special_tokens", "model_specific_special_tokens")
 MAX_JSON_BYTES = 64 << 20
 
 
@@ -49,8 +52,9 @@ def read_files(find: Callable[[str], Path | None], overrides: dict[str, Any]) ->
 
     The precedence is that of transformers 4.57.6 PreTrainedTokenizerBase._from_pretrained: first overrides, then
     special_tokens_map.json (if tokenizer_config.json has no added_tokens_decoder), then tokenizer_config.json. Added tokens
-    come from the config, else from added_tokens.json and tokenizer.json. One thing differs: a path inside the config
-    (vocab_file, tokenizer_file) is never followed. The vocabulary is always the folder's own spiece.model.
+    come from the config, else from added_tokens.json and tokenizer.json. Two things differ. A path inside the config
+    (vocab_file, tokenizer_file) is never followed: the vocabulary is always the folder's own. And a piece that a conversion
+    listed among the added tokens of tokenizer.json stays a piece (read_added_tokens).
     """
     files = TokenizerFiles(find(VOCAB), find(FAST))
     config_path = find(CONFIG)
@@ -61,15 +65,21 @@ def read_files(find: Callable[[str], Path | None], overrides: dict[str, Any]) ->
     settings = {name: config[name] for name in (*ATTRIBUTES, *FLAGS, *SIDES) if config.get(name) is not None}
     # a null takes a special token away; for a flag it means the default
     settings |= {name: None for name in ATTRIBUTES if name in config and config[name] is None}
-    for name in ("additional_special_tokens", "extra_special_tokens", "sp_model_kwargs"):
+    for name in (*TOKEN_LISTS, "sp_model_kwargs"):
         if config.get(name):
             settings[name] = config[name]
     limit = config.get("model_max_length", config.get("max_len"))
     if limit is not None:
         settings["model_max_length"] = limit
     _check_class(config.get("tokenizer_class"), where)
+    if files.vocab_file is None and str(config.get("tokenizer_class")).removesuffix("Fast") in ANY_CLASSES:
+        for name in NORMALIZER_FLAGS:  # such a class goes by tokenizer.json alone
+            settings.pop(name, None)
 
     tokens: dict[int, AddedToken] = {}
+    fast: tuple[dict[int, AddedToken], set[str]] = {}, set()
+    if files.fast_file and (decoder is None or files.vocab_file is None):
+        fast = read_added_tokens(read_json_object(files.fast_file), str(files.fast_file))
     if decoder is not None:
         tokens = parse_decoder(decoder, where)
     else:
@@ -80,8 +90,8 @@ def read_files(find: Callable[[str], Path | None], overrides: dict[str, Any]) ->
             named = {str(settings[name]) for name in ATTRIBUTES if isinstance(settings.get(name), (str, AddedToken))}
             named |= {str(token) for token in settings.get("additional_special_tokens", [])}
             tokens = _added_tokens(read_json_object(added_path), named, str(added_path))
-        if files.fast_file:
-            tokens |= _fast_added_tokens(read_json_object(files.fast_file), str(files.fast_file))
+        tokens |= fast[0]
+    tokens = {index: token for index, token in tokens.items() if token.content not in fast[1]}
     settings |= {name: value for name, value in overrides.items() if name != "added_tokens_decoder"}
 
     by_content = {token.content: token for token in tokens.values()}
@@ -146,15 +156,31 @@ def _added_tokens(values: dict[str, Any], special: set[str], where: str) -> dict
     return tokens
 
 
-def _fast_added_tokens(values: dict[str, Any], where: str) -> dict[int, AddedToken]:
-    listed = values.get("added_tokens")
+def read_added_tokens(content: dict[str, Any], where: str) -> tuple[dict[int, AddedToken], set[str]]:
+    """The added tokens of a tokenizer.json by id, and the pieces that stand among them and are left out, such as `(`.
+
+    transformers' conversion puts all user-defined pieces there, which no user asked for. Each has the id of a piece with
+    score 0, and no flag at all. A token that a user adds has a new id or, where there is such a piece, the flag `special` or
+    `normalized`. Raises ValueError.
+    """
+    listed = content.get("added_tokens")
     if not isinstance(listed, list) or not all(isinstance(item, dict) for item in listed):
         raise ValueError(f"added_tokens of {where} must be a list of objects")
-    return parse_decoder({i.get("id"): {k: v for k, v in i.items() if k != "id"} for i in listed}, where)
+    tokens = parse_decoder({i.get("id"): {k: v for k, v in i.items() if k != "id"} for i in listed}, where)
+    model = content.get("model")
+    vocab = model.get("vocab") if isinstance(model, dict) else None
+    entries: list[Any] = vocab if isinstance(vocab, list) else []
+
+    def is_piece(index: int, token: AddedToken) -> bool:
+        flags = token.single_word or token.lstrip or token.rstrip or token.normalized or token.special
+        return not flags and index < len(entries) and entries[index] == [token.content, 0]
+
+    pieces = {token.content for index, token in tokens.items() if is_piece(index, token)}
+    return {index: token for index, token in tokens.items() if token.content not in pieces}, pieces
 
 
 def _check_class(name: Any, where: str) -> None:
-    if name is not None and str(name).removesuffix("Fast") != "AlbertTokenizer":
+    if name is not None and str(name).removesuffix("Fast") not in ("AlbertTokenizer", *ANY_CLASSES):
         logger.warning("%s names the tokenizer class %s; reading its spiece.model as ALBERT's", where, name)
 
 

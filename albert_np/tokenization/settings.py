@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from albert_np.tokenization.lengths import NO_LIMIT, check_side
@@ -12,6 +12,28 @@ def checked_flag(value: Any, name: str) -> bool:
     if not isinstance(value, bool):
         raise ValueError(f"{name} must be True or False; got {value!r:.80}")
     return value
+
+
+def check_sp_model_kwargs(given: Any) -> None:
+    """Accepts arguments of SentencePieceProcessor that leave the pieces as they are. ValueError names any other."""
+    if given is not None and not isinstance(given, Mapping):
+        raise ValueError(f"sp_model_kwargs must be an object of settings by name; got {given!r:.80}")
+    for name, value in (given or {}).items():
+        if name == "enable_sampling" and value:
+            raise ValueError(
+                f"sp_model_kwargs asks for {name}={value!r:.40}: sampling is not supported; ids must repeat"
+            )
+        if name in _CHANGING and value:
+            raise ValueError(
+                f"sp_model_kwargs asks for {name}={value!r:.40}, which would change the pieces; leave it out"
+            )
+        if name not in (*_WITHOUT_EFFECT, *_CHANGING):
+            raise ValueError(f"sp_model_kwargs has {name!r:.40}, which no tokenizer of ALBERT takes; leave it out")
+
+
+# nbest_size and alpha mean something with enable_sampling only; out_type and num_threads never change a piece
+_WITHOUT_EFFECT = ("enable_sampling", "nbest_size", "alpha", "out_type", "num_threads")
+_CHANGING = ("add_bos", "add_eos", "reverse", "emit_unk_piece")
 
 
 def _max_length(value: Any, name: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import os
 from collections.abc import Iterable, Mapping
@@ -36,10 +37,11 @@ from albert_np.tokenization.lengths import (
 from albert_np.tokenization.padding import one_encoding, pad_encoding, padded_length
 from albert_np.tokenization.piece_encoder import check_text
 from albert_np.tokenization.rows import RowMaker, RowOptions, to_encoding
-from albert_np.tokenization.settings import Settings, checked_flag
-from albert_np.tokenization.spiece import load_spiece
-from albert_np.tokenization.styles import STYLES, make_encoder
+from albert_np.tokenization.settings import Settings, check_sp_model_kwargs, checked_flag
+from albert_np.tokenization.spiece import WORDPIECE, refuse_wordpiece
+from albert_np.tokenization.styles import STYLES, make_encoder, read_source
 from albert_np.tokenization.text_inputs import text_pairs
+from albert_np.tokenization.tokenizer_json import NotAlbertsError, puts_spaces_first
 from albert_np.tokenization.vocabulary import SpecialTokens, check_ids, named_tokens, token_list, token_names
 
 
@@ -47,6 +49,8 @@ class AlbertTokenizer(TokenAdding, Settings):
     """ALBERT's tokenizer over a SentencePiece vocabulary.
 
     vocab_file is a spiece.model; for a folder or a hub id, use from_pretrained. Special tokens are str or AddedToken.
+    A tokenizer_file counts where there is no vocab_file: a tokenizer.json of ALBERT's holds the same vocabulary, and all three
+    styles can be made from it. do_lower_case and keep_accents: None is what that file says, else True and False.
 
     style says whose rules to follow:
     - "hf_slow" (default): transformers 4.57.6's SentencePiece AlbertTokenizer. Use it for every checkpoint unless you
@@ -65,9 +69,9 @@ class AlbertTokenizer(TokenAdding, Settings):
     def __init__(
         self,
         vocab_file: str | os.PathLike | None = None,
-        do_lower_case: bool = True,
+        do_lower_case: bool | None = None,
         remove_space: bool = True,
-        keep_accents: bool = False,
+        keep_accents: bool | None = None,
         bos_token: str | AddedToken | None = "[CLS]",
         eos_token: str | AddedToken | None = "[SEP]",
         unk_token: str | AddedToken = "<unk>",
@@ -78,7 +82,8 @@ class AlbertTokenizer(TokenAdding, Settings):
         sp_model_kwargs: Mapping[str, Any] | None = None,
         *,
         additional_special_tokens: Iterable[str | AddedToken] = (),
-        extra_special_tokens: Mapping[str, str | AddedToken] | None = None,
+        extra_special_tokens: Mapping[str, str | AddedToken] | Iterable[str | AddedToken] | None = None,
+        model_specific_special_tokens: Mapping[str, str | AddedToken] | None = None,
         added_tokens_decoder: Mapping[int, AddedToken] | None = None,
         model_max_length: int | None = None,
         padding_side: str = "right",
@@ -91,6 +96,12 @@ class AlbertTokenizer(TokenAdding, Settings):
     ):
         if style not in STYLES:
             raise ValueError(f"style must be one of {', '.join(STYLES)}; got {style!r:.80}")
+        check_sp_model_kwargs(sp_model_kwargs)
+        source = read_source(style, vocab_file, tokenizer_file)
+        if do_lower_case is None:
+            do_lower_case = source.do_lower_case
+        if keep_accents is None:
+            keep_accents = source.keep_accents
         flags = {
             "do_lower_case": do_lower_case,
             "remove_space": remove_space,
@@ -100,8 +111,6 @@ class AlbertTokenizer(TokenAdding, Settings):
         }
         for name, value in flags.items():
             checked_flag(value, name)
-        if sp_model_kwargs:
-            raise ValueError(f"sp_model_kwargs {sp_model_kwargs!r:.80}: sampling is not supported; ids must repeat")
         self._style = style
         self.name_or_path = str(name_or_path)
         self._do_lower_case, self._remove_space, self._keep_accents = do_lower_case, remove_space, keep_accents
@@ -109,7 +118,7 @@ class AlbertTokenizer(TokenAdding, Settings):
         self.split_special_tokens = split_special_tokens
         self.padding_side, self.truncation_side, self.model_max_length = padding_side, truncation_side, model_max_length
         self._warned_too_long = False
-        self._spiece = None if vocab_file is None else load_spiece(vocab_file)
+        self._spiece, self._rebuilt = source.spiece, source.rebuilt
         self.vocab_file = None if vocab_file is None else os.fspath(vocab_file)
 
         named = named_tokens(
@@ -123,17 +132,24 @@ class AlbertTokenizer(TokenAdding, Settings):
                 "mask_token": mask_token,
             }
         )
+        additional = token_list(additional_special_tokens, "additional_special_tokens")
+        extra = {}
+        if extra_special_tokens is None or isinstance(extra_special_tokens, Mapping):
+            extra = token_names(extra_special_tokens, "extra_special_tokens")
+        else:  # transformers 5 lists here, besides what a user gave, the named tokens and the user-defined pieces
+            listed = token_list(extra_special_tokens, "extra_special_tokens")
+            known = {*source.user_defined, *map(str, named.values())}
+            additional += [token for token in listed if str(token) not in known]
         special = SpecialTokens(
             named,
-            token_list(additional_special_tokens, "additional_special_tokens"),
-            token_names(extra_special_tokens, "extra_special_tokens"),
+            additional,
+            extra | token_names(model_specific_special_tokens, "model_specific_special_tokens"),
             parse_decoder(added_tokens_decoder or {}, "the arguments"),
         )
         self._adopt(
             make_encoder(
                 style,
-                self._spiece,
-                tokenizer_file,
+                source,
                 special,
                 do_lower_case=do_lower_case,
                 remove_space=remove_space,
@@ -162,7 +178,9 @@ class AlbertTokenizer(TokenAdding, Settings):
         """Loads the tokenizer of a folder, a hub id, or "demo". The overrides are arguments of the class.
 
         It reads tokenizer_config.json, special_tokens_map.json and added_tokens.json as transformers does, but never
-        follows a path inside them. Raises OSError (no such file or model) or ValueError (content), each in one line.
+        follows a path inside them. A folder with a tokenizer.json and no spiece.model, as transformers 5 saves it, has the
+        default style too, with SentencePiece's ids; if its rules are not ALBERT's, style is "hf_fast", which a warning says.
+        Raises OSError (no such file or model) or ValueError (content), each in one line.
         """
         fixed = {"vocab_file", "tokenizer_file", "name_or_path"}
         for name in overrides:
@@ -182,19 +200,22 @@ class AlbertTokenizer(TokenAdding, Settings):
                 required=required,
             )
 
-        style = style or ("hf_fast" if issubclass(cls, AlbertTokenizerFast) else "hf_slow")
+        refuse_wordpiece(name_or_path)
         files = read_files(find, overrides)
-        if files.vocab_file is None and (style != "hf_fast" or files.fast_file is None):
+        if files.vocab_file is None and files.fast_file is None:
             if find("vocab.txt"):
-                raise ValueError(
-                    f"{name_or_path} has a vocab.txt and no {VOCAB}: that is BERT's WordPiece vocabulary (as Chinese "
-                    "ALBERT uses it), not SentencePiece; tokenize with BertTokenizer and pass the ids to the model"
-                )
+                raise ValueError(f"{name_or_path} has no {VOCAB}, and a vocab.txt, which is {WORDPIECE}")
             find(VOCAB, required=True)
-        fast_file = files.fast_file if style == "hf_fast" else None
-        return cls(
-            files.vocab_file, style=style, tokenizer_file=fast_file, name_or_path=str(name_or_path), **files.settings
+        make = functools.partial(
+            cls, files.vocab_file, tokenizer_file=files.fast_file, name_or_path=str(name_or_path), **files.settings
         )
+        try:
+            return make() if style is None else make(style=style)
+        except NotAlbertsError as error:
+            if style is not None:
+                raise
+            logger.warning("%s; so its ids come from the tokenizers library (style='hf_fast')", error)
+            return make(style="hf_fast")
 
     @property
     def is_fast(self) -> bool:
@@ -374,7 +395,8 @@ class AlbertTokenizer(TokenAdding, Settings):
         """Writes files that from_pretrained and transformers can read. Each appears whole or not at all.
 
         These are tokenizer_config.json, special_tokens_map.json, added_tokens.json if tokens were added after the pieces,
-        spiece.model, and tokenizer.json for style "hf_fast". Returns their paths. Raises OSError.
+        spiece.model, and tokenizer.json for style "hf_fast" or if the tokenizer was made from one. Returns their paths.
+        Raises OSError.
         """
         folder = folder_to_write(save_directory)
         prefix = _prefix(filename_prefix)
@@ -388,6 +410,11 @@ class AlbertTokenizer(TokenAdding, Settings):
             contents[ADDED_TOKENS] = beyond
         if self.is_fast:
             contents[FAST] = self.to_json()
+            contents[CONFIG]["add_prefix_space"] = puts_spaces_first(contents[FAST])  # transformers 5 goes by it
+        elif self._rebuilt is not None:
+            contents[FAST] = self._rebuilt.saved_again(
+                self._vocab, do_lower_case=self.do_lower_case, keep_accents=self.keep_accents
+            )
         for name, value in contents.items():
             write_json(folder / (prefix + name), value)
         paths = tuple(str(folder / (prefix + name)) for name in contents)
