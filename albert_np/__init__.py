@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from albert_np.outputs import QuestionAnsweringModelOutput as QuestionAnsweringModelOutput
     from albert_np.outputs import SequenceClassifierOutput as SequenceClassifierOutput
     from albert_np.outputs import TokenClassifierOutput as TokenClassifierOutput
+    from albert_np.pipelines.base import PipelineException as PipelineException
     from albert_np.pipelines.make import pipeline as pipeline
     from albert_np.pipelines.sentence_encoder import SentenceEncoder as SentenceEncoder
     from albert_np.tokenization.added_tokens import AddedToken as AddedToken
@@ -76,6 +77,7 @@ _HOME = {
     "BatchEncoding": "tokenization.batch",
     "MaskedLMOutput": "outputs",
     "MultipleChoiceModelOutput": "outputs",
+    "PipelineException": "pipelines.base",
     "QuestionAnsweringModelOutput": "outputs",
     "SentenceEncoder": "pipelines.sentence_encoder",
     "SequenceClassifierOutput": "outputs",

@@ -7,8 +7,9 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from albert_np.calling import AlbertPreTrainedModel
 from albert_np.checkpoints import hub
+from albert_np.checkpoints.options import take_options
 from albert_np.config import CONFIG_NAME, MAX_CONFIG_BYTES, AlbertConfig
-from albert_np.files import read_json, shown
+from albert_np.files import listed, read_json, shown
 from albert_np.model import (
     AlbertForMaskedLM,
     AlbertForMultipleChoice,
@@ -56,7 +57,7 @@ class AutoTokenizer(_Auto):
     @classmethod
     def from_pretrained(
         cls,
-        name_or_path: str | os.PathLike,
+        pretrained_model_name_or_path: str | os.PathLike,
         *,
         use_fast: bool | None = None,
         tokenizer_type: str | None = None,
@@ -71,19 +72,19 @@ class AutoTokenizer(_Auto):
             raise ValueError(f"use_fast must be True or False; got {use_fast!r:.80}")
         _check_type("albert" if tokenizer_type is None else tokenizer_type)
         _check_config(config)
-        where = {name: options[name] for name in hub.OPTIONS if name in options}
-        path = hub.resolve(name_or_path, CONFIG, required=False, **where)
+        where = hub.take_options(options)
+        path = hub.resolve(pretrained_model_name_or_path, CONFIG, required=False, **where)
         kind = read_json_object(path).get("tokenizer_class") if path else None
         if kind is not None and str(kind).removesuffix("Fast") not in TOKENIZERS:
             raise ValueError(f"{path} says tokenizer_class {shown(kind)}, the tokenizer of another architecture")
-        path = hub.resolve(name_or_path, CONFIG_NAME, required=False, **where)
+        path = hub.resolve(pretrained_model_name_or_path, CONFIG_NAME, required=False, **where)
         values = read_json(path, MAX_CONFIG_BYTES) if path else {}
         if isinstance(values, dict) and values.get("model_type", "albert") != "albert":
             raise ValueError(
                 f"{path} says model_type {shown(values['model_type'])}, another architecture; "
                 "AlbertTokenizer.from_pretrained reads the tokenizer alone"
             )
-        return AlbertTokenizer.from_pretrained(name_or_path, **options)
+        return AlbertTokenizer.from_pretrained(pretrained_model_name_or_path, **where, **options)
 
 
 class _AutoModel(_Auto, Generic[Model]):
@@ -96,10 +97,30 @@ class _AutoModel(_Auto, Generic[Model]):
         return cls.kind.from_pretrained(*args, config=config, **options)
 
     @classmethod
-    def from_config(cls, config: AlbertConfig, **made: Any) -> Model:
-        """A freshly initialised model: ALBERT's class, with its arguments. Raises ValueError for another architecture."""
+    def from_config(
+        cls,
+        config: AlbertConfig,
+        *,
+        backend: str = "auto",
+        dtype: Any = None,
+        torch_dtype: Any = None,
+        seed: int = 0,
+        **options: Any,
+    ) -> Model:
+        """A freshly initialised model of ALBERT's class, with its arguments; torch_dtype is an alias of dtype.
+
+        Other keywords of transformers are ignored where they change nothing, as in from_pretrained. Raises ValueError for
+        another architecture, and for keywords that cannot be honoured.
+        """
         _check_config(config)
-        return cls.kind(config, **made)
+        parts = cls.kind._parts(options)
+        take_options(options)
+        if options:
+            raise ValueError(
+                f"from_config knows no {listed(sorted(options))}; values of the config are given to AlbertConfig"
+            )
+        dtype = next((given for given in (dtype, torch_dtype) if given is not None), "float32")
+        return cls.kind._with_parts(config, parts, backend=backend, dtype=dtype, seed=seed)
 
 
 class AutoModel(_AutoModel[AlbertModel]):

@@ -23,10 +23,10 @@ class StoredModel:
     """A config, its arrays and an engine. module.py adds PyTorch's names, calling.py calls, and model.py heads."""
 
     parts: ClassVar[tuple[str, ...]] = ()  # the heads of checkpoints/names.py whose tensors this class has
-    _base: StoredModel | None = (
-        None  # the encoder of a model with a head as a model of its own, once somebody asked for it
-    )
-    _owner: Any = None  # and there, the model with a head: arrays and engine are its own
+    # the encoder of a model with a head as a model of its own, once somebody asked for it; and there, the model with the head,
+    # whose arrays and engine it has
+    _base: StoredModel | None = None
+    _owner: Any = None
 
     def __init__(
         self,

@@ -133,6 +133,21 @@ class BertConfig:
         (lambda: albert_np.AutoModel.from_config(BertConfig()), "got 'bert', another architecture"),
         (lambda: albert_np.AutoModel.from_pretrained(TINY_MODEL, config=BertConfig()), "got 'bert', another arch"),
         (lambda: albert_np.AutoModel.from_config({"model_type": "albert"}), "must be an AlbertConfig; got dict"),
+        (lambda: albert_np.AutoModel.from_config(CONFIG, nothing=1), "from_config knows no nothing"),
+        (
+            lambda: albert_np.AutoModel.from_config(CONFIG, num_labels=3),
+            "num_labels; values of the config are given to",
+        ),
+        (lambda: albert_np.AutoModel.from_config(CONFIG, load_in_8bit=True), "load_in_8bit can only be"),
+        (
+            lambda: albert_np.AutoModelForMaskedLM.from_config(CONFIG, add_pooling_layer=True),
+            "an argument of AlbertModel",
+        ),
+        (lambda: albert_np.AutoModel.from_config(CONFIG, trust_remote_code=True), "trust_remote_code=True runs code"),
+        (
+            lambda: albert_np.AutoTokenizer.from_pretrained(TINY_MODEL, trust_remote_code=True),
+            "trust_remote_code=True runs code",
+        ),
         (lambda: albert_np.AutoTokenizer.from_pretrained(TINY_MODEL, tokenizer_type="bert"), "got 'bert', another"),
         (lambda: albert_np.AutoTokenizer.from_pretrained(TINY_MODEL, config=BertConfig()), "got 'bert', another"),
         (lambda: albert_np.AutoTokenizer.from_pretrained(TINY_MODEL, use_fast="no"), "use_fast must be True or False"),
@@ -143,6 +158,17 @@ def test_refusals_are_value_errors_in_one_line(call, message):
     with pytest.raises(ValueError, match=message) as error:
         call()
     assert "\n" not in str(error.value)
+
+
+def test_what_examples_pass_and_changes_nothing_is_accepted():
+    made = albert_np.AutoModel.from_config(
+        CONFIG, attn_implementation="eager", torch_dtype="float64", trust_remote_code=False, add_pooling_layer=False
+    )
+    assert (made.precision, made.parts) == ("float64", ())
+    tokenizer = albert_np.AutoTokenizer.from_pretrained(
+        pretrained_model_name_or_path=TINY_MODEL, use_fast=True, trust_remote_code=False, revision="main", token=None
+    )
+    assert tokenizer("a text") == AlbertTokenizer.from_pretrained(TINY_MODEL)("a text")
 
 
 def test_a_config_or_the_type_of_albert_is_welcome_beside_the_tokenizer():

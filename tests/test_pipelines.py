@@ -1,6 +1,8 @@
 """pipeline("fill-mask"): transformers' shapes and values, and its refusals."""
 
 import json
+import pickle
+import types
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from support.backends import NUMBA, NUMPY, runnable
 from tolerances import PARITY_FLOAT64, REORDERED
 
 import albert_np
+from albert_np.backends import choose
 from albert_np.config import AlbertConfig
 from albert_np.golden.synthetic import trained_like
 from albert_np.model import AlbertForMaskedLM, AlbertModel
@@ -205,8 +208,61 @@ def test_a_mask_behind_the_cut_is_an_error_that_says_so(fill, tokenizer):
             "revision: the model is",
         ),
         (lambda fill: albert_np.pipeline("summarization"), "task must be one of feature-extraction, fill-mask"),
-        (lambda fill: albert_np.pipeline("fill-mask", device="cuda:0"), "run on the CPU"),
-        (lambda fill: albert_np.pipeline("fill-mask", framework="pt"), "knows no framework"),
+        (lambda fill: albert_np.pipeline("fill-mask", framework="pt"), "framework can only be 'np' here.* got 'pt'"),
+        (lambda fill: albert_np.pipeline("fill-mask", framework="tf"), "framework can only be 'np'"),
+        (lambda fill: albert_np.pipeline("fill-mask", nothing=1), "fill-mask knows no nothing; it takes batch_size"),
+        (lambda fill: fill(ONE, nothing=1), "fill-mask knows no nothing; it takes batch_size"),
+        (
+            lambda fill: albert_np.pipeline("fill-mask", feature_extractor="a"),
+            "feature_extractor: fill-mask reads texts",
+        ),
+        (
+            lambda fill: albert_np.pipeline("fill-mask", pipeline_class=dict),
+            "the class for fill-mask is FillMaskPipeline",
+        ),
+        (lambda fill: albert_np.pipeline("fill-mask", trust_remote_code=True), "trust_remote_code=True runs code"),
+        (lambda fill: albert_np.pipeline("fill-mask", model_kwargs=5), "model_kwargs must be a dict"),
+        (
+            lambda fill: albert_np.pipeline("fill-mask", dtype="float64", model_kwargs={"dtype": "float32"}),
+            "dtype: given as an argument and again in model_kwargs",
+        ),
+        (lambda fill: albert_np.pipeline("fill-mask", model_kwargs={"nothing": 1}), "from_pretrained knows no nothing"),
+        (lambda fill: albert_np.pipeline("fill-mask", device="mps"), "device must be 'cpu', 'cuda'"),
+        (lambda fill: albert_np.pipeline("fill-mask", device="cuda:7"), "CUDA_VISIBLE_DEVICES=7"),
+        (
+            lambda fill: albert_np.pipeline("fill-mask", device=0, backend="numpy"),
+            "backend='numpy' does not compute on cuda:0",
+        ),
+        (
+            lambda fill: albert_np.pipeline("fill-mask", device="cpu", backend="cuda"),
+            "backend='cuda' does not compute on cpu",
+        ),
+        (
+            lambda fill: albert_np.pipeline("fill-mask", device=-1, device_map="cuda"),
+            "device and device_map name cpu, cuda:0",
+        ),
+        (
+            lambda fill: albert_np.pipeline("fill-mask", fill.model, fill.tokenizer, device="cuda"),
+            "a model on cpu does not move to cuda:0",
+        ),
+        (
+            lambda fill: albert_np.pipeline("fill-mask", fill.model, fill.tokenizer, model_kwargs={"seed": 1}),
+            "seed: the model is loaded already",
+        ),
+        (
+            lambda fill: albert_np.pipeline("fill-mask", fill.model, str(TINY_MODEL), dtype="float64"),
+            "dtype: the model is loaded already",
+        ),
+        (lambda fill: albert_np.pipeline("fill-mask", fill.model, fill.tokenizer, batch_size=0), "batch_size must be"),
+        (lambda fill: albert_np.pipeline("fill-mask", fill.model, fill.tokenizer, top_k=0), "top_k must be"),
+        (
+            lambda fill: albert_np.pipeline("fill-mask", fill.model, fill.tokenizer, targets=[3]),
+            "targets must be words",
+        ),
+        (
+            lambda fill: albert_np.pipeline("fill-mask", fill.model, fill.tokenizer, tokenizer_kwargs={"text": 1}),
+            "tokenizer_kwargs may set",
+        ),
         (lambda fill: albert_np.pipeline("fill-mask", fill.model), "pass tokenizer="),
         (lambda fill: albert_np.pipeline("fill-mask", AlbertModel(fill.model.config), fill.tokenizer), "AlbertModel"),
         (lambda fill: albert_np.pipeline("fill-mask", small_model(), fill.tokenizer), "belong together"),
@@ -215,6 +271,174 @@ def test_a_mask_behind_the_cut_is_an_error_that_says_so(fill, tokenizer):
 def test_refusals_are_value_errors_in_words(fill, call, message):
     with pytest.raises(ValueError, match=message):
         call(fill)
+
+
+@pytest.fixture(scope="module")
+def folder(fill, tmp_path_factory):
+    path = tmp_path_factory.mktemp("saved")
+    fill.save_pretrained(path)
+    return path
+
+
+def test_what_every_call_would_be_told_can_be_told_once(fill):
+    chosen = albert_np.pipeline(
+        "fill-mask",
+        fill.model,
+        fill.tokenizer,
+        targets=["▁paris", "▁the"],
+        top_k=1,
+        batch_size=2,
+        tokenizer_kwargs={"truncation": False},
+    )
+    assert chosen(ONE) == fill(ONE, targets=["▁paris", "▁the"], top_k=1)
+    assert chosen([ONE, ONE]) == fill([ONE, ONE], targets=["▁paris", "▁the"], top_k=1)
+    assert chosen(ONE, targets="▁the", top_k=3) == fill(ONE, targets="▁the", top_k=3)  # a call has the last word
+    with pytest.raises(ValueError, match="at most 128 tokens"):
+        chosen(ONE + " word" * 200)
+    with pytest.warns(UserWarning, match="128 tokens are kept"):
+        chosen(ONE + " word" * 200, tokenizer_kwargs={})
+    assert (chosen.device, chosen.framework) == ("cpu", "np")
+
+
+def test_a_batch_size_given_once_is_that_of_every_call(fill, monkeypatch):
+    sizes = []
+    together = type(fill)._together
+    monkeypatch.setattr(type(fill), "_together", lambda *args: (sizes.append(len(args[1])), together(*args))[1])
+    twos = albert_np.pipeline("fill-mask", fill.model, fill.tokenizer, batch_size=2)
+    twos([ONE] * 5)
+    list(twos(iter([ONE] * 3)))
+    twos([ONE] * 5, batch_size=4)
+    assert sizes == [2, 2, 1, 2, 1, 4, 1]
+
+
+PLACES = [
+    {"device": "cpu"},
+    {"device": -1},
+    {"device": types.SimpleNamespace(type="cpu", index=None)},  # a torch.device
+    {"device_map": "cpu"},
+    {"device_map": "auto"},
+    {"device_map": {"": "cpu"}},
+    {"device": "cpu", "device_map": {"": -1}},
+]
+
+
+@pytest.mark.parametrize("place", PLACES, ids=str)
+def test_the_cpu_by_all_its_names(folder, place):
+    made = albert_np.pipeline("fill-mask", folder, dtype="float64", **place)
+    assert (made.model.backend, made.device) == ("numpy", "cpu")
+    again = albert_np.pipeline("fill-mask", made.model, made.tokenizer, **place)
+    assert again(ONE) == made(ONE)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        {"device": 0},
+        {"device": "cuda"},
+        {"device": "cuda:0"},
+        {"device": types.SimpleNamespace(type="cuda", index=0)},
+        {"device_map": "cuda"},
+        {"device_map": {"": 0}},
+        {"model_kwargs": {"device_map": "cuda:0"}},
+    ],
+    ids=str,
+)
+def test_the_gpu_by_all_its_names_is_the_backend_for_it(folder, monkeypatch, place):
+    asked = []
+
+    def from_pretrained(name, *, backend, **options):
+        asked.append(backend)
+        raise ValueError("as far as this test goes")
+
+    monkeypatch.setattr(AlbertForMaskedLM, "from_pretrained", from_pretrained)
+    for backend in ({}, {"backend": "cuda"}, {"backend": "auto"}):
+        with pytest.raises(ValueError, match="as far as this"):
+            albert_np.pipeline("fill-mask", folder, **place, **backend)
+    assert asked == ["cuda"] * 3
+
+
+@pytest.mark.parametrize("task", ["feature-extraction", "sentence-order", "sentence-similarity"])
+def test_other_tasks_have_a_place_too(task, monkeypatch):
+    made = albert_np.pipeline(task, "demo", device=-1, device_map="auto", framework="np", feature_extractor=None)
+    model = made.encoder.model if task == "sentence-similarity" else made.model
+    assert model.device == "cpu"
+    parts = (made.encoder,) if task == "sentence-similarity" else (model, made.tokenizer)
+    assert albert_np.pipeline(task, *parts, device="cpu")
+    with pytest.raises(ValueError, match="a model on cpu does not move to cuda:0"):
+        albert_np.pipeline(task, *parts, device=0)
+    with pytest.raises(ValueError, match="dtype: the model is loaded already"):
+        albert_np.pipeline(task, *parts, dtype="float64")
+    monkeypatch.setattr("albert_np.backends.cuda.missing", lambda dtype: "no GPU for this test")
+    with pytest.raises(ValueError, match="no GPU for this test"):
+        albert_np.pipeline(task, "demo", device="cuda")
+
+
+def test_a_gpu_that_is_not_there_is_an_error_and_no_other_place(folder):
+    if choose.available()["cuda"] == "yes":
+        pytest.skip("there is a GPU")
+    with pytest.raises(ValueError, match="backend 'cuda' needs an NVIDIA GPU"):
+        albert_np.pipeline("fill-mask", folder, device=0)
+
+
+def test_what_the_model_is_told(folder, fill, backend):
+    given = {"backend": backend.name, "dtype": backend.dtype}
+    expected = fill(ONE)
+    assert albert_np.pipeline("fill-mask", folder, model_kwargs=given)(ONE) == expected
+    assert albert_np.pipeline("fill-mask", folder, torch_dtype=backend.dtype, backend=backend.name)(ONE) == expected
+    config = fill.model.config.replace(output_hidden_states=True)
+    other = albert_np.pipeline("fill-mask", folder, config=config, **given)
+    assert other.model.config.output_hidden_states
+    assert other(ONE) == expected
+    assert albert_np.pipeline("fill-mask", folder, config=str(folder), **given)(ONE) == expected
+    shallow = albert_np.pipeline("fill-mask", folder, model_kwargs={"num_hidden_layers": 1}, **given)
+    assert shallow.model.config.num_hidden_layers == 1
+
+
+def test_what_changes_nothing_is_accepted(folder, fill, backend):
+    made = albert_np.pipeline(
+        task="fill-mask",
+        model=str(folder),
+        tokenizer=(str(folder), {"use_fast": True}),
+        feature_extractor=None,
+        image_processor=None,
+        processor=None,
+        framework="np",
+        revision=None,
+        use_fast=False,
+        token=None,
+        trust_remote_code=False,
+        pipeline_class=None,
+        num_workers=0,
+        model_kwargs={"attn_implementation": "eager", "low_cpu_mem_usage": True},
+        backend=backend.name,
+        dtype=backend.dtype,
+    )
+    assert made(ONE, num_workers=2) == fill(ONE)
+
+
+def test_a_tokenizer_comes_by_name_beside_a_loaded_model(fill):
+    made = albert_np.pipeline("fill-mask", fill.model, tokenizer=TINY_MODEL, revision="main")
+    assert made(ONE) == fill(ONE)
+    lower = albert_np.pipeline("fill-mask", fill.model, tokenizer=(TINY_MODEL, {"do_lower_case": False}))
+    assert not lower.tokenizer.do_lower_case
+
+
+def test_a_pipeline_exception_is_a_value_error_with_task_and_model(fill):
+    from albert_np import PipelineException
+
+    with pytest.raises(PipelineException, match=r"no \[MASK\] in 'no mask here'") as caught:
+        fill(["no mask here"])
+    error = caught.value
+    assert isinstance(error, ValueError)
+    assert (error.task, error.model, str(error)[:9]) == ("fill-mask", "albert", "input 0: ")
+    with pytest.raises(PipelineException, match=r"^there is no"):
+        fill("no mask here")
+    assert "there is no" in fill(["no mask here", ONE], on_error="skip")[0]["error"]
+    again = pickle.loads(pickle.dumps(error))
+    assert (type(again), str(again), again.task) == (PipelineException, str(error), "fill-mask")
+    maskless = albert_np.AlbertTokenizer.from_pretrained(TINY_MODEL, mask_token=None)
+    with pytest.raises(PipelineException, match="the tokenizer has no mask token"):
+        albert_np.pipeline("fill-mask", fill.model, maskless)
 
 
 def small_model():

@@ -57,12 +57,7 @@ def resolve_options(
     name_or_path: str | os.PathLike | None, config: Any, state_dict: Any, options: dict[str, Any]
 ) -> tuple[dict[str, Any], AlbertConfig]:
     """The keywords of from_pretrained: (where files come from, the config with the values that replace its own)."""
-    for name in WITHOUT_EFFECT:
-        options.pop(name, None)
-    for name, (values, why) in LIMITED.items():
-        _check_limited(name, options.pop(name, None), values, why)
-    _check_device_map(options.pop("device_map", None))
-    where = hub.take_options(options)
+    where = take_options(options)
     fields = {*AlbertConfig.__dataclass_fields__, *PASSIVE_DEFAULTS, "max_layers"}
     unknown = sorted(set(options) - fields)
     if unknown:
@@ -75,6 +70,19 @@ def resolve_options(
     if not isinstance(config, AlbertConfig):
         raise ValueError(f"config must be an AlbertConfig; got {type(config).__name__}")
     return where, config.replace(**options) if options else config
+
+
+def take_options(options: dict[str, Any]) -> dict[str, Any]:
+    """Takes all keywords that transformers has beside a model's own out of `options`, and gives those of hub.OPTIONS.
+
+    Raises ValueError for a value that cannot be honoured.
+    """
+    for name in WITHOUT_EFFECT:
+        options.pop(name, None)
+    for name, (values, why) in LIMITED.items():
+        _check_limited(name, options.pop(name, None), values, why)
+    _check_device_map(options.pop("device_map", None))
+    return hub.take_options(options)
 
 
 def _check_limited(name: str, value: Any, values: tuple[Any, ...], why: str) -> None:

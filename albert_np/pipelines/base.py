@@ -6,6 +6,7 @@ what belongs to an input into its answer (`_answer`). The answer to an input nev
 
 from __future__ import annotations
 
+import copy
 import os
 import sys
 import warnings
@@ -18,6 +19,7 @@ import numpy as np
 
 from albert_np import ops
 from albert_np.calling import AlbertPreTrainedModel
+from albert_np.device import Device
 from albert_np.files import listed
 from albert_np.ops import Array
 from albert_np.tokenization.batch import BatchEncoding
@@ -26,9 +28,21 @@ from albert_np.tokenization.tokenizer import AlbertTokenizer
 LIST_BATCH = 64  # inputs of a list that are prepared together
 TOKENS_AT_ONCE = 2048  # tokens of the rows that the model is given together
 ON_ERROR = ("raise", "skip")
+WITHOUT_EFFECT = ("num_workers",)  # of transformers' options: inputs are read in this process
 MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 Row = Mapping[str, Any]  # parallel lists under the names of MODEL_INPUTS, for one row of the model
+
+
+class PipelineException(ValueError):  # noqa: N818 - the name is transformers'
+    """What a pipeline raises where transformers' pipelines raise an error of this name. It has their `task` and `model`."""
+
+    def __init__(self, task: str, model: str, reason: str) -> None:
+        super().__init__(reason)
+        self.task, self.model = task, model
+
+    def __reduce__(self) -> Any:
+        return type(self), (self.task, self.model, str(self))
 
 
 @dataclass(frozen=True)
@@ -67,6 +81,10 @@ class TextOptions(Options):
     pad_to_multiple_of: int | None = None
     tokenizer_kwargs: Mapping[str, Any] | None = None
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.of_tokenizer()
+
     def of_tokenizer(self) -> dict[str, Any]:
         """The options that the tokenizer is given. Raises ValueError for one that it does not have."""
         names = ("truncation", "max_length", "padding", "pad_to_multiple_of")
@@ -97,6 +115,7 @@ class Pipeline(Generic[Asked]):
     options_class: type[Asked]
     models: ClassVar[tuple[type[AlbertPreTrainedModel], ...]]  # those that can do it; a name is loaded as the first
     needs: ClassVar[str]  # the same in words
+    framework = "np"  # whose arrays a model takes and gives
 
     def __init__(self, model: Any, tokenizer: Any, **options: Any) -> None:
         """options: those of a call, as its defaults."""
@@ -117,16 +136,22 @@ class Pipeline(Generic[Asked]):
     def _asked(self, before: Asked, given: Mapping[str, Any]) -> Asked:
         """The options of a call: those before, changed by those that are given. None stands for "as before"."""
         known = [field.name for field in fields(before)]
-        unknown = sorted(set(given) - set(known))
+        unknown = sorted(set(given) - {*known, *WITHOUT_EFFECT})
         if unknown:
             raise ValueError(f"{self.task} knows no {listed(unknown)}; it takes {', '.join(known)}")
         own = before.MEANS_SOMETHING
-        return replace(before, **{name: value for name, value in given.items() if value is not None or name in own})
+        meant = {name: value for name, value in given.items() if name in known and (value is not None or name in own)}
+        return replace(before, **meant)
 
     @classmethod
     def load(cls, name_or_path: str | os.PathLike, **made: Any) -> AlbertPreTrainedModel:
         """The model of a name, as the first class of `models`. made: the arguments of from_pretrained."""
         return cls.models[0].from_pretrained(name_or_path, **made)
+
+    @property
+    def device(self) -> Device:
+        """Where the model computes."""
+        return self.model.device
 
     @property
     def names(self) -> Mapping[int, Any]:
@@ -183,7 +208,8 @@ class Pipeline(Generic[Asked]):
                 found.append(self._prepare(item, options))
             except ValueError as error:
                 place = "" if position is None else f"input {position + number}: "
-                refusal = type(error)(f"{place}{error}")
+                refusal = copy.copy(error)  # of any class, with whatever it says beside its message
+                refusal.args = (f"{place}{error}",)
                 if options.on_error == "raise":
                     raise refusal from error
                 found.append(refusal)

@@ -10,7 +10,17 @@ import numpy as np
 
 from albert_np.model import AlbertForMaskedLM, AlbertForPreTraining
 from albert_np.ops import Array
-from albert_np.pipelines.base import Pipeline, Prepared, Row, TextOptions, checked_count, probabilities, shortened, warn
+from albert_np.pipelines.base import (
+    Pipeline,
+    PipelineException,
+    Prepared,
+    Row,
+    TextOptions,
+    checked_count,
+    probabilities,
+    shortened,
+    warn,
+)
 from albert_np.tasks.masked_lm import likeliest
 
 
@@ -30,6 +40,21 @@ class FillMaskPipeline(Pipeline[FillMaskOptions]):
     needs = "a masked-language model"
     options_class = FillMaskOptions
 
+    def __init__(self, model: Any, tokenizer: Any, **options: Any) -> None:
+        """As Pipeline. Raises PipelineException if the tokenizer has no mask token."""
+        super().__init__(model, tokenizer, **options)
+        if tokenizer.mask_token_id is None:
+            raise self._failed("the tokenizer has no mask token, so there is nothing to fill")
+        self._check(self.options)
+
+    def _check(self, options: FillMaskOptions) -> None:
+        checked_count(options.top_k, "top_k", len(self.tokenizer))
+        if options.targets is not None:
+            self._words(options.targets)
+
+    def _failed(self, reason: str) -> PipelineException:
+        return PipelineException(self.task, self.model.base_model_prefix, reason)
+
     def __call__(self, inputs: str | list[str] | Iterable[str], **options: Any) -> Any:
         """Fills the masks of one text, of each text of a list, or of an iterable of texts, lazily.
 
@@ -38,17 +63,17 @@ class FillMaskPipeline(Pipeline[FillMaskOptions]):
         list of these (a list of one text gives its answer itself, as in transformers). Scores are probabilities over the
         whole vocabulary.
         options: top_k (5), targets, and those of TextOptions.
-        Raises ValueError if a text has no mask, or if it has none left after it was cut.
+        Raises ValueError; it is a PipelineException if a text has no mask, or none left after it was cut.
         """
         asked = self._asked(self.options, options)
-        checked_count(asked.top_k, "top_k", len(self.tokenizer))
+        self._check(asked)
         answers = self._answers(inputs, asked)
         return answers[0] if isinstance(inputs, (list, tuple)) and len(inputs) == 1 else answers
 
     def _prepare(self, item: Any, options: FillMaskOptions) -> Prepared:
         row = self._encoded(item, None, options.of_tokenizer())
         if self.tokenizer.mask_token_id not in row["input_ids"]:
-            raise ValueError(self._nothing_to_fill(item, sum(row["attention_mask"])))
+            raise self._failed(self._nothing_to_fill(item, sum(row["attention_mask"])))
         return Prepared([row], np.array(row["input_ids"]))
 
     def _forward(self, rows: list[Row]) -> list[Array]:  # -> B × (M,V), the logits at the masks of each row
@@ -93,14 +118,17 @@ class FillMaskPipeline(Pipeline[FillMaskOptions]):
             answers.append({"score": score, "token": token, "token_str": token_str, "sequence": sequence})
         return answers
 
-    def _target_ids(self, targets: Any) -> np.ndarray:  # -> (n,) int, each id once
-        """The ids of the targets. One that is not a piece of the vocabulary counts as its first piece, with a warning."""
+    def _words(self, targets: Any) -> list[str]:
         targets = [targets] if isinstance(targets, str) else targets
         if not isinstance(targets, (list, tuple)) or not all(isinstance(target, str) for target in targets):
             raise ValueError("targets must be words: a str or a list of str")
+        return list(targets)
+
+    def _target_ids(self, targets: Any) -> np.ndarray:  # -> (n,) int, each id once
+        """The ids of the targets. One that is not a piece of the vocabulary counts as its first piece, with a warning."""
         vocab = self.tokenizer.get_vocab()
         ids: list[int] = []
-        for target in targets:
+        for target in self._words(targets):
             if target in vocab:
                 ids.append(vocab[target])
                 continue

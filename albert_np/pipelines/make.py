@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any, Literal, overload
 
 from albert_np.checkpoints import hub
 from albert_np.config import AlbertConfig
+from albert_np.device import Device, device_of
 from albert_np.files import listed
 from albert_np.pipelines.base import Pipeline
 from albert_np.pipelines.feature_extraction import FeatureExtractionPipeline
@@ -92,43 +94,58 @@ def pipeline(
     model: Any = None,
     tokenizer: Any = None,
     *,
+    config: Any = None,
     backend: str | None = None,
     dtype: Any = None,
     torch_dtype: Any = None,
     device: Any = None,
+    device_map: Any = None,
+    model_kwargs: Mapping[str, Any] | None = None,
+    framework: str | None = None,
     **options: Any,
 ) -> Any:
     """A callable for a task. `pipeline("fill-mask")("The capital of [MASK] is Paris.")`
 
     task: one of TASKS, or an alias of transformers; without it, the task follows from the class that saved the model.
     model, tokenizer: a folder, "demo" (the default), a hub id, or loaded objects. If no tokenizer is given, it comes from the
-    model's place. options: revision, cache_dir, local_files_only, token, subfolder, force_download; the others are those of
-    the pipeline's calls, as their defaults.
-    device may only say the CPU. Raises ValueError for an unknown task, and OSError if files are missing.
+    model's place. config, dtype, torch_dtype and model_kwargs are for the model's from_pretrained.
+    device: "cpu" or -1; "cuda", "cuda:0" or 0, which mean backend="cuda"; or a torch.device. device_map: such a place, or
+    "auto", which leaves it to `backend`. framework: "np", if anything.
+    options: revision, cache_dir, local_files_only, token, subfolder, force_download; those of the pipeline's calls, as their
+    defaults; and what changes nothing here (use_fast, trust_remote_code=False, feature_extractor=None, num_workers …).
+    Raises ValueError for an unknown task and for arguments that cannot be honoured, and OSError if files are missing.
     """
-    where = {name: options.pop(name) for name in hub.OPTIONS if name in options}
+    where = {name: value for name, value in hub.take_options(options).items() if value is not None}
     model = hub.DEMO if model is None else model
     task = _task_of(model, where) if task is None else ALIASES.get(str(task), task)
     if not isinstance(task, str) or task not in TASKS:
-        raise ValueError(f"task must be one of {', '.join(TASKS)}; got {task!r}")
-    if str(device) not in ("None", "-1", "cpu"):
-        raise ValueError(f"device: pipelines run on the CPU; got {device!r}")
+        raise ValueError(f"task must be one of {', '.join(TASKS)}; got {task!r:.80}")
+    if framework not in (None, "np"):
+        raise ValueError(
+            f"framework can only be 'np' here, because models take and give NumPy's arrays; got {framework!r:.80}"
+        )
+    _check_foreign(task, options)
+    settings = _settings(
+        model_kwargs,
+        {"config": config, "backend": backend, "dtype": dtype, "torch_dtype": torch_dtype, "device_map": device_map},
+    )
+    place = _place(device, settings.pop("device_map", None))
     is_name = isinstance(model, (str, os.PathLike))
-    late = {"backend": backend, "dtype": dtype, "torch_dtype": torch_dtype} | where
-    unused = sorted(name for name, value in late.items() if value is not None)
-    if task == SIMILARITY:
-        return _similarity(model, tokenizer, late, options)
-    kind = PIPELINES[task]
-    if not is_name:
-        if tokenizer is None:
-            raise ValueError("a loaded model does not know its tokenizer: pass tokenizer= too")
-        if unused and isinstance(tokenizer, AlbertTokenizer):
-            raise ValueError(f"{', '.join(unused)}: the model is loaded already; pass this to its from_pretrained")
-    if tokenizer is None or isinstance(tokenizer, (str, os.PathLike)):
-        tokenizer = AlbertTokenizer.from_pretrained(model if tokenizer is None else tokenizer, **where)
     if is_name:
-        model = kind.load(model, backend=backend or "auto", dtype=dtype, torch_dtype=torch_dtype, **where)
-    return kind(model, tokenizer, **options)
+        settings["backend"] = _backend(settings.get("backend"), place)
+    if task == SIMILARITY:
+        return _similarity(model, tokenizer, settings | where, place, options)
+    kind = PIPELINES[task]
+    if not is_name and tokenizer is None:
+        raise ValueError("a loaded model does not know its tokenizer: pass tokenizer= too")
+    if not is_name and settings:
+        raise ValueError(f"{listed(sorted(settings))}: the model is loaded already; pass this to its from_pretrained")
+    tokenizer = _tokenizer(model if tokenizer is None else tokenizer, where, used=is_name)
+    if is_name:
+        model = kind.load(model, **settings, **where)
+    made = kind(model, tokenizer, **options)
+    made.model.to(device=place)
+    return made
 
 
 def _task_of(model: Any, where: dict[str, Any]) -> str:
@@ -147,15 +164,74 @@ def _task_of(model: Any, where: dict[str, Any]) -> str:
 
 
 def _similarity(
-    model: Any, tokenizer: Any, made: dict[str, Any], options: dict[str, Any]
+    model: Any, tokenizer: Any, made: dict[str, Any], place: Device | None, options: dict[str, Any]
 ) -> SentenceSimilarityPipeline:
     if options or tokenizer is not None:
         raise ValueError(
             f"{SIMILARITY} takes a model only, a name or a SentenceEncoder; got {listed(sorted(options)) or 'tokenizer'}"
         )
     if isinstance(model, (str, os.PathLike)):
-        torch_dtype = made.pop("torch_dtype")
-        made["dtype"] = torch_dtype if made["dtype"] is None else made["dtype"]
-        made["backend"] = made["backend"] or "auto"
+        if (torch_dtype := made.pop("torch_dtype", None)) is not None:
+            made.setdefault("dtype", torch_dtype)
         model = SentenceEncoder.from_pretrained(model, **made)
-    return SentenceSimilarityPipeline(model)
+    elif made:
+        raise ValueError(f"{listed(sorted(made))}: the model is loaded already; pass this to its from_pretrained")
+    similarity = SentenceSimilarityPipeline(model)
+    model.model.to(device=place)
+    return similarity
+
+
+def _settings(model_kwargs: Any, given: dict[str, Any]) -> dict[str, Any]:
+    """What the model's from_pretrained is told: the arguments that were given, and model_kwargs."""
+    more = {} if model_kwargs is None else model_kwargs
+    if not isinstance(more, Mapping):
+        raise ValueError(f"model_kwargs must be a dict of arguments of from_pretrained; got {type(more).__name__}")
+    settings = {name: value for name, value in given.items() if value is not None}
+    if twice := sorted(set(settings) & set(more)):
+        raise ValueError(f"{listed(twice)}: given as an argument and again in model_kwargs")
+    return settings | dict(more)
+
+
+def _place(device: Any, device_map: Any) -> Device | None:
+    """The one device that both mean; None if neither says anything."""
+    mapped = device_map.values() if isinstance(device_map, Mapping) else [device_map]
+    named = [value for value in mapped if not isinstance(value, str) or value != "auto"]  # "auto" leaves it to us
+    places = {device_of(value) for value in (device, *named) if value is not None}
+    if len(places) > 1:
+        raise ValueError(f"a model computes in one place; device and device_map name {listed(sorted(places))}")
+    return next(iter(places), None)
+
+
+def _backend(backend: Any, place: Device | None) -> Any:
+    """The backend for a place, where none is named."""
+    if backend in (None, "auto"):
+        return "cuda" if place == "cuda:0" else "auto"
+    if place is not None and (backend == "cuda") != (place == "cuda:0"):
+        raise ValueError(f"backend={backend!r:.80} does not compute on {place}: leave out one of the two")
+    return backend
+
+
+def _check_foreign(task: str, options: dict[str, Any]) -> None:
+    """Takes out what only other tasks and other libraries need. Raises ValueError if something is asked of it."""
+    for name in ("feature_extractor", "image_processor", "processor"):
+        if options.pop(name, None) is not None:
+            raise ValueError(f"{name}: {task} reads texts and needs a tokenizer alone; leave it out")
+    kind: Any = SentenceSimilarityPipeline if task == SIMILARITY else PIPELINES[task]
+    if options.pop("pipeline_class", None) not in (None, kind):
+        raise ValueError(f"pipeline_class: the class for {task} is {kind.__name__}; leave it out")
+    options.pop("use_fast", None)
+
+
+def _tokenizer(tokenizer: Any, where: dict[str, Any], used: bool) -> Any:
+    """A tokenizer by its name, or by (name, arguments) as in transformers; a loaded one as it is.
+
+    used: whether the model is loaded from `where`. Raises ValueError if nothing is.
+    """
+    more: dict[str, Any] = {}
+    if isinstance(tokenizer, tuple) and len(tokenizer) == 2 and isinstance(tokenizer[1], Mapping):
+        tokenizer, more = tokenizer[0], {name: x for name, x in tokenizer[1].items() if name != "use_fast"}
+    if isinstance(tokenizer, (str, os.PathLike)):
+        return AlbertTokenizer.from_pretrained(tokenizer, **(where | more))
+    if where and not used:
+        raise ValueError(f"{listed(sorted(where))}: the model is loaded already, and so is the tokenizer; leave it out")
+    return tokenizer
