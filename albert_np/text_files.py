@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import os
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from albert_np.files import shown
 
@@ -16,6 +18,8 @@ _BOMS = {
     b"\x1f\x8b": "compressed (gzip)",
     b"PK\x03\x04": "a zip",
 }
+_LINE_END = re.compile(rb"\r\r\n|\r?\n|\r")
+_CHUNK = 1 << 16
 
 
 @dataclass
@@ -38,6 +42,16 @@ def text_paths(paths: str | os.PathLike | Iterable[str | os.PathLike]) -> list[P
     return [Path(path) for path in given]
 
 
+class Line(NamedTuple):
+    """One line of a file. text is None where it cannot be read; then problem says why."""
+
+    number: int
+    text: str | None
+    end: str  # "\n", "\r\n", "\r\r\n" or "\r"; "" at the end of a file
+    problem: str = ""
+    raw: bytes = b""  # of a line with a problem; b"" if it is too long
+
+
 def read_lines(
     path: str | os.PathLike,
     *,
@@ -48,34 +62,65 @@ def read_lines(
 ) -> Iterator[tuple[int, str | None]]:
     """Yields (number, line) of a UTF-8 file, without line ends. A line that is left out comes as None.
 
-    Lines end with LF or CRLF; a byte order mark is dropped. Whatever the file holds, no more than max_bytes of it are in
-    memory. Raises OSError (cannot be read) or ValueError (empty, not UTF-8, NUL characters, or a line longer than max_bytes
-    if long_lines is "error"), with the number of the line.
+    numbered_lines says what ends a line. Raises OSError (cannot be read) or ValueError (empty, not UTF-8, NUL characters, or a
+    line longer than max_bytes if long_lines is "error"), with the number of the line.
+    """
+    counts = LineCounts() if counts is None else counts
+    for line in numbered_lines(path, max_bytes=max_bytes):
+        counts.lines += 1
+        if line.text is None:
+            too_long = not line.raw
+            if (long_lines if too_long else bad_lines) == "error":
+                raise ValueError(f"{path} line {line.number} {line.problem}")
+            counts.long_lines += too_long
+            counts.bad_lines += not too_long
+        yield line.number, line.text
+
+
+def numbered_lines(path: str | os.PathLike, *, max_bytes: int) -> Iterator[Line]:
+    """Yields the lines of a UTF-8 file, also those that cannot be read.
+
+    A line ends with LF, CRLF or CR, or with CR CR LF, which Windows makes of CRLF that is written as text. No other character
+    ends a line: U+2028, U+0085, VT and FF are part of it. A byte order mark at the beginning is dropped. Whatever the file
+    holds, little more than max_bytes of it are in memory. Raises OSError (cannot be read) or ValueError (empty).
     """
     (path,) = text_paths(path)
-    counts = LineCounts() if counts is None else counts
     with open_binary(path) as file:
-        number = 0
-        while raw := file.readline(max_bytes + 1):
-            number += 1
-            counts.lines += 1
-            if len(raw) > max_bytes and not raw.endswith(b"\n"):
-                while raw and not raw.endswith(b"\n"):
-                    raw = file.readline(max_bytes)
-                if long_lines == "error":
-                    raise ValueError(f"{path} line {number} is longer than {max_bytes:,} bytes")
-                counts.long_lines += 1
-                yield number, None
+        for number, (raw, end) in enumerate(_ended_lines(file, max_bytes), 1):
+            if raw is None:
+                yield Line(number, None, end, f"is longer than {max_bytes:,} bytes")
                 continue
             problem = _not_text(raw)
-            if problem is None:
-                line = raw.decode("utf-8").removesuffix("\n").removesuffix("\r")
-                yield number, line.removeprefix("\ufeff") if number == 1 else line
-            elif bad_lines == "error":
-                raise ValueError(f"{path} line {number} {problem}")
+            if problem:
+                yield Line(number, None, end, problem, raw)
             else:
-                counts.bad_lines += 1
-                yield number, None
+                text = raw.decode("utf-8")
+                yield Line(number, text.removeprefix("\ufeff") if number == 1 else text, end)
+
+
+def _ended_lines(file: io.BufferedReader, max_bytes: int) -> Iterator[tuple[bytes | None, str]]:
+    """(line, its end); the line is None if it is longer than max_bytes."""
+    data = bytearray()
+    too_long = False
+    while True:
+        searched = max(0, len(data) - 2)  # a CR that was last may be the beginning of CRLF
+        chunk = file.read(_CHUNK)
+        data += chunk
+        start = 0
+        for end in _LINE_END.finditer(data, searched):
+            if chunk and end[0] == b"\r" and end.start() >= len(data) - 2:
+                break
+            n = end.start() - start
+            yield (None if too_long or n > max_bytes else bytes(data[start : end.start()])), end[0].decode()
+            start, too_long = end.end(), False
+        del data[:start]
+        if not chunk:
+            if data or too_long:
+                yield (None if too_long or len(data) > max_bytes else bytes(data)), ""
+            return
+        if len(data) > max_bytes + 2:
+            del data[:-2]
+            too_long = True
 
 
 def open_binary(path: Path) -> io.BufferedReader:

@@ -1,12 +1,16 @@
 """Text files to documents and sentences: three forms, one rule for sentences, and everything a file can have wrong."""
 
+import re
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.refusals import refusal
 
+from albert_np import text_files
 from albert_np.text_files import read_lines
 from albert_np.training.documents import TextCounts, TextForm, read_documents
 from albert_np.training.sentences import split_sentences
@@ -103,10 +107,11 @@ def test_a_line_that_is_too_long_is_left_out_and_what_surrounds_it_does_not_foll
     assert [len(line) for line in exact[0]] == [99, 100]
 
 
-def test_a_line_of_a_megabyte_costs_no_more_memory_than_the_limit(tmp_path):
+@pytest.mark.parametrize("end", [b"\n", b"\r"])
+def test_a_line_of_megabytes_costs_no_more_memory_than_the_limit(end, tmp_path):
     import tracemalloc
 
-    path = write(tmp_path, b"a\nb\n" + b"x" * 30_000_000 + b"\n")
+    path = write(tmp_path, end.join([b"a", b"b", b"x" * 30_000_000, b""]))
     tracemalloc.start()
     try:
         assert list(read_documents(path, TextForm(lines="sentences", max_line_bytes=1 << 16))) == [["a", "b"]]
@@ -184,11 +189,39 @@ def test_forms_are_checked(options, message):
     assert message in refusal(lambda: TextForm(**options))
 
 
-def test_lines_are_numbered_and_other_line_ends_do_not_count(tmp_path):
-    path = write(tmp_path, "\ufeffa\r\n\u2028b\x0bc\rd\n\n\ufeffe")
-    assert list(read_lines(path)) == [(1, "a"), (2, "\u2028b\x0bc\rd"), (3, ""), (4, "\ufeffe")]
+def test_lines_are_numbered_and_only_cr_and_lf_end_them(tmp_path):
+    path = write(tmp_path, "\ufeffa\r\n\u2028b\x0b\x0c\u0085c\rd\n\n\ufeffe")
+    expected = ["a", "\u2028b\x0b\x0c\u0085c", "d", "", "\ufeffe"]
+    assert list(read_lines(path)) == list(enumerate(expected, 1))
     said = refusal(lambda: list(read_lines(path, max_bytes=6, long_lines="error")))
     assert said == f"{path} line 2 is longer than 6 bytes"
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(
+        st.tuples(st.text("ab\u2028\x0c", max_size=9), st.sampled_from(["\n", "\r\n", "\r", "\r\r\n"])), min_size=1
+    ),
+    st.integers(1, 12),
+    st.integers(1, 30),
+)
+def test_lines_are_the_same_however_the_file_is_read(pairs, chunk, max_bytes):
+    """Against re.split of the whole text; a chunk may end inside a line end, and a line may be longer than allowed."""
+    text = "x" + "".join(line + end for line, end in pairs)
+    expected = re.split("\r\r\n|\r\n|\n|\r", text)
+    expected = expected if expected[-1] else expected[:-1]
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
+        patch.setattr(text_files, "_CHUNK", chunk)
+        path = write(Path(folder), text)
+        found = [line for _, line in read_lines(path, max_bytes=max_bytes)]
+    assert found == [line if len(line.encode()) <= max_bytes else None for line in expected]
+
+
+@pytest.mark.parametrize("end", ["\r", "\r\n", "\r\r\n"])
+def test_line_ends_of_other_systems_make_the_same_documents(end, tmp_path):
+    text = "One.\nTwo.\n\n\nThree.\nFour.\n \nFive.\nSix.\n"
+    assert read(tmp_path, text.replace("\n", end)) == read(tmp_path, text)
+    assert len(read(tmp_path, text)) == 3
 
 
 # ----------------------------------------------------------------------------------------------------------- sentences

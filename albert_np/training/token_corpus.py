@@ -34,7 +34,7 @@ from albert_np.text_files import open_binary, text_paths
 from albert_np.tokenization.tokenizer import AlbertTokenizer
 from albert_np.training.documents import TextCounts, TextForm, read_documents
 
-VERSION = 1  # of the files, and of what tokenizing and splitting do: an older cache is made again
+VERSION = 2  # of the files, and of what tokenizing and splitting do: an older cache is made again
 NOTE = "corpus.json"
 FLUSH = 1 << 18  # ids that wait in memory before they are written
 
