@@ -6,7 +6,8 @@ multiple_choice        the right one of some continuations
 question_answering     the part of a context that answers a question
 masked_lm              the pieces that fill a mask, and where they are right
 data                   what they share
-rows, labels           from CSV, TSV, JSONL and CoNLL files to rows; from labels to class numbers
+rows, conll, squad     from CSV, TSV, JSON, CoNLL and SQuAD files to rows, sentences and questions
+labels                 from labels to class numbers
 metrics                how predictions are scored
 
 Training and pipelines use these; nothing here imports either.

@@ -9,6 +9,7 @@ from typing import Any
 
 from albert_np.files import shown
 from albert_np.ops import Array
+from albert_np.tasks.rows import BadRows
 from albert_np.tokenization.tokenizer import AlbertTokenizer
 
 
@@ -22,11 +23,12 @@ class TaskData:
     counts: dict[str, int] = field(default_factory=dict)
 
 
-def check_any(found: Sequence[Any], path: str | os.PathLike, counts: Mapping[str, int]) -> None:
-    """Raises ValueError if a file has no example; the message says what was left out."""
+def check_any(found: Sequence[Any], path: str | os.PathLike, counts: Mapping[str, int], bad: BadRows) -> None:
+    """Raises ValueError if a file has no example; the message says what was left out, and what the first bad row was."""
     if not found:
-        left_out = ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in counts.items() if n)
-        raise ValueError(f"{path} has no examples{f' ({left_out})' if left_out else ''}")
+        left_out = ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in bad.counted(counts).items() if n)
+        first = f"; the first bad row: {bad.first}" if bad.first else ""
+        raise ValueError(f"{path} has no examples{f' ({left_out})' if left_out else ''}{first}")
 
 
 def encode_texts(

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import operator
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from albert_np.files import shown
 from albert_np.ops import IGNORE_INDEX, Array
 from albert_np.tasks import metrics
+from albert_np.tasks.conll import Sentence, read_conll
 from albert_np.tasks.data import TaskData, check_any, checked_padding
 from albert_np.tasks.labels import label_table
-from albert_np.tasks.rows import Row, as_text, read_conll, read_rows, value_of
+from albert_np.tasks.rows import BadRows, Row, as_text, read_rows, value_of
 from albert_np.text_files import text_paths
 from albert_np.tokenization.tokenizer import AlbertTokenizer
 
@@ -33,40 +36,74 @@ def read_token_classification(
     label_names: Sequence[str] | None = None,
     word_column: int = 0,
     label_column: int = -1,
+    comments: str = "error",
     file_format: str | None = None,
+    on_bad_row: str = "error",
 ) -> TaskData:
     """Reads sentences with a label for each word: JSONL with two lists on each line, or CoNLL's columns.
 
-    CoNLL has one word with its label on each line, in columns separated by spaces or tabs, and a blank line between sentences;
-    lines that begin with -DOCSTART- are left out. All files but .jsonl, .ndjson and .json are read as CoNLL. Labels are names
-    or numbers, as in read_classification; the number −100 means no label. Raises OSError or ValueError with the number of the
-    line.
+    CoNLL has one word with its label on each line, in columns separated by tabs or spaces, and a blank line between sentences.
+    conll.py says how columns are found and what is a comment; comments says what a line is that may be a comment or a word:
+    "skip" (a comment), "word" or "error". All files but .jsonl, .ndjson, .json and .csv are read as CoNLL. Labels are names or
+    numbers, as in read_classification; the number −100 means no label.
+
+    With on_bad_row "skip", sentences that cannot be read are left out (bad_rows), and a word whose label is none of label_names
+    has no label (unknown_labels). counts has also comments, multiword_tokens and empty_nodes, if there are any. Raises OSError;
+    or ValueError with the number of the line, or if no sentence or no label is left.
     """
     (checked,) = text_paths(path)
-    if file_format == "conll" or (file_format is None and checked.suffix.lower() not in (".jsonl", ".ndjson", ".json")):
-        sentences = read_conll(path, word_column, None if labels is None else label_column)
-    else:
-        sentences = (_word_row(row, tokens, labels) for row in read_rows(path, file_format=file_format))
+    bad = BadRows(on_bad_row)
     counts: Counter[str] = Counter(examples=0, empty_texts=0)
-    found = []
-    for where, words, values in sentences:
-        if words:
-            found.append((where, words, values))
+    left_out: Counter[str] = Counter()
+    suffix = checked.suffix.lower()
+    sentences: Iterable[Sentence]
+    if file_format == "conll" or (file_format is None and suffix not in (".jsonl", ".ndjson", ".json", ".csv")):
+        columns = [_column(word_column, "word_column"), _column(label_column, "label_column")]
+        sentences = read_conll(
+            path,
+            columns[0],
+            None if labels is None else columns[1],
+            comments=comments,
+            known=label_names or (),
+            bad=bad,
+            counts=left_out,
+        )
+    elif file_format in ("csv", "tsv") or (file_format is None and suffix == ".csv"):
+        raise ValueError(
+            f"{checked}: words and their labels are read from CoNLL (file_format='conll') or JSONL, not CSV or TSV"
+        )
+    else:
+        sentences = _json_sentences(read_rows(path, file_format=file_format, bad=bad), tokens, labels, bad)
+    found: list[Sentence] = []
+    for sentence in sentences:
+        if sentence.words:
+            found.append(sentence)
         else:
             counts["empty_texts"] += 1
-    check_any(found, path, counts)
+    counts.update(+left_out)  # without zeros
+    check_any(found, path, counts, bad)
     counts["examples"] = len(found)
     if labels is None:
-        return TaskData(
-            [TokenExample(words, None) for _, words, _ in found], list(label_names or ()), None, dict(counts)
-        )
-    raw = [(where, value) for where, _, values in found for value in values if str(value) != str(IGNORE_INDEX)]
-    table = label_table(raw, label_names, path)
+        unlabelled = [TokenExample(sentence.words, None) for sentence in found]
+        return TaskData(unlabelled, list(label_names or ()), None, bad.counted(counts))
+    raw = [(x.place(i), value) for x in found for i, value in enumerate(x.labels) if not _is_ignored(value)]
+    table = label_table(raw, label_names, path, bad)
+    unknown = BadRows(on_bad_row)
     examples = []
-    for where, words, values in found:
-        numbers = [IGNORE_INDEX if str(v) == str(IGNORE_INDEX) else table.number(where, v) for v in values]
-        examples.append(TokenExample(words, tuple(numbers)))
-    return TaskData(examples, table.names, None, dict(counts))
+    for sentence in found:
+        numbers = [IGNORE_INDEX] * len(sentence.words)
+        for i, value in enumerate(sentence.labels):
+            if not _is_ignored(value):
+                try:
+                    numbers[i] = table.number(sentence.place(i), value)
+                except ValueError as error:
+                    unknown.meet(error)
+        examples.append(TokenExample(sentence.words, tuple(numbers)))
+    if raw and unknown.count == len(raw):
+        raise ValueError(f"{path}: none of its labels is known; {unknown.first}")
+    if unknown.count:
+        counts["unknown_labels"] = unknown.count
+    return TaskData(examples, table.names, None, bad.counted(counts))
 
 
 def token_classification_batch(
@@ -123,7 +160,17 @@ def token_figures(words: Sequence[tuple[Array, Array]], names: Sequence[str]) ->
     return right | metrics.entity_f1(*tags)
 
 
-def _word_row(row: Row, tokens: str, labels: str | None) -> tuple[str, tuple[str, ...], list[Any]]:
+def _json_sentences(rows: Iterable[Row], tokens: str, labels: str | None, bad: BadRows) -> Iterator[Sentence]:
+    for row in rows:
+        try:
+            sentence = _json_sentence(row, tokens, labels)
+        except ValueError as error:
+            bad.meet(error)
+        else:
+            yield sentence
+
+
+def _json_sentence(row: Row, tokens: str, labels: str | None) -> Sentence:
     where = row[0]
     words = value_of(row, tokens)
     values = [] if labels is None else value_of(row, labels)
@@ -131,4 +178,17 @@ def _word_row(row: Row, tokens: str, labels: str | None) -> tuple[str, tuple[str
         raise ValueError(f"{where}: {tokens} and {labels} must be lists, an entry a word")
     if labels is not None and len(words) != len(values):
         raise ValueError(f"{where} has {len(words)} words and {len(values)} labels")
-    return where, tuple(as_text(word, where, "a word") for word in words), values
+    return Sentence(where, tuple(as_text(word, where, "a word") for word in words), values)
+
+
+def _is_ignored(label: Any) -> bool:
+    """Whether a label is the number −100, which means that there is none."""
+    return str(label).strip() in (str(IGNORE_INDEX), str(float(IGNORE_INDEX)))
+
+
+def _column(number: Any, name: str) -> int:
+    """The number of a column, from 0, or from −1 for the last. The command line gives it as text."""
+    try:
+        return int(number) if isinstance(number, str) else operator.index(number)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} is the number of a column, from 0; got {shown(repr(number), 60)}") from error
