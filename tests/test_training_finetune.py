@@ -260,6 +260,44 @@ def test_command_line(trained, base, tmp_path, capsys):
     assert "NAME=COLUMN" in capsys.readouterr().err
 
 
+def test_bad_rows_are_skipped_and_counted_by_the_command(base, tmp_path, capsys):
+    rows = [{"text": text, "label": label} for text, label in texts(12)]
+    files = {
+        "text-classification": jsonl(tmp_path / "texts.jsonl", [*rows, {"text": "no label"}, ["no object"]]),
+        "question-answering": squad_file(tmp_path / "squad.json", 12, False),
+        "token-classification": tmp_path / "words.conll",
+    }
+    questions = json.loads(files["question-answering"].read_text())
+    questions["data"][0]["paragraphs"] += [
+        {"context": "no questions"},
+        {"context": "c", "qas": [{"id": "no question"}]},
+    ]
+    files["question-answering"].write_text(json.dumps(questions))
+    files["token-classification"].write_text("# newdoc\nhouse O\n\n" + "house O\nriver B-X\n\n" * 12 + "house\n")
+    for task, path in files.items():
+        command = [
+            "finetune",
+            str(path),
+            "--task",
+            task,
+            "--model",
+            str(base),
+            "--steps",
+            "1",
+            "--batch-size",
+            "4",
+            "--json",
+        ]
+        command += ["--backend", "numpy", "--output"]
+        assert main([*command, str(tmp_path / task), "--on-bad-row", "skip"]) == 0
+        assert json.loads(capsys.readouterr().out)["data"]["train"]["bad_rows"] == 2
+        assert main([*command, str(tmp_path / "other")]) == 1
+        assert path.name in capsys.readouterr().err
+    columns = ["--columns", "comments=skip", "word_column=0", "label_column=1"]
+    assert main([*command, str(tmp_path / "other"), "--on-bad-row", "skip", *columns]) == 0
+    assert json.loads(capsys.readouterr().out)["data"]["train"]["comments"] == 1
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

@@ -24,6 +24,7 @@ columns that are read, unless --columns names others:
   text-classification    text and label; also pair, but only if --columns names it
   token-classification   tokens, labels (JSONL); CoNLL has one word per line, with its label last
   multiple-choice        context, choices, label; with choices=a,b,c,d each choice has its own column
+--columns also takes word_column=1 label_column=3 comments=skip (CoNLL), separator=; (labels) and delimiter=; (CSV)
 """
 
 
@@ -75,6 +76,12 @@ def add(commands: Any) -> None:
         metavar="N",
         help="for question answering: tokens of a question, which is cut after them (default: 64, or what fits --max-length)",
     )
+    data.add_argument(
+        "--on-bad-row",
+        choices=("error", "skip"),
+        help="what happens to a row that cannot be read, or whose label is unknown: skip leaves it out and counts it "
+        "(default: error, which ends the command)",
+    )
     tune.add_argument(
         "--class-weights",
         nargs="+",
@@ -112,6 +119,7 @@ def run(args: argparse.Namespace) -> None:
         ("problem_type", PROBLEMS.get(args.problem)),
         ("doc_stride", args.doc_stride),
         ("max_query_length", args.max_query_length),
+        ("on_bad_row", args.on_bad_row),
     ):
         if value is not None:
             reading[name] = value
@@ -149,7 +157,7 @@ def _columns(given: list[str]) -> dict[str, Any]:
         name, _, column = text.partition("=")
         if not name.isidentifier() or not column:
             raise ValueError(f"--columns takes NAME=COLUMN, such as text=sentence; got {text!r:.80}")
-        columns[name] = column.split(",") if "," in column else column
+        columns[name] = column.split(",") if "," in column[1:] else column
     return columns
 
 

@@ -9,22 +9,25 @@ from __future__ import annotations
 
 import math
 import os
+import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from albert_np.files import listed, shown
+from albert_np.files import shown
 from albert_np.ops import Array
-from albert_np.tasks import metrics
-from albert_np.tasks.data import TaskData
-from albert_np.tasks.rows import as_text, read_json_file
+from albert_np.tasks import metrics, squad
+from albert_np.tasks.data import TaskData, check_any
+from albert_np.tasks.rows import BadRows, as_text
 from albert_np.text_files import text_paths
 from albert_np.tokenization.tokenizer import AlbertTokenizer
 
 NO_ANSWER = 0  # the place of [CLS]
 SPECIAL = 3  # tokens of a window beside question and context: [CLS], [SEP], [SEP]
+NEAR = 5  # characters by which an answer_start may be off
 
 
 class SquadExample(NamedTuple):
@@ -74,37 +77,43 @@ class Window(NamedTuple):
         return self.context.text[self.context.spans[a, 0] : self.context.spans[b, 1]]
 
 
-def read_squad(path: str | os.PathLike, *, labels: bool = True) -> TaskData:
-    """Reads the questions of a SQuAD 1.1 or 2.0 JSON file, in order. labels=False accepts questions without "answers" too.
+def read_squad(path: str | os.PathLike, *, labels: bool = True, on_bad_row: str = "error") -> TaskData:
+    """Reads the questions of a SQuAD 1.1 or 2.0 file, in order; squad.py says in which forms they may be.
 
-    counts: examples, impossible. Raises OSError; or ValueError with the line of broken JSON, or with the place of what is
-    missing or wrong (data[3].paragraphs[0].qas[2]), such as an id that comes twice.
+    labels=False accepts questions without "answers" too. counts: examples, impossible (questions without an answer), and, if
+    there are any, unused_answers (of questions that are said to have none) and bad_rows (questions that cannot be read, left
+    out with on_bad_row "skip"). Raises OSError; or ValueError with the line of broken JSON, or with the place of what is
+    missing or wrong (data[3].paragraphs[0].qas[2]), such as an id that comes twice, or if no question is left.
     """
     (checked,) = text_paths(path)
-    value = read_json_file(checked)
+    bad = BadRows(on_bad_row)
+    counts = Counter(examples=0, impossible=0)
     examples: list[SquadExample] = []
     ids: set[str] = set()
-    for where, context, question in _questions(value, str(path)):
-        name = as_text(_get(question, "id", where), where, "id")
-        if name in ids:
-            raise ValueError(f"{where} has the id {shown(repr(name), 60)}, which is another question's")
+    for where, context, question in squad.questions(checked, bad):
+        try:
+            name = squad.question_id(question, where)
+            if name in ids:
+                raise ValueError(f"{where} has the id {shown(repr(name), 60)}, which is another question's")
+            asked = as_text(squad.value_at(question, "question", where), where, "question")
+            impossible = squad.is_impossible(question, where)
+            given = question.get("answers")
+            if given is None:
+                given = squad.value_at(question, "answers", where) if labels and not impossible else []
+            answers = squad.answers_of(given or [] if impossible else given, where)
+        except ValueError as error:
+            bad.meet(error)
+            continue
         ids.add(name)
-        asked = as_text(_get(question, "question", where), where, "question").strip()
-        answers = []
-        impossible = question.get("is_impossible", False)
-        if not isinstance(impossible, bool):
-            raise ValueError(f"{where}: is_impossible must be true or false; got {shown(repr(impossible), 60)}")
-        given = _get(question, "answers", where) if labels and not impossible else question.get("answers", [])
-        for answer in [] if impossible else _list(given, f"{where}.answers"):
-            start = _get(answer, "answer_start", where)
-            if type(start) is not int:
-                raise ValueError(f"{where}: answer_start must be a whole number; got {shown(repr(start), 60)}")
-            answers.append((as_text(_get(answer, "text", where), where, "an answer"), start))
-        examples.append(SquadExample(name, asked, context, tuple(answers)))
-    if not examples:
+        if impossible and answers:
+            counts["unused_answers"] += len(answers)
+        examples.append(SquadExample(name, asked, context, () if impossible else tuple(answers)))
+    if not examples and not bad.count:
         raise ValueError(f"{path} has no questions")
-    counts = {"examples": len(examples), "impossible": sum(not example.answers for example in examples)}
-    return TaskData(examples, counts=counts)
+    check_any(examples, path, counts, bad)
+    counts["examples"] = len(examples)
+    counts["impossible"] = sum(not example.answers for example in examples)
+    return TaskData(examples, counts=bad.counted(counts))
 
 
 def squad_lengths(
@@ -144,8 +153,10 @@ def squad_windows(
 
     doc_stride: how many tokens neighbouring windows share, as in transformers; in google-research/albert it is how far apart
     they begin. Without a number, it and max_query_length are those of squad_lengths. A question's first answer is its label.
-    An answer may not be in the context where answer_start says, or may cover no token. With training, such questions are left
-    out and counted; without it they are kept, but have no label. Raises ValueError if max_length leaves no room.
+    Where the context does not hold it at answer_start, or no token covers it, the other answers are tried; then all of them up
+    to NEAR characters from their answer_start; then so with other spaces and capitals. counts says how often, if ever:
+    other_answers, relocated. With training, questions none of whose answers is found (unlocated_answers) are left out; without
+    it they are kept, but have no label. Raises ValueError if max_length leaves no room.
     """
     lengths = squad_lengths(max_length, doc_stride, max_query_length)
     stride, longest = lengths["doc_stride"], lengths["max_query_length"]
@@ -160,7 +171,9 @@ def squad_windows(
         room = max_length - len(question) - SPECIAL
         if context.text != example.context:  # questions about one context stand together
             context = _context(example.context, tokenizer)
-        span = _locate(example, context) if example.answers else None
+        span, how = _locate(example, context)
+        if how:
+            counts[how] = counts.get(how, 0) + 1
         if example.answers and span is None:
             counts["unlocated_answers"] += 1
             if training:
@@ -264,35 +277,6 @@ def answer_figures(examples: Sequence[SquadExample], answers: Mapping[int, Answe
 # ------------------------------------------------------------------------------------------------------------- parts
 
 
-def _questions(value: Any, path: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """(place, context, question) of all questions of a file."""
-    if not isinstance(value, dict) or "data" not in value:
-        raise ValueError(f'{path} is no SQuAD file: that is an object with "data", a list of articles')
-    for i, article in enumerate(_list(value["data"], f"{path} data")):
-        where = f"{path} data[{i}]"
-        for j, paragraph in enumerate(_list(_get(article, "paragraphs", where), f"{where}.paragraphs")):
-            here = f"{where}.paragraphs[{j}]"
-            context = as_text(_get(paragraph, "context", here), here, "context")
-            for k, question in enumerate(_list(_get(paragraph, "qas", here), f"{here}.qas")):
-                place = f"{here}.qas[{k}]"
-                _get(question, "id", place)
-                yield place, context, question
-
-
-def _get(value: Any, name: str, where: str) -> Any:
-    if not isinstance(value, dict):
-        raise ValueError(f"{where} must be an object; got {shown(repr(value), 60)}")
-    if name not in value:
-        raise ValueError(f"{where} has no {name!r}; it has {listed(list(map(str, value)))}")
-    return value[name]
-
-
-def _list(value: Any, where: str) -> list[Any]:
-    if not isinstance(value, list):
-        raise ValueError(f"{where} must be a list; got {shown(repr(value), 60)}")
-    return value
-
-
 def _context(text: str, tokenizer: AlbertTokenizer) -> Context:
     if not text:
         return Context(text, np.zeros(0, np.int64), np.zeros((0, 2), np.int64))
@@ -301,14 +285,40 @@ def _context(text: str, tokenizer: AlbertTokenizer) -> Context:
     return Context(text, np.array(encoded["input_ids"], np.int64), spans)
 
 
-def _locate(example: SquadExample, context: Context) -> tuple[int, int] | None:
-    """First and last token of the first answer, or None if its characters or their tokens are not there."""
-    text, first = example.answers[0]
-    last = first + len(text)
-    if first < 0 or not text.strip() or example.context[first:last] != text:
-        return None
+def _locate(example: SquadExample, context: Context) -> tuple[tuple[int, int] | None, str]:
+    """First and last token of the answer that is the label, or None if there is none; and how it was found.
+
+    It is the first of these: an answer that stands where answer_start says ("" for the first answer, else "other_answers"); an
+    answer whose text stands at most NEAR characters off; one that stands so near with other spaces or capitals ("relocated").
+    The nearest place wins, and of two such places the first.
+    """
+    for far, form in ((0, re.escape), (NEAR, _whole_words), (NEAR, _loosely)):
+        for number, (text, start) in enumerate(example.answers):
+            if not text.strip() or not -far <= start <= len(context.text):
+                continue
+            pattern = re.compile(form(text))
+            for off in sorted(range(-far, far + 1), key=abs):
+                found = pattern.match(context.text, start + off) if start + off >= 0 else None
+                tokens = None if found is None else _tokens(found.span(), context)
+                if tokens is not None:
+                    return tokens, "relocated" if far else "other_answers" if number else ""
+    return None, ""
+
+
+def _whole_words(text: str) -> str:
+    """A pattern for a text that does not begin or end inside a word."""
+    return rf"(?:(?<!\w)|(?!\w)){re.escape(text)}(?:(?!\w)|(?<!\w))"
+
+
+def _loosely(text: str) -> str:
+    """The same, with any spaces between the words of the text, and any capitals."""
+    words = r"\s+".join(map(re.escape, text.split()))
+    return rf"(?i:(?:(?<!\w)|(?!\w)){words}(?:(?!\w)|(?<!\w)))"
+
+
+def _tokens(span: tuple[int, int], context: Context) -> tuple[int, int] | None:
     # characters that an answer begins or ends with, and that no token shows, are spaces mostly
-    touching = np.flatnonzero((context.spans[:, 1] > first) & (context.spans[:, 0] < last))
+    touching = np.flatnonzero((context.spans[:, 1] > span[0]) & (context.spans[:, 0] < span[1]))
     return (int(touching[0]), int(touching[-1])) if touching.size else None
 
 

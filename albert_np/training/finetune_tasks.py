@@ -170,14 +170,17 @@ def question_answering(
     max_length: int,
     *,
     max_answer_length: int = 30,
+    on_bad_row: str = "error",
     **windows: Any,
 ) -> Task:
-    _check_known(windows, squad_windows, beside=("max_answer_length",))
+    _check_known(windows, squad_windows, beside=("max_answer_length", "on_bad_row"))
     check_answer_length(max_answer_length)
     lengths: dict[str, Any] = dict(squad_lengths(max_length, **windows))
-    data = read_squad(path)
+    data = read_squad(path, on_bad_row=on_bad_row)
     data, held = (
-        split(data, [x.context for x in data.examples]) if validation is None else (data, read_squad(validation))
+        split(data, [x.context for x in data.examples])
+        if validation is None
+        else (data, read_squad(validation, on_bad_row=on_bad_row))
     )
     chosen, counts = squad_windows(data.examples, tokenizer, **lengths)
     asked, _ = squad_windows(held.examples, tokenizer, training=False, **lengths)
