@@ -1,6 +1,7 @@
 """Metrics against numbers worked out by hand, against definitions written another way, and against the usual libraries."""
 
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from support.refusals import refusal
 from tolerances import METRIC
 
 from albert_np.tasks.metrics import (
+    SCHEMES,
     accuracy,
     answer_f1,
     entities,
@@ -23,7 +25,9 @@ from albert_np.tasks.metrics import (
     pearson,
     spearman,
     squad,
+    tag_scheme,
 )
+from albert_np.tasks.token_classification import are_entities, token_figures
 
 LABELS = st.integers(1, 60).flatmap(lambda n: st.tuples(*[st.lists(st.integers(0, 3), min_size=n, max_size=n)] * 2))
 BITS = st.integers(1, 60).flatmap(lambda n: st.tuples(*[st.lists(st.integers(0, 1), min_size=n, max_size=n)] * 2))
@@ -185,9 +189,148 @@ def test_entity_f1_against_seqeval(rows):
         assert scores[name] == near(expected)
 
 
+# what each scheme's definition says of a row, found by hand; a dash where the tags are not the scheme's
+STRICT = {
+    # tags: (IOB1, IOB2, IOBES, conll)
+    "B-X I-X O": ("X1-1", "X0-1", "", "X0-1"),
+    "I-X I-X O": ("X0-1", "", "", "X0-1"),
+    "I-X B-X I-X": ("X0-0 X1-2", "X1-2", "", "X0-0 X1-2"),
+    "B-X B-X": ("X1-1", "X0-0 X1-1", "", "X0-0 X1-1"),
+    "I-X I-Y": ("X0-0 Y1-1", "", "", "X0-0 Y1-1"),
+    "B-X I-Y": ("Y1-1", "X0-0", "", "X0-0 Y1-1"),
+    "I-X B-Y": ("X0-0", "Y1-1", "", "X0-0 Y1-1"),
+    "B-X": ("", "X0-0", "", "X0-0"),
+    "B-X I-X E-X": ("-", "-", "X0-2", "X0-2"),
+    "B-X E-X S-X": ("-", "-", "X0-1 X2-2", "X0-1 X2-2"),
+    "S-X S-X": ("-", "-", "X0-0 X1-1", "X0-0 X1-1"),
+    "E-X": ("-", "-", "", "X0-0"),
+    "O E-X B-X": ("-", "-", "", "X1-1 X2-2"),
+    "B-X S-X E-X": ("-", "-", "X1-1", "X0-0 X1-1 X2-2"),
+    "B-X E-Y": ("-", "-", "", "X0-0 Y1-1"),
+    "B-X I-Y E-Y": ("-", "-", "", "X0-0 Y1-2"),
+    "B-X I-X O E-X": ("-", "-", "", "X0-1 X3-3"),
+    "I-X E-X": ("-", "-", "", "X0-1"),
+    "B-X E-X E-X": ("-", "-", "X0-1", "X0-1 X2-2"),
+    "B E S": ("-", "-", "0-1 2-2", "0-1 2-2"),
+}
+
+
+def spans(tags, scheme):
+    return " ".join(f"{kind}{first}-{last}" for kind, first, last in entities(tags.split(), scheme))
+
+
+@pytest.mark.parametrize("tags", STRICT)
+def test_entities_of_each_scheme_by_hand(tags):
+    iob1, iob2, iobes, conll = STRICT[tags]
+    for scheme, expected in (("IOB1", iob1), ("IOB2", iob2), ("BIO", iob2), ("IOBES", iobes), ("BIOES", iobes)):
+        if expected == "-":
+            assert "a tag is O, or B or I, a hyphen and a type; got" in refusal(spans, tags, scheme)
+        else:
+            assert spans(tags, scheme) == expected
+    assert spans(tags, "conll") == conll
+    renamed = tags.replace("E", "L").replace("S", "U")
+    assert spans(renamed, "BILOU") == iobes
+    assert spans(renamed, "conll") == conll
+
+
+@pytest.mark.parametrize("scheme", ["IOB1", "IOB2", "IOBES", "BILOU"])
+@quick
+@given(st.data())
+def test_strict_entities_against_seqeval(scheme, data):
+    theirs = needs.module("test", "seqeval.scheme")
+    seqeval = needs.module("test", "seqeval.metrics")
+    tags = ["O", *(f"{prefix}-{kind}" for prefix in set(SCHEMES[scheme]) - {"O"} for kind in ("X", "Y"))]
+    rows = data.draw(
+        st.lists(
+            st.lists(st.tuples(*[st.sampled_from(sorted(tags))] * 2), min_size=1, max_size=10), min_size=1, max_size=4
+        )
+    )
+    predictions, labels = ([[pair[side] for pair in row] for row in rows] for side in (0, 1))
+    scores = entity_f1(predictions, labels, scheme=scheme)
+    options = {"mode": "strict", "scheme": getattr(theirs, scheme), "zero_division": 0}
+    for name in ("precision", "recall", "f1"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            expected = getattr(seqeval, f"{name}_score")(labels, predictions, **options)
+        assert scores[name] == near(expected)
+
+
+@quick
+@given(st.lists(st.sampled_from(["O", *(f"{p}-{kind}" for p in "BIES" for kind in "XY")]), min_size=1, max_size=12))
+def test_the_rule_of_conlleval_is_seqevals_default_with_ends_and_singles_too(tags):
+    labeling = needs.module("test", "seqeval.metrics.sequence_labeling")
+    assert list(entities(tags)) == labeling.get_entities(tags)
+
+
+@pytest.mark.parametrize(
+    ("tags", "scheme"),
+    [
+        ("O", "conll"),
+        ("", "conll"),
+        ("O B-X", "conll"),
+        ("O I-X", "conll"),
+        ("O B-X I-X", "conll"),
+        ("B I O", "conll"),
+        ("O I-X E-X", "conll"),  # IOE: the end is marked, and not the beginning
+        ("O E-X", "conll"),
+        ("O I-X L-X", "conll"),
+        ("O B-X E-X", "IOBES"),
+        ("O B-X I-X E-X", "IOBES"),
+        ("O S-X", "IOBES"),
+        ("O B-X I-X S-X", "IOBES"),
+        ("O B-X I-X E-X S-X", "IOBES"),
+        ("O B-X L-X", "BILOU"),
+        ("O U-X", "BILOU"),
+        ("O B-X I-X L-X U-X", "BILOU"),
+    ],
+)
+def test_which_scheme_tags_have(tags, scheme):
+    assert tag_scheme(tags.split()) == scheme
+
+
+def test_entity_f1_finds_the_scheme_in_all_the_tags():
+    """A B without its end is an entity of IOB2 and none of IOBES; so what else there is decides."""
+    assert entity_f1([["B-X", "O"]], [["B-X", "O"]])["f1"] == 1
+    assert entity_f1([["B-X", "O"], ["S-X"]], [["B-X", "O"], ["S-X"]]) == {"precision": 1, "recall": 1, "f1": 1}
+    assert entity_f1([["B-X", "O"]], [["S-X", "O"]]) == {"precision": 0, "recall": 0, "f1": 0}
+    assert entity_f1([["B-X", "O"]], [["S-X", "O"]], scheme="conll")["f1"] == 1
+    assert entity_f1([["B-X", "I-X", "E-X", "S-Y"]], [["B-X", "I-X", "E-X", "S-X"]])["f1"] == 0.5
+
+
+def test_labels_of_words_are_entities_or_not():
+    for tags in (
+        "O B-X",
+        "O B-X I-X",
+        "O I-X",
+        "O S-X",
+        "O B-X I-X E-X S-X",
+        "O B-X I-X L-X U-X",
+        "B-X I-X",
+        "O B-A-B",
+    ):
+        assert are_entities(tags.split()), tags
+    for tags in ("NOUN VERB", "O X", "O B", "O B-", "S-1 S-2", "O B-X E-X U-X", "O b-X", "O B-X VERB", "O N-X", "0 1"):
+        assert not are_entities(tags.split()), tags
+
+
+def test_figures_of_words_count_by_the_scheme_of_all_labels():
+    """The model says B for a single word of a set that has S for it: no entity, although these words hold no other tag."""
+    names = ["O", "B-X", "E-X", "S-X"]
+    assert token_figures([(np.array([1, 0]), np.array([1, 0]))], names)["f1"] == 0
+    assert token_figures([(np.array([1, 0]), np.array([1, 0]))], names[:2])["f1"] == 1
+    figures = token_figures([(np.array([1, 2, 3]), np.array([1, 2, 0]))], names)
+    assert (figures["precision"], figures["recall"]) == (0.5, 1)
+
+
 def test_other_tags_and_rows_are_refused():
-    for tag in ("E-PER", "PER", "", "O-PER", "b-PER"):
-        assert f"a tag is O, or B or I, a hyphen and a type; got {tag!r}" in refusal(entity_f1, [[tag]], [["O"]])
+    for tag in ("A-PER", "PER", "", "O-PER", "b-PER", "BI-PER"):
+        message = refusal(entity_f1, [[tag]], [["O"]])
+        assert f"a tag is O, or B, I, E, S, L or U, a hyphen and a type; got {tag!r}" in message
+    assert "got 'E-PER'" in refusal(entity_f1, [["E-PER"]], [["O"]], scheme="IOB2")
+    assert "do not belong to one scheme" in refusal(entity_f1, [["E-PER"]], [["U-PER"]])
+    assert "scheme must be one of conll, IOB1, IOB2, IOBES, BILOU, BIO, BIOES; got 'IOE2'" in refusal(
+        entity_f1, [["O"]], [["O"]], scheme="IOE2"
+    )
     assert "row 1 has 1 predicted tags and 2 labels" in refusal(entity_f1, [["O"], ["O"]], [["O"], ["O", "O"]])
     assert "1 rows of predicted tags" in refusal(entity_f1, [["O"]], [])
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import string
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -85,24 +85,34 @@ def _ranks(x: Array) -> Array:  # (n,) -> (n,)
 # --- entities ------------------------------------------------------------------------------------------------------------
 
 
-def entity_f1(predictions: Sequence[Sequence[str]], labels: Sequence[Sequence[str]]) -> dict[str, float]:
+# the prefixes of the tags of each scheme; "conll" reads those of all
+SCHEMES = {"conll": "BIESLUO", "IOB1": "BIO", "IOB2": "BIO", "IOBES": "BIESO", "BILOU": "BILUO"}
+OTHER_NAMES = {"BIO": "IOB2", "BIOES": "IOBES"}
+AS_IN_IOBES = {"L": "E", "U": "S"}  # the last word of an entity, and a single one
+
+
+def entity_f1(
+    predictions: Sequence[Sequence[str]], labels: Sequence[Sequence[str]], *, scheme: str | None = None
+) -> dict[str, float]:
     """Precision, recall and F1 of whole entities, of all types together, from tags such as B-PER, I-PER and O.
 
-    An entity is right if its type, its first word and its last word agree. Entities are found as in CoNLL's conlleval, which
-    is seqeval's default mode: an I- without a beginning, or of another type than the word before, begins an entity too.
+    An entity is right if its type, its first word and its last word agree. scheme: which tags make an entity, one of SCHEMES
+    (see entities); without it, that of tag_scheme, for the tags of both sides.
     The figures are 0 if there is nothing to count. Raises ValueError for other tags, and for rows of different lengths.
     """
     if len(predictions) != len(labels):
         raise ValueError(
             f"{len(predictions)} rows of predicted tags cannot be compared with {len(labels)} rows of labels"
         )
+    if scheme is None:
+        scheme = tag_scheme(tag for rows in (predictions, labels) for row in rows for tag in row)
     found: set[tuple[int, str, int, int]] = set()
     true: set[tuple[int, str, int, int]] = set()
     for row, (ours, theirs) in enumerate(zip(predictions, labels, strict=True)):
         if len(ours) != len(theirs):
             raise ValueError(f"row {row} has {len(ours)} predicted tags and {len(theirs)} labels")
-        found |= {(row, *entity) for entity in entities(ours)}
-        true |= {(row, *entity) for entity in entities(theirs)}
+        found |= {(row, *entity) for entity in entities(ours, scheme)}
+        true |= {(row, *entity) for entity in entities(theirs, scheme)}
     hits = len(found & true)
     return {
         "precision": hits / len(found) if found else 0.0,
@@ -111,18 +121,72 @@ def entity_f1(predictions: Sequence[Sequence[str]], labels: Sequence[Sequence[st
     }
 
 
-def entities(tags: Sequence[str]) -> Iterator[tuple[str, int, int]]:
-    """(type, first word, last word) of each entity in one row. Plain B and I tags have one type without a name."""
-    kind, start = None, 0
+def tag_scheme(tags: Iterable[str]) -> str:
+    """The scheme by which entities are counted if none is named, from all tags of a data set.
+
+    "IOBES" (also called BIOES) if there is an S, or both B and E; "BILOU" if there is a U, or both B and L: these two mark the
+    last word, so an entity without its end is none. All others are "conll": tags of B and I alone do not tell IOB1 from IOB2,
+    and its rule reads both; so does it those of E (or L) and I without B. Raises ValueError if E or S stand beside L or U.
+    """
+    prefixes = {_parted(tag, "conll")[0] for tag in set(tags)}
+    marks = {one: {last, single} & prefixes for one, (last, single) in {"IOBES": "ES", "BILOU": "LU"}.items()}
+    if all(marks.values()):
+        raise ValueError("tags with E or S (IOBES) and tags with L or U (BILOU) do not belong to one scheme")
+    for scheme, found in marks.items():
+        if found & {"S", "U"} or (found and "B" in prefixes):
+            return scheme
+    return "conll"
+
+
+def entities(tags: Sequence[str], scheme: str = "conll") -> Iterator[tuple[str, int, int]]:
+    """(type, first word, last word) of each entity in one row. Tags without a type have one type without a name.
+
+    IOBES, BILOU   B, any number of I, then E (L); or a single S (U), all of one type. Anything else is no entity.
+    IOB2           B, then any number of I of its type.
+    IOB1           I's of one type. B is there only between two entities of one type that touch, and begins the second.
+    conll          the rule of CoNLL's conlleval, and of seqeval by default, which finds entities in damaged rows too: a word
+                   goes on with the entity before it only if that can go on (B, I), this can follow (I, E), and the types
+                   are the same. Every other word but O begins an entity.
+    The first four are seqeval's strict mode. Raises ValueError for other tags, and for another scheme.
+    """
+    scheme = OTHER_NAMES.get(scheme, scheme)
+    if scheme not in SCHEMES:
+        known = ", ".join([*SCHEMES, *OTHER_NAMES])
+        raise ValueError(f"scheme must be one of {known}; got {shown(repr(scheme), 60)}")
+    begun, last, kind = None, "O", ""
     for place, tag in enumerate([*tags, "O"]):
-        prefix, _, name = tag.partition("-")
-        if prefix not in ("B", "I", "O") or (prefix == "O") != (tag == "O"):
-            raise ValueError(f"a tag is O, or B or I, a hyphen and a type; got {shown(tag)!r}")
-        if kind is not None and (prefix != "I" or name != kind):
-            yield kind, start, place - 1
-            kind = None
-        if kind is None and prefix != "O":
-            kind, start = name, place
+        prefix, name = _parted(tag, scheme)
+        prefix, same = AS_IN_IOBES.get(prefix, prefix), name == kind
+        if begun is None or not (same and last in "BI" and prefix in "IE"):
+            if begun is not None and _is_whole(scheme, last, prefix, same):
+                yield kind, begun, place - 1
+            begun = place if _begins(scheme, last, prefix, same) else None
+        last, kind = prefix, name
+
+
+def _parted(tag: str, scheme: str) -> tuple[str, str]:
+    """Prefix and type."""
+    prefix, _, name = tag.partition("-")
+    if len(prefix) != 1 or prefix not in SCHEMES[scheme] or (prefix == "O") != (tag == "O"):
+        *others, last = (letter for letter in SCHEMES[scheme] if letter != "O")
+        raise ValueError(f"a tag is O, or {', '.join(others)} or {last}, a hyphen and a type; got {shown(tag)!r}")
+    return prefix, name
+
+
+def _begins(scheme: str, last: str, prefix: str, same: bool) -> bool:
+    """Does a word begin an entity, if it does not go on with the one before it? last, same: the tag before it."""
+    if scheme == "conll":
+        return prefix != "O"
+    if scheme == "IOB1":
+        return prefix == "I" or (prefix == "B" and last in "BI" and same)
+    return prefix in "BS"
+
+
+def _is_whole(scheme: str, last: str, prefix: str, same: bool) -> bool:
+    """Is an entity one, if it ends with the prefix `last` and another follows?"""
+    if scheme in ("IOBES", "BILOU"):
+        return last in "ES"
+    return not (scheme == "IOB1" and last == prefix == "B" and not same)
 
 
 # --- SQuAD ---------------------------------------------------------------------------------------------------------------

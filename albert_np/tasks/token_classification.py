@@ -146,18 +146,29 @@ def labelled_words(logits: Array, labels: Array) -> list[tuple[Array, Array]]:  
 
 
 def are_entities(names: Sequence[str]) -> bool:
-    """Whether the labels are tags of entities: O, B-… and I-…"""
-    return "O" in names and all(name == "O" or name.startswith(("B-", "I-")) for name in names)
+    """Whether the labels are tags of entities: O, or a prefix of one scheme, a hyphen and a type; and O or B-… among them."""
+    if not any(name == "O" or name.startswith("B-") for name in names):
+        return False
+    if not all(name == "O" or (name[1:2] == "-" and len(name) > 2) for name in names):
+        return False
+    try:
+        metrics.tag_scheme(names)
+    except ValueError:
+        return False
+    return True
 
 
 def token_figures(words: Sequence[tuple[Array, Array]], names: Sequence[str]) -> dict[str, float]:
-    """Accuracy over the words of `labelled_words`; if labels are tags of entities, also their precision, recall and F1."""
+    """Accuracy over the words of `labelled_words`; if labels are tags of entities, also their precision, recall and F1.
+
+    The tags' scheme is that of all names (metrics.tag_scheme), whichever occur in these words.
+    """
     found, labels = zip(*words, strict=True)
     right = {"accuracy": metrics.accuracy(np.concatenate(found), np.concatenate(labels))}
     if not are_entities(names):
         return right
     tags = ([[names[i] for i in row] for row in rows] for rows in (found, labels))
-    return right | metrics.entity_f1(*tags)
+    return right | metrics.entity_f1(*tags, scheme=metrics.tag_scheme(names))
 
 
 def _json_sentences(rows: Iterable[Row], tokens: str, labels: str | None, bad: BadRows) -> Iterator[Sentence]:
