@@ -129,7 +129,7 @@ def tag_scheme(tags: Iterable[str]) -> str:
     and its rule reads both; so does it those of E (or L) and I without B. Raises ValueError if E or S stand beside L or U.
     """
     prefixes = {_parted(tag, "conll")[0] for tag in set(tags)}
-    marks = {one: {last, single} & prefixes for one, (last, single) in {"IOBES": "ES", "BILOU": "LU"}.items()}
+    marks = {"IOBES": {"E", "S"} & prefixes, "BILOU": {"L", "U"} & prefixes}
     if all(marks.values()):
         raise ValueError("tags with E or S (IOBES) and tags with L or U (BILOU) do not belong to one scheme")
     for scheme, found in marks.items():
