@@ -50,7 +50,11 @@ def entities(  # (n,K) probabilities
     else:
         found = [_named(tokens[word], _agreed(scores[word], strategy), names) for word in _words(tokens)]
     if strategy == "none":
-        each = ({**one, "index": token.place, "word": token.piece} for one, token in zip(found, tokens, strict=True))
+        each = [
+            {"entity": one["entity"], "score": one["score"], "index": token.place, "word": token.piece}
+            | {"start": token.start, "end": token.end}
+            for one, token in zip(found, tokens, strict=True)
+        ]
         return [one for one in each if one["entity"] not in ignored]
     merged = [_merged(group, join) for group in _groups(found)]
     return [one for one in merged if one["entity_group"] not in ignored]
