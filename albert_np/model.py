@@ -6,8 +6,9 @@ the whole migration. The arithmetic is in embeddings.py, encoder.py and heads.py
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
-from typing import Any, Self, cast
+from typing import Any, Self
 
 import numpy as np
 
@@ -64,12 +65,13 @@ class _WithHead(AlbertPreTrainedModel[Output]):
     @property
     def albert(self) -> AlbertModel:
         """The encoder as an AlbertModel on the same arrays: what changes in one of the two changes in the other."""
-        if self._base is None:
+        base = None if self._base is None else self._base()
+        if base is None:
             base = AlbertModel.__new__(AlbertModel)
             base.parts = tuple(part for part in self.parts if part == "pooler")
-            self._base, base._owner = base, self
+            base._owner, self._base = self, weakref.ref(base)
             self._share_with_base()
-        return cast(AlbertModel, self._base)
+        return base
 
 
 class _Predicts(_WithHead[Output]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal, Self, overload
 
@@ -23,9 +24,9 @@ class StoredModel:
     """A config, its arrays and an engine. module.py adds PyTorch's names, calling.py calls, and model.py heads."""
 
     parts: ClassVar[tuple[str, ...]] = ()  # the heads of checkpoints/names.py whose tensors this class has
-    # the encoder of a model with a head as a model of its own, once somebody asked for it; and there, the model with the head,
+    # the encoder of a model with a head as a model of its own, as long as somebody has it; and there, the model with the head,
     # whose arrays and engine it has
-    _base: StoredModel | None = None
+    _base: weakref.ref[Any] | None = None
     _owner: Any = None
 
     def __init__(
@@ -274,7 +275,7 @@ class StoredModel:
 
     def _share_with_base(self) -> None:
         """The encoder's own model has what this one has: config, engine, and the same arrays."""
-        if (base := self._base) is not None:
+        if (base := None if self._base is None else self._base()) is not None:
             tensors = {name: self._tensors[name] for name in expected_shapes(self.config, base.parts)}
             shared = {name: vars(self)[name] for name in ("config", "precision", "dtype", "backend", "_engine")}
             vars(base).update(shared, _tensors=tensors, _weights=weight_tree(tensors))

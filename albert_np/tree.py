@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from albert_np import inputs
 from albert_np.ops import Array
 
 
@@ -36,6 +37,16 @@ class Part:
         if (found := self._at(name)) is None:
             raise AttributeError(f"{self._path} has no {name!r}; it has {self._listed()}")
         return found
+
+    def __call__(self, ids: Any) -> Array:  # (…) int -> (…,E)
+        """The rows of a table of embeddings, for `inputs_embeds`. Raises ValueError for ids that it does not have, and for any
+        other part: only models compute."""
+        if not self._path.endswith("_embeddings"):
+            raise ValueError(f"{self._path} is a part to be looked at, and computes nothing: call the model itself")
+        (table,) = self._arrays.values()
+        rows = inputs.integers("ids", ids)
+        inputs.in_range("ids", rows, len(table), f"{self._path} has {len(table)} rows", "id")
+        return table[rows]
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(

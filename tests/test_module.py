@@ -3,6 +3,7 @@
 import copy
 import pickle
 import types
+import weakref
 
 import numpy as np
 import pytest
@@ -83,6 +84,34 @@ def test_a_part_is_read_and_never_written():
         model.embeddings.word_embeddings.weight = np.zeros(3)
     model.parameters_to_change()["predictions.bias"][:] = 7
     assert np.all(model.predictions.bias == 7)
+
+
+def test_a_table_of_embeddings_looks_up_and_no_other_part_computes(backend):
+    model = made(backend, "AlbertForTokenClassification")
+    found = model.get_input_embeddings()(IDS)
+    assert np.array_equal(found, model.embeddings.word_embeddings.weight[np.array(IDS)])
+    backend.assert_same("logits of inputs_embeds", model(inputs_embeds=found).logits, model(IDS).logits)
+    found[:] = 0  # rows of its own
+    assert model.albert.embeddings.position_embeddings(0).shape == (TINY["embedding_size"],)
+    with pytest.raises(
+        ValueError, match=r"id 60 at \[0\] of ids is outside 0 … 59; albert.embeddings.word_embeddings has 60"
+    ):
+        model.get_input_embeddings()([60])
+    for part in (model.classifier, model.embeddings, model.embeddings.LayerNorm, model.albert.encoder):
+        with pytest.raises(ValueError, match="computes nothing: call the model itself"):
+            part(IDS)
+
+
+def test_a_model_goes_with_its_last_reference_and_its_encoder_keeps_it():
+    model = made(NUMPY)
+    model.albert(IDS)
+    watched = weakref.ref(model)
+    base = model.albert
+    del model
+    base.resize_token_embeddings(70)
+    assert base.embeddings.word_embeddings.weight.shape[0] == base._owner.config.vocab_size == 70
+    del base
+    assert watched() is None  # at once, without a search for circles: the memory of a GPU is dear
 
 
 def test_what_is_not_there_is_an_attribute_error_that_lists_what_is():

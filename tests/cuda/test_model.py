@@ -314,6 +314,22 @@ def test_weights_are_read_only_once_they_are_on_the_gpu_and_change_through_the_d
     assert not np.array_equal(again, first)
 
 
+def test_a_resized_model_and_its_encoder_have_the_new_table_on_the_gpu():
+    config, model = small()
+    call, base = {"input_ids": [[2, 5, config.vocab_size - 1, 3]]}, model.albert
+    before = model(**call).prediction_logits
+    model.resize_token_embeddings(config.vocab_size + 5)
+    after = model(**call)
+    assert np.array_equal(after.prediction_logits[..., : config.vocab_size], before)
+    fresh = CUDA.model("AlbertForPreTraining", model.config, model._tensors)
+    assert np.array_equal(after.prediction_logits, fresh(**call).prediction_logits)
+    assert np.array_equal(base(**call).pooler_output, fresh.albert(**call).pooler_output)
+    assert model.to("cuda").to(0).device == "cuda:0"
+    assert refusal(model.cpu) == (
+        "a model on cuda:0 does not move to cpu: make it there with from_pretrained(…, backend='auto')"
+    )
+
+
 def test_a_long_sum_is_split_among_blocks():
     """I of more than one chunk: what one sentence of a model of the published sizes meets."""
     config, model = small("AlbertModel", {"intermediate_size": 2 * CHUNK + 3})
