@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from support import TINY_MODEL
 from support.backends import NUMPY
 from tolerances import PARITY_FLOAT64
 
@@ -258,6 +259,41 @@ def test_transformers_loads_a_resized_model_and_computes_the_same(tmp_path, tran
         expected = theirs(torch.from_numpy(ids))
     for name, x in model(ids).items():
         assert_close(name, x, expected[name].numpy(), limit=PARITY_FLOAT64)
+
+
+def grown(folder):
+    """The tests' vocabulary and a model for it, both with three more tokens, in a folder; and the two themselves."""
+    tokenizer = albert_np.AutoTokenizer.from_pretrained(TINY_MODEL)
+    config = AlbertConfig.from_pretrained(TINY_MODEL)
+    model = NUMPY.model("AlbertForMaskedLM", config, trained_like(config, PARTS["AlbertForMaskedLM"], 3))
+    assert tokenizer.add_tokens(["covfefe", albert_np.AddedToken("[ENT]", special=True), "the"]) == 3
+    model.resize_token_embeddings(len(tokenizer))
+    tokenizer.save_pretrained(folder)
+    model.save_pretrained(folder)
+    return tokenizer, model
+
+
+TEXT = "The covfefe of [ENT] is [MASK], said the king."
+
+
+def test_a_vocabulary_and_a_model_grow_together(tmp_path):
+    tokenizer, model = grown(tmp_path)
+    encoding = tokenizer(TEXT, return_tensors="np")
+    assert {*range(1000, 1003)} <= {*encoding["input_ids"][0].tolist()}
+    fill = albert_np.pipeline("fill-mask", tmp_path, backend="numpy", dtype="float64")
+    assert np.array_equal(fill.model(**fill.tokenizer(TEXT, return_tensors="np")).logits, model(**encoding).logits)
+    assert fill(TEXT, targets=["covfefe"])[0]["token"] == 1000
+
+
+@pytest.mark.parity
+def test_transformers_reads_the_grown_vocabulary_and_model_alike(tmp_path, transformers, torch):
+    tokenizer, model = grown(tmp_path)
+    theirs = transformers.AutoModelForMaskedLM.from_pretrained(tmp_path, dtype=torch.float64).eval()
+    encoding = transformers.AlbertTokenizer.from_pretrained(tmp_path)(TEXT, return_tensors="pt")
+    assert encoding["input_ids"].tolist() == [tokenizer(TEXT)["input_ids"]]
+    with torch.no_grad():
+        expected = theirs(**encoding).logits.numpy()
+    assert_close("logits", model(**tokenizer(TEXT, return_tensors="np")).logits, expected, limit=PARITY_FLOAT64)
 
 
 @pytest.mark.parity
