@@ -2,6 +2,7 @@
 
 import builtins
 import json
+import logging
 import pickle
 
 import numpy as np
@@ -13,6 +14,7 @@ from support.texts import TEXT
 from support.vocabularies import trained
 
 from albert_np import AlbertTokenizer, AlbertTokenizerFast
+from albert_np.tokenization import styles
 from albert_np.tokenization.spiece import load_spiece
 from albert_np.tokenization.tokenizer_json import build_tokenizer_json, read_tokenizer_json
 
@@ -46,6 +48,35 @@ def test_only_the_five_special_tokens_are_added_tokens(fast):
     """transformers' own conversion adds ( ) " - . – £ € too, and so takes the ▁ away from words after them."""
     assert sorted(fast.added_tokens_decoder) == [0, 1, 2, 3, 4]
     assert fast.tokenize("(a) -a")[-1] == "a"
+
+
+def test_a_conversion_that_differs_from_transformers_is_said_once_and_only_where_there_is_one(
+    tiny_dir, tmp_path, caplog
+):
+    styles._say_how_it_is_made.cache_clear()  # as in a new process
+    with caplog.at_level(logging.WARNING, "albert_np"):
+        AlbertTokenizer.from_pretrained(tiny_dir)
+        fast = AlbertTokenizerFast(tiny_dir / "spiece.model")
+        AlbertTokenizerFast.from_pretrained(tiny_dir)
+        AlbertTokenizer(tiny_dir / "spiece.model", style="hf_fast")
+    (message,) = [record.getMessage() for record in caplog.records]
+    assert "makes one from spiece.model" in message
+    fast.save_pretrained(tmp_path)
+    styles._say_how_it_is_made.cache_clear()
+    caplog.clear()
+    AlbertTokenizerFast.from_pretrained(tmp_path)
+    assert not caplog.records
+
+
+@pytest.mark.slow  # needs protobuf, which nothing else does
+@pytest.mark.parity
+def test_the_conversion_of_transformers_differs_as_the_warning_says(transformers, tiny_dir):
+    needs.module("parity", "google.protobuf")
+    theirs = transformers.AlbertTokenizerFast(str(tiny_dir / "spiece.model"))
+    fast, slow = AlbertTokenizerFast.from_pretrained(tiny_dir), AlbertTokenizer.from_pretrained(tiny_dir)
+    for text in ("a (b) c", "a-b", 'say "x" now', "e.g. x"):
+        assert fast.tokenize(text) == slow.tokenize(text) != theirs.tokenize(text)
+    assert fast.tokenize("light on") == slow.tokenize("light on") == theirs.tokenize("light on")
 
 
 @MANY

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -12,6 +13,7 @@ from albert_np.tokenization.added_tokens import AddedToken
 from albert_np.tokenization.alignment import Preprocessing
 from albert_np.tokenization.fast import FastEncoder
 from albert_np.tokenization.files import read_added_tokens
+from albert_np.tokenization.lengths import logger
 from albert_np.tokenization.piece_encoder import PieceEncoder
 from albert_np.tokenization.spiece import USER_DEFINED, Spiece, load_spiece
 from albert_np.tokenization.tokenizer_json import (
@@ -65,6 +67,15 @@ def _user_defined(spiece: Spiece | None) -> frozenset[str]:
     return frozenset(piece for piece, kind in zip(spiece.pieces, spiece.types, strict=True) if kind == USER_DEFINED)
 
 
+@functools.cache  # said once
+def _say_how_it_is_made() -> None:
+    logger.warning(
+        "style 'hf_fast' finds no tokenizer.json and makes one from spiece.model. Its ids differ from AlbertTokenizerFast of "
+        'transformers 4.57.6 beside ( ) " - . (4.57.6 is wrong there) and in numbers with a comma (one piece here, as in '
+        "transformers 5); style 'hf_slow' has the ids of pre-training"
+    )
+
+
 def make_encoder(
     style: str,
     source: Source,
@@ -78,6 +89,7 @@ def make_encoder(
     spiece, content = source.spiece, source.content
     if style == "hf_fast":
         if content is None and spiece is not None:
+            _say_how_it_is_made()
             content = build_tokenizer_json(
                 spiece, special.named, do_lower_case=do_lower_case, keep_accents=keep_accents
             )

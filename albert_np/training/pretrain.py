@@ -21,7 +21,7 @@ from albert_np.files import shown
 from albert_np.ops import Array
 from albert_np.tasks.masked_lm import right_where_labelled
 from albert_np.text_files import open_binary, text_paths
-from albert_np.tokenization.files import VOCAB
+from albert_np.tokenization.files import FAST, VOCAB
 from albert_np.training.documents import TextForm
 from albert_np.training.log import SKIPPED
 from albert_np.training.loop import OPTIMIZERS, Optimizer, Plan, Trained, train
@@ -147,7 +147,7 @@ def _tokenizer(
     paths: list[Path], folder: Path, vocabulary: str | os.PathLike | None, vocab_size: int, seed: int
 ) -> AlbertTokenizer:
     """The tokenizer of the folder, if it has one: a resumed training must not get another."""
-    if (folder / VOCAB).is_file():
+    if any((folder / name).is_file() for name in (VOCAB, FAST)):
         return AlbertTokenizer.from_pretrained(folder)
     if vocabulary is None:
         return train_vocabulary(paths, folder, vocab_size=vocab_size, seed=seed)
