@@ -41,9 +41,10 @@ class AutoConfig(_Auto):
     """AlbertConfig, under transformers' name for the config of any architecture."""
 
     @classmethod
-    def from_pretrained(cls, *args: Any, **options: Any) -> AlbertConfig:
-        """AlbertConfig.from_pretrained. Raises ValueError for the config of another architecture."""
-        return AlbertConfig.from_pretrained(*args, **options)
+    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, *args: Any, **options: Any) -> Any:
+        """AlbertConfig.from_pretrained, whose result knows its name. ValueError for the config of another architecture."""
+        named = {"name_or_path": pretrained_model_name_or_path}
+        return AlbertConfig.from_pretrained(pretrained_model_name_or_path, *args, **named | options)
 
     @classmethod
     def for_model(cls, model_type: str, **values: Any) -> AlbertConfig:

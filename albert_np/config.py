@@ -17,11 +17,14 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar, Literal, overload
 
 from albert_np.checkpoints import hub
+from albert_np.config_defaults import COMMON_DEFAULTS, PASSIVE_DEFAULTS
 from albert_np.config_labels import merge_labels, resolve_labels
-from albert_np.files import folder_to_write, read_json, write_atomically
+from albert_np.config_values import by_name, dtype_name, is_int, is_real, json_path, shown_value
+from albert_np.files import folder_to_write, listed, read_json, write_atomically
 
 CONFIG_NAME = "config.json"
 MAX_CONFIG_BYTES = 10 * 1024 * 1024  # a thousand times a real one; tables of labels make them long
@@ -42,61 +45,16 @@ ACTIVATIONS = (
 POSITION_TYPES = ("absolute", "relative_key", "relative_key_query")
 PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
 
-# What transformers 4.57.6 and 5.x also write for an encoder, with the defaults they share. They change nothing here.
-PASSIVE_DEFAULTS: dict[str, Any] = {
-    "torchscript": False,
-    "is_encoder_decoder": False,
-    "is_decoder": False,
-    "add_cross_attention": False,
-    "cross_attention_hidden_size": None,
-    "tie_encoder_decoder": False,
-    "finetuning_task": None,
-    "task_specific_params": None,
-    "tokenizer_class": None,
-    "prefix": None,
-    "sep_token_id": None,
-    "decoder_start_token_id": None,
-    "transformers_version": None,
-    "dtype": None,
-    "_name_or_path": "",
-    "tf_legacy_loss": False,
-    "use_bfloat16": False,
-    # text generation, which an encoder never does
-    "max_length": 20,
-    "min_length": 0,
-    "do_sample": False,
-    "early_stopping": False,
-    "num_beams": 1,
-    "num_beam_groups": 1,
-    "diversity_penalty": 0.0,
-    "temperature": 1.0,
-    "top_k": 50,
-    "top_p": 1.0,
-    "typical_p": 1.0,
-    "repetition_penalty": 1.0,
-    "length_penalty": 1.0,
-    "no_repeat_ngram_size": 0,
-    "encoder_no_repeat_ngram_size": 0,
-    "bad_words_ids": None,
-    "num_return_sequences": 1,
-    "output_scores": False,
-    "return_dict_in_generate": False,
-    "forced_bos_token_id": None,
-    "forced_eos_token_id": None,
-    "remove_invalid_values": False,
-    "exponential_decay_length_penalty": None,
-    "suppress_tokens": None,
-    "begin_suppress_tokens": None,
-}
-
 
 @dataclass(init=False)
 class AlbertConfig:
     """The shape of a model, and the few numbers that its arithmetic depends on (transformers 4.57.6 and 5.x, AlbertConfig).
 
-    Every keyword is a field of config.json. The defaults are those of transformers, which are albert-xxlarge-v2's. Unknown
-    keywords are kept: they can be read as attributes and are written back. Values are checked once, here; later code
-    relies on them. Raises ValueError with the name of the field, its value and what is allowed.
+    Every keyword is a field of config.json, and the first twenty may also be given by place, as in transformers. The defaults
+    are those of transformers, which are albert-xxlarge-v2's. Unknown keywords are kept: they can be read as attributes and
+    are written back. name_or_path says where a config is from, and is neither written nor compared.
+    Values are checked once, here; later code relies on them. Raises ValueError with the name of the field, its value and what
+    is allowed.
     """
 
     vocab_size: int = 30000  # V
@@ -133,21 +91,30 @@ class AlbertConfig:
     extra: dict[str, Any] = field(default_factory=dict)  # keys this class does not know, kept as they came
 
     model_type = "albert"
+    attribute_map: ClassVar[dict[str, str]] = {}  # other names of fields, of which ALBERT has none
+    _name_or_path = ""
 
-    def __init__(self, *, max_layers: int = MAX_LAYERS, **values: Any) -> None:
-        if not _is_int(max_layers) or max_layers < 1:
-            raise ValueError(f"max_layers must be a positive int; got {_shown(max_layers)}")
+    def __init__(self, *sizes: Any, max_layers: int = MAX_LAYERS, **values: Any) -> None:
+        names = list(self.__dataclass_fields__)
+        values = by_name(names[: names.index("eos_token_id") + 1], sizes, values)
+        if not is_int(max_layers) or max_layers < 1:
+            raise ValueError(f"max_layers must be a positive int; got {shown_value(max_layers)}")
         known = {f.name: f.default for f in fields(self) if f.name != "extra"}
         extra = values.pop("extra", {})  # dataclasses.replace and copies hand it back under its own name
         if not isinstance(extra, Mapping):
-            raise ValueError(f"extra must be a table of further values; got {_shown(extra)}")
+            raise ValueError(f"extra must be a table of further values; got {shown_value(extra)}")
         values = dict(extra) | values
         if "torch_dtype" in values:  # the older name; transformers lets `dtype` win
             values.setdefault("dtype", values.pop("torch_dtype"))
             values.pop("torch_dtype", None)
+        if "dtype" in values:
+            values["dtype"] = dtype_name(values["dtype"])
+        where = [values.pop(name) for name in ("name_or_path", "_name_or_path") if name in values]
+        if where:
+            object.__setattr__(self, "_name_or_path", str(where[0]))
         model_type = values.pop("model_type", self.model_type)
         if model_type != self.model_type:
-            raise ValueError(f"model_type must be 'albert'; got {_shown(model_type)}, another architecture")
+            raise ValueError(f"model_type must be 'albert'; got {shown_value(model_type)}, another architecture")
         settings = known | {name: value for name, value in values.items() if name in known}
         settings["num_labels"], settings["id2label"], settings["label2id"] = resolve_labels(
             values.get("num_labels"), values.get("id2label"), values.get("label2id")
@@ -175,6 +142,16 @@ class AlbertConfig:
         raise AttributeError(f"AlbertConfig has no field {name!r}")
 
     @property
+    def name_or_path(self) -> str:
+        """The folder or hub id of the model that was loaded with this config, or what its file says; else ""."""
+        return self._name_or_path
+
+    @property
+    def use_return_dict(self) -> bool:
+        """Whether a call returns an output object, if the call itself does not say so."""
+        return self.return_dict and not self.torchscript
+
+    @property
     def head_size(self) -> int:
         """D = H / N."""
         return self.hidden_size // self.num_attention_heads
@@ -193,49 +170,137 @@ class AlbertConfig:
         if "id2label" in changes:
             changes = {"num_labels": None, "label2id": None} | changes
         allowed = {"max_layers": max(MAX_LAYERS, self.num_hidden_layers)}  # what this config was once allowed
-        return AlbertConfig(**(self.to_dict() | {"num_labels": self.num_labels} | allowed | changes))
+        own = {"num_labels": self.num_labels, "name_or_path": self.name_or_path}
+        return AlbertConfig(**(self.to_dict() | own | allowed | changes))
+
+    def update(self, config_dict: Mapping[str, Any]) -> None:
+        """Raises ValueError: a config does not change."""
+        raise ValueError(
+            f"a config does not change: config.replace(**values) is a new one; got {shown_value(config_dict)}"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """All that config.json holds, under transformers' names. `AlbertConfig(**config.to_dict())` gives an equal config."""
         values = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("extra", "num_labels")}
         return copy.deepcopy(values | {"model_type": self.model_type} | self.extra)
 
-    def to_json_string(self) -> str:
-        """The text of config.json. Raises ValueError if an unknown field holds a value that JSON cannot express."""
+    def to_diff_dict(self) -> dict[str, Any]:
+        """What transformers writes: sizes of ALBERT, and what differs from the defaults of all its architectures."""
+        own = AlbertConfig().to_dict()
+        return {
+            name: value
+            for name, value in self.to_dict().items()
+            if name not in COMMON_DEFAULTS or value != COMMON_DEFAULTS[name] or value != own.get(name, value)
+        }
+
+    def to_json_string(self, use_diff: bool = True) -> str:
+        """The values as JSON: those of to_diff_dict, or of to_dict with use_diff=False, which is the text of config.json.
+
+        Raises ValueError if an unknown field holds a value that JSON cannot express.
+        """
         # str: a dtype object given in Python is written as its name
         try:
-            return json.dumps(self.to_dict(), indent=2, sort_keys=True, default=str) + "\n"
+            values = self.to_diff_dict() if use_diff else self.to_dict()
+            return json.dumps(values, indent=2, sort_keys=True, default=str) + "\n"
         except TypeError as error:
             raise ValueError(f"config.json cannot hold a value of this config: {error}") from error
 
-    def save_pretrained(self, folder: str | os.PathLike) -> None:
-        """Writes folder/config.json. Makes the folder if it does not exist."""
-        write_atomically(folder_to_write(folder) / CONFIG_NAME, self.to_json_string().encode())
+    def to_json_file(self, json_file_path: str | os.PathLike, use_diff: bool = True) -> None:
+        """Writes to_json_string(use_diff) into a file, whole or not at all."""
+        write_atomically(json_path(json_file_path), self.to_json_string(use_diff).encode())
 
+    def save_pretrained(
+        self, save_directory: str | os.PathLike, push_to_hub: bool = False, token: Any = None, **options: Any
+    ) -> None:
+        """Writes config.json into a folder, which is made if it does not exist. Raises ValueError for push_to_hub=True."""
+        if push_to_hub or options:
+            raise ValueError(
+                f"save_pretrained writes a folder and sends nothing to a hub; got {listed(sorted(options)) or 'push_to_hub'}"
+            )
+        write_atomically(folder_to_write(save_directory) / CONFIG_NAME, self.to_json_string(use_diff=False).encode())
+
+    @overload
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any], **overrides: Any) -> AlbertConfig:
-        """The config of a parsed config.json. Raises ValueError if it belongs to another architecture, or breaks a rule."""
+    def from_dict(
+        cls, config_dict: Mapping[str, Any], *, return_unused_kwargs: Literal[False] = False, **overrides: Any
+    ) -> AlbertConfig: ...
+    @overload
+    @classmethod
+    def from_dict(
+        cls, config_dict: Mapping[str, Any], *, return_unused_kwargs: Literal[True], **overrides: Any
+    ) -> tuple[AlbertConfig, dict[str, Any]]: ...
+    @classmethod
+    def from_dict(cls, config_dict: Any, *, return_unused_kwargs: bool = False, **overrides: Any) -> Any:
+        """The config of a parsed config.json. Raises ValueError if it belongs to another architecture, or breaks a rule.
+
+        return_unused_kwargs: return (config, those of the overrides that are no field of it, and dtype) instead of keeping
+        these.
+        """
+        values = config_dict
         if not isinstance(values, Mapping):
             raise ValueError(f"config.json must hold one JSON object; got {type(values).__name__}")
         if not all(isinstance(name, str) for name in values):
-            raise ValueError(f"the fields of a config are named by str; got {_shown(list(values))}")
+            raise ValueError(f"the fields of a config are named by str; got {shown_value(list(values))}")
         # `max_layers` is the caller's to give, never the file's; `extra` is our own word
         values = {name: value for name, value in values.items() if name not in ("max_layers", "extra", "self")}
-        return cls(**merge_labels(values, overrides))
+        known = {*cls.__dataclass_fields__, *PASSIVE_DEFAULTS, *values, "max_layers", "name_or_path", "torch_dtype"}
+        unused = {name: overrides.pop(name) for name in list(overrides) if return_unused_kwargs and name not in known}
+        config = cls(**merge_labels(values, overrides))
+        if "dtype" in overrides or "torch_dtype" in overrides:
+            unused["dtype"] = config.dtype  # which a model takes too
+        return (config, unused) if return_unused_kwargs else config
 
     @classmethod
-    def from_pretrained(cls, name_or_path: str | os.PathLike, **options: Any) -> AlbertConfig:
-        """The config of a folder, "demo" or a hub id.
+    def from_json_file(cls, json_file: str | os.PathLike) -> AlbertConfig:
+        """The config of a JSON file of any name. Raises OSError (no such file) or ValueError (a value is refused)."""
+        return cls._from_file(json_path(json_file), {})
 
-        options: revision, cache_dir, local_files_only, token, subfolder and force_download as in `hub.resolve`; every other
-        keyword replaces a value of the file. Raises OSError (no such file) or ValueError (a value is refused).
+    @overload
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike,
+        cache_dir: str | os.PathLike | None = None,
+        *,
+        return_unused_kwargs: Literal[False] = False,
+        **options: Any,
+    ) -> AlbertConfig: ...
+    @overload
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike,
+        cache_dir: str | os.PathLike | None = None,
+        *,
+        return_unused_kwargs: Literal[True],
+        **options: Any,
+    ) -> tuple[AlbertConfig, dict[str, Any]]: ...
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike,
+        cache_dir: str | os.PathLike | None = None,
+        **options: Any,
+    ) -> Any:
+        """The config of a folder, a JSON file, "demo" or a hub id.
+
+        options: revision, cache_dir, local_files_only, token, subfolder and force_download as in `hub.resolve`;
+        return_unused_kwargs as in from_dict; every other keyword replaces a value of the file.
+        Raises OSError (no such file) or ValueError (a value is refused).
         """
-        where = {name: options.pop(name) for name in hub.OPTIONS if name in options}
-        path = hub.resolve(name_or_path, CONFIG_NAME, **where)
+        options["cache_dir"] = cache_dir
+        where = hub.take_options(options)
+        name = pretrained_model_name_or_path
+        is_file = isinstance(name, (str, os.PathLike)) and name != hub.DEMO and os.path.isfile(name)
+        path = Path(name) if is_file else hub.resolve(name, CONFIG_NAME, **where)
         assert path is not None
+        return cls._from_file(path, options)
+
+    @classmethod
+    def _from_file(cls, path: Path, overrides: dict[str, Any]) -> Any:
         values = read_json(path, MAX_CONFIG_BYTES)
         try:
-            return cls.from_dict(values, **options)
+            return cls.from_dict(values, **overrides)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
 
@@ -258,7 +323,7 @@ def _check(config: AlbertConfig, max_layers: int) -> None:
 
     def require(name: str, holds: bool, allowed: str) -> None:
         if not holds:
-            raise ValueError(f"{name} must be {allowed}; got {_shown(getattr(config, name))}")
+            raise ValueError(f"{name} must be {allowed}; got {shown_value(getattr(config, name))}")
 
     for name in (
         "vocab_size",
@@ -273,14 +338,14 @@ def _check(config: AlbertConfig, max_layers: int) -> None:
         "type_vocab_size",
     ):
         value = getattr(config, name)
-        require(name, _is_int(value) and 0 < value < 2**31, "a positive int below 2³¹")
+        require(name, is_int(value) and 0 < value < 2**31, "a positive int below 2³¹")
     for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout_prob"):
         value = getattr(config, name)
         optional = name == "classifier_dropout_prob" and value is None
-        require(name, optional or (_is_real(value) and 0 <= value < 1), "a number in [0, 1)")
+        require(name, optional or (is_real(value) and 0 <= value < 1), "a number in [0, 1)")
     for name in ("layer_norm_eps", "initializer_range"):
         value = getattr(config, name)
-        require(name, _is_real(value) and 0 < value <= sys.float_info.max, "a finite number above 0")
+        require(name, is_real(value) and 0 < value <= sys.float_info.max, "a finite number above 0")
     for name in ("tie_word_embeddings", "output_hidden_states", "output_attentions", "return_dict"):
         require(name, isinstance(getattr(config, name), bool), "true or false")
     require("hidden_act", config.hidden_act in ACTIVATIONS, f"one of {', '.join(ACTIVATIONS)}")
@@ -291,16 +356,16 @@ def _check(config: AlbertConfig, max_layers: int) -> None:
     )
     require("problem_type", config.problem_type in (None, *PROBLEM_TYPES), f"null or one of {', '.join(PROBLEM_TYPES)}")
     chunk = config.chunk_size_feed_forward
-    require("chunk_size_feed_forward", _is_int(chunk) and chunk >= 0, "an int of 0 or more")
+    require("chunk_size_feed_forward", is_int(chunk) and chunk >= 0, "an int of 0 or more")
     require("pruned_heads", config.pruned_heads == {}, "empty: pruned heads change the shapes of the shared layer")
     names = config.architectures
     is_names = isinstance(names, list) and all(isinstance(name, str) for name in names)
     require("architectures", names is None or is_names, "null or a list of class names")
     for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
         value = getattr(config, name)
-        several = name == "eos_token_id" and isinstance(value, list) and all(_is_int(v) for v in value)
+        several = name == "eos_token_id" and isinstance(value, list) and all(is_int(v) for v in value)
         allowed = "null, an int or a list of ints" if name == "eos_token_id" else "null or an int"
-        require(name, value is None or several or _is_int(value), allowed)
+        require(name, value is None or several or is_int(value), allowed)
     pad = config.pad_token_id  # torch.nn.Embedding's padding_idx: negative counts from the end of the table
     in_table = pad is None or -config.vocab_size <= pad < config.vocab_size
     require("pad_token_id", in_table, f"null or inside the vocabulary (V = {config.vocab_size})")
@@ -319,16 +384,3 @@ def _check(config: AlbertConfig, max_layers: int) -> None:
         G * config.inner_group_num <= MAX_LAYER_COPIES,
         f"at most {MAX_LAYER_COPIES // G} with {G} groups ({MAX_LAYER_COPIES} stored layers in all)",
     )
-
-
-def _is_int(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)  # True would be taken for the size 1
-
-
-def _is_real(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _shown(value: Any) -> str:
-    text = " ".join(repr(value).split())  # a message is one line, and an array's repr is not
-    return text if len(text) <= 80 else text[:77] + "…"

@@ -8,11 +8,14 @@ import json
 import math
 import pickle
 
+import numpy as np
 import pytest
 from support.refusals import refusal, saved_config
 
+from albert_np import AlbertModel, AutoConfig
 from albert_np.checkpoints.names import expected_shapes
 from albert_np.config import AlbertConfig, preset
+from albert_np.golden.synthetic import TINY
 
 # --- the same as transformers ----------------------------------------------------------------------------------------
 
@@ -69,6 +72,125 @@ def test_their_config_json_loads_here_and_ours_there(transformers, tmp_path, tol
     assert {k: v for k, v in again.to_dict().items() if k not in left_out} == {
         k: v for k, v in theirs.to_dict().items() if k not in left_out
     }
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize(
+    "told", [{}, TOLD, {"num_labels": 1}, {"pad_token_id": 5}, {"torchscript": True, "dtype": "float16"}]
+)
+def test_a_config_says_the_same_as_a_dictionary_and_in_files(transformers, tmp_path, told):
+    theirs, ours = transformers.AlbertConfig(**told), AlbertConfig(**told)
+    expected = theirs.to_diff_dict()
+    expected.pop("transformers_version")
+    assert ours.to_diff_dict() == expected
+    for use_diff in (True, False):
+        ours.to_json_file(tmp_path / "a.json", use_diff)
+        theirs.to_json_file(tmp_path / "b.json", use_diff)
+        assert (tmp_path / "a.json").read_text() == ours.to_json_string(use_diff)
+        assert AlbertConfig.from_json_file(tmp_path / "b.json").replace(transformers_version=None).to_diff_dict() == (
+            ours.replace(transformers_version=None).to_diff_dict()
+        )
+        assert transformers.AlbertConfig.from_json_file(tmp_path / "a.json").to_diff_dict() == theirs.to_diff_dict()
+    assert ours.use_return_dict == theirs.use_return_dict
+    assert ours.attribute_map == theirs.attribute_map
+    theirs.name_or_path = tmp_path
+    assert ours.replace(name_or_path=tmp_path).name_or_path == theirs.name_or_path == str(tmp_path)
+
+
+@pytest.mark.parity
+def test_values_by_place_are_those_of_transformers(transformers):
+    places = (40, 5, 24, 3, 2, 3, 7, 2, "gelu", 0.25, 0.5, 9, 3, 0.1, 1e-5, 0.25, "relative_key", 4, 5, 6)
+    for n in range(len(places) + 1):
+        try:
+            theirs = transformers.AlbertConfig(*places[:n]).to_diff_dict()
+            ours = AlbertConfig(*places[:n]).to_diff_dict()
+        except ValueError as error:  # 24 is no multiple of 64 heads, nor 64 of them
+            assert "num_attention_heads" in str(error)  # noqa: PT017
+            assert 3 <= n < 6
+            continue
+        theirs.pop("transformers_version")
+        assert ours == theirs
+
+
+def test_values_by_place_are_taken_once():
+    config = AlbertConfig(40, 5, 24, num_attention_heads=3)
+    assert (config.vocab_size, config.embedding_size, config.hidden_size) == (40, 5, 24)
+    assert config == AlbertConfig(vocab_size=40, embedding_size=5, hidden_size=24, num_attention_heads=3)
+    assert (
+        refusal(AlbertConfig, 40, vocab_size=40)
+        == "a config takes each value once; got vocab_size by place and by name"
+    )
+    assert refusal(AlbertConfig, *range(21)) == (
+        "a config takes 20 values by place, vocab_size to eos_token_id; got 21"
+    )
+
+
+def test_a_config_remembers_where_it_is_from_and_says_so_to_nobody_else(tmp_path):
+    where = saved_config(tmp_path, {"model_type": "albert", "_name_or_path": "somebody/else"})
+    config = AlbertConfig.from_pretrained(pretrained_model_name_or_path=tmp_path)
+    assert (config.name_or_path, config._name_or_path) == ("somebody/else", "somebody/else")
+    config = AutoConfig.from_pretrained(tmp_path)
+    assert (config.name_or_path, config._name_or_path) == (where, where)
+    assert (AlbertConfig(name_or_path="x").name_or_path, AlbertConfig().name_or_path) == ("x", "")
+    assert AlbertConfig(name_or_path="x") == AlbertConfig()
+    assert config.replace(vocab_size=7).name_or_path == copy.deepcopy(config).name_or_path == where
+    for values in (config.to_dict(), config.to_diff_dict()):
+        assert not {"name_or_path", "_name_or_path"} & set(values)
+    model = AlbertModel(AlbertConfig(**TINY))
+    model.save_pretrained(tmp_path / "model")
+    assert AlbertModel.from_pretrained(tmp_path / "model").config.name_or_path == str(tmp_path / "model")
+    assert AlbertModel.from_pretrained(tmp_path / "model", config=AlbertConfig(**TINY)).config.name_or_path == str(
+        tmp_path / "model"
+    )
+
+
+def test_unused_keywords_come_back_when_asked(tmp_path):
+    where = saved_config(tmp_path, {"model_type": "albert", "own": 1})
+    config, unused = AlbertConfig.from_pretrained(
+        where, return_unused_kwargs=True, own=2, bar=3, num_labels=4, dtype="float16", revision="main", proxies=None
+    )
+    assert unused == {"bar": 3, "dtype": "float16"}  # as transformers: a model takes a dtype too
+    assert (config.own, config.num_labels, config.dtype) == (2, 4, "float16")
+    assert not hasattr(config, "bar")
+    assert AlbertConfig.from_dict({}, return_unused_kwargs=True, bar=3)[1] == {"bar": 3}
+    assert AlbertConfig.from_pretrained(where, return_unused_kwargs=False, resume_download=True) == (
+        AlbertConfig.from_pretrained(where)
+    )
+
+
+def test_a_config_is_read_from_a_file_of_any_name_too(tmp_path):
+    config = AlbertConfig(**TINY, own=1)
+    config.to_json_file(tmp_path / "my_configuration.json")
+    assert AlbertConfig.from_json_file(str(tmp_path / "my_configuration.json")) == config
+    assert AlbertConfig.from_pretrained(tmp_path / "my_configuration.json") == config
+    for bad in (3, None, b"x"):
+        for function in (AlbertConfig.from_json_file, config.to_json_file):
+            assert refusal(function, bad).startswith("a JSON file is named by a str or a path; got")
+    with pytest.raises(OSError, match="nowhere"):
+        AlbertConfig.from_json_file(tmp_path / "nowhere.json")
+    (tmp_path / "list.json").write_text("[]")
+    assert "must hold one JSON object; got list" in refusal(AlbertConfig.from_json_file, tmp_path / "list.json")
+
+
+def test_a_dtype_of_numpy_or_torch_is_kept_by_its_name():
+    class Dtype:
+        def __repr__(self):
+            return "torch.float16"
+
+    for dtype in (np.float16, np.dtype("f2"), Dtype(), "torch.float16", "float16"):
+        assert AlbertConfig(dtype=dtype).dtype == "float16"
+        assert json.loads(AlbertConfig(torch_dtype=dtype).to_json_string())["dtype"] == "float16"
+
+
+def test_what_transformers_does_to_a_config_in_place_or_on_a_hub_is_refused(tmp_path):
+    config = AlbertConfig()
+    assert refusal(config.update, {"hidden_size": 8}) == (
+        "a config does not change: config.replace(**values) is a new one; got {'hidden_size': 8}"
+    )
+    config.save_pretrained(save_directory=tmp_path / "new", push_to_hub=False, token=None)
+    assert AlbertConfig.from_pretrained(tmp_path / "new") == config
+    for refused in ({"push_to_hub": True}, {"repo_id": "me/mine"}):
+        assert "sends nothing to a hub; got " in refusal(config.save_pretrained, tmp_path / "other", **refused)
 
 
 def test_a_file_of_transformers_5_without_position_embedding_type_means_absolute(tmp_path):

@@ -59,7 +59,39 @@ def test_dtype_has_many_spellings(tmp_path, given):
     assert {x.dtype for x in model.state_dict().values()} == {np.dtype(np.float64)}
 
 
-@pytest.mark.parametrize("dtype", ["float16", np.int32, int, dict, "auto", 5])
+@pytest.mark.parametrize("dtype", ["auto", None, np.dtype(">f4"), np.float32, "torch.float32"])
+@pytest.mark.parametrize("stored", ["float16", "float64"])
+def test_auto_is_float32_whatever_the_file_holds(tmp_path, stored, dtype):
+    arrays = {name: x.astype(stored) for name, x in tensors("AlbertModel").items()}
+    folder = write(tmp_path, arrays, CONFIG.replace(dtype=stored))
+    for given in ({"dtype": dtype}, {"torch_dtype": dtype}):
+        model = AlbertModel.from_pretrained(folder, **given)
+        assert (model.precision, model.dtype) == ("float32", np.float32)
+    assert AlbertModel(CONFIG, dtype=dtype).precision == "float32"
+
+
+@pytest.mark.parametrize("backend", ["auto", "numpy", "numba"])
+@pytest.mark.parametrize("dtype", ["float16", np.float16, np.dtype("f2"), "torch.float16", "half"])
+def test_the_refusal_of_half_precision_says_what_to_choose(tmp_path, dtype, backend):
+    for name in ("dtype", "torch_dtype"):
+        message = refusal(AlbertModel.from_pretrained, write(tmp_path, tensors("AlbertModel")), **{name: dtype})
+        assert message.endswith(
+            "choose dtype='float32', which holds all its values, or backend='cuda', dtype='bfloat16'"
+        )
+
+
+@pytest.mark.parity
+def test_dtypes_of_torch_are_those_of_their_names(torch, tmp_path):
+    write(tmp_path, tensors("AlbertModel"))
+    for dtype in (torch.float32, torch.float64):
+        assert AlbertModel.from_pretrained(tmp_path, dtype=dtype).precision == str(dtype).removeprefix("torch.")
+    assert "choose dtype='float32', which" in refusal(AlbertModel.from_pretrained, tmp_path, dtype=torch.float16)
+    assert "choose backend='cuda', or dtype='float32'" in refusal(
+        AlbertModel.from_pretrained, tmp_path, torch_dtype=torch.bfloat16
+    )
+
+
+@pytest.mark.parametrize("dtype", ["float16", np.int32, int, dict, "automatic", 5, "<f4", np.floating])
 def test_another_dtype_is_refused(tmp_path, dtype):
     with pytest.raises(ValueError, match="dtype must be one of float32, float64"):
         AlbertModel.from_pretrained(write(tmp_path, tensors("AlbertModel")), dtype=dtype)

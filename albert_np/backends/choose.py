@@ -10,6 +10,7 @@ from albert_np.backends import cpu, cuda
 from albert_np.backends import numpy as reference
 from albert_np.backends.protocol import Engine, Room
 from albert_np.config import AlbertConfig
+from albert_np.files import shown
 from albert_np.run import Weights
 
 ROOMS: dict[str, Room] = {room.NAME: room for room in (reference, cpu, cuda)}
@@ -28,11 +29,19 @@ DTYPES: dict[str, np.dtype[Any]] = {
 
 
 def resolve_precision(dtype: Any) -> str:
-    """A name of DTYPES from "float32", np.float64, "torch.bfloat16" … Raises ValueError if no backend computes in it."""
+    """A name of DTYPES from "float32", np.float64, "torch.bfloat16" … Raises ValueError if no backend computes in it.
+
+    "auto" and None are float32, whatever the weights were stored in.
+    """
     is_scalar_type = isinstance(dtype, type) and issubclass(dtype, np.generic)
-    name = dtype.__name__ if is_scalar_type else str(dtype).removeprefix("torch.")
+    name = dtype.name if isinstance(dtype, np.dtype) else dtype.__name__ if is_scalar_type else str(dtype)
+    name = "float32" if dtype is None or name == "auto" else name.removeprefix("torch.")
     if name not in DTYPES:
-        raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, the types models compute in; got {dtype!r}")
+        half = ": choose dtype='float32', which holds all its values, or backend='cuda', dtype='bfloat16'"
+        raise ValueError(
+            f"dtype must be one of {', '.join(DTYPES)}, the types models compute in; got {shown(repr(dtype), 80)}"
+            + (half if name in ("float16", "half", "fp16") else "")
+        )
     return name
 
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from albert_np.checkpoints import hub
-from albert_np.config import PASSIVE_DEFAULTS, AlbertConfig
+from albert_np.config import AlbertConfig
+from albert_np.config_defaults import PASSIVE_DEFAULTS
 from albert_np.files import listed, shown
 
 # keywords that change nothing here, whatever they say
@@ -64,12 +65,16 @@ def resolve_options(
         raise ValueError(f"from_pretrained knows no {listed(unknown)}, and neither does AlbertConfig")
     if name_or_path is None and (state_dict is None or config is None):
         raise ValueError("without a name or path, from_pretrained needs both config= and state_dict=")
+    named: dict[str, Any] = {}
+    if name_or_path is not None:
+        hub.local_folder(name_or_path)  # a config alone may be read from a file, and a model is a folder
+        named = {"name_or_path": name_or_path}
     folder: Any = name_or_path if config is None else config
     if config is None or isinstance(config, (str, os.PathLike)):
-        return where, AlbertConfig.from_pretrained(folder, **where, **options)
+        return where, AlbertConfig.from_pretrained(folder, **where, **named | options)
     if not isinstance(config, AlbertConfig):
         raise ValueError(f"config must be an AlbertConfig; got {type(config).__name__}")
-    return where, config.replace(**options) if options else config
+    return where, config.replace(**named | options)
 
 
 def take_options(options: dict[str, Any]) -> dict[str, Any]:
