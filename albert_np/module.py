@@ -68,6 +68,11 @@ class Module(StoredModel):
                 yield name, part
 
     @property
+    def name_or_path(self) -> str:
+        """Where the model is from, as its config says."""
+        return self.config.name_or_path
+
+    @property
     def base_model(self) -> Any:
         """The encoder as an AlbertModel: of a model with a head its `albert`, and of an AlbertModel itself."""
         return getattr(self, self.base_model_prefix, self)

@@ -314,6 +314,7 @@ def test_names_of_the_class_are_those_of_transformers():
     assert AlbertModel.base_model_prefix == "albert"
     assert AlbertModel.config_class is AlbertConfig
     assert AlbertModel.main_input_name == "input_ids"
+    assert AlbertModel.from_pretrained("demo").name_or_path == "demo"
 
 
 # --- calls ------------------------------------------------------------------------------------------------------------------
