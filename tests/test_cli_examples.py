@@ -24,7 +24,7 @@ from albert_np.training import log
 
 WORDS = ["house", "river", "garden", "horse", "window", "letter", "morning", "table", "winter", "brother"]
 # what takes hours otherwise; said after the example's own, so that it wins
-SIZES = "--vocab-size 40 --hidden-size 16 --embedding-size 8 --heads 2 --layers 1 --max-length 32 --batch-size 4"
+SIZES = {"vocab-size": 40, "hidden-size": 16, "embedding-size": 8, "heads": 2, "layers": 1, "max-length": 32}
 
 
 def parsers():
@@ -137,7 +137,9 @@ def write_text(path, seed):
 def quick(args):
     if args.command != "pretrain":
         return []
-    return [*SIZES.split(), "--steps", "5" if args.resume else "3", "--save-every", "2"]
+    sizes = SIZES if args.model is None else {}  # which has its own
+    quickly = sizes | {"batch-size": 4, "steps": 5 if args.resume else 3, "save-every": 2}
+    return [f"--{name}={value}" for name, value in quickly.items()]
 
 
 def prepare(args, tiny):

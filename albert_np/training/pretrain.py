@@ -65,19 +65,25 @@ def pretrain(
     vocabulary does not see either. group_by_length: the examples of an update have similar lengths, with little padding.
     optimizer: a name, or an optimizer object. warmup_steps: by default a tenth of all steps. schedule: step -> learning rate;
     the default is a line up to learning_rate and then down to 0.
-    start: a folder whose weights training begins with, instead of weights from the seed. Its vocabulary is used too, unless
-    `vocabulary` is given. Its shape must be that of config, except for the number of layers, since the weights of a group fit
-    any number of them. initial: a function that changes weights from the seed, in place, before the first step.
+    start: a model whose weights training begins with, instead of weights from the seed: a folder, "demo" or a hub id. Its
+    vocabulary is used too, unless `vocabulary` is given, and its sizes. What config says must agree with them, except for the
+    number of layers, since the weights of a group fit any number of them. The encoder must be there; the heads and the pooler
+    are drawn from the seed where they are not, and a warning says so. initial: a function that changes weights from the seed,
+    in place, before the first step.
+    options: without them, sequences have 128 tokens, or as many as `start` has positions if they are fewer.
     Raises ValueError (arguments, text) or OSError (files), like the functions that it calls.
     """
     if isinstance(optimizer, str) and optimizer not in OPTIMIZERS:
         raise ValueError(f"optimizer must be one of {', '.join(OPTIMIZERS)}; got {optimizer!r}")
     rule = OPTIMIZERS[optimizer]() if isinstance(optimizer, str) else optimizer
-    folder, options = Path(folder), options or PretrainingOptions(max_length=128)
+    folder, options = Path(folder), options or PretrainingOptions(max_length=usual_length(start))
     training_paths = text_paths(paths)
     held_out_paths = None if isinstance(held_out, (int, float)) else _held_out_paths(held_out, training_paths)
+    settings = _settings(start, config or {}, options.max_length)
+    rows = None if start is None else settings.vocab_size
+    another = vocabulary is not None
     vocabulary = start if vocabulary is None else vocabulary
-    tokenizer = _tokenizer(training_paths, folder / "tokenizer", vocabulary, vocab_size, seed)
+    tokenizer = _tokenizer(training_paths, folder / "tokenizer", vocabulary, vocab_size, seed, rows, another)
 
     def tokens(named: list[Path]) -> TokenCorpus:
         return tokenize_corpus(named, tokenizer, form, cache_dir=folder / "tokens", progress=progress)
@@ -100,7 +106,11 @@ def pretrain(
         data, held = examples(corpus, chosen, None), examples(corpus, kept_back, 1)
     else:
         data, held = examples(corpus, None, None), examples(tokens(held_out_paths), None, 1)
-    model = _model(start, config or {}, len(tokenizer), options.max_length, seed, backend)
+    if start is None:
+        settings = settings.replace(vocab_size=(config or {}).get("vocab_size", len(tokenizer)))
+        model = AlbertForPreTraining(settings, seed=seed, backend=backend)
+    else:
+        model = AlbertForPreTraining.from_pretrained(start, config=settings, missing="init", seed=seed, backend=backend)
     if initial is not None and start is None:
         initial(model)
     if schedule is None:
@@ -128,32 +138,60 @@ def _held_out_paths(held_out: str | os.PathLike | Iterable[str | os.PathLike], t
     return paths
 
 
-def _model(
-    start: str | os.PathLike | None, given: dict[str, Any], vocab_size: int, max_length: int, seed: int, backend: str
-) -> AlbertForPreTraining:
+def usual_length(start: str | os.PathLike | None) -> int:
+    """The tokens of a sequence where nobody says how many: 128, or the positions of the model to start from, if fewer."""
+    return 128 if start is None else min(128, AlbertConfig.from_pretrained(start).max_position_embeddings)
+
+
+def _settings(start: str | os.PathLike | None, given: dict[str, Any], max_length: int) -> AlbertConfig:
+    """The model's config, but for the vocabulary's size where there is no model to start from."""
     no_dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "classifier_dropout_prob": 0.0}
-    settings = {"vocab_size": vocab_size, "max_position_embeddings": max_length} | no_dropout | given
     if start is None:
-        return AlbertForPreTraining(AlbertConfig(**settings), seed=seed, backend=backend)
+        return AlbertConfig(**{"max_position_embeddings": max_length} | no_dropout | given)
     found = AlbertConfig.from_pretrained(start)
-    free = {name: settings[name] for name in (*no_dropout, "num_hidden_layers") if name in settings}
+    settings = no_dropout | given
     for name, value in settings.items():
-        if getattr(found, name) != value and name not in free:
+        if getattr(found, name) != value and name not in (*no_dropout, "num_hidden_layers"):
             raise ValueError(f"{shown(start, 300)} has {name} {getattr(found, name)!r}, and this training {value!r}")
-    return AlbertForPreTraining.from_pretrained(start, backend=backend, **free)
+    if max_length > found.max_position_embeddings:
+        raise ValueError(
+            f"max_length {max_length} is more than the {found.max_position_embeddings} positions of {shown(start, 300)}: "
+            "choose a smaller one"
+        )
+    return found.replace(**settings)
 
 
 def _tokenizer(
-    paths: list[Path], folder: Path, vocabulary: str | os.PathLike | None, vocab_size: int, seed: int
+    paths: list[Path],
+    folder: Path,
+    vocabulary: str | os.PathLike | None,
+    vocab_size: int,
+    seed: int,
+    rows: int | None,
+    another: bool,
 ) -> AlbertTokenizer:
-    """The tokenizer of the folder, if it has one: a resumed training must not get another."""
-    if any((folder / name).is_file() for name in (VOCAB, FAST)):
-        return AlbertTokenizer.from_pretrained(folder)
+    """The tokenizer of the folder, if it has one: a resumed training must not get another.
+
+    rows: of the word table that the pieces must fit, if there is one already. It may have more rows than the model's own
+    vocabulary has pieces; `another` must have as many.
+    """
+    here = AlbertTokenizer.from_pretrained(folder) if any((folder / name).is_file() for name in (VOCAB, FAST)) else None
     if vocabulary is None:
-        return train_vocabulary(paths, folder, vocab_size=vocab_size, seed=seed)
+        return here or train_vocabulary(paths, folder, vocab_size=vocab_size, seed=seed)
     tokenizer = AlbertTokenizer.from_pretrained(vocabulary)
-    tokenizer.save_pretrained(folder)
-    return tokenizer
+    if here is not None and here.get_vocab() != tokenizer.get_vocab():
+        raise ValueError(
+            f"{shown(folder, 300)} is another vocabulary than that of {shown(vocabulary, 300)}: choose another folder, or "
+            "remove that"
+        )
+    if rows is not None and (len(tokenizer) > rows or (another and len(tokenizer) < rows)):
+        raise ValueError(
+            f"the vocabulary of {shown(vocabulary, 300)} has {len(tokenizer):,} pieces, and the model's word table {rows:,} "
+            "rows: do they belong together?"
+        )
+    if here is None:
+        tokenizer.save_pretrained(folder)
+    return here or tokenizer
 
 
 def evaluate(model: AlbertForPreTraining, held: PretrainingData, batches: int) -> dict[str, float]:
