@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeVar, overload
 
 from albert_np.calling import AlbertPreTrainedModel
 from albert_np.checkpoints import hub
@@ -40,6 +40,24 @@ class _Auto:
 class AutoConfig(_Auto):
     """AlbertConfig, under transformers' name for the config of any architecture."""
 
+    @overload
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike,
+        *args: Any,
+        return_unused_kwargs: Literal[False] = False,
+        **options: Any,
+    ) -> AlbertConfig: ...
+    @overload
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike,
+        *args: Any,
+        return_unused_kwargs: Literal[True],
+        **options: Any,
+    ) -> tuple[AlbertConfig, dict[str, Any]]: ...
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, *args: Any, **options: Any) -> Any:
         """AlbertConfig.from_pretrained, whose result knows its name. ValueError for the config of another architecture."""
@@ -91,8 +109,18 @@ class AutoTokenizer(_Auto):
 class _AutoModel(_Auto, Generic[Model]):
     kind: ClassVar[Any]  # type[Model], which a ClassVar cannot say
 
+    @overload
     @classmethod
-    def from_pretrained(cls, *args: Any, config: Any = None, **options: Any) -> Model:
+    def from_pretrained(
+        cls, *args: Any, config: Any = None, output_loading_info: Literal[False] = False, **options: Any
+    ) -> Model: ...
+    @overload
+    @classmethod
+    def from_pretrained(
+        cls, *args: Any, config: Any = None, output_loading_info: Literal[True], **options: Any
+    ) -> tuple[Model, dict[str, Any]]: ...
+    @classmethod
+    def from_pretrained(cls, *args: Any, config: Any = None, **options: Any) -> Any:
         """`from_pretrained` of ALBERT's class, with its arguments. Raises ValueError for another architecture."""
         _check_config(config)
         return cls.kind.from_pretrained(*args, config=config, **options)

@@ -285,6 +285,14 @@ def test_a_vocabulary_and_a_model_grow_together(tmp_path):
     assert fill(TEXT, targets=["covfefe"])[0]["token"] == 1000
 
 
+def test_a_model_that_did_not_grow_with_its_vocabulary_says_how_it_grows():
+    tokenizer = albert_np.AutoTokenizer.from_pretrained(TINY_MODEL)
+    tokenizer.add_tokens(["covfefe"])
+    model = NUMPY.model("AlbertForMaskedLM", AlbertConfig.from_pretrained(TINY_MODEL))
+    with pytest.raises(ValueError, match=r"has 1001 tokens and the model 1000.* model.resize_token_embeddings\(len\("):
+        albert_np.pipeline("fill-mask", model, tokenizer)
+
+
 @pytest.mark.parity
 def test_transformers_reads_the_grown_vocabulary_and_model_alike(tmp_path, transformers, torch):
     tokenizer, model = grown(tmp_path)

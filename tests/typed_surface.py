@@ -14,6 +14,7 @@ from albert_np import (
     AlbertModel,
     AlbertTokenizer,
     AlbertTokenizerFast,
+    AutoConfig,
     AutoModelForMaskedLM,
     AutoTokenizer,
     BatchEncoding,
@@ -48,6 +49,13 @@ assert_type(AlbertTokenizerFast.from_pretrained("demo"), AlbertTokenizerFast)
 assert_type(tokenizer("a text"), BatchEncoding)
 assert_type(tokenizer.tokenize("a text"), list[str])
 assert_type(AutoModelForMaskedLM.from_pretrained("demo"), AlbertForMaskedLM)
+assert_type(
+    AutoModelForMaskedLM.from_pretrained("demo", output_loading_info=True), tuple[AlbertForMaskedLM, dict[str, Any]]
+)
+assert_type(AutoConfig.from_pretrained("demo"), AlbertConfig)
+assert_type(AutoConfig.from_pretrained("demo", return_unused_kwargs=True), tuple[AlbertConfig, dict[str, Any]])
+assert_type(model.resize_token_embeddings(70).weight, Any)
+assert_type(model.albert, AlbertModel)
 assert_type(AutoTokenizer.from_pretrained("demo"), AlbertTokenizer)
 assert_type(pipeline("fill-mask"), FillMaskPipeline)
 

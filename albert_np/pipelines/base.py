@@ -125,7 +125,8 @@ class Pipeline(Generic[Asked]):
             raise ValueError(f"tokenizer must be a name or an AlbertTokenizer; got {type(tokenizer).__name__}")
         if len(tokenizer) > model.config.vocab_size:
             raise ValueError(
-                f"the tokenizer has {len(tokenizer)} tokens and the model {model.config.vocab_size}: do they belong together?"
+                f"the tokenizer has {len(tokenizer)} tokens and the model {model.config.vocab_size}: do they belong together? "
+                "model.resize_token_embeddings(len(tokenizer)) makes room for tokens that were added"
             )
         self.model, self.tokenizer = model, tokenizer
         self.options = self._asked(self.options_class(), options)

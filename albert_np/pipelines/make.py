@@ -219,7 +219,8 @@ def _check_foreign(task: str, options: dict[str, Any]) -> None:
     kind: Any = SentenceSimilarityPipeline if task == SIMILARITY else PIPELINES[task]
     if options.pop("pipeline_class", None) not in (None, kind):
         raise ValueError(f"pipeline_class: the class for {task} is {kind.__name__}; leave it out")
-    options.pop("use_fast", None)
+    for name in ("use_fast", "num_workers"):
+        options.pop(name, None)
 
 
 def _tokenizer(tokenizer: Any, where: dict[str, Any], used: bool) -> Any:

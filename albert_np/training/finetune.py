@@ -112,7 +112,8 @@ def finetune(
         raise ValueError(f"{model}: the shapes of {listed(other)} are not those that its config.json says")
     if len(tokenizer) > made.config.vocab_size:
         raise ValueError(
-            f"the tokenizer has {len(tokenizer)} tokens and the model {made.config.vocab_size}: do they belong together?"
+            f"the tokenizer has {len(tokenizer)} tokens and the model {made.config.vocab_size}: do they belong together? "
+            "model.resize_token_embeddings(len(tokenizer)) makes room for tokens that were added"
         )
     batches = Batches(given.train, given.collate, batch_size=batch_size, seed=seed)
     accumulate = plan.get("accumulate", 1)  # which Plan checks
