@@ -112,6 +112,9 @@ class AlbertConfig:
         where = [values.pop(name) for name in ("name_or_path", "_name_or_path") if name in values]
         if where:
             object.__setattr__(self, "_name_or_path", str(where[0]))
+        attention = values.pop("attn_implementation", None)  # which changes nothing here, and is not written
+        if attention not in (None, "eager", "sdpa"):
+            raise ValueError(f"attn_implementation must be 'eager' or 'sdpa'; got {shown_value(attention)}")
         model_type = values.pop("model_type", self.model_type)
         if model_type != self.model_type:
             raise ValueError(f"model_type must be 'albert'; got {shown_value(model_type)}, another architecture")
@@ -241,9 +244,10 @@ class AlbertConfig:
             raise ValueError(f"config.json must hold one JSON object; got {type(values).__name__}")
         if not all(isinstance(name, str) for name in values):
             raise ValueError(f"the fields of a config are named by str; got {shown_value(list(values))}")
-        # `max_layers` is the caller's to give, never the file's; `extra` is our own word
-        values = {name: value for name, value in values.items() if name not in ("max_layers", "extra", "self")}
-        known = {*cls.__dataclass_fields__, *PASSIVE_DEFAULTS, *values, "max_layers", "name_or_path", "torch_dtype"}
+        # the first two are the caller's to give, never the file's; `extra` is our own word
+        callers = ("max_layers", "attn_implementation")
+        values = {name: value for name, value in values.items() if name not in (*callers, "extra", "self")}
+        known = {*cls.__dataclass_fields__, *PASSIVE_DEFAULTS, *values, *callers, "name_or_path", "torch_dtype"}
         unused = {name: overrides.pop(name) for name in list(overrides) if return_unused_kwargs and name not in known}
         config = cls(**merge_labels(values, overrides))
         if "dtype" in overrides or "torch_dtype" in overrides:
@@ -261,6 +265,10 @@ class AlbertConfig:
         cls,
         pretrained_model_name_or_path: str | os.PathLike,
         cache_dir: str | os.PathLike | None = None,
+        force_download: bool = False,
+        local_files_only: bool = False,
+        token: str | bool | None = None,
+        revision: str | None = None,
         *,
         return_unused_kwargs: Literal[False] = False,
         **options: Any,
@@ -271,6 +279,10 @@ class AlbertConfig:
         cls,
         pretrained_model_name_or_path: str | os.PathLike,
         cache_dir: str | os.PathLike | None = None,
+        force_download: bool = False,
+        local_files_only: bool = False,
+        token: str | bool | None = None,
+        revision: str | None = None,
         *,
         return_unused_kwargs: Literal[True],
         **options: Any,
@@ -280,21 +292,28 @@ class AlbertConfig:
         cls,
         pretrained_model_name_or_path: str | os.PathLike,
         cache_dir: str | os.PathLike | None = None,
+        force_download: bool = False,
+        local_files_only: bool = False,
+        token: str | bool | None = None,
+        revision: str | None = None,
         **options: Any,
     ) -> Any:
         """The config of a folder, a JSON file, "demo" or a hub id.
 
-        options: revision, cache_dir, local_files_only, token, subfolder and force_download as in `hub.resolve`;
-        return_unused_kwargs as in from_dict; every other keyword replaces a value of the file.
+        cache_dir, force_download, local_files_only, token, revision and subfolder: as in `hub.resolve`.
+        options: return_unused_kwargs as in from_dict; every other keyword replaces a value of the file.
         Raises OSError (no such file) or ValueError (a value is refused).
         """
-        options["cache_dir"] = cache_dir
-        where = hub.take_options(options)
-        name = pretrained_model_name_or_path
-        is_file = isinstance(name, (str, os.PathLike)) and name != hub.DEMO and os.path.isfile(name)
-        path = Path(name) if is_file else hub.resolve(name, CONFIG_NAME, **where)
-        assert path is not None
-        return cls._from_file(path, options)
+        where = {"cache_dir": cache_dir, "force_download": force_download, "local_files_only": local_files_only}
+        options |= where | {"token": token, "revision": revision}
+        return cls._from_file(_file(pretrained_model_name_or_path, options), options)
+
+    @classmethod
+    def get_config_dict(
+        cls, pretrained_model_name_or_path: str | os.PathLike, **options: Any
+    ) -> tuple[Any, dict[str, Any]]:
+        """(what the JSON of a config holds, unchecked; the keywords that do not say where it is)."""
+        return read_json(_file(pretrained_model_name_or_path, options), MAX_CONFIG_BYTES), options
 
     @classmethod
     def _from_file(cls, path: Path, overrides: dict[str, Any]) -> Any:
@@ -303,6 +322,16 @@ class AlbertConfig:
             return cls.from_dict(values, **overrides)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
+
+
+def _file(name: Any, options: dict[str, Any]) -> Path:
+    """The JSON file of a config. The keywords that say where it is are taken out of `options`."""
+    where = hub.take_options(options)
+    if isinstance(name, (str, os.PathLike)) and name != hub.DEMO and os.path.isfile(name):
+        return Path(name)
+    path = hub.resolve(name, CONFIG_NAME, **where)
+    assert path is not None
+    return path
 
 
 def preset(size: str, **changes: Any) -> AlbertConfig:

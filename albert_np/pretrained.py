@@ -81,7 +81,7 @@ class StoredModel:
     @classmethod
     def from_pretrained(
         cls,
-        pretrained_model_name_or_path: str | os.PathLike | None,
+        pretrained_model_name_or_path: str | os.PathLike | None = None,
         *model_args: Any,
         backend: str = "auto",
         dtype: Any = None,
@@ -98,7 +98,7 @@ class StoredModel:
     @classmethod
     def from_pretrained(
         cls,
-        pretrained_model_name_or_path: str | os.PathLike | None,
+        pretrained_model_name_or_path: str | os.PathLike | None = None,
         *model_args: Any,
         output_loading_info: Literal[True],
         **options: Any,
@@ -106,7 +106,7 @@ class StoredModel:
     @classmethod
     def from_pretrained(
         cls,
-        pretrained_model_name_or_path: str | os.PathLike | None,
+        pretrained_model_name_or_path: str | os.PathLike | None = None,
         *model_args: Any,
         backend: str = "auto",
         dtype: Any = None,

@@ -158,6 +158,22 @@ def test_unused_keywords_come_back_when_asked(tmp_path):
     )
 
 
+def test_where_a_config_is_may_be_said_by_place_and_is_no_value_of_it(tmp_path):
+    where = saved_config(tmp_path, {"model_type": "albert", "own": 1, "attn_implementation": "flash_attention_2"})
+    config = AlbertConfig.from_pretrained(where)
+    assert config.extra == {"own": 1}
+    assert AlbertConfig.from_pretrained(where, None, False, True, None, "main") == config
+    assert AlbertConfig.from_pretrained(where, attn_implementation="eager", use_auth_token=None) == config
+    assert AlbertConfig(own=1, attn_implementation="sdpa") == config
+    for function in (AlbertConfig, lambda **named: AlbertConfig.from_pretrained(where, **named)):
+        message = refusal(function, attn_implementation="flash_attention_2")
+        assert message.endswith("attn_implementation must be 'eager' or 'sdpa'; got 'flash_attention_2'")
+    assert AlbertConfig.get_config_dict(where, revision="main", hidden_act="relu") == (
+        {"model_type": "albert", "own": 1, "attn_implementation": "flash_attention_2"},
+        {"hidden_act": "relu"},
+    )
+
+
 def test_a_config_is_read_from_a_file_of_any_name_too(tmp_path):
     config = AlbertConfig(**TINY, own=1)
     config.to_json_file(tmp_path / "my_configuration.json")

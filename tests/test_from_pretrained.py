@@ -129,6 +129,9 @@ IGNORED = [
     {"device_map": {"": "cpu"}},
     {"attn_implementation": "eager"},
     {"attn_implementation": "sdpa"},
+    {"use_flash_attention_2": False},
+    {"code_revision": "main"},
+    {"device_map": "cpu:0"},
     {"from_tf": False, "from_flax": False},
     {"load_in_8bit": False, "load_in_4bit": False, "quantization_config": None},
     {"variant": None, "gguf_file": None, "key_mapping": None, "tp_plan": None, "max_memory": None},
@@ -187,6 +190,7 @@ def test_what_cannot_be_honoured_is_refused_by_name(tmp_path, name, value, says)
 
 def test_positions_and_names_of_arguments_are_those_of_transformers(tmp_path):
     write(tmp_path, tensors("AlbertModel"))
+    assert "without a name or path, from_pretrained needs both" in refusal(AlbertModel.from_pretrained)
     assert "takes one value without a name; got 2 more" in refusal(AlbertModel.from_pretrained, tmp_path, False, 3)
     assert "a model name is a str or a path; got int" in refusal(AlbertModel.from_pretrained, 5)
     assert "token and use_auth_token are two names" in refusal(

@@ -12,7 +12,7 @@ from albert_np.files import listed, shown
 # the keywords of `resolve` that say where a file comes from, by transformers' names
 OPTIONS = ("revision", "cache_dir", "local_files_only", "token", "subfolder", "force_download")
 # transformers' keywords for it that no longer change anything
-WITHOUT_EFFECT = ("resume_download", "mirror", "_from_auto", "_from_pipeline", "_commit_hash")
+WITHOUT_EFFECT = ("resume_download", "mirror", "code_revision", "_from_auto", "_from_pipeline", "_commit_hash")
 DEMO = "demo"  # a local folder of that name is "./demo"
 DEMO_FOLDER = Path(__file__).parent.parent / "demo"
 

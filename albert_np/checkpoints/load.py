@@ -68,7 +68,8 @@ def load(
     _check_policy(check_finite)
     expected, absent, mismatched, unexpected = _match(found, source, config, parts)
     if mismatched and not ignore_mismatched_sizes:
-        raise ValueError(_mismatch_message(mismatched, source))
+        way_out = "; is it this model's config.json? ignore_mismatched_sizes=True draws a new tensor, for a new head"
+        raise ValueError(_mismatch_message(mismatched, source, way_out))
     encoder = [name for name in absent if name.startswith(("embeddings.", "encoder."))]
     if encoder:
         raise ValueError(_no_encoder_message(encoder, expected, unexpected, source))
@@ -111,7 +112,7 @@ def load_state_dict(
     found = read_state_dict(state_dict)
     _, absent, mismatched, unexpected = _match(found, SOURCE, config, parts)
     if mismatched:
-        raise ValueError(_mismatch_message(mismatched, SOURCE))
+        raise ValueError(_mismatch_message(mismatched, SOURCE, "; is it of a model with this config?"))
     keys = LoadedKeys([hub_name(name, parts) for name in absent], list(unexpected.values()))
     if strict and (absent or unexpected):
         lacks = f"has no {listed(keys.missing_keys)}" if absent else ""
@@ -190,14 +191,14 @@ def _differs(found: Mapping[str, Tensor], name: str, shape: tuple[int, ...]) -> 
     return name in found and found[name].shape != shape
 
 
-def _mismatch_message(mismatched: list[tuple[str, tuple, tuple]], source: str) -> str:
+def _mismatch_message(mismatched: list[tuple[str, tuple, tuple]], source: str, way_out: str) -> str:
     name, shape, wanted = mismatched[0]
     text = f"{source}: tensor {name} has the shape {shape}, but the config says {wanted}"
     if len(mismatched) > 1:
         text += f"; {len(mismatched) - 1} more differ: {listed([name for name, _, _ in mismatched[1:]])}"
     if name.startswith(("sop_classifier", "qa_outputs")):
         return text + "; this head always has two logits, whatever num_labels says"
-    return text + "; is it this model's config.json? ignore_mismatched_sizes=True draws a new tensor, for a new head"
+    return text + way_out
 
 
 def _missing_message(absent: list[str], expected: Mapping[str, tuple], parts: tuple[str, ...], source: str) -> str:

@@ -48,6 +48,7 @@ LIMITED: dict[str, tuple[tuple[Any, ...], str]] = {
     "quantization_config": ((None,), NOT_QUANTISED),
     "tp_plan": ((None,), ONE_PLACE),
     "tp_size": ((None,), ONE_PLACE),
+    "use_flash_attention_2": ((None, False), "attention is computed in one way, which is both eager's and sdpa's"),
     "use_kernels": ((None, False), "kernels come with albert_np and from nowhere else"),
     "use_safetensors": ((None, True), FORMATS_READ),
     "variant": ((None,), "weights are read from model.safetensors or its shards"),
@@ -99,7 +100,7 @@ def _check_limited(name: str, value: Any, values: tuple[Any, ...], why: str) -> 
 def _check_device_map(value: Any) -> None:
     """Refuses every place but the CPU. A place may be a torch.device, or be given for each module."""
     places = value.values() if isinstance(value, Mapping) else (value,)
-    if not all(place is None or str(place) == "cpu" for place in places):
+    if not all(place is None or str(place) in ("cpu", "cpu:0") for place in places):
         raise ValueError(
             f"device_map can only be None or 'cpu' here, and backend='cuda' computes on a GPU; got {shown(repr(value), 80)}"
         )
