@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from albert_np.tokenization.batch import BatchEncoding as BatchEncoding
     from albert_np.tokenization.tokenizer import AlbertTokenizer as AlbertTokenizer
     from albert_np.tokenization.tokenizer import AlbertTokenizerFast as AlbertTokenizerFast
+    from albert_np.vectorizer import AlbertVectorizer as AlbertVectorizer
 
 _HOME = {
     "AddedToken": "tokenization.added_tokens",
@@ -64,6 +65,7 @@ _HOME = {
     "AlbertPreTrainedModel": "calling",
     "AlbertTokenizer": "tokenization.tokenizer",
     "AlbertTokenizerFast": "tokenization.tokenizer",
+    "AlbertVectorizer": "vectorizer",
     "AutoConfig": "auto",
     "AutoModel": "auto",
     "AutoModelForMaskedLM": "auto",
