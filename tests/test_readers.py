@@ -96,6 +96,8 @@ def conll_files(draw):
         lines[0] + "".join(draw(st.sampled_from(ends)) + line for line in lines[1:]) + ends[0] * draw(st.integers(0, 1))
     )
     content = "\ufeff" + content if content.startswith("\ufeff") else draw(MARK) + content
+    if between and all(word == "1" for sentence in sentences for word, _ in sentence):
+        return content, sentences, comments, True  # ids, to all appearance
     edges = [word for sentence in sentences for word, _ in (sentence[0], sentence[-1])]
     clear = not any(line.startswith("#") for line in lines) and not any(
         word.startswith(("#", "\ufeff")) for word in edges
@@ -318,6 +320,8 @@ REFUSED_COLUMNS = {
     "a.conll: CR alone ends line 1 and LF ends line 2": "John\tB-PER\rruns\tO\n\nruns\tO\n",
     "a.conll line 1: column 0 counts the words of each sentence": "1\tJohn\tB-PER\n2\truns\tO\n\n1\tJohn\tB-PER\n",
     "a.conll line 1: column 0 says the same of every word": "d a b c d e B-X\n" * 5,
+    "a.conll line 1: column 0 counts the words": "1\tHi\tx\n\n1\tHo\tx\n",
+    "a.conll line 1 is a mark, <doc id=5>": "<doc id=5>\nJohn B-PER\n",
     "a.conll line 1 names the columns": "word\tner_tags\nJohn\tB-PER\n",
     "a.conll has no examples (1 comments)": "-DOCSTART- -X- O\n",
 }
@@ -370,13 +374,16 @@ def test_columns_may_differ_between_sentences_if_they_are_counted_from_the_left(
     content = "d 0 John B-PER -\n\nd 0 runs O - (A0\nd 1 John B-PER - *\n"
     assert sentences(tmp_path, content, word_column=2, label_column=3) == ([[JOHN], [RUNS, JOHN]], {})
     assert "line 3 has 6 columns, and line 1 has 5" in refusal(sentences, tmp_path, content, word_column=2)
-    assert "word_column is the number of a column" in refusal(sentences, tmp_path, content, word_column="word")
+    for wrong in ("word", True, 1.0, None):
+        assert "word_column is the number of a column" in refusal(sentences, tmp_path, content, word_column=wrong)
     assert "has 5 columns: no word in 7" in refusal(sentences, tmp_path, content, word_column=7, label_column=3)
 
 
 def test_words_without_labels(tmp_path):
     path = write(tmp_path, "a.conll", "John\nruns\n\n# text = He\nHe\n")
     assert [x.words for x in read_token_classification(path, labels=None).examples] == [("John", "runs"), ("He",)]
+    spaces = write(tmp_path, "c.conll", "New York\n\nJohn\n")
+    assert "line 3 has 1 columns, and line 1 has 2" in refusal(read_token_classification, spaces, labels=None)
     unclear = write(tmp_path, "b.conll", "#ff\nJohn\n")
     assert "line 1 begins with #" in refusal(read_token_classification, unclear, labels=None)
     assert read_token_classification(unclear, labels=None, comments="word").examples[0].words == ("#ff", "John")
@@ -405,6 +412,9 @@ def test_a_whole_number_is_one_label_however_it_is_written(tmp_path):
     # a name is a name before it is a place
     assert labels_of(tmp_path, 1.0, 2, "2.0", label_names=["1.0", "2.0"]) == ["1.0", "2.0", "2.0"]
     assert labels_of(tmp_path, True, False, label_names=["True", "False"]) == ["True", "False"]
+    assert labels_of(tmp_path, "[NONE]", label_names=["[NONE]"]) == ["[NONE]"]
+    assert "label 1e+30 is no class number" in refusal(labels_of, tmp_path, 0, 1e30)
+    assert "label 12345678901234 is no class number" in refusal(labels_of, tmp_path, 0, 12345678901234)
     assert labels_of(tmp_path, "007", "0.5", label_names=["0.5", "007"]) == ["007", "0.5"]
     assert "label 0 is none of 3: 1, 2, 3" in refusal(labels_of, tmp_path, 0, label_names=["1", "2", "3"])
 
@@ -414,7 +424,22 @@ def test_another_number_is_no_name_of_a_class(label, tmp_path):
     assert f"line 2: label {label!r} is a number, but no class number" in refusal(labels_of, tmp_path, "1", label)
 
 
-@pytest.mark.parametrize("label", ["['x', 'y']", '["x"]', "[]", "[x y]", "[1 0]", "('x',)", "{'x'}", "array(['x'])"])
+@pytest.mark.parametrize(
+    "label",
+    [
+        "['x', 'y']",
+        '["x"]',
+        "[]",
+        "[x y]",
+        "[1 0]",
+        "('x',)",
+        "{'x'}",
+        "array(['x'])",
+        "(1, 2)",
+        "{1, 2}",
+        "frozenset({'x'})",
+    ],
+)
 def test_a_list_is_no_name_of_a_class(label, tmp_path):
     assert "is a list written as text" in refusal(labels_of, tmp_path, "x", label)
     assert "problem_type 'multi_label_classification'" in refusal(labels_of, tmp_path, label)
@@ -436,6 +461,7 @@ LISTS = {
     " x | y |": ["x", "y"],
     "x": ["x"],
     "(x)": ["(x)"],
+    "(1, 2.0)": ["1", "2"],
 }
 
 
@@ -457,11 +483,13 @@ def test_several_labels_in_a_cell_are_understood(cell, tmp_path):
         ("[x, y]", "neither JSON's nor Python's"),
         ("[0. 1.]", "neither JSON's nor Python's"),
         ("array(['x'])", "neither JSON's nor Python's"),
+        ("frozenset({'x'})", "neither JSON's nor Python's"),
         ("{'x': 1}", "neither JSON's nor Python's"),
         ("['x', ['y']]", "neither JSON's nor Python's"),
         ('["x", ["y"]]', "a label must be text"),
         ('["x", null]', "a label must be text"),
         ("x;y", "may be one label or several"),
+        ("x\ty", "may be one label or several"),
         ("x, y", "may be one label or several"),
         ("x|y;z", "may be one label or several"),
         ("3 17", "may be one label or several"),
@@ -475,7 +503,8 @@ def test_several_labels_that_are_unclear_are_refused(cell, message, tmp_path):
 def test_the_caller_says_what_stands_between_labels(tmp_path):
     assert labels_of(tmp_path, "x;y", "y", problem_type=MULTI, separator=";") == [["x", "y"], ["y"]]
     assert labels_of(tmp_path, "x;y", "y", problem_type=MULTI, separator="|") == [["x;y"], ["y"]]
-    names = ["x;y", "y"]
+    names = ["x;y", "y", "[z]"]
+    assert labels_of(tmp_path, "[z]", "y", problem_type=MULTI, label_names=names) == [["[z]"], ["y"]]
     assert labels_of(tmp_path, "x;y", "y", problem_type=MULTI, label_names=names) == [["x;y"], ["y"]]
     assert labels_of(tmp_path, "2,7", "7", problem_type=MULTI, separator=",") == [["2", "7"], ["7"]]
 
@@ -588,6 +617,7 @@ def test_what_is_no_matter_of_one_row_is_refused_all_the_same(tmp_path):
         ("a.csv", b"text\xff,label\na,x\n", "line 1 is not UTF-8"),
         ("a.csv", "text,text\na,x\n", "names text twice"),
         ("a.json", '[{"text": "a", "label": 1},', "is not JSON"),
+        ("a.json", '{"text": "a", "label": 1}\n{"text": "b", "label": 1}\n', "say file_format='jsonl'"),
     ):
         assert message.replace("names text", "names 'text'") in refusal(
             read_classification, write(tmp_path, name, content), on_bad_row="skip"

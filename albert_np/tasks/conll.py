@@ -31,6 +31,7 @@ from albert_np.text_files import Line, text_paths
 _DOCSTART = re.compile(r"[ \t]*-DOCSTART-(?:[ \t]|$)")
 _TAG = re.compile(r"O|[BIESLUM]-\S+")
 _SETTING = re.compile(r"#\s*[\w:.-]+\s*=\s")  # "# sent_id = 5"
+_MARKUP = re.compile(r"</?[A-Za-z][^<>]* [^<>]*>")  # <doc id="5">: in two columns it would be a word and a label
 _ID = re.compile(r"[0-9]+(?:([-.])[0-9]+)?")  # of CoNLL-U
 _HEADERS = ({"word", "words", "token", "tokens", "form"}, {"label", "tag", "ner", "ner_tag", "pos", "pos_tag", "upos"})
 
@@ -101,6 +102,9 @@ class _Reader:
             bad,
             counts,
         )
+        self.asked = [word] if label is None else [word, label]
+        # whether all lines of the file have the same number of columns, and not only those of a sentence
+        self.alike = min(self.asked) < 0 or (label is None and word == 0)
         self.tabs: bool | None = None  # whether tabs separate columns
         self.columns = 0
         self.first = 0  # the line that says so
@@ -186,22 +190,27 @@ class _Reader:
 
     def _fields(self, text: str, number: int, before: Sequence[tuple[int, list[str]]]) -> list[str]:
         """The columns of a line after those lines of its sentence. Raises ValueError if it is not like other lines."""
-        where = self._place(number)
-        if self.tabs and "\t" not in text:
-            raise ValueError(f"{where} has no tab, but line {self.first} separates columns by tabs")
-        if not self.tabs and "\t" in text.strip(" \t"):
-            raise ValueError(f"{where} has a tab, but line {self.first} separates columns by spaces")
         fields = self._split(text)
-        asked = [column for column in (self.word, self.label) if column is not None]
-        like, n = (self.first, self.columns) if min(asked) < 0 or not before else (before[0][0], len(before[0][1]))
-        if len(fields) != n and (min(asked) < 0 or before):
-            raise ValueError(f"{where} has {len(fields)} columns, and line {like} has {n}")
-        places = {column % len(fields) for column in asked if -len(fields) <= column < len(fields)}
-        if len(places) < len(asked):
-            raise ValueError(f"{where} has {len(fields)} columns: no word in {self.word} and label in {self.label}")
-        if not fields[self.word].strip(" "):
-            raise ValueError(f"{where} has an empty column {self.word}, where the word stands")
+        problem = self._problem(text, fields, before)
+        if problem:
+            raise ValueError(f"{self._place(number)} {problem}")
         return fields
+
+    def _problem(self, text: str, fields: list[str], before: Sequence[tuple[int, list[str]]]) -> str:
+        """What is wrong with a line, or ""."""
+        if self.tabs and "\t" not in text:
+            return f"has no tab, but line {self.first} separates columns by tabs"
+        if not self.tabs and "\t" in text.strip(" \t"):
+            return f"has a tab, but line {self.first} separates columns by spaces"
+        if not self.tabs and text[:1] == "<" and _MARKUP.fullmatch(text.strip()):
+            return f"is a mark, {shown(text.strip(), 40)}, and no word; take such lines out"
+        n = len(fields)
+        like, columns = (self.first, self.columns) if self.alike or not before else (before[0][0], len(before[0][1]))
+        if n != columns and (self.alike or before):
+            return f"has {n} columns, and line {like} has {columns}"
+        if len({column % n for column in self.asked if -n <= column < n}) < len(self.asked):
+            return f"has {n} columns: no word in {self.word} and label in {self.label}"
+        return "" if fields[self.word].strip(" ") else f"has an empty column {self.word}, where the word stands"
 
     def _sentence(self, block: _Block, labels: Collection[str]) -> Sentence:
         """The sentence of a block, with those lines at its edges that are words."""
@@ -263,7 +272,7 @@ class _Reader:
         """Raises ValueError if words or labels are, to all appearance, something else."""
         every = [word for sentence in found for word in sentence.words]
         said = ""
-        several = any(len(sentence.words) > 1 for sentence in found)
+        several = len(found) > 1 or len(every) > 1 or self.columns > 6
         if self.columns > 2 and several and all(_count_up(_plain_ids(sentence.words)) for sentence in found):
             said = "counts the words of each sentence"
         elif self.columns > 6 and len(every) > 4 and len(set(every)) == 1:

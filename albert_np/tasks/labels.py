@@ -19,13 +19,16 @@ from albert_np.files import listed, shown
 from albert_np.tasks.rows import BadRows, as_text
 
 MAX_CLASSES = 10_000  # if labels are numbers without names: more than this looks like measurements
-_WHOLE = re.compile(r"(-?(?:0|[1-9][0-9]{0,10}))(?:\.0*)?")
+_WHOLE = re.compile(r"(-?(?:0|[1-9][0-9]{0,400}))(?:\.0*)?")
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _ITEM = r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|-?[0-9.]+|True|False)"""
 _ITEMS = rf"\s*(?:{_ITEM}\s*(?:,\s*{_ITEM}\s*)*,?\s*)?"
 _LIST = re.compile(rf"\[{_ITEMS}\]|\({_ITEMS}\)|\{{{_ITEMS}\}}", re.DOTALL)  # as Python writes it
-_LIKE_A_LIST = re.compile(r"""\[.*\]|array\(.*\)|set\(.*\)|[({]\s*['"].*[)}]""", re.DOTALL)
-SEPARATORS = "|;,"
+_LIKE_A_LIST = re.compile(
+    r"""\[.*\]|(?:array|list|tuple|(?:frozen)?set|Index|Series)\(.*\)|[({]\s*['"].*[)}]|[({][-0-9.\s]*,[-0-9.,\s]*[)}]""",
+    re.DOTALL,
+)
+SEPARATORS = "|;,\t\n"
 
 
 class LabelTable(NamedTuple):
@@ -123,7 +126,7 @@ def _label_name(value: Any, where: str) -> str:
     if _LIKE_A_LIST.fullmatch(name):
         raise ValueError(
             f"{where}: label {shown(repr(name), 60)} is a list written as text, where the name of one class belongs; several "
-            "labels of a text are problem_type 'multi_label_classification'"
+            "labels of a text are problem_type 'multi_label_classification', and a class of that name stands in label_names"
         )
     return name
 
@@ -150,7 +153,7 @@ def several_labels(value: Any, separator: str | None, where: str, known: Sequenc
             f"{where}: several labels are a list, or text with {separator or SEPARATORS[0]!r} between; got {shown(value, 60)}"
         )
     text = value.strip()
-    written = list_in_text(text, where)
+    written = None if text in known else list_in_text(text, where)
     if written is not None:
         return written
     names = [part.strip() for part in text.split(separator or SEPARATORS[0]) if part.strip()]

@@ -181,7 +181,14 @@ def _json_lines(path: Path, bad: BadRows) -> Iterator[Row]:
 
 
 def _json_list(path: Path, bad: BadRows) -> Iterator[Row]:
-    value = read_json_file(path)
+    try:
+        value = read_json_file(path)
+    except ValueError as error:
+        if "Extra data" not in str(error):
+            raise
+        raise ValueError(
+            f"{error}; if there is an object on each line, say file_format='jsonl' or name it .jsonl"
+        ) from error
     if not isinstance(value, list):
         raise ValueError(f"{path} must be a list of objects; got {shown(repr(value), 60)} (an object a line is .jsonl)")
     for number, item in enumerate(value):
@@ -272,7 +279,7 @@ def _csv_records(path: Path, delimiter: str) -> Iterator[_Record]:
 def _quotes_are_clear(fields: list[str], lines: Sequence[Line], delimiter: str) -> bool:
     """Whether a record says the same to readers that skip spaces after a delimiter as to those that keep them."""
     texts = [f"{line.text}{line.end}" for line in lines]
-    if not any(re.search(f'(^|{re.escape(delimiter)}) +"', text) for text in texts):
+    if not any('"' in text and re.search(f'(^|{re.escape(delimiter)}) +"', text) for text in texts):
         return True
     try:
         others = next(csv.reader(texts, delimiter=delimiter, strict=True, skipinitialspace=True))

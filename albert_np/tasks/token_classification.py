@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import operator
 import os
 from collections import Counter
@@ -199,7 +200,7 @@ def _is_ignored(label: Any) -> bool:
 
 def _column(number: Any, name: str) -> int:
     """The number of a column, from 0, or from −1 for the last. The command line gives it as text."""
-    try:
-        return int(number) if isinstance(number, str) else operator.index(number)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} is the number of a column, from 0; got {shown(repr(number), 60)}") from error
+    if not isinstance(number, bool):
+        with contextlib.suppress(TypeError, ValueError):
+            return int(number) if isinstance(number, str) else operator.index(number)
+    raise ValueError(f"{name} is the number of a column, from 0; got {shown(repr(number), 60)}")
