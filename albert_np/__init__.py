@@ -101,7 +101,7 @@ def __getattr__(name: str) -> Any:
     autos = ", ".join(known for known in _HOME if known.startswith("Auto"))
     message = f"albert_np knows one architecture, an encoder of text, and has no {name}: use {autos}"
     # `from albert_np import …` asks hasattr first, and would make an ImportError of its own, without this message
-    if sys._getframe(1).f_globals.get("__name__") == "importlib._bootstrap":
+    if sys._getframe(1).f_globals.get("__name__") in ("importlib._bootstrap", "_frozen_importlib"):
         raise ImportError(message, name="albert_np")
     raise AttributeError(message)
 

@@ -95,7 +95,10 @@ class AutoTokenizer(_Auto):
         path = hub.resolve(pretrained_model_name_or_path, CONFIG, required=False, **where)
         kind = read_json_object(path).get("tokenizer_class") if path else None
         if kind is not None and str(kind).removesuffix("Fast") not in TOKENIZERS:
-            raise ValueError(f"{path} says tokenizer_class {shown(kind)}, the tokenizer of another architecture")
+            raise ValueError(
+                f"{path} says tokenizer_class {shown(kind)}, the tokenizer of another architecture: tokenize with that class, "
+                "and pass the ids to the model"
+            )
         path = hub.resolve(pretrained_model_name_or_path, CONFIG_NAME, required=False, **where)
         values = read_json(path, MAX_CONFIG_BYTES) if path else {}
         if isinstance(values, dict) and values.get("model_type", "albert") != "albert":
