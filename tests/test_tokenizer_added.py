@@ -91,7 +91,7 @@ def test_settings_that_change_are_checked_and_the_others_are_refused(tok):
 
 def test_unknown_options_are_refused_by_name(tok):
     message = refusal(tok, "x", return_offset_mapping=True)
-    assert message.startswith("the tokenizer knows no return_offset_mapping; it takes is_split_into_words, max_length")
+    assert message.startswith("the tokenizer knows no return_offset_mapping; it takes add_special_tokens, is_split")
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_misuse_of_every_method_is_a_value_error(tok, call, message):
 
 
 def test_pad_takes_what_a_collator_holds(tok):
-    rows = [{"input_ids": np.array([2, 5, 3])}, {"input_ids": np.array([2, 3])}]
+    rows = [{"input_ids": [2, 5, 3]}, {"input_ids": [2, 3]}]
     assert dict(tok.pad(rows)) == {"input_ids": [[2, 5, 3], [2, 3, 0]], "attention_mask": [[1, 1, 1], [1, 1, 0]]}
     assert dict(tok.pad({"input_ids": []}, padding="max_length", max_length=5)) == {"input_ids": []}
 

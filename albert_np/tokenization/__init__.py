@@ -1,12 +1,15 @@
 """From text to ids and back, with one idea in each module.
 
-tokenizer       AlbertTokenizer itself: it is made from files, called and saved
+tokenizer       AlbertTokenizer itself: it is made from files, turns ids into text, and is saved
+calls           …and is called: from text to ids
+options         transformers' keywords for loading and saving
 settings        its settings, some of which may change between calls
 token_lookup    tokens, ids, and which of them are special
 rows            from texts to rows: special tokens around them, and what a call asks for
 lengths         truncation and windows
 padding         brings rows to one length
-batch           a row, and the BatchEncoding that a call returns
+row             a row, and from its tokens to characters and words and back
+batch           the BatchEncoding that a call returns
 text_inputs     what people may hand a tokenizer: one text or a batch
 styles          whose rules cut a text into pieces: "hf_slow", "google", "hf_fast"
 piece_encoder   the first two, through SentencePiece

@@ -1,105 +1,45 @@
-"""What a tokenizer returns: rows of parallel lists, and a mapping of them that a model takes."""
+"""BatchEncoding: what a tokenizer returns, a mapping of lists or arrays that a model takes."""
 
 from __future__ import annotations
 
 from collections import UserDict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Self
 
 import numpy as np
 
-Span = tuple[int, int]
-
-
-@dataclass
-class Encoded:
-    """One text as T tokens: parallel lists, without special tokens around them."""
-
-    ids: list[int]
-    tokens: list[str]
-    spans: list[Span] | None = None  # characters of the text, or of its word where it came split into words
-    words: list[int | None] | None = None  # number of the word each token came from
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def __getitem__(self, part: slice) -> Encoded:
-        return Encoded(
-            self.ids[part],
-            self.tokens[part],
-            None if self.spans is None else self.spans[part],
-            None if self.words is None else self.words[part],
-        )
-
-
-@dataclass
-class Row:
-    """One row for the model: parallel lists, special tokens and padding included."""
-
-    ids: list[int] = field(default_factory=list)
-    types: list[int] = field(default_factory=list)
-    mask: list[int] = field(default_factory=list)
-    special: list[int] = field(default_factory=list)
-    tokens: list[str] = field(default_factory=list)
-    sequence: list[int | None] = field(default_factory=list)  # 0 first text, 1 second, None special or padding
-    spans: list[Span] = field(default_factory=list)
-    words: list[int | None] = field(default_factory=list)
-    words_known: bool = True
-
-    def add_special(self, token: str, token_id: int, kind: int) -> None:
-        self._add(1, [token_id], [kind], [1], [token], [None], [(0, 0)], [None])
-
-    def add_text(self, text: Encoded, number: int, kind: int) -> None:
-        n = len(text)
-        spans = text.spans if text.spans is not None else [(0, 0)] * n
-        words = text.words if text.words is not None else [None] * n
-        self.words_known &= text.words is not None or n == 0
-        self._add(n, text.ids, [kind] * n, [0] * n, text.tokens, [number] * n, spans, words)
-
-    def _add(
-        self,
-        n: int,
-        ids: list[int],
-        types: list[int],
-        special: list[int],
-        tokens: list[str],
-        sequence: Sequence[int | None],
-        spans: Sequence[Span],
-        words: Sequence[int | None],
-    ) -> None:
-        self.ids += ids
-        self.types += types
-        self.mask += [1] * n
-        self.special += special
-        self.tokens += tokens
-        self.sequence += sequence
-        self.spans += spans
-        self.words += words
-
-    def pad(self, length: int, side: str, token: str, token_id: int, kind: int) -> None:
-        """Fills the row up to `length`. Padding is masked out, has type `kind`, and counts as special."""
-        n = length - len(self.ids)
-        if n <= 0:
-            return
-        filler = Row()
-        filler._add(n, [token_id] * n, [kind] * n, [1] * n, [token] * n, [None] * n, [(0, 0)] * n, [None] * n)
-        filler.mask = [0] * n
-        for name, value in vars(filler).items():
-            if name == "words_known":
-                continue
-            setattr(self, name, getattr(self, name) + value if side == "right" else value + getattr(self, name))
+from albert_np.device import device_of
+from albert_np.files import shown
+from albert_np.tokenization.row import CharSpan, Row, TokenSpan
 
 
 class BatchEncoding(UserDict):
     """What a tokenizer returns: a dict of lists (or arrays) whose keys are attributes too. `model(**enc)` takes it.
 
-    Beside transformers' keys it knows, for each row, where the tokens came from: tokens(i), sequence_ids(i), word_ids(i).
+    Beside transformers' keys it knows, for each row, where the tokens came from: tokens(i), sequence_ids(i), word_ids(i), and
+    from characters to tokens and words and back: char_to_token, token_to_chars, token_to_word, … These take the number of the
+    row first, or leave it out for row 0. `enc[i]` is row i with its lists, named as in tokenizers.Encoding; `enc[a:b]` is a
+    BatchEncoding of parts of all lists.
+
+    tensor_type, prepend_batch_axis: as in convert_to_tensors, which is called with them.
     """
 
-    def __init__(self, data: Mapping[str, Any] | None = None, rows: list[Row] | None = None):
+    def __init__(
+        self,
+        data: Mapping[str, Any] | None = None,
+        encoding: Row | list[Row] | None = None,
+        tensor_type: Any = None,
+        prepend_batch_axis: bool = False,
+        n_sequences: int | None = None,
+        *,
+        is_fast: bool = False,
+        with_offsets: Callable[[], list[Row]] | None = None,
+    ):
         super().__init__(data)
-        self._rows = rows
+        self._rows = [encoding] if isinstance(encoding, Row) else encoding
+        self._is_fast, self._n_sequences = is_fast, n_sequences
+        self._with_offsets = with_offsets  # makes the rows again, with the offsets that nobody asked for at first
+        self.convert_to_tensors(tensor_type, prepend_batch_axis)
 
     def __getattr__(self, name: str) -> Any:
         if name == "data":  # only before __init__, as in copying and unpickling
@@ -109,38 +49,163 @@ class BatchEncoding(UserDict):
         except KeyError:
             raise AttributeError(f"this encoding has no {name!r}; it has {', '.join(self.data)}") from None
 
+    def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, int):
+            return self._row(key)
+        if not isinstance(key, slice):
+            return super().__getitem__(key)
+        rows = self._rows if self._rows is not None and len(self._rows) == self._length() else None
+        return BatchEncoding(
+            {name: value[key] for name, value in self.data.items()},
+            None if rows is None else rows[key],
+            is_fast=self._is_fast,
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_with_offsets": None}  # it holds the tokenizer
+
+    def _length(self) -> int:
+        """How many entries the lists have: rows, or the tokens of one text."""
+        return max((len(value) for value in self.data.values()), default=0)
+
+    @property
+    def is_fast(self) -> bool:
+        """Whether the `tokenizers` library made these tokens (style "hf_fast")."""
+        return self._is_fast
+
+    @property
+    def encodings(self) -> list[Row] | None:
+        """The rows, each with its lists; None if no tokenizer made them from text."""
+        return None if self._rows is None else list(self._rows)
+
+    @property
+    def n_sequences(self) -> int | None:
+        """How many texts a row holds, 1 or 2; None if that is unknown."""
+        return self._n_sequences if self._n_sequences or not self._rows else self._rows[0].n_sequences
+
+    def convert_to_tensors(self, tensor_type: Any = None, prepend_batch_axis: bool = False) -> Self:
+        """Turns the lists into arrays, in place: int64, or float64 where there are fractions. Returns the encoding itself.
+
+        tensor_type: "np", or None to change nothing. prepend_batch_axis: give the lists of one text a batch axis.
+        Raises ValueError for every other type, and for rows of different lengths.
+        """
+        if check_return_tensors(tensor_type):
+            data = {name: [value] for name, value in self.data.items()} if prepend_batch_axis else self.data
+            self.data = dict(to_arrays(data))
+        return self
+
+    def to(self, device: Any, *, non_blocking: bool = False) -> Self:
+        """The encoding itself. Models take arrays from the CPU, on any backend. Raises ValueError for what is no device."""
+        device_of(device)
+        return self
+
+    # ------------------------------------------------------------------------------------------ where tokens came from
+
     def _row(self, index: int) -> Row:
         if self._rows is None:
             raise ValueError("this encoding was not made from text by a tokenizer, so it knows no tokens")
-        if not isinstance(index, int):
-            raise ValueError(f"rows are counted from 0; got {index!r:.80}")
-        if not -len(self._rows) <= index < len(self._rows):
-            raise ValueError(f"row {index} of an encoding that has {len(self._rows)}")
-        return self._rows[index]
+        return self._rows[_checked(index, len(self._rows), "row")]
 
-    def tokens(self, index: int = 0) -> list[str]:
-        """The pieces of row `index` as text, with special tokens and padding."""
-        return list(self._row(index).tokens)
+    def _placed(self, index: int) -> Row:
+        """A row whose offsets are known."""
+        row = self._row(index)
+        if not row.offsets_known and self._with_offsets is not None:
+            self._rows, self._with_offsets = self._with_offsets(), None
+            row = self._row(index)
+        if not row.offsets_known:
+            raise ValueError(
+                "the places of these tokens in a text are not known; encode with return_offsets_mapping=True"
+            )
+        return row
 
-    def sequence_ids(self, index: int = 0) -> list[int | None]:
-        """For each token of row `index`: 0 for the first text, 1 for the second, None for special tokens and padding."""
-        return list(self._row(index).sequence)
-
-    def word_ids(self, index: int = 0) -> list[int | None]:
-        """For each token of row `index`: the number of its word, or None for special tokens and padding.
-
-        Raises ValueError if words are not known; the row would otherwise look like padding alone.
-        """
+    def _worded(self, index: int) -> Row:
+        """A row whose words are known. The numbers of unknown words would look like padding."""
         row = self._row(index)
         if not row.words_known:
             raise ValueError(
                 "words are known where they came split (is_split_into_words=True), or to AlbertTokenizerFast"
             )
-        return list(row.words)
+        return row
+
+    def tokens(self, batch_index: int = 0) -> list[str]:
+        """The pieces of a row as text, with special tokens and padding."""
+        return list(self._row(batch_index).tokens)
+
+    def sequence_ids(self, batch_index: int = 0) -> list[int | None]:
+        """For each token of a row: 0 for the first text, 1 for the second, None for special tokens and padding."""
+        return list(self._row(batch_index).sequence_ids)
+
+    def word_ids(self, batch_index: int = 0) -> list[int | None]:
+        """For each token of a row: the number of its word, or None for special tokens and padding.
+
+        Raises ValueError if words are not known: the row would look like padding alone.
+        """
+        return list(self._worded(batch_index).word_ids)
+
+    def token_to_sequence(self, batch_or_token_index: int, token_index: int | None = None) -> int | None:
+        """0 or 1, the text that a token is from; None for special tokens and padding."""
+        row, token = _row_and(batch_or_token_index, token_index, "token")
+        return self._row(row).token_to_sequence(token)
+
+    def token_to_chars(self, batch_or_token_index: int, token_index: int | None = None) -> CharSpan | None:
+        """The characters (start, end) of a token in its text, or in its word if the text came in words; None if it has none."""
+        row, token = _row_and(batch_or_token_index, token_index, "token")
+        return self._placed(row).token_to_chars(token)
+
+    def token_to_word(self, batch_or_token_index: int, token_index: int | None = None) -> int | None:
+        """The number of the word that a token is part of, or None. Raises ValueError if words are not known."""
+        row, token = _row_and(batch_or_token_index, token_index, "token")
+        return self._worded(row).token_to_word(token)
+
+    def char_to_token(
+        self, batch_or_char_index: int, char_index: int | None = None, sequence_index: int = 0
+    ) -> int | None:
+        """The first token that covers a character of a text (sequence_index 0 or 1), or None, as for most spaces."""
+        row, char = _row_and(batch_or_char_index, char_index, "character")
+        return self._placed(row).char_to_token(char, sequence_index)
+
+    def char_to_word(
+        self, batch_or_char_index: int, char_index: int | None = None, sequence_index: int = 0
+    ) -> int | None:
+        """The number of the word that a character is part of, or None. Raises ValueError if words are not known."""
+        row, char = _row_and(batch_or_char_index, char_index, "character")
+        self._worded(row)
+        return self._placed(row).char_to_word(char, sequence_index)
+
+    def word_to_tokens(
+        self, batch_or_word_index: int, word_index: int | None = None, sequence_index: int = 0
+    ) -> TokenSpan | None:
+        """The tokens (start, end) of a word, or None. Raises ValueError if words are not known."""
+        row, word = _row_and(batch_or_word_index, word_index, "word")
+        return self._worded(row).word_to_tokens(word, sequence_index)
+
+    def word_to_chars(
+        self, batch_or_word_index: int, word_index: int | None = None, sequence_index: int = 0
+    ) -> CharSpan | None:
+        """The characters (start, end) of a word, or None. Raises ValueError if words are not known."""
+        row, word = _row_and(batch_or_word_index, word_index, "word")
+        self._worded(row)
+        return self._placed(row).word_to_chars(word, sequence_index)
 
 
-def to_arrays(data: dict[str, Any]) -> dict[str, np.ndarray]:
-    """Turns lists into int64 arrays with a batch axis. Raises ValueError if rows have different lengths."""
+def _row_and(first: Any, second: Any, what: str) -> tuple[int, int]:
+    """The arguments of a look-up as (row, place): one alone is a place in row 0."""
+    row, place = (0, first) if second is None else (first, second)
+    if not isinstance(place, (int, np.integer)) or isinstance(place, bool):
+        raise ValueError(f"the index of a {what} is a whole number; got {place!r:.80}")
+    return row, int(place)
+
+
+def _checked(index: Any, n: int, what: str) -> int:
+    if not isinstance(index, (int, np.integer)) or isinstance(index, bool):
+        raise ValueError(f"{what}s are counted from 0; got {index!r:.80}")
+    if not -n <= index < n:
+        raise ValueError(f"{what} {index} of an encoding that has {n}")
+    return int(index)
+
+
+def to_arrays(data: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Turns lists into arrays, int64 unless there are fractions. Raises ValueError if rows have different lengths."""
     arrays = {}
     for name, value in data.items():
         rows = value if isinstance(value, list) else [value]
@@ -150,7 +215,13 @@ def to_arrays(data: dict[str, Any]) -> dict[str, np.ndarray]:
                 f"the rows of {name} have different lengths ({min(lengths)} to {max(lengths)}), so they make no array; "
                 "use padding=True (and truncation=True)"
             )
-        arrays[name] = np.array(value, dtype=np.int64)
+        try:
+            array = np.array(value)
+        except ValueError as error:  # lists of different depths
+            raise ValueError(f"{name} makes no array: {error}") from error
+        if array.dtype.kind not in "iufb":
+            raise ValueError(f"{name} makes no array of numbers; it holds {shown(repr(value), 80)}")
+        arrays[name] = array if array.dtype.kind == "f" and array.size else array.astype(np.int64)
     return arrays
 
 

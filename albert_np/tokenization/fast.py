@@ -9,8 +9,8 @@ from typing import Any
 
 from albert_np import imports
 from albert_np.tokenization.added_tokens import AddedToken
-from albert_np.tokenization.batch import Encoded
 from albert_np.tokenization.piece_encoder import check_text
+from albert_np.tokenization.row import Encoded
 from albert_np.tokenization.tokenizer_json import template
 from albert_np.tokenization.vocabulary import SpecialTokens, Vocabulary
 

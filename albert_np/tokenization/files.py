@@ -65,7 +65,7 @@ def read_files(find: Callable[[str], Path | None], overrides: dict[str, Any]) ->
     settings = {name: config[name] for name in (*ATTRIBUTES, *FLAGS, *SIDES) if config.get(name) is not None}
     # a null takes a special token away; for a flag it means the default
     settings |= {name: None for name in ATTRIBUTES if name in config and config[name] is None}
-    for name in (*TOKEN_LISTS, "sp_model_kwargs"):
+    for name in (*TOKEN_LISTS, "sp_model_kwargs", "model_input_names"):
         if config.get(name):
             settings[name] = config[name]
     limit = config.get("model_max_length", config.get("max_len"))

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from albert_np.tokenization.batch import Encoded, Span
+from albert_np.tokenization.row import Encoded, Span
 
 logger = logging.getLogger("albert_np")
 
@@ -127,6 +127,27 @@ def kept_lengths(n0: int, n1: int | None, remove: int, strategy: str) -> tuple[i
         n1,
     )
     return n0, n1
+
+
+def truncated_ids(
+    ids: list[int], pair: list[int] | None, remove: int, strategy: str, stride: int, side: str
+) -> tuple[list[int], list[int] | None, list[int]]:
+    """What is left of two sequences without `remove` tokens, and what was cut off with `stride` tokens beside it."""
+    for name, value in (("num_tokens_to_remove", remove), ("stride", stride)):
+        if not isinstance(value, (int, np.integer)) or isinstance(value, bool):
+            raise ValueError(f"{name} must be a whole number; got {value!r:.80}")
+    if remove <= 0 or strategy == "do_not_truncate":
+        return ids, pair, []
+    n0, n1 = kept_lengths(len(ids), None if pair is None else len(pair), remove, strategy)
+    cut_off: list[int] = []
+    if strategy != "longest_first" or pair is None:
+        whole, kept = (pair or [], n1 or 0) if strategy == "only_second" else (ids, n0)
+        if kept < len(whole):
+            n = min(len(whole), stride + remove)
+            cut_off = whole[len(whole) - n :] if side == "right" else whole[:n]
+    if side == "right":
+        return ids[:n0], None if pair is None else pair[:n1], cut_off
+    return ids[len(ids) - n0 :], None if pair is None or n1 is None else pair[len(pair) - n1 :], cut_off
 
 
 def window_lengths(n0: int, n1: int | None, room: int, strategy: str) -> tuple[int, int | None]:

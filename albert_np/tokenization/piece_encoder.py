@@ -23,7 +23,7 @@ from albert_np.tokenization.alignment import (
     preprocess_aligned,
     source_of_expanded,
 )
-from albert_np.tokenization.batch import Encoded, Span
+from albert_np.tokenization.row import Encoded, Span
 from albert_np.tokenization.spiece import Spiece, byte_piece
 from albert_np.tokenization.vocabulary import SpecialTokens, Vocabulary
 

@@ -7,14 +7,16 @@ from dataclasses import dataclass, fields
 from numbers import Integral
 from typing import Any, Protocol
 
-from albert_np.tokenization.batch import BatchEncoding, Encoded, Row, to_arrays
+from albert_np.files import listed
+from albert_np.tokenization.batch import check_return_tensors, to_arrays
 from albert_np.tokenization.lengths import Strategies, cut
+from albert_np.tokenization.row import Encoded, Row
 from albert_np.tokenization.vocabulary import Vocabulary, check_ids
 
 
 @dataclass(frozen=True)
 class RowOptions:
-    """The options of a call: transformers' keywords and defaults."""
+    """The options of a call: transformers' keywords and defaults, in the order in which its calls take them by place."""
 
     add_special_tokens: bool = True
     padding: bool | str = False
@@ -31,20 +33,31 @@ class RowOptions:
     return_special_tokens_mask: bool = False
     return_offsets_mapping: bool = False
     return_length: bool = False
-    split_special_tokens: bool | None = None
     verbose: bool = True
+    split_special_tokens: bool | None = None
 
     @classmethod
-    def checked(cls, options: Mapping[str, Any], add_special_tokens: bool) -> RowOptions:
-        """Checks the keywords of a call. Raises ValueError for one that does not exist."""
-        known = {option.name for option in fields(cls)} - {"add_special_tokens"}
-        unknown = sorted(set(options) - known)
+    def checked(cls, by_place: Sequence[Any], by_name: Mapping[str, Any], without: Sequence[str] = ()) -> RowOptions:
+        """The options of a call, checked. without: those that this call does not have by place.
+
+        Raises ValueError for one that does not exist, or that comes twice.
+        """
+        known = [option.name for option in fields(cls)]
+        places = [name for name in known if name not in (*without, "split_special_tokens")]
+        if len(by_place) > len(places):
+            raise ValueError(f"{len(by_place)} options without a name; there are {', '.join(places)}")
+        options = dict(zip(places, by_place, strict=False))
+        twice = sorted(set(options) & set(by_name))
+        if twice:
+            raise ValueError(f"{', '.join(twice)} is given twice, by place and by name")
+        unknown = sorted(set(by_name) - set(known))
         if unknown:
-            raise ValueError(f"the tokenizer knows no {', '.join(unknown)}; it takes {', '.join(sorted(known))}")
+            raise ValueError(f"the tokenizer knows no {listed(unknown)}; it takes {', '.join(sorted(known))}")
+        options |= by_name
         stride = options.get("stride", 0)
         if not isinstance(stride, Integral) or isinstance(stride, bool) or stride < 0:
             raise ValueError(f"stride must be a whole number, 0 or more; got {stride!r:.80}")
-        return cls(add_special_tokens, **options)
+        return cls(**options)
 
 
 class Encoder(Protocol):
@@ -70,17 +83,26 @@ class RowMaker:
         self.encoder, self.vocab, self.fast = encoder, vocab, fast
 
     def rows(
-        self, pairs: Sequence[tuple[Any, Any]], options: RowOptions, strategies: Strategies, *, split: bool, side: str
+        self,
+        pairs: Sequence[tuple[Any, Any]],
+        options: RowOptions,
+        strategies: Strategies,
+        *,
+        split: bool,
+        side: str,
+        batched: bool,
     ) -> tuple[list[Row], list[int]]:
         """Rows without padding, and for each the number of its pair: with overflow, a pair may have several rows (windows).
 
-        split: special tokens in a text are text too. side: that of truncation. Raises ValueError for what is not text.
+        split: special tokens in a text are text too. side: that of truncation. Raises ValueError for what is not text; in a
+        batch, it says which of them.
         """
         rows: list[Row] = []
         samples: list[int] = []
         for sample, (first, second) in enumerate(pairs):
-            a = self._text(first, options, split)
-            b = None if second is None else self._text(second, options, split)
+            number = f"[{sample}]" if batched else ""
+            a = self._text(first, options, split, f"text{number}")
+            b = None if second is None else self._text(second, options, split, f"text_pair{number}")
             rows += [
                 self._row(x, y, options.add_special_tokens)
                 for x, y in cut(
@@ -97,24 +119,33 @@ class RowMaker:
             samples += [sample] * (len(rows) - len(samples))
         return rows, samples
 
-    def _text(self, text: Any, options: RowOptions, split: bool) -> Encoded:
+    def _text(self, text: Any, options: RowOptions, split: bool, name: str) -> Encoded:
         """From one text, list of words, list of tokens or list of ids to tokens, without special tokens around them."""
         spans = options.return_offsets_mapping
-        if isinstance(text, str):
-            return self.encoder.encode(text, spans=spans, split_special_tokens=split)
-        if not isinstance(text, (list, tuple)) or not text:
-            raise ValueError(f"a text is a str, or a list of words, tokens or ids that is not empty; got {text!r:.80}")
-        if not isinstance(text[0], str):
-            ids = check_ids(text, "a text that is a list")
-        elif not all(isinstance(item, str) for item in text):
-            raise ValueError("a list of words or tokens must hold str only")
-        elif options.is_split_into_words:
-            return self.encoder.encode_words(list(text), spans=spans, split_special_tokens=split)
-        else:
-            ids = [self.vocab.id_of(token) for token in text]
-        if spans:
-            raise ValueError("return_offsets_mapping needs text; tokens and ids have no characters to point at")
-        return Encoded(ids, [self.vocab.token_of(index) for index in ids])
+        try:
+            if isinstance(text, str):
+                return self.encoder.encode(text, spans=spans, split_special_tokens=split)
+            if isinstance(text, Encoded) and not spans:
+                return text
+            if isinstance(text, Encoded):
+                raise ValueError("ids have no characters to point at; leave return_offsets_mapping out")
+            if not isinstance(text, (list, tuple)) or not text:
+                raise ValueError(
+                    f"a text is a str, or a list of words, tokens or ids that is not empty; got {text!r:.80}"
+                )
+            if not isinstance(text[0], str):
+                ids = check_ids(text, "a text that is a list")
+            elif other := [f"item {i} is {item!r:.60}" for i, item in enumerate(text) if not isinstance(item, str)]:
+                raise ValueError(f"a list of words or tokens must hold str only; {other[0]}")
+            elif options.is_split_into_words:
+                return self.encoder.encode_words(list(text), spans=spans, split_special_tokens=split)
+            else:
+                ids = [self.vocab.id_of(token) for token in text]
+            if spans:
+                raise ValueError("return_offsets_mapping needs text; tokens and ids have no characters to point at")
+            return Encoded(ids, [self.vocab.token_of(index) for index in ids])
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from error
 
     def _around(self, name: str) -> tuple[str, int]:
         token = self.vocab.named[name]
@@ -138,38 +169,40 @@ class RowMaker:
         return row
 
 
-def to_encoding(
+def as_asked(
     rows: list[Row],
     samples: list[int],
     lengths: list[int],
     options: RowOptions,
     *,
     batched: bool,
-    as_arrays: bool,
     fast: bool,
-) -> BatchEncoding:
+    input_names: Sequence[str],
+) -> dict[str, Any]:
     """The result of a call: what the options ask for, as lists of lists, flat lists (not batched) or arrays.
 
-    lengths: those of the rows before padding.
+    lengths: those of the rows before padding. input_names: what is returned unless the options say so.
     """
     data: dict[str, Any] = {"input_ids": [row.ids for row in rows]}
-    if options.return_token_type_ids is not False:
-        data["token_type_ids"] = [row.types for row in rows]
-    if options.return_attention_mask is not False:
-        data["attention_mask"] = [row.mask for row in rows]
+    wanted = {"token_type_ids": options.return_token_type_ids, "attention_mask": options.return_attention_mask}
+    wanted = {name: name in input_names if asked is None else asked for name, asked in wanted.items()}
+    if wanted["token_type_ids"]:
+        data["token_type_ids"] = [row.type_ids for row in rows]
+    if wanted["attention_mask"]:
+        data["attention_mask"] = [row.attention_mask for row in rows]
     if options.return_special_tokens_mask:
-        data["special_tokens_mask"] = [row.special for row in rows]
+        data["special_tokens_mask"] = [row.special_tokens_mask for row in rows]
     if options.return_offsets_mapping:
-        data["offset_mapping"] = [row.spans for row in rows]
+        data["offset_mapping"] = [row.offsets for row in rows]
     if options.return_length:
         # transformers counts before padding in a batch of its slow tokenizer, after it everywhere else
         after = not batched or fast or options.return_overflowing_tokens
         data["length"] = [len(row.ids) for row in rows] if after else lengths
     if options.return_overflowing_tokens:
         data["overflow_to_sample_mapping"] = samples
-    if as_arrays:
-        data = dict(to_arrays(data))
-    elif not batched and not options.return_overflowing_tokens:
-        # the fast tokenizer of transformers leaves the length in its list
-        data = {name: value if name == "length" and fast else value[0] for name, value in data.items()}
-    return BatchEncoding(data, rows)
+    if check_return_tensors(options.return_tensors):
+        return dict(to_arrays(data))
+    if batched or options.return_overflowing_tokens:
+        return data
+    # the fast tokenizer of transformers leaves the length in its list
+    return {name: value if name == "length" and fast else value[0] for name, value in data.items()}

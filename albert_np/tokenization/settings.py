@@ -45,6 +45,15 @@ def _max_length(value: Any, name: str) -> int:
     return int(value)
 
 
+INPUT_NAMES = ("input_ids", "token_type_ids", "attention_mask")
+
+
+def _input_names(value: Any, name: str) -> list[str]:
+    if not isinstance(value, (list, tuple)) or not value or not all(isinstance(item, str) for item in value):
+        raise ValueError(f"{name} must be a list of names such as 'input_ids'; got {value!r:.80}")
+    return list(value)
+
+
 def _checked(name: str, check: Callable[[Any, str], Any]) -> Any:
     """An attribute whose new values are checked by `check`."""
 
@@ -71,5 +80,7 @@ class Settings:
     model_max_length = _checked("model_max_length", _max_length)
     clean_up_tokenization_spaces = _checked("clean_up_tokenization_spaces", checked_flag)
     split_special_tokens = _checked("split_special_tokens", checked_flag)
+    model_input_names = _checked("model_input_names", _input_names)
+    verbose = _checked("verbose", checked_flag)
     do_lower_case, remove_space = _fixed("do_lower_case"), _fixed("remove_space")
     keep_accents, style = _fixed("keep_accents"), _fixed("style")

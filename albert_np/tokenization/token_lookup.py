@@ -7,7 +7,7 @@ from typing import Any
 
 from albert_np.tokenization.added_tokens import AddedToken
 from albert_np.tokenization.rows import special_tokens_around
-from albert_np.tokenization.vocabulary import Vocabulary, check_ids
+from albert_np.tokenization.vocabulary import Vocabulary, check_ids, is_array, plain
 
 
 def _token(name: str) -> Any:
@@ -126,10 +126,18 @@ class TokenLookup:
             raise ValueError(f"convert_tokens_to_ids takes a str or a list of them; got {tokens!r:.80}")
         return [self._vocab.id_of(token) for token in tokens]
 
+    def _convert_token_to_id(self, token: str) -> int:
+        """The id of one token, under the name that scripts for transformers reach for."""
+        return self._vocab.id_of(token)
+
+    def _convert_id_to_token(self, index: int) -> str:
+        """The token of one id, likewise."""
+        return self._vocab.token_of(index)
+
     def convert_ids_to_tokens(self, ids: Any, skip_special_tokens: bool = False) -> Any:
         """The token of an id (str), or the tokens of a list (list of str). ValueError for an id outside the vocabulary."""
         flat = check_ids(ids)
-        if not isinstance(ids, (list, tuple)) and getattr(ids, "ndim", 0) == 0:
+        if isinstance(plain(ids) if is_array(ids) else ids, int):
             return self._vocab.token_of(flat[0])
         skipped = frozenset(self._vocab.special_ids) if skip_special_tokens else frozenset()
         return [self._vocab.token_of(index) for index in flat if index not in skipped]

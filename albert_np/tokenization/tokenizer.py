@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -12,8 +11,7 @@ from typing import Any, Self
 from albert_np.checkpoints import hub
 from albert_np.files import folder_to_write, shown, write_atomically
 from albert_np.tokenization.added_tokens import AddedToken
-from albert_np.tokenization.adding import TokenAdding
-from albert_np.tokenization.batch import BatchEncoding, check_return_tensors, to_arrays
+from albert_np.tokenization.calls import TokenizerCalls
 from albert_np.tokenization.decoding import clean_up_tokenization, ids_to_text, pieces_to_text
 from albert_np.tokenization.files import (
     ADDED_TOKENS,
@@ -28,24 +26,18 @@ from albert_np.tokenization.files import (
     special_tokens_json,
     write_json,
 )
-from albert_np.tokenization.lengths import (
-    Strategies,
-    check_side,
-    logger,
-    resolve_strategies,
-)
-from albert_np.tokenization.padding import one_encoding, pad_encoding, padded_length
+from albert_np.tokenization.lengths import logger
+from albert_np.tokenization.options import check_saving, loading_options
 from albert_np.tokenization.piece_encoder import check_text
-from albert_np.tokenization.rows import RowMaker, RowOptions, to_encoding
-from albert_np.tokenization.settings import Settings, check_sp_model_kwargs, checked_flag
+from albert_np.tokenization.rows import RowMaker
+from albert_np.tokenization.settings import INPUT_NAMES, check_sp_model_kwargs, checked_flag
 from albert_np.tokenization.spiece import WORDPIECE, refuse_wordpiece
 from albert_np.tokenization.styles import STYLES, make_encoder, read_source
-from albert_np.tokenization.text_inputs import text_pairs
 from albert_np.tokenization.tokenizer_json import NotAlbertsError, puts_spaces_first
 from albert_np.tokenization.vocabulary import SpecialTokens, check_ids, named_tokens, token_list, token_names
 
 
-class AlbertTokenizer(TokenAdding, Settings):
+class AlbertTokenizer(TokenizerCalls):
     """ALBERT's tokenizer over a SentencePiece vocabulary.
 
     vocab_file is a spiece.model; for a folder or a hub id, use from_pretrained. Special tokens are str or AddedToken.
@@ -63,8 +55,7 @@ class AlbertTokenizer(TokenAdding, Settings):
     Raises ValueError (arguments, content of files) or OSError (files).
     """
 
-    model_input_names = ("input_ids", "token_type_ids", "attention_mask")
-    pad_token_type_id = 0
+    init_inputs: tuple[Any, ...] = ()
 
     def __init__(
         self,
@@ -81,7 +72,7 @@ class AlbertTokenizer(TokenAdding, Settings):
         mask_token: str | AddedToken | None = "[MASK]",
         sp_model_kwargs: Mapping[str, Any] | None = None,
         *,
-        additional_special_tokens: Iterable[str | AddedToken] = (),
+        additional_special_tokens: Iterable[str | AddedToken] | None = (),
         extra_special_tokens: Mapping[str, str | AddedToken] | Iterable[str | AddedToken] | None = None,
         model_specific_special_tokens: Mapping[str, str | AddedToken] | None = None,
         added_tokens_decoder: Mapping[int, AddedToken] | None = None,
@@ -90,10 +81,14 @@ class AlbertTokenizer(TokenAdding, Settings):
         truncation_side: str = "right",
         clean_up_tokenization_spaces: bool = False,
         split_special_tokens: bool = False,
+        model_input_names: Iterable[str] = INPUT_NAMES,
+        verbose: bool = True,
         style: str = "hf_slow",
         tokenizer_file: str | os.PathLike | None = None,
         name_or_path: str = "",
     ):
+        # what the tokenizer was made with, as transformers keeps it
+        self.init_kwargs: dict[str, Any] = {name: value for name, value in locals().items() if name != "self"}
         if style not in STYLES:
             raise ValueError(f"style must be one of {', '.join(STYLES)}; got {style!r:.80}")
         check_sp_model_kwargs(sp_model_kwargs)
@@ -117,7 +112,7 @@ class AlbertTokenizer(TokenAdding, Settings):
         self.clean_up_tokenization_spaces = clean_up_tokenization_spaces
         self.split_special_tokens = split_special_tokens
         self.padding_side, self.truncation_side, self.model_max_length = padding_side, truncation_side, model_max_length
-        self._warned_too_long = False
+        self.model_input_names, self.verbose = model_input_names, verbose
         self._spiece, self._rebuilt = source.spiece, source.rebuilt
         self.vocab_file = None if vocab_file is None else os.fspath(vocab_file)
 
@@ -132,7 +127,7 @@ class AlbertTokenizer(TokenAdding, Settings):
                 "mask_token": mask_token,
             }
         )
-        additional = token_list(additional_special_tokens, "additional_special_tokens")
+        additional = token_list(additional_special_tokens or (), "additional_special_tokens")
         extra = {}
         if extra_special_tokens is None or isinstance(extra_special_tokens, Mapping):
             extra = token_names(extra_special_tokens, "extra_special_tokens")
@@ -164,41 +159,28 @@ class AlbertTokenizer(TokenAdding, Settings):
     @classmethod
     def from_pretrained(
         cls,
-        name_or_path: str | os.PathLike,
-        *,
-        revision: str | None = None,
-        cache_dir: str | os.PathLike | None = None,
-        local_files_only: bool = False,
-        token: str | bool | None = None,
-        subfolder: str = "",
-        force_download: bool = False,
+        pretrained_model_name_or_path: str | os.PathLike,
+        *init_inputs: Any,
         style: str | None = None,
-        **overrides: Any,
+        **options: Any,
     ) -> Self:
-        """Loads the tokenizer of a folder, a hub id, or "demo". The overrides are arguments of the class.
+        """Loads the tokenizer of a folder, a hub id, or "demo".
 
         It reads tokenizer_config.json, special_tokens_map.json and added_tokens.json as transformers does, but never
         follows a path inside them. A folder with a tokenizer.json and no spiece.model, as transformers 5 saves it, has the
         default style too, with SentencePiece's ids; if its rules are not ALBERT's, style is "hf_fast", which a warning says.
-        Raises OSError (no such file or model) or ValueError (content), each in one line.
+
+        options: revision, cache_dir, local_files_only, token, subfolder and force_download say where files come from; the
+        arguments of the class replace what the files say; transformers' other keywords are ignored where they change nothing
+        here, and else refused. Raises OSError (no such file or model) or ValueError (content, arguments), each in one line.
         """
-        fixed = {"vocab_file", "tokenizer_file", "name_or_path"}
-        for name in overrides:
-            if name in fixed or name not in inspect.signature(AlbertTokenizer).parameters:
-                raise ValueError(f"from_pretrained of a tokenizer knows no argument {name!r}")
+        name_or_path = pretrained_model_name_or_path
+        if init_inputs:
+            raise ValueError(f"from_pretrained takes one value without a name; got {len(init_inputs)} more: name them")
+        where, overrides = loading_options(options, AlbertTokenizer)
 
         def find(filename: str, required: bool = False) -> Path | None:
-            return hub.resolve(
-                name_or_path,
-                filename,
-                revision=revision,
-                cache_dir=cache_dir,
-                local_files_only=local_files_only,
-                token=token,
-                subfolder=subfolder,
-                force_download=force_download,
-                required=required,
-            )
+            return hub.resolve(name_or_path, filename, required=required, **where)
 
         refuse_wordpiece(name_or_path)
         files = read_files(find, overrides)
@@ -217,11 +199,6 @@ class AlbertTokenizer(TokenAdding, Settings):
             logger.warning("%s; so its ids come from the tokenizers library (style='hf_fast')", error)
             return make(style="hf_fast")
 
-    @property
-    def is_fast(self) -> bool:
-        """Whether the `tokenizers` library does the work: style="hf_fast"."""
-        return self.style == "hf_fast"
-
     def __repr__(self) -> str:
         return (
             f"{type(self).__name__}(name_or_path={self.name_or_path!r}, style={self.style!r}, V={len(self)}, "
@@ -233,105 +210,6 @@ class AlbertTokenizer(TokenAdding, Settings):
         if not self.is_fast:
             raise ValueError(f"style {self.style!r} has no tokenizer.json; load the vocabulary with style='hf_fast'")
         return self._encoder.to_json()
-
-    # ------------------------------------------------------------------------------------------------- text to ids
-
-    def tokenize(self, text: str, *, split_special_tokens: bool | None = None) -> list[str]:
-        """The pieces of one text, without special tokens around it."""
-        return self._encoder.encode(text, spans=False, split_special_tokens=self._split(split_special_tokens)).tokens
-
-    def _split(self, value: bool | None) -> bool:
-        return self.split_special_tokens if value is None else checked_flag(value, "split_special_tokens")
-
-    def encode(self, text: Any, text_pair: Any = None, add_special_tokens: bool = True, **options: Any) -> Any:
-        """The input_ids of one text (str, list of tokens or list of ids) or pair. The options are those of a call."""
-        checked = RowOptions.checked(options, add_special_tokens)
-        return self._encode_rows([(text, text_pair)], False, checked)["input_ids"]
-
-    def __call__(
-        self, text: Any, text_pair: Any = None, add_special_tokens: bool = True, **options: Any
-    ) -> BatchEncoding:
-        """Encodes one text or a batch of texts, each alone or with a second text.
-
-        text, text_pair: str, or a list of str; with is_split_into_words, a list of words or a list of such lists.
-        Options, with transformers' meanings and defaults: padding, truncation, max_length, stride,
-        is_split_into_words, pad_to_multiple_of, padding_side, return_tensors (None or "np"), return_token_type_ids,
-        return_attention_mask, return_overflowing_tokens, return_special_tokens_mask, return_offsets_mapping,
-        return_length, split_special_tokens, verbose.
-
-        Returns a BatchEncoding: of flat lists for one text, of lists of lists for a batch, and of int64 arrays (B,T) with
-        return_tensors="np".
-        return_overflowing_tokens gives one row for each window (neighbours share `stride` tokens), and
-        overflow_to_sample_mapping. In every style, this follows the form and the rules of transformers' fast tokenizers.
-        return_offsets_mapping gives the (start, end) of each token in its text, or in its word if the text came in words;
-        special tokens have (0, 0). If the `tokenizers` library makes the same pieces, the offsets are the same too. The
-        exception is a text whose first visible character follows a control character: there, the library miscounts.
-        One thing differs from 4.57.6 on purpose: split_special_tokens also works in a batch. Raises ValueError.
-        """
-        checked = RowOptions.checked(options, add_special_tokens)
-        pairs, batched = text_pairs(text, text_pair, checked.is_split_into_words)
-        return self._encode_rows(pairs, batched, checked)
-
-    def _encode_rows(self, pairs: list[tuple[Any, Any]], batched: bool, options: RowOptions) -> BatchEncoding:
-        as_arrays = check_return_tensors(options.return_tensors)
-        if options.return_token_type_ids and not options.add_special_tokens:
-            raise ValueError("return_token_type_ids=True needs add_special_tokens=True: types follow [CLS] and [SEP]")
-        multiple = options.pad_to_multiple_of
-        strategies = self._strategies(options.padding, options.truncation, options.max_length, multiple)
-        side = self.padding_side if options.padding_side is None else check_side(options.padding_side, "padding_side")
-        split = self._split(options.split_special_tokens)
-        rows, samples = self._rows.rows(pairs, options, strategies, split=split, side=self.truncation_side)
-        lengths = [len(row.ids) for row in rows]
-        longest = max(lengths)
-        too_long = strategies.max_length is None and longest > self.model_max_length
-        if options.verbose and too_long and not self._warned_too_long:
-            logger.warning("%d tokens are more than the model's %d positions", longest, self.model_max_length)
-            self._warned_too_long = True
-        length = padded_length(longest, strategies, multiple)
-        if longest == 0 and not batched and not self.is_fast:
-            length = 0  # transformers' slow tokenizer leaves a text that has no tokens at all unpadded
-        if length:
-            assert self.pad_token is not None
-            for row in rows:
-                row.pad(length, side, self.pad_token, self.pad_token_id, self.pad_token_type_id)
-        return to_encoding(rows, samples, lengths, options, batched=batched, as_arrays=as_arrays, fast=self.is_fast)
-
-    def _strategies(self, padding: Any, truncation: Any, max_length: Any, multiple: Any) -> Strategies:
-        strategies = resolve_strategies(padding, truncation, max_length, multiple, self.model_max_length)
-        if strategies.padding != "do_not_pad" and self.pad_token is None:
-            raise ValueError("this tokenizer has no pad_token, so it cannot pad; load it with pad_token='<pad>'")
-        return strategies
-
-    # ------------------------------------------------------------------------------------------- parts of the above
-
-    def pad(
-        self,
-        encoded_inputs: Any,
-        padding: bool | str = True,
-        max_length: int | None = None,
-        pad_to_multiple_of: int | None = None,
-        padding_side: str | None = None,
-        return_attention_mask: bool | None = None,
-        return_tensors: str | None = None,
-    ) -> BatchEncoding:
-        """Pads what the tokenizer returned: one encoding, a dict of lists, or a list of encodings. Lists may be arrays.
-
-        Raises ValueError if lists are not parallel to input_ids. Source: PreTrainedTokenizerBase.pad of transformers 4.57.6.
-        """
-        as_arrays = check_return_tensors(return_tensors)
-        data = one_encoding(encoded_inputs)
-        if isinstance(data["input_ids"], list) and not data["input_ids"]:
-            return BatchEncoding(data)  # as transformers, whatever length was asked for
-        strategies = self._strategies(padding, False, max_length, pad_to_multiple_of)
-        side = self.padding_side if padding_side is None else check_side(padding_side, "padding_side")
-        fill = {"input_ids": self.pad_token_id, "token_type_ids": self.pad_token_type_id}
-        fill |= {"attention_mask": 0, "special_tokens_mask": 1}
-        mask = return_attention_mask is not False
-        data = pad_encoding(data, strategies, multiple=pad_to_multiple_of, side=side, fill=fill, mask=mask)
-        if as_arrays:
-            batched = bool(data["input_ids"]) and isinstance(data["input_ids"][0], list)
-            data = dict(to_arrays(data if batched else {name: [value] for name, value in data.items()}))
-        return BatchEncoding(data)
 
     # ------------------------------------------------------------------------------------------------- ids to text
 
@@ -391,45 +269,80 @@ class AlbertTokenizer(TokenAdding, Settings):
         write_atomically(path, self._spiece.data)
         return (str(path),)
 
-    def save_pretrained(self, save_directory: str | os.PathLike, filename_prefix: str | None = None) -> tuple[str, ...]:
+    def save_pretrained(
+        self,
+        save_directory: str | os.PathLike,
+        legacy_format: bool | None = None,
+        filename_prefix: str | None = None,
+        push_to_hub: bool = False,
+        **options: Any,
+    ) -> tuple[str, ...]:
         """Writes files that from_pretrained and transformers can read. Each appears whole or not at all.
 
         These are tokenizer_config.json, special_tokens_map.json, added_tokens.json if tokens were added after the pieces,
-        spiece.model, and tokenizer.json for style "hf_fast" or if the tokenizer was made from one. Returns their paths.
-        Raises OSError.
+        spiece.model, and tokenizer.json for style "hf_fast" or if the tokenizer was made from one. legacy_format leaves out
+        the last (True) or the one before (False). Returns their paths.
+        transformers' other keywords change nothing, and are refused where they would. Raises OSError or ValueError.
         """
+        check_saving({"push_to_hub": push_to_hub, **options})
+        vocabularies = self._vocabularies(legacy_format)
         folder = folder_to_write(save_directory)
         prefix = _prefix(filename_prefix)
         folder.mkdir(parents=True, exist_ok=True)
         contents: dict[str, dict[str, Any]] = {
-            CONFIG: config_json(self._vocab, {name: getattr(self, name) for name in SETTINGS}),
+            CONFIG: config_json(self._vocab, self._settings()),
             SPECIAL_TOKENS_MAP: special_tokens_json(self._vocab),
         }
         beyond = {token: index for token, index in self.added_tokens_encoder.items() if index >= self.vocab_size}
         if beyond:
             contents[ADDED_TOKENS] = beyond
         if self.is_fast:
-            contents[FAST] = self.to_json()
-            contents[CONFIG]["add_prefix_space"] = puts_spaces_first(contents[FAST])  # transformers 5 goes by it
-        elif self._rebuilt is not None:
+            fast = self.to_json()
+            contents[CONFIG]["add_prefix_space"] = puts_spaces_first(fast)  # transformers 5 goes by it
+            contents |= {FAST: fast} if FAST in vocabularies else {}
+        elif FAST in vocabularies and self._rebuilt is not None:
             contents[FAST] = self._rebuilt.saved_again(
                 self._vocab, do_lower_case=self.do_lower_case, keep_accents=self.keep_accents
             )
         for name, value in contents.items():
             write_json(folder / (prefix + name), value)
         paths = tuple(str(folder / (prefix + name)) for name in contents)
-        return paths if self._spiece is None else paths + self.save_vocabulary(folder, filename_prefix)
+        return paths + self.save_vocabulary(folder, filename_prefix) if VOCAB in vocabularies else paths
+
+    def _settings(self) -> dict[str, Any]:
+        settings = {name: getattr(self, name) for name in SETTINGS}
+        named = tuple(self.model_input_names) != INPUT_NAMES
+        return settings | ({"model_input_names": self.model_input_names} if named else {})
+
+    def _vocabularies(self, legacy_format: bool | None) -> list[str]:
+        """Which of the two files of a vocabulary are saved."""
+        if legacy_format is not None:
+            checked_flag(legacy_format, "legacy_format")
+        there = {VOCAB: self._spiece is not None, FAST: self.is_fast or self._rebuilt is not None}
+        left_out = {None: None, True: FAST, False: VOCAB}[legacy_format]
+        names = [name for name, is_there in there.items() if is_there and name != left_out]
+        if not names:
+            raise ValueError(f"legacy_format={legacy_format} leaves out {left_out}, the only file of this vocabulary")
+        return names
 
 
 class AlbertTokenizerFast(AlbertTokenizer):
-    """AlbertTokenizer with style="hf_fast": `tokenizers` runs a tokenizer.json, or one that is built from spiece.model."""
+    """AlbertTokenizer with style="hf_fast": `tokenizers` runs a tokenizer.json, or one that is built from spiece.model.
+
+    The arguments are those of AlbertTokenizer, and by place in transformers' order: tokenizer_file is the second.
+    """
 
     def __init__(
-        self, vocab_file: str | os.PathLike | None = None, *args: Any, style: str = "hf_fast", **settings: Any
+        self,
+        vocab_file: str | os.PathLike | None = None,
+        tokenizer_file: str | os.PathLike | None = None,
+        *by_place: Any,
+        style: str = "hf_fast",
+        **settings: Any,
     ) -> None:
         if style != "hf_fast":
             raise ValueError(f"AlbertTokenizerFast is style 'hf_fast'; use AlbertTokenizer for style {style!r}")
-        super().__init__(vocab_file, *args, style=style, **settings)
+        super().__init__(vocab_file, *by_place, tokenizer_file=tokenizer_file, style=style, **settings)
 
 
 def _prefix(given: str | None) -> str:

@@ -110,20 +110,34 @@ class Vocabulary:
         return self.pieces[index]
 
 
+def is_array(value: Any) -> bool:
+    """Whether value is an array or a tensor of any library."""
+    return hasattr(value, "tolist") or hasattr(value, "__array__")
+
+
+def plain(array: Any) -> Any:
+    """The lists, or the number, of an array or a tensor of any library."""
+    return array.tolist() if hasattr(array, "tolist") else np.asarray(array).tolist()
+
+
 def check_ids(value: Any, what: str = "token ids") -> list[int]:
-    """A flat list of ints from a list, a tuple or an array of integers. Raises ValueError for everything else."""
-    if isinstance(value, np.ndarray):
-        if value.ndim > 1 or not np.issubdtype(value.dtype, np.integer):
-            raise ValueError(f"{what} must be one row of integers; got an array of {value.dtype} {value.shape}")
-        value = np.atleast_1d(value).tolist()
+    """A flat list of ints from a list, a tuple or an array (of any library) of integers. ValueError for everything else."""
+    if is_array(value) and not isinstance(value, np.integer):
+        ids = plain(value)
+        row = ids if isinstance(ids, list) else [ids]
+        if any(not isinstance(index, int) or isinstance(index, bool) for index in row):
+            of = f"{getattr(value, 'dtype', type(value).__name__)} {tuple(getattr(value, 'shape', ()))}"
+            raise ValueError(f"{what} must be one row of integers; got an array of {of}")
+        value = row
     if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
         return [int(value)]
     if not isinstance(value, (list, tuple)):
         raise ValueError(f"{what} must be an int or a list of ints; got {type(value).__name__}")
-    for item in value:
-        if not isinstance(item, (int, np.integer)) or isinstance(item, bool):
+    items = [plain(item) if is_array(item) else item for item in value]
+    for item in items:
+        if not isinstance(item, int) or isinstance(item, bool):
             raise ValueError(f"{what} must be ints; got {item!r:.60} among them")
-    return [int(item) for item in value]
+    return items
 
 
 def named_tokens(settings: Mapping[str, object]) -> dict[str, AddedToken | str | None]:

@@ -1,0 +1,92 @@
+"""Keywords of a tokenizer's from_pretrained and save_pretrained that transformers has too: honoured, ignored or refused."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from albert_np.checkpoints import hub
+from albert_np.files import shown
+
+# they say how models are loaded, or which of transformers' classes is made
+LOADING_WITHOUT_EFFECT = (
+    "add_prefix_space",
+    "attn_implementation",
+    "config",
+    "device_map",
+    "dtype",
+    "from_slow",
+    "legacy",
+    "low_cpu_mem_usage",
+    "torch_dtype",
+    "use_fast",
+)
+# they say how a repository on a hub is written to
+SAVING_WITHOUT_EFFECT = (
+    "commit_description",
+    "commit_message",
+    "create_pr",
+    "max_shard_size",
+    "private",
+    "repo_id",
+    "revision",
+    "safe_serialization",
+    "save_jinja_files",
+    "tags",
+    "token",
+    "use_auth_token",
+)
+# keywords of which only some values can be honoured, and why no others
+LIMITED: dict[str, tuple[tuple[Any, ...], str]] = {
+    "chat_template": ((None,), "there are no chat templates"),
+    "gguf_file": ((None,), "vocabularies are read from spiece.model and tokenizer.json"),
+    "push_to_hub": ((None, False), "a tokenizer is written into a folder, and nothing is sent to a hub"),
+    "tokenizer_type": ((None, "albert"), "the tokenizer is ALBERT's"),
+}
+# arguments of the class that the folder gives
+FIXED = ("vocab_file", "tokenizer_file", "name_or_path")
+
+
+class MethodNameError(ValueError, AttributeError):
+    """A keyword that is the name of a method: an AttributeError, as in transformers, that is also a ValueError, as here."""
+
+
+def loading_options(options: dict[str, Any], tokenizer_class: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The keywords of from_pretrained: (where files come from, arguments of the class that replace what the files say).
+
+    Raises ValueError for one that cannot be honoured.
+    """
+    where = hub.take_options(options)
+    for name in LOADING_WITHOUT_EFFECT:
+        options.pop(name, None)
+    _take_limited(options)
+    if options.get("max_len") is not None:  # the older name
+        options.setdefault("model_max_length", options["max_len"])
+    options.pop("max_len", None)
+    known = set(inspect.signature(tokenizer_class).parameters) - set(FIXED)
+    unknown = sorted(set(options) - known)
+    for name in unknown:
+        if callable(getattr(tokenizer_class, name, None)):
+            raise MethodNameError(
+                f"from_pretrained of a tokenizer knows no argument {name!r}, which is one of its methods"
+            )
+    if unknown:
+        raise ValueError(f"from_pretrained of a tokenizer knows no argument {', '.join(map(repr, unknown)):.300}")
+    return where, options
+
+
+def check_saving(options: Mapping[str, Any]) -> None:
+    """Refuses a keyword of save_pretrained that cannot be honoured. ValueError by name."""
+    rest = {name: value for name, value in options.items() if name not in SAVING_WITHOUT_EFFECT}
+    _take_limited(rest)
+    if rest:
+        raise ValueError(f"save_pretrained of a tokenizer knows no argument {', '.join(map(repr, sorted(rest))):.300}")
+
+
+def _take_limited(options: dict[str, Any]) -> None:
+    for name, (values, why) in LIMITED.items():
+        value = options.pop(name, None)
+        if not any(value is allowed or value == allowed for allowed in values):
+            allowed = " or ".join(map(repr, values))
+            raise ValueError(f"{name} can only be {allowed} here, because {why}; got {shown(repr(value), 80)}")
