@@ -305,7 +305,7 @@ def test_bad_rows_are_skipped_and_counted_by_the_command(base, tmp_path, capsys)
         ({"optimizer": "sgd"}, ("optimizer must be one of", "sgd")),
         ({"epochs": 0}, ("epochs", "0")),
         ({"batch_size": True}, ("batch_size", "True")),
-        ({"held_out": 0.0}, ("held_out 0.0",)),
+        ({"held_out": 0.0}, ("held_out", "0.0")),
         ({"max_length": 65}, ("max_length", "64 positions", "65")),
         ({"reading": {"tokens": "text"}}, ("reads no tokens", "pair")),
         ({"reading": {"label": "class"}}, ("no column 'class'", "text, label")),

@@ -134,6 +134,11 @@ CANNOT = [
     ({"accumulate": 0}, "accumulate must be a whole number"),
     ({"hours": 0}, "hours must be more than 0"),
     ({"backend": "gpu"}, "backend must be one of"),
+    ({"learning_rate": float("nan")}, "the learning rate must be a finite number"),
+    ({"warmup_steps": -3}, "warmup_steps must be 0 or more; got -3"),
+    ({"warmup_steps": 5, "steps": 4}, "a warm-up of 5 steps does not fit into 4 steps"),
+    ({"held_out": 1.5}, "held_out must be a part between 0 and 1, unless a file for validation is named; got 1.5"),
+    ({"held_out": "some"}, "held_out must be a part between 0 and 1"),
 ]
 
 
@@ -159,3 +164,13 @@ def test_numbers_that_just_fit_do_work(sixty_four, questions, tmp_path):
         reading = {"doc_stride": 30, "max_query_length": 30}
         done = finetune("question-answering", questions, tmp_path / "out", model=sixty_four, reading=reading, **options)
     assert done.lengths == {"max_length": 64, "doc_stride": 30, "max_query_length": 30}
+
+
+def test_questions_whose_answers_are_nowhere_are_refused(sixty_four, tmp_path):
+    questions = [
+        {"id": str(i), "question": "which place", "answers": [{"text": "Spain", "answer_start": 2}]} for i in (0, 1)
+    ]
+    paragraphs = [{"context": f"{CONTEXT} {i}", "qas": [question]} for i, question in enumerate(questions)]
+    (tmp_path / "q.json").write_text(json.dumps({"data": [{"paragraphs": paragraphs}]}))
+    message = refusal(finetune, "question-answering", tmp_path / "q.json", tmp_path / "out", model=sixty_four)
+    assert "q.json has no question to train on: none of 1 answers is in its context" in message

@@ -107,6 +107,13 @@ def test_an_unknown_optimizer_is_refused_before_anything_is_written(text, tmp_pa
     assert not (tmp_path / "model").exists()
 
 
+def test_a_schedule_that_cannot_be_is_refused_before_anything_is_written(text, tmp_path):
+    for wrong in ({"learning_rate": -1.0}, {"warmup_steps": -1}, {"warmup_steps": 7}):
+        with pytest.raises(ValueError, match=r"learning rate must be|warmup_steps must be|a warm-up of 7 steps"):
+            run(text, tmp_path / "model", **wrong)
+    assert not (tmp_path / "model").exists()
+
+
 @pytest.fixture(scope="module")
 def books(tmp_path_factory):
     """Two texts of their own, one to train on and one to hold out, with letters that the other has not."""

@@ -21,7 +21,7 @@ from albert_np.config import AlbertConfig
 from albert_np.files import listed, shown
 from albert_np.tokenization.tokenizer import AlbertTokenizer
 from albert_np.training.batches import Batches
-from albert_np.training.finetune_tasks import TASKS, Split
+from albert_np.training.finetune_tasks import TASKS, Split, check_part
 from albert_np.training.log import SKIPPED
 from albert_np.training.loop import OPTIMIZERS, Plan, Trained, train
 from albert_np.training.optimizers import Schedule
@@ -88,7 +88,11 @@ def finetune(
         if type(value) is not int or value < 1:
             raise ValueError(f"{name} must be a whole number of at least 1; got {shown(repr(value), 60)}")
     check_seed(seed)
-    Plan(1 if steps is None else steps, seed=seed, **plan)  # what it refuses, it refuses before anything is read
+    if validation is None:
+        check_part(held_out)
+    # what these refuse, they refuse before anything is read
+    Plan(1 if steps is None else steps, seed=seed, **plan)
+    Schedule(learning_rate, warmup_steps or 0, steps)
     choose.resolve_backend(backend, "float32")
     hub_options = dict(hub_options or {})
     config = AlbertConfig.from_pretrained(model, **hub_options)

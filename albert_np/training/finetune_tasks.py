@@ -183,6 +183,11 @@ def question_answering(
         else (data, read_squad(validation, on_bad_row=on_bad_row))
     )
     chosen, counts = squad_windows(data.examples, tokenizer, **lengths)
+    if not chosen:
+        raise ValueError(
+            f"{path} has no question to train on: none of {counts['unlocated_answers']} answers is in its context, where "
+            "answer_start says"
+        )
     asked, _ = squad_windows(held.examples, tokenizer, training=False, **lengths)
     collate = partial(squad_batch, tokenizer=tokenizer)
 
@@ -210,6 +215,13 @@ TASKS: dict[str, Callable[..., Task]] = {
 # --- parts ---------------------------------------------------------------------------------------------------------------
 
 
+def check_part(part: Any) -> None:
+    if not isinstance(part, (int, float)) or isinstance(part, bool) or not 0 < part < 1:
+        raise ValueError(
+            f"held_out must be a part between 0 and 1, unless a file for validation is named; got {shown(repr(part), 40)}"
+        )
+
+
 @dataclass(frozen=True)
 class Split:
     """Keeps back a part of the examples, drawn from the seed. Those of one group stay together."""
@@ -220,11 +232,10 @@ class Split:
     def __call__(self, data: TaskData, groups: Sequence[Any] | None = None) -> tuple[TaskData, TaskData]:
         which = list(range(len(data.examples)) if groups is None else groups)
         different = list(dict.fromkeys(which))
-        number = isinstance(self.part, (int, float)) and not isinstance(self.part, bool)
-        if not number or not 0 < self.part < 1 or len(different) < 2:
+        if len(different) < 2:
             raise ValueError(
-                f"held_out {shown(repr(self.part), 40)} of {len(different)} cannot be kept back: a part of at least two, "
-                "not all; or name a file for validation"
+                f"held_out {self.part} of {len(different)} cannot be kept back: a part of at least two, not all; or name a "
+                "file for validation"
             )
         n = min(max(1, round(self.part * len(different))), len(different) - 1)
         back = {different[i] for i in np.random.default_rng([self.seed, 1]).permutation(len(different))[:n]}

@@ -76,6 +76,8 @@ def pretrain(
     if isinstance(optimizer, str) and optimizer not in OPTIMIZERS:
         raise ValueError(f"optimizer must be one of {', '.join(OPTIMIZERS)}; got {optimizer!r}")
     rule = OPTIMIZERS[optimizer]() if isinstance(optimizer, str) else optimizer
+    if schedule is None:
+        schedule = Schedule(learning_rate, plan.steps // 10 if warmup_steps is None else warmup_steps, plan.steps)
     folder, options = Path(folder), options or PretrainingOptions(max_length=usual_length(start))
     training_paths = text_paths(paths)
     held_out_paths = None if isinstance(held_out, (int, float)) else _held_out_paths(held_out, training_paths)
@@ -113,8 +115,6 @@ def pretrain(
         model = AlbertForPreTraining.from_pretrained(start, config=settings, missing="init", seed=seed, backend=backend)
     if initial is not None and start is None:
         initial(model)
-    if schedule is None:
-        schedule = Schedule(learning_rate, plan.steps // 10 if warmup_steps is None else warmup_steps, plan.steps)
     return train(
         model,
         data,
