@@ -46,7 +46,7 @@ def add(commands: Any) -> None:
         choices=("sentences", "paragraphs", "wrapped"),
         help="what a line is (default: %(default)s)",
     )
-    text.add_argument("--vocabulary", metavar="DIR", help="a folder with spiece.model, instead of making one")
+    text.add_argument("--vocabulary", metavar="DIR", help="the folder of a tokenizer, instead of making one")
     text.add_argument(
         "--held-out",
         default="0.05",

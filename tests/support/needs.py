@@ -19,6 +19,7 @@ NEEDS = {
     "parity": "pip install -e '.[parity]'",
     "simulator": TEST_CUDA,
     "test": "pip install -e '.[test]'",
+    "transformers-5": "ALBERT_NP_TRANSFORMERS_5 may name the python of an environment with transformers 5.24.0 and torch",
 }
 
 
