@@ -20,6 +20,7 @@ from albert_np.model import (
     AlbertModel,
 )
 from albert_np.tokenization.files import CONFIG, read_json_object
+from albert_np.tokenization.spiece import refuse_wordpiece
 from albert_np.tokenization.tokenizer import AlbertTokenizer
 
 Model = TypeVar("Model", bound=AlbertPreTrainedModel)
@@ -90,6 +91,7 @@ class AutoTokenizer(_Auto):
         if use_fast not in (None, True, False):
             raise ValueError(f"use_fast must be True or False; got {use_fast!r:.80}")
         _check_type("albert" if tokenizer_type is None else tokenizer_type)
+        refuse_wordpiece(pretrained_model_name_or_path)
         _check_config(config)
         where = hub.take_options(options)
         path = hub.resolve(pretrained_model_name_or_path, CONFIG, required=False, **where)

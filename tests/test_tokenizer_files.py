@@ -9,7 +9,7 @@ import os
 import pytest
 from support import ROOT
 
-from albert_np import AlbertTokenizer, AlbertTokenizerFast
+from albert_np import AlbertTokenizer, AlbertTokenizerFast, AutoTokenizer, pipeline
 
 
 @pytest.fixture
@@ -80,6 +80,8 @@ def test_wordpiece_is_called_what_it_is_in_every_way_it_can_be_given(folder, tex
         lambda: AlbertTokenizerFast.from_pretrained(folder),
         lambda: AlbertTokenizer.from_pretrained(path),
         lambda: AlbertTokenizer.from_pretrained(str(path)),
+        lambda: AutoTokenizer.from_pretrained(path),
+        lambda: pipeline("fill-mask", tokenizer=path),
         lambda: AlbertTokenizer(path),
         lambda: AlbertTokenizer(vocab_file=str(path), style="hf_fast"),
         lambda: AlbertTokenizer(tokenizer_file=path),
@@ -93,6 +95,13 @@ def test_wordpiece_is_called_what_it_is_in_every_way_it_can_be_given(folder, tex
         path.rename(folder / "spiece.model")
         with pytest.raises(ValueError, match=r"spiece\.model is BERT's WordPiece vocabulary"):
             AlbertTokenizer.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("name", [5, None, b"vocab.txt", "a\0b", ["vocab.txt"]])
+def test_a_name_that_is_no_name_is_a_value_error(name):
+    for kind in (AlbertTokenizer, AutoTokenizer):
+        with pytest.raises(ValueError, match=r"a model name is"):
+            kind.from_pretrained(name)
 
 
 def test_other_files_that_are_given_for_a_vocabulary_are_called_what_they_are(folder):

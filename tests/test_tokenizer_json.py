@@ -14,7 +14,7 @@ from support.damaged_vocabularies import piece
 from support.texts import TEXT
 from support.vocabularies import trained
 
-from albert_np import AlbertTokenizer, AlbertTokenizerFast
+from albert_np import AlbertTokenizer, AlbertTokenizerFast, AutoTokenizer
 from albert_np.tokenization.spiece import load_spiece
 
 SAMPLE = "Light (on) - \u00a35, it's 1999, \"A.\" \u00c9 ``x'' [MASK] <PAD> [SEP] 9,9"
@@ -122,6 +122,19 @@ def test_bytes_in_a_tokenizer_json_are_bytes(tmp_path):
     text = "light on (a) \u6f22 1999,"
     assert five(text) == AlbertTokenizer(path, model_max_length=128)(text)
     assert five._spiece.types == AlbertTokenizer(path)._spiece.types
+
+
+def test_a_folder_of_the_fast_tokenizer_of_transformers_4_has_the_ids_of_spiece_model_too(vocabulary, tmp_path):
+    """Its settings list the user-defined pieces as well, as added_tokens_decoder."""
+    folder = write_folder(tmp_path, vocabulary, extra_special_tokens={})
+    content = json.loads((folder / "tokenizer.json").read_text())
+    decoder = {str(token.pop("id")): token for token in content["added_tokens"]}
+    config = folder / "tokenizer_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"added_tokens_decoder": decoder}))
+    four = AlbertTokenizer.from_pretrained(folder)
+    assert sorted(four.added_tokens_decoder) == [0, 1, 2, 3, 4]
+    assert four.encode(SAMPLE) == AlbertTokenizer(vocabulary).encode(SAMPLE)
+    assert AutoTokenizer.from_pretrained(folder).encode(SAMPLE) == four.encode(SAMPLE)
 
 
 # --- tokens that a user added -------------------------------------------------------------------------------------------

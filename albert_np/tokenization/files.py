@@ -181,7 +181,7 @@ def read_added_tokens(content: dict[str, Any], where: str) -> tuple[dict[int, Ad
 
 def _check_class(name: Any, where: str) -> None:
     if name is not None and str(name).removesuffix("Fast") not in ("AlbertTokenizer", *ANY_CLASSES):
-        logger.warning("%s names the tokenizer class %s; reading its spiece.model as ALBERT's", where, name)
+        logger.warning("%s names the tokenizer class %s; reading its vocabulary as ALBERT's", where, name)
 
 
 def config_json(vocab: Vocabulary, settings: dict[str, Any]) -> dict[str, Any]:

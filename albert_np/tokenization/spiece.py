@@ -13,6 +13,7 @@ import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -106,7 +107,7 @@ def _refuse_other_files(data: bytes, where: str) -> None:
     if len(data) > MAX_FILE_BYTES:
         raise ValueError(f"{where} has {len(data):,} bytes; a SentencePiece vocabulary has at most {MAX_FILE_BYTES:,}")
     explain_impostor(where, data[:512])
-    refuse_wordpiece(where, data)
+    _refuse_wordpiece(where, data)
     if data.lstrip()[:1] in (b"{", b"["):
         raise ValueError(
             f"{where} is JSON, not a SentencePiece vocabulary (a tokenizer.json is given as tokenizer_file)"
@@ -121,19 +122,21 @@ WORDPIECE = (
 )
 
 
-def refuse_wordpiece(path: str | os.PathLike, data: bytes | None = None) -> None:
-    """Raises ValueError for a vocab.txt. Its name shows it, or its lines: a token each, [UNK] or [PAD] among them.
+def refuse_wordpiece(name_or_path: Any) -> None:
+    """Raises ValueError for the path of a vocab.txt. Folders, hub ids and all other files pass."""
+    if isinstance(name_or_path, (str, os.PathLike)):
+        path = Path(name_or_path)
+        if path.is_file() and path.stat().st_size <= MAX_FILE_BYTES:
+            _refuse_wordpiece(str(path), path.read_bytes())
 
-    `data` are the bytes of the file. Without them a path is looked up, and anything but a file passes.
-    """
-    path = Path(path)
-    if data is None:
-        data = path.read_bytes() if path.is_file() and path.stat().st_size <= MAX_FILE_BYTES else b"\0"
+
+def _refuse_wordpiece(where: str, data: bytes) -> None:
+    """A vocab.txt is known by its name, or by its lines: a token each, [UNK] or [PAD] among them."""
     if re.search(rb"[\0-\x08\x0e-\x1f]", data[:4096]):
         return  # no text
     lines = {line.strip() for line in data.removeprefix(b"\xef\xbb\xbf").splitlines()}
-    if not lines.isdisjoint((b"[UNK]", b"[PAD]")) or path.name == "vocab.txt":
-        raise ValueError(f"{path} is {WORDPIECE}")
+    if not lines.isdisjoint((b"[UNK]", b"[PAD]")) or Path(where).name == "vocab.txt":
+        raise ValueError(f"{where} is {WORDPIECE}")
 
 
 def _text(value: bytes, what: str, number: int | None = None) -> str:
