@@ -3,6 +3,7 @@
 The folders are written in transformers 5's form here; test_transformers_5.py compares with those of the real one.
 """
 
+import dataclasses
 import json
 import logging
 import pickle
@@ -15,9 +16,10 @@ from support.texts import TEXT
 from support.vocabularies import trained
 
 from albert_np import AlbertTokenizer, AlbertTokenizerFast, AutoTokenizer
-from albert_np.tokenization.spiece import load_spiece
+from albert_np.tokenization.spiece import NormalizerSpec, load_spiece, write_spiece
 
 SAMPLE = "Light (on) - \u00a35, it's 1999, \"A.\" \u00c9 ``x'' [MASK] <PAD> [SEP] 9,9"
+METASPACE = {"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": "always", "split": True}
 SETTINGS = [
     {},
     {"do_lower_case": False},
@@ -122,6 +124,25 @@ def test_bytes_in_a_tokenizer_json_are_bytes(tmp_path):
     text = "light on (a) \u6f22 1999,"
     assert five(text) == AlbertTokenizer(path, model_max_length=128)(text)
     assert five._spiece.types == AlbertTokenizer(path)._spiece.types
+
+    def turned_off(content):  # as transformers 5 does
+        content["model"]["byte_fallback"] = False
+        content["decoder"] = METASPACE
+
+    five = AlbertTokenizer.from_pretrained(write_folder(tmp_path / "off", path, change=turned_off))
+    assert five(text) == AlbertTokenizer(path, model_max_length=128)(text)
+    assert five._spiece == dataclasses.replace(five._spiece, types=AlbertTokenizer(path)._spiece.types)
+
+
+def test_a_vocabulary_without_a_charsmap(vocabulary, tmp_path):
+    path = tmp_path / "spiece.model"
+    path.write_bytes(write_spiece(dataclasses.replace(load_spiece(vocabulary), normalizer=NormalizerSpec())))
+    five = AlbertTokenizer.from_pretrained(write_folder(tmp_path / "five", path, keep_accents=True))
+    ours = AlbertTokenizer(path, keep_accents=True)
+    assert five._spiece.normalizer.charsmap == b""
+    for text in (SAMPLE, "\u2460 \ufb01 e\u0301 \u200b x  y"):
+        assert five.encode(text) == ours.encode(text)
+        assert five.encode(text) != AlbertTokenizer(vocabulary).encode(text)
 
 
 def test_a_folder_of_the_fast_tokenizer_of_transformers_4_has_the_ids_of_spiece_model_too(vocabulary, tmp_path):
@@ -266,7 +287,6 @@ def _pre_tokenizer(value):
     return change
 
 
-METASPACE = {"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": "always", "split": True}
 FOREIGN = {
     "none": _normalizer(),
     "as T5's": _normalizer({"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": "\u2581"}),
@@ -286,12 +306,12 @@ def test_rules_that_are_not_alberts_are_run_by_the_library_and_that_is_said_once
         found = AlbertTokenizer.from_pretrained(folder)
     (message,) = [record.getMessage() for record in caplog.records]
     assert "is not ALBERT's" in message
-    assert "style='hf_fast'" in message
+    assert "only style='hf_fast' can run it, so that is the style it has now" in message
     assert found.style == "hf_fast"
     fast = AlbertTokenizer.from_pretrained(folder, style="hf_fast")
     assert found.encode(SAMPLE) == fast.encode(SAMPLE)
     for style in ("hf_slow", "google"):
-        with pytest.raises(ValueError, match="is not ALBERT's"):
+        with pytest.raises(ValueError, match=r"is not ALBERT's.*only style='hf_fast' can run it"):
             AlbertTokenizer.from_pretrained(folder, style=style)
 
 
@@ -329,7 +349,8 @@ def _change(*where, value):
         (_change("model", "vocab", value={}), "must be a list of pieces with their scores"),
         (_change("model", "vocab", 7, value=["x"]), r"entry 7 of the vocab of .* must be \[piece, score\]"),
         (_change("model", "vocab", 7, value=["x", "y"]), r"entry 7 of the vocab of .* must be \[piece, score\]"),
-        (_change("model", "vocab", 7, value=["x", float("nan")]), "entry 7 .* scores are finite"),
+        (_change("model", "vocab", 7, value=["x", float("nan")]), "entry 7 .* must be a log probability"),
+        (_change("model", "vocab", 7, value=["x", 1e300]), "entry 7 .* must be a log probability"),
         (_change("model", "vocab", 7, value=["", -1.0]), "piece 7 is empty"),
         (_change("model", "vocab", 7, value=["x" * 5000, -1.0]), "piece 7 has 5000 bytes"),
         (_change("model", "vocab", 7, value=["(", -1.0]), "piece 7 repeats piece 5"),

@@ -196,7 +196,7 @@ class AlbertTokenizer(TokenizerCalls):
         except NotAlbertsError as error:
             if style is not None:
                 raise
-            logger.warning("%s; so its ids come from the tokenizers library (style='hf_fast')", error)
+            logger.warning("%s, so that is the style it has now", error)
             return make(style="hf_fast")
 
     def __repr__(self) -> str:
@@ -258,7 +258,10 @@ class AlbertTokenizer(TokenizerCalls):
     # ---------------------------------------------------------------------------------------------------- to files
 
     def save_vocabulary(self, save_directory: str | os.PathLike, filename_prefix: str | None = None) -> tuple[str, ...]:
-        """Writes spiece.model, byte for byte as it was read, into an existing folder. Returns its path in a tuple."""
+        """Writes spiece.model into an existing folder, byte for byte as it was read. Returns its path in a tuple.
+
+        If the tokenizer was made from a tokenizer.json, it is the vocabulary that was found there.
+        """
         folder = folder_to_write(save_directory)
         prefix = _prefix(filename_prefix)
         if not folder.is_dir():

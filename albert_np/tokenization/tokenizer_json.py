@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -182,21 +181,25 @@ def rebuild(content: dict[str, Any], where: str) -> Rebuilt:
     if not _ALBERTS.fullmatch(steps):
         raise NotAlbertsError(
             f"the normalizer of {where} is not ALBERT's, which replaces `` and '', then strips accents, lowers and maps "
-            "characters"
+            "characters: only style='hf_fast' can run it"
         )
     if not _pre_tokenizer_is_alberts(content.get("pre_tokenizer")):
-        raise NotAlbertsError(f"the pre_tokenizer of {where} is not ALBERT's, which puts {SPACE} before each word")
+        raise NotAlbertsError(
+            f"the pre_tokenizer of {where} is not ALBERT's, which puts {SPACE} before each word: only style='hf_fast' can run "
+            "it"
+        )
     model = content["model"]
     pieces, scores = _vocabulary(model, where)
-    types = _types(content, pieces, scores)
+    fallback = _has_bytes(model, pieces, scores)
+    types = _types(content, pieces, scores, fallback)
     spiece = Spiece(
         pieces=pieces,
-        scores=_without_penalty(pieces, scores),
+        scores=scores,
         types=types,
         unk_id=types.index(UNKNOWN),
         normalizer=NormalizerSpec(charsmap=charsmap),
         denormalizer=NormalizerSpec(),
-        byte_fallback=model.get("byte_fallback") is True,
+        byte_fallback=fallback,
     )
     return Rebuilt(content, parse_spiece(write_spiece(spiece), where), "l" in steps, "a" not in steps)
 
@@ -263,21 +266,32 @@ def _vocabulary(model: dict[str, Any], where: str) -> tuple[tuple[str, ...], tup
         whole = isinstance(entry, list) and len(entry) == 2 and isinstance(entry[0], str)
         if not whole or isinstance(entry[1], bool) or not isinstance(entry[1], (int, float)):
             raise ValueError(f"entry {i} of the vocab of {where} must be [piece, score]; got {shown(repr(entry), 60)}")
-        if not math.isfinite(entry[1]):
-            raise ValueError(f"entry {i} of the vocab of {where} has the score {entry[1]}; scores are finite")
+        if not abs(entry[1]) < 1e9:
+            raise ValueError(
+                f"entry {i} of the vocab of {where} has the score {entry[1]}; it must be a log probability"
+            )
     unk_id = model.get("unk_id")
     if isinstance(unk_id, bool) or not isinstance(unk_id, int) or not 0 <= unk_id < len(listed):
         raise ValueError(
             f"unk_id of {where} must be the id of a piece, 0 to {len(listed) - 1}; got {shown(unk_id, 40)}"
         )
-    return tuple(piece for piece, _ in listed), tuple(float(score) for _, score in listed)
+    pieces = tuple(piece for piece, _ in listed)
+    return pieces, _without_penalty(pieces, tuple(float(score) for _, score in listed))
 
 
-def _types(content: dict[str, Any], pieces: tuple[str, ...], scores: tuple[float, ...]) -> tuple[int, ...]:
+def _has_bytes(model: dict[str, Any], pieces: tuple[str, ...], scores: tuple[float, ...]) -> bool:
+    """Whether spiece.model had byte_fallback. The conversion of transformers turns it off, but its 256 pieces are there."""
+    found = dict(zip(pieces, scores, strict=True))
+    return model.get("byte_fallback") is True or all(found.get(byte_piece(byte)) == 0 for byte in range(256))
+
+
+def _types(
+    content: dict[str, Any], pieces: tuple[str, ...], scores: tuple[float, ...], fallback: bool
+) -> tuple[int, ...]:
     """The types of pieces. Of those with score 0, special tokens are control symbols, and the others are user defined."""
     listed = content.get("added_tokens")
     special = {token.get("content") for token in listed or [] if token.get("special")} if listed else set()
-    bytes_ = set(map(byte_piece, range(256))) if content["model"].get("byte_fallback") is True else set()
+    bytes_ = set(map(byte_piece, range(256))) if fallback else set()
     trained = min(scores) < 0  # else the scores say nothing
     types = []
     for piece, score in zip(pieces, scores, strict=True):
