@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+
+from albert_np.files import listed
 
 
 class Device(str):
@@ -43,3 +46,29 @@ def device_of(value: Any) -> Device:
             f"device {name} is another than the first GPU: set CUDA_VISIBLE_DEVICES={name[5:]} and use cuda:0"
         )
     raise ValueError(f"device must be 'cpu', 'cuda', 0 (the GPU) or -1 (the CPU); got {value!r:.80}")
+
+
+def place_of(device: Any, device_map: Any) -> Device | None:
+    """The one device that both mean; None if neither says anything. device_map: a place, or one for each module.
+
+    "auto" says nothing. Raises ValueError for two places, and for what is none.
+    """
+    mapped = device_map.values() if isinstance(device_map, Mapping) else [device_map]
+    named = [value for value in mapped if not isinstance(value, str) or value != "auto"]
+    places = {device_of(device)} if device is not None else set()
+    try:
+        places |= {device_of(value) for value in named if value is not None}
+    except ValueError as error:
+        raise ValueError(f"device_map: {error}") from None
+    if len(places) > 1:
+        raise ValueError(f"a model computes in one place; device and device_map name {listed(sorted(places))}")
+    return next(iter(places), None)
+
+
+def backend_on(backend: Any, place: Device | None) -> Any:
+    """The backend for a place, where none is named. Raises ValueError if the named one computes elsewhere."""
+    if backend in (None, "auto"):
+        return "cuda" if place == "cuda:0" else "auto"
+    if place is not None and (backend == "cuda") != (place == "cuda:0"):
+        raise ValueError(f"backend={backend!r:.80} does not compute on {place}: leave out one of the two")
+    return backend

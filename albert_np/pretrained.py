@@ -16,6 +16,7 @@ from albert_np.checkpoints.names import expected_shapes, hub_name, to_store, wit
 from albert_np.checkpoints.options import resolve_options
 from albert_np.checkpoints.save import check_options, save
 from albert_np.config import AlbertConfig
+from albert_np.device import backend_on, place_of
 from albert_np.ops import Array
 from albert_np.run import weight_tree
 
@@ -124,6 +125,7 @@ class StoredModel:
         dtype: "float32" (the default, whatever the file holds) or "float64"; torch_dtype is an alias. backend="cuda" also
         takes "tf32" and "bfloat16": products are then computed in that type, on tensor cores, and weights and results stay
         in float32.
+        device_map: "cpu", or "cuda", which means backend="cuda"; "auto" leaves it to `backend`.
         config: an AlbertConfig or the folder of another; without it, the config of the model's own folder.
         state_dict: weights from memory instead of files, named as in files; pretrained_model_name_or_path may then be None.
         missing: "error", or "init" to start a fine-tune: a head and a pooler that the file does not have are then drawn
@@ -140,6 +142,7 @@ class StoredModel:
         dtype = "float32" if dtype is None and torch_dtype is None else (torch_dtype if dtype is None else dtype)
         if model_args:
             raise ValueError(f"from_pretrained takes one value without a name; got {len(model_args)} more: name them")
+        backend = backend_on(backend, place_of(None, options.pop("device_map", None)))
         parts = cls._parts(options)
         where, config = resolve_options(pretrained_model_name_or_path, config, state_dict, options)
         dtype = choose.resolve_precision(dtype)

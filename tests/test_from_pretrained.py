@@ -132,6 +132,8 @@ IGNORED = [
     {"use_flash_attention_2": False},
     {"code_revision": "main"},
     {"device_map": "cpu:0"},
+    {"device_map": "auto"},
+    {"device_map": {"albert": "cpu", "classifier": -1}},
     {"from_tf": False, "from_flax": False},
     {"load_in_8bit": False, "load_in_4bit": False, "quantization_config": None},
     {"variant": None, "gguf_file": None, "key_mapping": None, "tp_plan": None, "max_memory": None},
@@ -149,14 +151,14 @@ def test_what_cannot_matter_here_is_ignored(tmp_path, options):
 
 
 REFUSED = [
+    ("device_map", "balanced", "device_map: device must be 'cpu', 'cuda', 0 (the GPU) or -1 (the CPU); got 'balanced'"),
+    ("device_map", ["cpu"], "device_map: device must be"),
     (
         "device_map",
-        "cuda",
-        "device_map can only be None or 'cpu' here, and backend='cuda' computes on a GPU; got 'cuda'",
+        {"": "cpu", "albert": "cuda:0"},
+        "a model computes in one place; device and device_map name cpu, cuda:0",
     ),
-    ("device_map", "auto", "device_map can only be None or 'cpu'"),
-    ("device_map", 0, "device_map can only be None or 'cpu'"),
-    ("device_map", {"": "cpu", "albert": "cuda:0"}, "device_map can only be None or 'cpu'"),
+    ("device_map", 1, "device_map: device cuda:1 is another than the first GPU"),
     ("attn_implementation", "flash_attention_2", "attn_implementation can only be None or 'eager' or 'sdpa' here"),
     ("attn_implementation", ["eager"], "attn_implementation can only be"),
     ("trust_remote_code", True, "trust_remote_code=True runs code of a model's folder, which albert_np never does"),
@@ -200,12 +202,26 @@ def test_positions_and_names_of_arguments_are_those_of_transformers(tmp_path):
         assert type(AlbertModel.from_pretrained(tmp_path, torchscript=torchscript)([[1]])) is kind
 
 
+@pytest.mark.parametrize("place", ["cuda", "cuda:0", 0, {"": "cuda"}])
+def test_a_gpu_in_device_map_means_the_backend_for_it(tmp_path, place):
+    write(tmp_path, tensors("AlbertModel"))
+    assert refusal(AlbertModel.from_pretrained, tmp_path, device_map=place, backend="numpy") == (
+        "backend='numpy' does not compute on cuda:0: leave out one of the two"
+    )
+    assert refusal(AlbertModel.from_pretrained, tmp_path, device_map="cpu", backend="cuda") == (
+        "backend='cuda' does not compute on cpu: leave out one of the two"
+    )
+    says = refusal(AlbertModel.from_pretrained, tmp_path, device_map=place, dtype="float64")
+    assert says.startswith("backend 'cuda' computes in float32")
+
+
 @pytest.mark.parity
 def test_a_device_of_torch_is_a_place_too(torch, tmp_path):
     write(tmp_path, tensors("AlbertModel"))
     for place in (torch.device("cpu"), {"": torch.device("cpu")}):
         assert AlbertModel.from_pretrained(tmp_path, device_map=place).dtype == np.float32
-    assert "device_map can only be" in refusal(AlbertModel.from_pretrained, tmp_path, device_map=torch.device("cuda"))
+    with pytest.raises(ValueError, match="does not compute on cuda:0"):
+        AlbertModel.from_pretrained(tmp_path, device_map=torch.device("cuda"), backend="numpy")
 
 
 def test_keywords_replace_values_of_the_config(tmp_path):

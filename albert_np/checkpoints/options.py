@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from typing import Any
 
 from albert_np.checkpoints import hub
@@ -87,7 +86,6 @@ def take_options(options: dict[str, Any]) -> dict[str, Any]:
         options.pop(name, None)
     for name, (values, why) in LIMITED.items():
         _check_limited(name, options.pop(name, None), values, why)
-    _check_device_map(options.pop("device_map", None))
     return hub.take_options(options)
 
 
@@ -95,12 +93,3 @@ def _check_limited(name: str, value: Any, values: tuple[Any, ...], why: str) -> 
     if not any(type(value) is type(allowed) and value == allowed for allowed in values):
         allowed = " or ".join(map(repr, values))
         raise ValueError(f"{name} can only be {allowed} here, because {why}; got {shown(repr(value), 80)}")
-
-
-def _check_device_map(value: Any) -> None:
-    """Refuses every place but the CPU. A place may be a torch.device, or be given for each module."""
-    places = value.values() if isinstance(value, Mapping) else (value,)
-    if not all(place is None or str(place) in ("cpu", "cpu:0") for place in places):
-        raise ValueError(
-            f"device_map can only be None or 'cpu' here, and backend='cuda' computes on a GPU; got {shown(repr(value), 80)}"
-        )

@@ -8,7 +8,7 @@ from typing import Any, Literal, overload
 
 from albert_np.checkpoints import hub
 from albert_np.config import AlbertConfig
-from albert_np.device import Device, device_of
+from albert_np.device import Device, backend_on, place_of
 from albert_np.files import listed
 from albert_np.pipelines.base import Pipeline
 from albert_np.pipelines.feature_extraction import FeatureExtractionPipeline
@@ -129,10 +129,10 @@ def pipeline(
         model_kwargs,
         {"config": config, "backend": backend, "dtype": dtype, "torch_dtype": torch_dtype, "device_map": device_map},
     )
-    place = _place(device, settings.pop("device_map", None))
+    place = place_of(device, settings.pop("device_map", None))
     is_name = isinstance(model, (str, os.PathLike))
     if is_name:
-        settings["backend"] = _backend(settings.get("backend"), place)
+        settings["backend"] = backend_on(settings.get("backend"), place)
     if task == SIMILARITY:
         return _similarity(model, tokenizer, settings | where, place, options)
     kind = PIPELINES[task]
@@ -190,25 +190,6 @@ def _settings(model_kwargs: Any, given: dict[str, Any]) -> dict[str, Any]:
     if twice := sorted(set(settings) & set(more)):
         raise ValueError(f"{listed(twice)}: given as an argument and again in model_kwargs")
     return settings | dict(more)
-
-
-def _place(device: Any, device_map: Any) -> Device | None:
-    """The one device that both mean; None if neither says anything."""
-    mapped = device_map.values() if isinstance(device_map, Mapping) else [device_map]
-    named = [value for value in mapped if not isinstance(value, str) or value != "auto"]  # "auto" leaves it to us
-    places = {device_of(value) for value in (device, *named) if value is not None}
-    if len(places) > 1:
-        raise ValueError(f"a model computes in one place; device and device_map name {listed(sorted(places))}")
-    return next(iter(places), None)
-
-
-def _backend(backend: Any, place: Device | None) -> Any:
-    """The backend for a place, where none is named."""
-    if backend in (None, "auto"):
-        return "cuda" if place == "cuda:0" else "auto"
-    if place is not None and (backend == "cuda") != (place == "cuda:0"):
-        raise ValueError(f"backend={backend!r:.80} does not compute on {place}: leave out one of the two")
-    return backend
 
 
 def _check_foreign(task: str, options: dict[str, Any]) -> None:
