@@ -10,7 +10,7 @@ import pickle
 
 import pytest
 from hypothesis import given, settings
-from support.as_transformers_5 import FLAGS, write_folder
+from support.as_transformers_5 import FLAGS, content_of, write_folder
 from support.damaged_vocabularies import piece
 from support.texts import TEXT
 from support.vocabularies import trained
@@ -132,6 +132,18 @@ def test_bytes_in_a_tokenizer_json_are_bytes(tmp_path):
     five = AlbertTokenizer.from_pretrained(write_folder(tmp_path / "off", path, change=turned_off))
     assert five(text) == AlbertTokenizer(path, model_max_length=128)(text)
     assert five._spiece == dataclasses.replace(five._spiece, types=AlbertTokenizer(path)._spiece.types)
+
+
+@pytest.mark.parametrize("name", ["bpe", "char"])
+def test_types_of_pieces_are_known_whatever_the_scores_mean(vocabulary, tmp_path, name):
+    """transformers 5 runs the pieces of any spiece.model as unigram; BPE's scores are minus the ranks of its merges."""
+    path = tmp_path / "spiece.model"
+    path.write_bytes(trained(name))
+    content = content_of(load_spiece(vocabulary))
+    scored = load_spiece(path)
+    content["model"] |= {"vocab": [[p, s] for p, s in zip(scored.pieces, scored.scores, strict=True)]}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+    assert AlbertTokenizer(tokenizer_file=tmp_path / "tokenizer.json")._spiece.types == scored.types
 
 
 def test_a_vocabulary_without_a_charsmap(vocabulary, tmp_path):
@@ -258,6 +270,22 @@ def test_saved_it_is_read_here_and_tokenizer_json_is_as_it_was(vocabulary, tmp_p
             (tmp_path / "again" / name).rename(tmp_path / name)
             if name == "spiece.model":
                 (tmp_path / "again" / "spiece.model").write_bytes((tmp_path / "spiece.model").read_bytes())
+
+
+@pytest.mark.parity
+def test_saved_it_is_read_by_transformers_4(transformers, vocabulary, tmp_path):
+    change = added(("foo", {"normalized": True}), ("<ent>", {"special": True}))
+    five = AlbertTokenizer.from_pretrained(
+        write_folder(tmp_path / "five", vocabulary, change=change, extra_special_tokens=["<ent>"])
+    )
+    five.save_pretrained(tmp_path / "again")
+    slow = transformers.AlbertTokenizer.from_pretrained(tmp_path / "again")
+    fast = transformers.AlbertTokenizerFast.from_pretrained(tmp_path / "again")
+    ours = AlbertTokenizerFast.from_pretrained(tmp_path / "again")
+    for text in (SAMPLE, "xfoo <ent> (a)"):
+        assert slow.encode(text) == five.encode(text)
+        assert fast.encode(text) == ours.encode(text)
+    assert slow.additional_special_tokens == fast.additional_special_tokens == ["<ent>"]
 
 
 def test_saved_with_other_settings_tokenizer_json_says_so(vocabulary, tmp_path):

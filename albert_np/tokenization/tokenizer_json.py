@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -297,10 +298,12 @@ def _types(
     for piece, score in zip(pieces, scores, strict=True):
         if piece in bytes_:
             types.append(BYTE)
-        elif score == 0 and piece in special:
+        elif score != 0 or math.copysign(1, score) < 0:  # -0.0 is the first score that BPE's trainer gives
+            types.append(NORMAL)
+        elif piece in special:
             types.append(CONTROL)
         else:
-            types.append(USER_DEFINED if score == 0 and trained else NORMAL)
+            types.append(USER_DEFINED if trained else NORMAL)
     types[content["model"]["unk_id"]] = UNKNOWN
     return tuple(types)
 
