@@ -71,13 +71,14 @@ COMMENTS = st.sampled_from(
 
 @st.composite
 def conll_files(draw):
-    """(content, sentences of (word, label), number of comments, whether a reader may refuse it)."""
+    """(content, where the words are, sentences of (word, label), number of comments, whether a reader may refuse it)."""
     separator, ends = draw(st.sampled_from(sorted(WORDS))), draw(ENDS.map(lambda x: [x]) | st.just(["\n", "\r\n"]))
     between = draw(st.integers(0, 2))
     sentences = draw(
         st.lists(st.lists(st.tuples(WORDS[separator], TAGS), min_size=1, max_size=4), min_size=1, max_size=4)
     )
     lines, comments = [], 0
+    ids = separator == "\t" and draw(st.booleans())  # as in CoNLL-U
     for sentence in sentences:
         if draw(st.booleans()):
             lines.append(draw(st.sampled_from(["-DOCSTART- -X- -X- O", "-DOCSTART-", "-DOCSTART-\tO"])))
@@ -86,30 +87,33 @@ def conll_files(draw):
         here = draw(st.lists(COMMENTS, max_size=2)) if draw(st.integers(0, 3)) == 0 else []
         lines += here
         comments += len(here)
-        for word, label in sentence:
+        for number, (word, label) in enumerate(sentence, 1):
             gap = separator * (draw(st.integers(1, 3)) if separator == " " else 1)
-            lines.append(
-                gap.join([word, *["x"] * between, label]) + (" " * draw(st.integers(0, 1)) if gap[0] == " " else "")
-            )
+            fields = [word, *["x"] * between, label]
+            if ids and number < len(sentence) and draw(st.booleans()):
+                lines.append("\t".join([f"{number}-{number + 1}", *"_" * len(fields)]))
+            lines.append(gap.join([str(number)] * ids + fields) + " " * (separator == " " and draw(st.integers(0, 1))))
+            if ids and draw(st.integers(0, 5)) == 0:
+                lines.append("\t".join([f"{number}.1", *fields]))
         lines += draw(st.lists(st.sampled_from(["", " ", "\t "]), min_size=1, max_size=2))
     content = (
         lines[0] + "".join(draw(st.sampled_from(ends)) + line for line in lines[1:]) + ends[0] * draw(st.integers(0, 1))
     )
     content = "\ufeff" + content if content.startswith("\ufeff") else draw(MARK) + content
-    if between and all(word == "1" for sentence in sentences for word, _ in sentence):
-        return content, sentences, comments, True  # ids, to all appearance
+    if between and not ids and all(word == "1" for sentence in sentences for word, _ in sentence):
+        return content, int(ids), sentences, comments, True  # ids, to all appearance
     edges = [word for sentence in sentences for word, _ in (sentence[0], sentence[-1])]
     clear = not any(line.startswith("#") for line in lines) and not any(
         word.startswith(("#", "\ufeff")) for word in edges
     )
-    return content, sentences, comments, not clear
+    return content, int(ids), sentences, comments, not clear
 
 
 @FEW
 @given(conll_files())
 def test_columns_give_back_their_words_and_labels_or_are_refused(file):
-    content, sentences, comments, unclear = file
-    data = read(read_token_classification, content, "a.conll")
+    content, word_column, sentences, comments, unclear = file
+    data = read(read_token_classification, content, "a.conll", word_column=word_column)
     if data is None:
         assert unclear
         return
@@ -310,6 +314,8 @@ REFUSED_COLUMNS = {
     "a.conll line 3 begins with # and has the 2 columns": "John\tB-PER\n\n# id 1f\tdomain=train\nJohn\tB-PER\n",
     "a.conll line 1 begins with # and has the 5 columns": "# text = the O\nJohn a b c O\n",
     "a.conll line 2 begins with #, stands between words": "John\tB-PER\n# text = runs\nruns\tO\n",
+    "a.conll line 1 begins with # and has the 2 columns of a word: it may": "#\t\nJohn\tB-PER\n",
+    "a.conll line 1 has 3 columns, and line 2 has 2": "#\tO\t\nJohn\tB-PER\n",
     "a.conll line 2 has no tab, but line 1 separates columns by tabs": "John\tB-PER\nruns O\n",
     "a.conll line 3 has a tab, but line 1 separates columns by spaces": "John B-PER\n\nruns\tO\n",
     "a.conll line 2 has 2 columns, and line 1 has 3": "John NNP B-PER\nruns VBZ\n",

@@ -88,26 +88,24 @@ def read_conll(
     return reader.sentences(known)
 
 
+@dataclass
 class _Reader:
     """One file, read twice: first the lines that are words for sure, then, with what they tell, lines that begin with #."""
 
-    def __init__(
-        self, path: Path, word: int, label: int | None, comments: str, bad: BadRows, counts: Counter[str]
-    ) -> None:
-        self.path, self.word, self.label, self.comments, self.bad, self.counts = (
-            path,
-            word,
-            label,
-            comments,
-            bad,
-            counts,
-        )
-        self.asked = [word] if label is None else [word, label]
+    path: Path
+    word: int
+    label: int | None
+    comments: str
+    bad: BadRows
+    counts: Counter[str]
+    tabs: bool | None = None  # whether tabs separate columns
+    columns: int = 0
+    first: int = 0  # the line that says so
+
+    def __post_init__(self) -> None:
+        self.asked = [self.word] if self.label is None else [self.word, self.label]
         # whether all lines of the file have the same number of columns, and not only those of a sentence
-        self.alike = min(self.asked) < 0 or (label is None and word == 0)
-        self.tabs: bool | None = None  # whether tabs separate columns
-        self.columns = 0
-        self.first = 0  # the line that says so
+        self.alike = min(self.asked) < 0 or (self.label is None and self.word == 0)
 
     def sentences(self, known: Collection[str]) -> Iterator[Sentence]:
         blocks = []
@@ -236,13 +234,14 @@ class _Reader:
     def _is_word(self, line: Line, n: int, labels: Collection[str]) -> bool:
         """Whether a line that begins with # is a word. Raises ValueError if it may be a comment as well."""
         text = line.text or ""
-        if not self._fits(text, n):
+        like = next((x for x in (text, text.rstrip(" \t")) if self._fits(x, n)), None)
+        if like is None:
             return False
-        fields = self._split(text)
+        fields = self._split(like)
         column = -1 if self.label is None else self.label
         label = fields[column].strip() if n > 1 and -n <= column < n else ""
         if label and (label in labels or _TAG.fullmatch(label)) and not _SETTING.match(text):
-            return True
+            return True  # if a tab too many stands at its end, _fields says so
         if self.comments == "error":
             raise ValueError(
                 f"{self._place(line.number)} begins with # and has the {n} columns of a word: it may be a word or a comment; "
@@ -269,23 +268,27 @@ class _Reader:
         return [word for word, mark in zip(words, marks, strict=True) if not mark]
 
     def _check_words(self, found: list[Sentence]) -> None:
-        """Raises ValueError if words or labels are, to all appearance, something else."""
+        """Raises ValueError if words are, to all appearance, something else: ids, a name of the text, or names of columns."""
+        if not found:
+            return
         every = [word for sentence in found for word in sentence.words]
-        said = ""
-        several = len(found) > 1 or len(every) > 1 or self.columns > 6
-        if self.columns > 2 and several and all(_count_up(_plain_ids(sentence.words)) for sentence in found):
-            said = "counts the words of each sentence"
-        elif self.columns > 6 and len(every) > 4 and len(set(every)) == 1:
-            said = "says the same of every word"
-        if found and said:
-            raise ValueError(
-                f"{found[0].where}: column {self.word} {said}; say where words and labels stand, such as word_column=1 and "
-                "label_column=3"
-            )
-        if found and found[0].labels:
-            word, label = found[0].words[0].strip().lower(), str(found[0].labels[0]).strip()
+        if self.word == 0 and self.columns > 2:  # else the caller has said where words are, or there is no other place
+            said = ""
+            if (len(every) > 1 or self.columns > 6) and all(
+                _count_up(_plain_ids(sentence.words)) for sentence in found
+            ):
+                said = "counts the words of each sentence"
+            elif self.columns > 6 and len(every) > 4 and len(set(every)) == 1:
+                said = "says the same of every word"
+            if said:
+                raise ValueError(
+                    f"{found[0].where}: column 0 {said}; say where words and labels stand, such as word_column=1 and "
+                    "label_column=3"
+                )
+        if found[0].labels and every[0].strip().lower() in _HEADERS[0]:
+            label = str(found[0].labels[0]).strip()
             uses = sum(str(x).strip() == label for sentence in found for x in sentence.labels)
-            if uses == 1 and word in _HEADERS[0] and label.lower().removesuffix("s") in _HEADERS[1]:
+            if uses == 1 and label.lower().removesuffix("s") in _HEADERS[1]:
                 raise ValueError(f"{found[0].where} names the columns; CoNLL has no header, so take this line out")
 
     def _place(self, number: int) -> str:
