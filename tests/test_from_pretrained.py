@@ -74,7 +74,8 @@ def test_auto_is_float32_whatever_the_file_holds(tmp_path, stored, dtype):
 @pytest.mark.parametrize("dtype", ["float16", np.float16, np.dtype("f2"), "torch.float16", "half"])
 def test_the_refusal_of_half_precision_says_what_to_choose(tmp_path, dtype, backend):
     for name in ("dtype", "torch_dtype"):
-        message = refusal(AlbertModel.from_pretrained, write(tmp_path, tensors("AlbertModel")), **{name: dtype})
+        folder = write(tmp_path, tensors("AlbertModel"))
+        message = refusal(AlbertModel.from_pretrained, folder, backend=backend, **{name: dtype})
         assert message.endswith(
             "choose dtype='float32', which holds all its values, or backend='cuda', dtype='bfloat16'"
         )

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from support import TINY_MODEL, needs, transformers_5
 from support.as_transformers_5 import FLAGS, write_folder
-from support.transformers_5 import HEADS, INPUTS, TEXTS, VARIANTS
+from support.transformers_5 import INPUTS, MODELS, TEXTS, VARIANTS
 
 import albert_np
 from albert_np import AlbertTokenizer, pipeline
@@ -139,18 +139,33 @@ def test_what_is_saved_here_is_read_there(written, python_5, tmp_path):
         assert (again[name]["mask"], again[name]["pad"]) == (original["mask"], original["pad"])
 
 
-@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("name", MODELS)
 def test_models_of_all_heads_compute_the_same(written, name):
     folder, says = written
-    model = getattr(albert_np, name).from_pretrained(folder / "models" / name, dtype="float64")
+    kind = MODELS[name][0]
+    model = getattr(albert_np, kind).from_pretrained(folder / "models" / name, dtype="float64")
     inputs = {key: np.array(value) for key, value in INPUTS.items()}
-    if name == "AlbertForMultipleChoice":
+    if kind == "AlbertForMultipleChoice":
         inputs = {key: value[None] for key, value in inputs.items()}
-    out = model(**inputs)
     assert says["models"][name]
-    for key, expected in says["models"][name].items():
-        expected = np.array(expected)
-        assert np.max(np.abs(out[key] - expected)) <= 1e-10 * np.max(np.abs(expected)), key
+    assert_near(model(**inputs), says["models"][name])
+
+
+@pytest.mark.parametrize("saving", [{}, {"max_shard_size": "4KB"}], ids=str)
+def test_models_saved_here_compute_the_same_there(written, python_5, tmp_path, saving):
+    folder, says = written
+    for name, (kind, _, _) in MODELS.items():
+        getattr(albert_np, kind).from_pretrained(folder / "models" / name).save_pretrained(tmp_path / name, **saving)
+    again = ask(python_5, "read-models", tmp_path)
+    for name in MODELS:
+        assert again[name]["complaints"] == [], name
+        assert_near(again[name]["outputs"], says["models"][name])
+
+
+def assert_near(found, expected):
+    for key, values in expected.items():
+        values = np.array(values)
+        assert np.max(np.abs(np.array(found[key]) - values)) <= 1e-10 * np.max(np.abs(values)), key
 
 
 def test_pipelines_and_every_subcommand_take_such_a_folder(written, tmp_path, capsys):

@@ -2,6 +2,7 @@
 
     python transformers_5.py write FOLDER SPIECE_MODEL TOKENIZER_JSON   folders of tokenizers and models
     python transformers_5.py read FOLDER                                what it says of the folders that we saved there
+    python transformers_5.py read-models FOLDER                         what it computes with the models that we saved there
 
 Each leaves what it found in FOLDER/answer.json. TEXTS and INPUTS are what both sides know.
 """
@@ -33,6 +34,12 @@ HEADS = (
     "AlbertForTokenClassification",
     "AlbertForQuestionAnswering",
 )
+# other models than those of the heads: class, what its config says, arguments of save_pretrained
+MODELS = {name: (name, {}, {}) for name in HEADS} | {
+    "untied": ("AlbertForMaskedLM", {"tie_word_embeddings": False}, {}),
+    "untied-pretraining": ("AlbertForPreTraining", {"tie_word_embeddings": False}, {}),
+    "shards": ("AlbertForMaskedLM", {}, {"max_shard_size": "4KB"}),
+}
 # the settings of each tokenizer, and what is added to it
 VARIANTS = {
     "plain": {},
@@ -92,19 +99,29 @@ def write_models(folder, tokenizer_folder, size):
     expected = {}
     values = {"embedding_size": 8, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32}
     values |= {"vocab_size": size, "num_hidden_layers": 2, "max_position_embeddings": 64}
-    for seed, name in enumerate(HEADS):
+    for seed, (name, (kind, changes, saving)) in enumerate(MODELS.items()):
         torch.manual_seed(seed)
-        labels = 2 if name in ("AlbertForQuestionAnswering", "AlbertForPreTraining") else 3
-        model = getattr(transformers, name)(transformers.AlbertConfig(**values, num_labels=labels))
-        model.save_pretrained(folder / name)
+        labels = 2 if kind in ("AlbertForQuestionAnswering", "AlbertForPreTraining") else 3
+        model = getattr(transformers, kind)(transformers.AlbertConfig(**values, **changes, num_labels=labels))
+        for parameter, x in model.named_parameters():
+            if parameter in ("predictions.bias", "predictions.decoder.bias"):  # 0 when they are new
+                torch.nn.init.normal_(x)
+        model.save_pretrained(folder / name, **saving)
         transformers.AlbertTokenizer.from_pretrained(tokenizer_folder).save_pretrained(folder / name)
-        inputs = {key: torch.tensor(value) for key, value in INPUTS.items()}
-        if name == "AlbertForMultipleChoice":
-            inputs = {key: value[None] for key, value in inputs.items()}
-        with torch.no_grad():
-            out = model.double().eval()(**inputs)
-        expected[name] = {key: value.tolist() for key, value in out.items()}
+        expected[name] = computes(model, kind)
     return expected
+
+
+def computes(model, kind):
+    """The outputs of a model of transformers, in float64."""
+    import torch
+
+    inputs = {key: torch.tensor(value) for key, value in INPUTS.items()}
+    if kind == "AlbertForMultipleChoice":
+        inputs = {key: value[None] for key, value in inputs.items()}
+    with torch.no_grad():
+        out = model.double().eval()(**inputs)
+    return {key: value.tolist() for key, value in out.items()}
 
 
 def write(folder, spiece, tokenizer_json):
@@ -129,8 +146,19 @@ def read(folder):
     }
 
 
+def read_models(folder):
+    import transformers
+
+    found = {}
+    for path in sorted(Path(folder).iterdir()):
+        kind = MODELS[path.name][0]
+        model, info = getattr(transformers, kind).from_pretrained(path, output_loading_info=True)
+        found[path.name] = {"outputs": computes(model, kind), "complaints": [str(x) for x in info.values() if x]}
+    return found
+
+
 if __name__ == "__main__":
     os.environ["HF_HUB_OFFLINE"] = "1"
     command, *arguments = sys.argv[1:]
-    answer = write(*arguments) if command == "write" else read(*arguments)
+    answer = {"write": write, "read": read, "read-models": read_models}[command](*arguments)
     Path(arguments[0], "answer.json").write_text(json.dumps(answer))
