@@ -121,8 +121,9 @@ def load_state_dict(
             f"{SOURCE} {' and '.join(filter(None, (lacks, beside)))}; strict=False loads what it can and keeps the rest"
         )
     tensors = dict(current)
-    for name in set(current) - set(absent):
-        tensors[name] = _values(found[name], current[name].dtype, check_finite, SOURCE)
+    for name, x in current.items():
+        if name in found:
+            tensors[name] = _values(found[name], x.dtype, check_finite, SOURCE)
     return tensors, keys
 
 
