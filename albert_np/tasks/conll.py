@@ -184,7 +184,8 @@ class _Reader:
         return text.split("\t") if self.tabs else re.split(" +", text.strip(" \t"))
 
     def _fits(self, text: str, n: int) -> bool:
-        return ("\t" in text.strip(" \t")) == self.tabs and len(self._split(text)) == n
+        of_the_kind = "\t" in text if self.tabs else "\t" not in text.strip(" \t")
+        return of_the_kind and len(self._split(text)) == n
 
     def _fields(self, text: str, number: int, before: Sequence[tuple[int, list[str]]]) -> list[str]:
         """The columns of a line after those lines of its sentence. Raises ValueError if it is not like other lines."""
