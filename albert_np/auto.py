@@ -19,14 +19,14 @@ from albert_np.model import (
     AlbertForTokenClassification,
     AlbertModel,
 )
-from albert_np.tokenization.files import CONFIG, read_json_object
+from albert_np.tokenization.files import ANY_CLASSES, CONFIG, read_json_object
 from albert_np.tokenization.spiece import refuse_wordpiece
 from albert_np.tokenization.tokenizer import AlbertTokenizer
 
 Model = TypeVar("Model", bound=AlbertPreTrainedModel)
 
-# the classes that a folder may name for a tokenizer of ALBERT, "Fast" left out: the last two say nothing of an architecture
-TOKENIZERS = ("AlbertTokenizer", "PreTrainedTokenizer", "TokenizersBackend")
+# the classes that a folder may name for a tokenizer of ALBERT, "Fast" left out
+TOKENIZERS = ("AlbertTokenizer", *ANY_CLASSES)
 
 
 class _Auto:
