@@ -325,6 +325,7 @@ REFUSED_COLUMNS = {
     "a.conll line 2 has an empty label": "John\tB-PER\nruns\t\n",
     "a.conll: CR alone ends line 1 and LF ends line 2": "John\tB-PER\rruns\tO\n\nruns\tO\n",
     "a.conll line 1: column 0 counts the words of each sentence": "1\tJohn\tB-PER\n2\truns\tO\n\n1\tJohn\tB-PER\n",
+    "a.conll line 1: column 0 holds labels": "O\twho\nO\tplayed\nB-X\tZorro\nI-X\ttoo\n\nO\twho\n",
     "a.conll line 1: column 0 says the same of every word": "d a b c d e B-X\n" * 5,
     "a.conll line 1: column 0 counts the words": "1\tHi\tx\n\n1\tHo\tx\n",
     "a.conll line 1 is a mark, <doc id=5>": "<doc id=5>\nJohn B-PER\n",

@@ -296,6 +296,22 @@ def test_bad_rows_are_skipped_and_counted_by_the_command(base, tmp_path, capsys)
     columns = ["--columns", "comments=skip", "word_column=0", "label_column=1"]
     assert main([*command, str(tmp_path / "other"), "--on-bad-row", "skip", *columns]) == 0
     assert json.loads(capsys.readouterr().out)["data"]["train"]["comments"] == 1
+    several = table(tmp_path / "several.csv", [{"text": text, "label": "a,b"} for text, _ in texts(8)])
+    command = [
+        "finetune",
+        str(several),
+        "--task",
+        "text-classification",
+        "--model",
+        str(base),
+        "--steps",
+        "1",
+        "--json",
+    ]
+    command += ["--backend", "numpy", "--problem", "multi", "--output"]
+    assert main([*command, str(tmp_path / "refused")]) == 1
+    assert "such as separator=';'" in capsys.readouterr().err
+    assert main([*command, str(tmp_path / "several"), "--columns", "separator=,"]) == 0
 
 
 @pytest.mark.parametrize(

@@ -273,19 +273,17 @@ class _Reader:
         if not found:
             return
         every = [word for sentence in found for word in sentence.words]
-        if self.word == 0 and self.columns > 2:  # else the caller has said where words are, or there is no other place
-            said = ""
-            if (len(every) > 1 or self.columns > 6) and all(
-                _count_up(_plain_ids(sentence.words)) for sentence in found
-            ):
-                said = "counts the words of each sentence"
-            elif self.columns > 6 and len(every) > 4 and len(set(every)) == 1:
-                said = "says the same of every word"
-            if said:
-                raise ValueError(
-                    f"{found[0].where}: column 0 {said}; say where words and labels stand, such as word_column=1 and "
-                    "label_column=3"
-                )
+        several, said = len(every) > 4, ""
+        if self.word:  # the caller has said where words are
+            pass
+        elif several and found[0].labels and all(map(_TAG.fullmatch, every)):
+            said = "holds labels; say where words and labels stand, such as word_column=1 and label_column=0"
+        elif self.columns > 6 and several and len(set(every)) == 1:
+            said = "says the same of every word; say where words and labels stand, such as word_column=3 and label_column=10"
+        elif self.columns > 2 + 4 * (len(every) == 1) and all(_count_up(_plain_ids(x.words)) for x in found):
+            said = "counts the words of each sentence; say where words and labels stand, such as word_column=1"
+        if said:
+            raise ValueError(f"{found[0].where}: column 0 {said}")
         if found[0].labels and every[0].strip().lower() in _HEADERS[0]:
             label = str(found[0].labels[0]).strip()
             uses = sum(str(x).strip() == label for sentence in found for x in sentence.labels)
