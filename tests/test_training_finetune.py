@@ -187,6 +187,20 @@ def test_classes_of_words(base, tmp_path):
     assert sorted(model.config.id2label.values()) == ["B-PLACE", "B-WHO", "O"]
 
 
+@pytest.mark.parametrize("marks", ["BIES", "BILU"])
+def test_entities_whose_last_words_are_marked(base, tmp_path, marks):
+    begin, inside, last, single = marks
+    tags = {"house": f"{begin}-X", "river": f"{inside}-X", "garden": f"{last}-X", "horse": f"{single}-X"}
+    sentence = "".join(
+        f"{word} {tags.get(word, 'O')}\n" for word in ("the", "house", "river", "garden", "and", "horse")
+    )
+    (tmp_path / "words.conll").write_text("\n".join([sentence] * 40))
+    done = run("token-classification", tmp_path / "words.conll", tmp_path / "out", base, epochs=8, batch_size=4)
+    assert done.trained.best["metric"] == "f1"
+    assert done.trained.best["value"] == 1
+    assert done.trained.metrics["recall"] == 1
+
+
 def test_the_right_choice(base, tmp_path):
     rng = np.random.default_rng(0)
     rows = []

@@ -28,8 +28,9 @@ def main(argv: list[str] | None = None) -> int:
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(errors="strict")
     args = _parser().parse_args(argv)
-    # the client tells of each retry; the error that follows says why
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    # the client tells of each retry; the error that follows says why. Its import sets the level of its own root again
+    for name in ("huggingface_hub", "huggingface_hub.utils._http"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("default")
         warnings.showwarning = _print_warning
