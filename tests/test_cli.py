@@ -364,8 +364,8 @@ def test_warmup_without_numba_is_one_line_and_exit_code_1(capsys, monkeypatch):
 
 def test_the_hubs_client_does_not_tell_of_each_retry():
     """It is imported after the command has begun, and sets the level of its log then."""
-    code = "from albert_np.cli import main; main(['info', '--backends', '--json']); import huggingface_hub.utils._http as http; "
-    code += "http.logger.warning('Retrying in 1s'); http.logger.error('an error')"
+    code = "from albert_np.cli import main; main(['info', '--backends', '--json']); import huggingface_hub.utils._http as h; "
+    code += "h.logger.warning('Retrying in 1s'); h.logger.error('an error')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "Retrying" not in done.stderr
     assert "an error" in done.stderr
