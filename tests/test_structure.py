@@ -28,7 +28,7 @@ LAYERS = [
     ["tokenization"],
     ["auto"],
     ["tasks"],
-    ["pipelines", "vectorizer"],
+    ["pipelines", "distributed", "vectorizer"],
     ["training"],
     ["demo"],
     ["cli", "__main__", ""],  # "" is albert_np/__init__.py, which knows every public name's home

@@ -16,6 +16,7 @@ NEEDS = {
     "data": "optional data, not in the repository: ALBERT_NP_FIXTURES may name a folder that holds it",
     "gpu": "pytest -m gpu, on a machine that has one",
     "numba": "pip install numba",
+    "others": "pip install -e '.[distributed]'",
     "parity": "pip install -e '.[parity]'",
     "simulator": TEST_CUDA,
     "test": "pip install -e '.[test]'",
