@@ -85,17 +85,6 @@ def test_a_pooler_left_out_keeps_its_place_in_a_tuple(backend):
     assert list(model(np.ones((1, 3), int))) == ["last_hidden_state"]
 
 
-def test_auto_classes_are_answered_with_the_class_to_use():
-    for name, answer in (
-        ("AutoModel", "AlbertModel"),
-        ("AutoTokenizer", "AlbertTokenizer"),
-        ("AutoModelForMaskedLM", "AlbertForMaskedLM"),
-        ("AutoConfig", "AlbertConfig"),
-    ):
-        with pytest.raises(AttributeError, match=f"use {answer}$"):
-            getattr(albert_np, name)
-
-
 @pytest.mark.parametrize(
     ("kind", "bad"),
     [

@@ -241,6 +241,19 @@ def test_answers_in_a_context(base, tmp_path, impossible):
     assert ("NoAns_f1" in done.trained.metrics) == impossible
 
 
+def test_questions_about_one_context_are_held_back_with_a_warning(base, tmp_path):
+    context = "the river is cold and the house is old"
+    asked = [
+        {"id": str(i), "question": f"which {i}", "answers": [{"text": "cold", "answer_start": context.index("cold")}]}
+        for i in range(8)
+    ]
+    path = tmp_path / "squad.json"
+    path.write_text(json.dumps({"data": [{"paragraphs": [{"context": context, "qas": asked}]}]}))
+    with pytest.warns(UserWarning, match="all 8 questions are about one context, so some of them are held back"):
+        done = run("question-answering", path, tmp_path / "out", base, steps=1)
+    assert done.counts["held out"]["examples"] == 1
+
+
 def test_the_best_part_of_a_context_by_hand():
     context = Context("ab cd ef gh", np.arange(4), np.array([[0, 2], [3, 5], [6, 8], [9, 11]]))
     question = np.arange(2)
