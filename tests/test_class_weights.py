@@ -292,6 +292,17 @@ def test_the_same_weights_by_name_or_by_number_have_the_same_bits(rare, base):
     assert first == second != third
 
 
+def test_a_resume_with_other_weights_is_warned_about(rare, base):
+    tune(rare, "a", base, class_weights={"rare": 2}, steps=1)
+    assert log.read(rare / "a" / "log.jsonl")[0] == {
+        "step": 0,
+        "max_length": 64,
+        "class_weights": {"rare": 2.0, "usual": 1.0},
+    }
+    with pytest.warns(UserWarning, match=r"other settings: class_weights .*2.0.* -> .*5.0"):
+        tune(rare, "a", base, class_weights={"rare": 5}, steps=1, resume=True)
+
+
 def test_words_and_several_labels_have_weights_too(rare, base):
     words = {"tokens": ["the", "house", "river"], "labels": ["O", "B-X", -100]}
     texts = {"text": "the house", "label": ["a"]}

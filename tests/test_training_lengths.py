@@ -176,3 +176,23 @@ def test_questions_whose_answers_are_nowhere_are_refused(sixty_four, tmp_path):
     (tmp_path / "q.json").write_text(json.dumps({"data": [{"paragraphs": paragraphs}]}))
     message = refusal(finetune, "question-answering", tmp_path / "q.json", tmp_path / "out", model=sixty_four)
     assert "q.json has no question to train on: none of 1 answers is in its context" in message
+
+
+def test_the_log_begins_with_the_lengths_and_a_resume_with_others_is_warned_about(sixty_four, questions, tmp_path):
+    (tmp_path / "t.csv").write_text("text,label\n" + "the house,a\nthe river,b\n" * 4)
+
+    def run(task, path, **options):
+        settled = {"steps": 1, "backend": "numpy", "batch_size": 4, "model": sixty_four} | options
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            finetune(task, path, tmp_path / task, **settled)
+        return [str(warning.message) for warning in caught if "other settings" in str(warning.message)]
+
+    assert run("question-answering", questions) == []
+    lines = log.read(tmp_path / "question-answering" / "log.jsonl")
+    assert lines[0] == {"step": 0, "max_length": 64, "doc_stride": 15, "max_query_length": 30}
+    assert run("text-classification", tmp_path / "t.csv") == []
+    assert run("text-classification", tmp_path / "t.csv", resume=True) == []
+    (warned,) = run("text-classification", tmp_path / "t.csv", resume=True, max_length=32)
+    assert warned.endswith("checkpoint-1 with other settings: max_length 64 -> 32")
+    assert [line["step"] for line in log.read(tmp_path / "text-classification" / "log.jsonl")].count(0) == 1

@@ -72,7 +72,8 @@ def finetune(
     numbers by name (class_weights.py). The loss is then Σ w·l / Σ w, in the evaluation too; for several labels a text, the
     weights are factors of the labels that a text has. The metrics have no weights.
     max_length: in tokens; by default 128, or 384 for question answering, but at most the model's positions. What else is
-    counted in tokens and not given fits it (squad_lengths). The result says all of it in `lengths`.
+    counted in tokens and not given fits it (squad_lengths). The result says all of it in `lengths`, and the log begins
+    with it.
     steps: the number of updates, instead of epochs. warmup_steps: by default a tenth of all steps. seed: for the new head, the
     order of the examples and dropout. plan: more fields of Plan. Without them, each epoch ends with an evaluation and a
     checkpoint, and the best checkpoint is kept.
@@ -126,6 +127,7 @@ def finetune(
     an_epoch = max(1, batches.batches_per_epoch // max(1, accumulate))
     every = {"evaluate_every": an_epoch, "save_every": an_epoch, "best": given.best, "keep": 1}
     settled = Plan(steps, seed=seed, **every | plan)
+    lengths = {"max_length": max_length} | given.lengths
     trained = train(
         made,
         batches,
@@ -136,12 +138,13 @@ def finetune(
         resume=resume,
         schedule=Schedule(learning_rate, steps // 10 if warmup_steps is None else warmup_steps, steps),
         evaluate=lambda model: given.evaluate(model, batch_size),
+        about=lengths | ({"class_weights": given.class_weights} if given.class_weights else {}),
     )
     skipped = {"train": trained.skipped, "held out": int(trained.metrics.get(SKIPPED) or 0)}
     return FineTuned(
         trained,
         {side: counts | ({SKIPPED: skipped[side]} if skipped[side] else {}) for side, counts in given.counts.items()},
-        {"max_length": max_length} | given.lengths,
+        lengths,
         given.class_weights,
     )
 

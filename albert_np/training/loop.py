@@ -116,6 +116,7 @@ def train(
     evaluate: Callable[[Any], Mapping[str, float]] | None = None,
     tokenizer: Any = None,
     resume: bool | str | os.PathLike = False,
+    about: Mapping[str, Any] | None = None,
 ) -> Trained:
     """Trains a model in place, until a limit of the plan is reached or the data ends. A bar shows the progress on a terminal.
 
@@ -127,6 +128,7 @@ def train(
     schedule: the learning rate, from the number of updates already made.
     evaluate: metrics of the model, numbers by name. tokenizer: saved beside the model in each checkpoint.
     resume: True continues from the latest checkpoint in the folder, a path from that checkpoint.
+    about: what else decides the bits, ready for JSON. The log begins with it, and a resume with other values is warned about.
 
     Ctrl-C and SIGTERM finish the step, save, and raise a KeyboardInterrupt that says how to continue; a second one stops at
     once. Raises ValueError if a loss, a gradient or a weight is NaN or infinite (with the step and the last good checkpoint),
@@ -138,7 +140,7 @@ def train(
     data = ListOfBatches(batches) if isinstance(batches, (list, tuple)) else batches
     if not (hasattr(data, "state") and hasattr(data, "restore")):
         raise ValueError(f"batches must be a list, or have state() and restore(state); got {type(batches).__name__}")
-    training = _Training(model, data, Path(folder), optimizer, schedule, plan, tokenizer)
+    training = _Training(model, data, Path(folder), optimizer, schedule, plan, tokenizer, dict(about or {}))
     with _alone(Path(folder)):
         training.begin(resume)
         progress = training.progress
@@ -183,7 +185,9 @@ class _Training:
         schedule: Callable[[int], float],
         plan: Plan,
         tokenizer: Any,
+        about: dict[str, Any],
     ) -> None:
+        self.about = about
         self.model, self.data, self.folder, self.tokenizer = model, data, folder, tokenizer
         self.optimizer, self.schedule, self.plan = optimizer, schedule, plan
         self.state = optimizer.start(dict(model.named_parameters()))
@@ -205,7 +209,9 @@ class _Training:
                 f"{latest.path} is there already: resume it (resume=True, --resume) or choose another folder"
             )
         if not resume:
-            log.cut(self.log_path, 0)  # of a training that never reached a checkpoint
+            log.cut(self.log_path, -1)  # of a training that never reached a checkpoint
+            if self.about:
+                log.append(self.log_path, {"step": 0, **self.about})
             return
         found = latest if resume is True else read_checkpoint(resume) or latest_checkpoint(resume)
         if found is None:
@@ -230,7 +236,7 @@ class _Training:
         """What decides the bits of a training, beside its data and its weights."""
         rules = {"optimizer": self.optimizer, "schedule": self.schedule}
         described = {name: repr(x) if is_dataclass(x) else type(x).__name__ for name, x in rules.items()}
-        described |= {name: str(getattr(self.model, name, None)) for name in ("backend", "dtype")}
+        described |= {name: str(getattr(self.model, name, None)) for name in ("backend", "dtype")} | self.about
         return described | {
             name: getattr(self.plan, name) for name in ("accumulate", "max_grad_norm", "dropout", "seed")
         }
