@@ -86,25 +86,30 @@ def numbered_lines(path: str | os.PathLike, *, max_bytes: int) -> Iterator[Line]
     """
     (path,) = text_paths(path)
     with open_binary(path) as file:
-        for number, (raw, end) in enumerate(_ended_lines(file, max_bytes), 1):
-            if raw is None:
-                yield Line(number, None, end, f"is longer than {max_bytes:,} bytes")
-                continue
-            problem = _not_text(raw)
-            if problem:
-                yield Line(number, None, end, problem, raw)
-            else:
-                text = raw.decode("utf-8")
-                yield Line(number, text.removeprefix("\ufeff") if number == 1 else text, end)
+        yield from lines_of(file, max_bytes=max_bytes)
 
 
-def _ended_lines(file: io.BufferedReader, max_bytes: int) -> Iterator[tuple[bytes | None, str]]:
+def lines_of(file: io.BufferedIOBase, *, max_bytes: int) -> Iterator[Line]:
+    """The same for an open file, or a stream such as stdin, whose lines come as soon as they are there."""
+    for number, (raw, end) in enumerate(_ended_lines(file, max_bytes), 1):
+        if raw is None:
+            yield Line(number, None, end, f"is longer than {max_bytes:,} bytes")
+            continue
+        problem = _not_text(raw)
+        if problem:
+            yield Line(number, None, end, problem, raw)
+        else:
+            text = raw.decode("utf-8")
+            yield Line(number, text.removeprefix("\ufeff") if number == 1 else text, end)
+
+
+def _ended_lines(file: io.BufferedIOBase, max_bytes: int) -> Iterator[tuple[bytes | None, str]]:
     """(line, its end); the line is None if it is longer than max_bytes."""
     data = bytearray()
     too_long = False
     while True:
         searched = max(0, len(data) - 2)  # a CR that was last may be the beginning of CRLF
-        chunk = file.read(_CHUNK)
+        chunk = file.read1(_CHUNK)
         data += chunk
         start = 0
         for end in _LINE_END.finditer(data, searched):

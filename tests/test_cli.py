@@ -93,7 +93,7 @@ def test_a_line_of_stdin_is_named_where_it_is_refused(capsys, monkeypatch):
     code, out, err = run(capsys, "fill-mask", "-", stdin=f"{ONE}\nnothing\n", monkeypatch=monkeypatch)
     assert code == 1
     assert ONE in out
-    assert "sentence 2: there is no [MASK] in 'nothing'" in err
+    assert "stdin line 2: there is no [MASK] in 'nothing'" in err
 
 
 def test_a_terminal_that_cannot_show_a_letter_still_gets_the_rest():
@@ -113,7 +113,7 @@ def test_streams_that_are_closed_or_not_text_are_refused_in_one_line():
     command = f"{sys.executable} -m albert_np fill-mask - --json"
     for shell, message in (
         (f"{command} <&-", "no standard input"),
-        (f"printf 'A [MASK].\\ncaf\\351 [MASK]\\n' | PYTHONUTF8=1 {command}", "is not UTF-8 text"),
+        (f"printf 'A [MASK].\\ncaf\\351 [MASK]\\n' | PYTHONUTF8=1 {command}", "stdin line 2 is not UTF-8"),
         (f"{sys.executable} -m albert_np info >&-", "no standard output"),
     ):
         done = subprocess.run(shell, shell=True, capture_output=True, text=True, check=False)

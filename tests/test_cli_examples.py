@@ -16,7 +16,7 @@ import warnings
 from pathlib import Path
 
 import pytest
-from support import ROOT, TINY_MODEL
+from support import ROOT, TINY_MODEL, task_models
 
 from albert_np import AlbertConfig, AlbertForPreTraining, AlbertTokenizer, cli
 from albert_np.checkpoints import hub
@@ -102,6 +102,7 @@ def squad(rng, impossible):
     return {"data": [{"title": "made up", "paragraphs": paragraphs}]}
 
 
+INPUTS = (".csv", ".tsv", ".jsonl", ".json", ".txt", ".conll")
 ROWS = {"text-classification": text_rows, "token-classification": word_rows, "multiple-choice": choice_rows}
 
 
@@ -111,7 +112,7 @@ def write_examples(path, args, seed):
     if args.task == "question-answering":
         path.write_text(json.dumps(squad(rng, "v2" in path.name)))
         return
-    rows = list(ROWS[args.task](rng, cli.finetune._columns(args.columns), args.problem))
+    rows = list(ROWS[args.task](rng, cli.shared.parse_columns(args.columns), args.problem))
     if kind == ".conll":
         blocks = ["\n".join(map(" ".join, zip(row["tokens"], row["labels"], strict=True))) for row in rows]
         path.write_text("\n\n".join(blocks) + "\n")
@@ -134,6 +135,39 @@ def write_text(path, seed):
     path.write_text("\n\n".join(documents) + ".\n")
 
 
+def write_inputs(path, args):
+    """A file for a command that asks a model, with the columns that the command reads."""
+    rng = random.Random(0)
+    if path.suffix == ".txt":
+        write_text(path, 0)
+        return
+    if path.suffix == ".json":
+        path.write_text(json.dumps(squad(rng, "v2" in path.name)))
+        return
+    if path.suffix == ".conll":
+        path.write_text("\n".join(f"{word} O" for word in sentence(rng).split()) + "\n")
+        return
+    columns, shape = cli.shared.parse_columns(args.columns), args.job.shape(args)
+    names = [name for name in shape.needed if name not in shape.given] + [n for n in shape.optional if n in columns]
+    rows = []
+    for _ in range(5):
+        row = {}
+        for name in names:
+            column = columns.get(name, name)
+            if isinstance(column, list):
+                row |= {part: sentence(rng) for part in column}
+            else:
+                row[column] = {"tokens": WORDS[:4], "choices": WORDS[:3]}.get(name) or sentence(rng)
+        rows.append(row)
+    if path.suffix == ".jsonl":
+        path.write_text("\n".join(map(json.dumps, rows)) + "\n")
+        return
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), delimiter="," if path.suffix == ".csv" else "\t")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
 def quick(args):
     if args.command != "pretrain":
         return []
@@ -146,7 +180,8 @@ def prepare(args, tiny):
     """Everything that a command reads, in the working folder."""
     model = getattr(args, "model", None)
     if model and model.startswith("."):
-        shutil.copytree(tiny, model, dirs_exist_ok=True)
+        named = tiny.parent / "tasks" / Path(model).name
+        shutil.copytree(named if named.exists() else tiny, model, dirs_exist_ok=True)
     if args.command == "finetune":
         for seed, name in enumerate(filter(None, (args.train, args.validation))):
             write_examples(Path(name), args, seed)
@@ -161,7 +196,8 @@ def prepare(args, tiny):
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
     """A model with the demo's 128 positions."""
-    folder = tmp_path_factory.mktemp("tiny")
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    task_models.save(folder.parent / "tasks")
     small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
     config = AlbertConfig.from_pretrained(TINY_MODEL, **small, embedding_size=8, max_position_embeddings=128)
     AlbertForPreTraining(config, seed=1).save_pretrained(folder)
@@ -183,8 +219,17 @@ def hub_of_one(tiny, monkeypatch):
 def test_every_example_that_is_shown_runs(name, tiny, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for piped, argv in SHOWN[name]:
+        if argv[-1] == "--help":
+            with pytest.raises(SystemExit, match="0"):
+                cli.main(argv)
+            continue
         args = cli._parser().parse_args(argv)
         prepare(args, tiny)
+        args = args.meant(args) if "meant" in args else args
+        if "job" in args:
+            for file in map(Path, (vars(args).get("context_file") or "", *args.inputs)):
+                if file.suffix in INPUTS and not file.exists():
+                    write_inputs(file, args)
         monkeypatch.setattr(sys, "stdin", io.StringIO("A [MASK] in the garden.\nThe [MASK].\n" if piped else ""))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -193,7 +238,9 @@ def test_every_example_that_is_shown_runs(name, tiny, tmp_path, monkeypatch, cap
         assert code == 0, (argv, err)
         assert out.strip()
         if getattr(args, "json", False):
-            assert all(map(json.loads, out.splitlines() if args.command == "fill-mask" else [out]))
+            assert all(map(json.loads, out.splitlines() if "job" in args else [out]))
+        if getattr(args, "out", None):
+            assert args.out.stat().st_size
         if getattr(args, "output", None):
             (told,) = (line for line in out.splitlines() if line.startswith("step "))
             checkpoint = Path(told.partition(": ")[2])
@@ -201,3 +248,8 @@ def test_every_example_that_is_shown_runs(name, tiny, tmp_path, monkeypatch, cap
             assert AlbertConfig.from_pretrained(checkpoint).architectures
             AlbertTokenizer.from_pretrained(checkpoint)
             assert "not finite" not in out
+        if argv[0] == "finetune":
+            predict = shlex.split(out.splitlines()[-1])
+            assert predict[:2] == ["albert-np", "predict"]
+            assert cli.main([*predict[1:], "--json"]) == 0
+            assert len(list(map(json.loads, capsys.readouterr().out.splitlines()))) > 1

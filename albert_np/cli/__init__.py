@@ -1,7 +1,8 @@
 """The command `albert-np`, with a module for each subcommand. It prints plain text for people, or JSON with --json.
 
-Exit codes: 0 done, 1 refused (one line on stderr says why), 2 wrong usage. Each command has `add`, which adds its parser, and
-`run`, which imports what is heavy, so that --help stays fast.
+Exit codes: 0 done, 1 refused (one line on stderr says why), 2 wrong usage. A module has `add`, which adds its parser, and
+`run`; or a COMMAND that asks a model about texts (jobs.py). What is heavy is imported when a command runs, so that --help
+stays fast.
 """
 
 from __future__ import annotations
@@ -15,7 +16,23 @@ import sys
 import warnings
 from typing import Any
 
-from albert_np.cli import fill_mask, finetune, info, pretrain, warmup
+from albert_np.cli import (
+    choose,
+    classify,
+    embed,
+    fill_mask,
+    finetune,
+    info,
+    ner,
+    order,
+    predict,
+    pretrain,
+    qa,
+    similar,
+    tokenize,
+    warmup,
+    zero_shot,
+)
 from albert_np.cli.shared import EXAMPLES
 from albert_np.version import __version__
 
@@ -37,6 +54,7 @@ def main(argv: list[str] | None = None) -> int:
         try:
             if sys.stdout is None:
                 raise OSError("there is no standard output to print to")
+            args = args.meant(args) if "meant" in args else args  # predict: what the model is for
             with _threads(args):
                 args.run(args)
             sys.stdout.flush()
@@ -61,7 +79,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"albert-np {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in (fill_mask, info, pretrain, finetune, warmup):
+    asked = (classify, ner, qa, zero_shot, choose, order, embed, similar, fill_mask, tokenize)
+    for command in (predict, *(module.COMMAND for module in asked), info, finetune, pretrain, warmup):
         command.add(commands)
     return parser
 

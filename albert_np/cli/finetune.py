@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import shlex
+from pathlib import Path
 from typing import Any
 
-from albert_np.cli.training import add_numbers, show, training_options
+from albert_np.cli.shared import parse_columns
+from albert_np.cli.training import add_numbers, best_checkpoint, show, training_options
 
 TASKS = ("text-classification", "token-classification", "multiple-choice", "question-answering")
+# those of --columns that say where texts are, and not labels
+READ = ("text", "pair", "tokens", "word_column", "context", "question", "choices", "delimiter")
 PROBLEMS = {"single": "single_label_classification", "multi": "multi_label_classification", "regression": "regression"}
 
 EXAMPLES = """examples:
@@ -113,7 +118,7 @@ def add(commands: Any) -> None:
 def run(args: argparse.Namespace) -> None:
     from albert_np.training.finetune import finetune
 
-    reading = _columns(args.columns)
+    reading = parse_columns(args.columns)
     for name, value in (
         ("label_names", args.label_names),
         ("problem_type", PROBLEMS.get(args.problem)),
@@ -148,17 +153,21 @@ def run(args: argparse.Namespace) -> None:
         log_every=args.log_every,
     )
     show(args, done.trained, done.counts, done.lengths, done.class_weights)
+    if not args.json:
+        print(shlex.join(_predict(args, str(best_checkpoint(done.trained)))))
 
 
-def _columns(given: list[str]) -> dict[str, Any]:
-    """Parses NAME=COLUMN, or NAME=COLUMN,COLUMN,…"""
-    columns: dict[str, Any] = {}
-    for text in given:
-        name, _, column = text.partition("=")
-        if not name.isidentifier() or not column:
-            raise ValueError(f"--columns takes NAME=COLUMN, such as text=sentence; got {text!r:.80}")
-        columns[name] = column.split(",") if "," in column[1:] else column
-    return columns
+def _predict(args: argparse.Namespace, checkpoint: str) -> list[str]:
+    """The command that asks the new model about the file that it was evaluated on, or else trained on."""
+    file, columns = args.validation or args.train, parse_columns(args.columns)
+    words = ["albert-np", "predict", checkpoint, file]
+    if args.task == "token-classification":
+        columns.setdefault("tokens", "tokens")
+        if Path(file).suffix.lower() not in (".conll", ".jsonl", ".ndjson", ".json"):
+            words += ["--format", "conll"]
+    read = {name: columns[name] for name in READ if name in columns}
+    given = [f"{name}={','.join(column) if isinstance(column, list) else column}" for name, column in read.items()]
+    return [*words, "--columns", *given] if given else words
 
 
 def _class_weights(given: list[str]) -> str | list[float] | dict[str, float]:

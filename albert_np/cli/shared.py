@@ -1,20 +1,21 @@
-"""What several commands take and do: where a model comes from, sentences from stdin, JSON on stdout."""
+"""What several commands take and do: where a model comes from, --columns, JSON on stdout."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 EXAMPLES = """examples:
   albert-np fill-mask "The capital of [MASK] is Paris."
-  albert-np fill-mask "The capital of [MASK] is Paris." --model albert/albert-base-v2 --top-k 3 --json
-  albert-np fill-mask "The capital of [MASK] is Paris." --targets france italy
-  cat sentences.txt | albert-np fill-mask - --model ./my-albert --json
+  albert-np classify reviews.csv --columns text=review --model ./my-reviews --out classes.csv
+  albert-np predict ./my-names "Emily wrote to Charlotte."
+  albert-np embed corpus.txt --out corpus.npy
   albert-np info ./my-albert
   albert-np warmup
+
+Each COMMAND has its own --help, with examples.
 """
 
 
@@ -34,29 +35,15 @@ def where(args: argparse.Namespace) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value}
 
 
-def texts(given: list[str]) -> Iterator[str]:
-    """The sentences of the command line; - means the lines of stdin. Shows a progress bar if there is much to do."""
-    from tqdm import tqdm
-
-    if given == ["-"]:
-        if sys.stdin is None:
-            raise OSError("there is no standard input to read sentences from")
-        # a bar shows on a terminal only, and not where the answers scroll by on the same one
-        lines = (line.rstrip("\r\n") for line in _lines() if line.strip())
-        yield from tqdm(lines, unit=" sentences", disable=True if sys.stdout.isatty() else None)
-    else:
-        yield from given
-
-
-def _lines() -> Iterator[str]:
-    number = 0
-    try:
-        for line in sys.stdin:
-            number += 1
-            yield line
-    except UnicodeDecodeError as error:
-        encoding = error.encoding.upper()
-        raise ValueError(f"stdin after line {number} is not {encoding} text: {error.reason}") from error
+def parse_columns(given: list[str]) -> dict[str, Any]:
+    """Parses NAME=COLUMN, or NAME=COLUMN,COLUMN,…"""
+    columns: dict[str, Any] = {}
+    for text in given:
+        name, _, column = text.partition("=")
+        if not name.isidentifier() or not column:
+            raise ValueError(f"--columns takes NAME=COLUMN, such as text=sentence; got {text!r:.80}")
+        columns[name] = column.split(",") if "," in column[1:] else column
+    return columns
 
 
 def as_json(value: Any, indent: int | None = None) -> str:

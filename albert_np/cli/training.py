@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 from typing import Any
 
 
@@ -79,6 +80,12 @@ def show(
     print(f"step {trained.step}: {trained.checkpoint}")
     for name, value in trained.metrics.items():
         print(f"  {name:24} {'not finite' if value is None else f'{value:.4g}'}")
-    if trained.best is not None and trained.best["step"] != trained.step:
-        best = trained.checkpoint.with_name(f"checkpoint-{trained.best['step']}")
-        print(f"best: {trained.best['metric']} {trained.best['value']:.4g} in {best}")
+    if best_checkpoint(trained) != trained.checkpoint:
+        print(f"best: {trained.best['metric']} {trained.best['value']:.4g} in {best_checkpoint(trained)}")
+
+
+def best_checkpoint(trained: Any) -> Path:
+    """The folder of the best checkpoint; the last one if none was evaluated."""
+    if trained.best is None or trained.best["step"] == trained.step:
+        return trained.checkpoint
+    return trained.checkpoint.with_name(f"checkpoint-{trained.best['step']}")

@@ -203,21 +203,29 @@ class Pipeline(Generic[Asked]):
 
     def _together(self, items: list[Any], options: Asked, position: int | None) -> Iterator[Any]:
         """The answers to some inputs, whose rows the model computes together. position: that of the first."""
+
+        def refused(error: ValueError, number: int) -> ValueError:
+            place = "" if position is None else f"input {position + number}: "
+            refusal = copy.copy(error)  # of any class, with whatever it says beside its message
+            refusal.args = (f"{place}{error}",)
+            if options.on_error == "raise":
+                raise refusal from error
+            return refusal
+
         found: list[Prepared | ValueError] = []
         for number, item in enumerate(items):
             try:
                 found.append(self._prepare(item, options))
             except ValueError as error:
-                place = "" if position is None else f"input {position + number}: "
-                refusal = copy.copy(error)  # of any class, with whatever it says beside its message
-                refusal.args = (f"{place}{error}",)
-                if options.on_error == "raise":
-                    raise refusal from error
-                found.append(refusal)
+                found.append(refused(error, number))
         outputs = iter(self._computed([row for one in found if isinstance(one, Prepared) for row in one.rows]))
-        for one in found:
+        for number, one in enumerate(found):
             if isinstance(one, Prepared):
-                yield self._answer(list(islice(outputs, len(one.rows))), one.note, options)
+                try:
+                    answer = self._answer(list(islice(outputs, len(one.rows))), one.note, options)
+                except ValueError as error:
+                    answer = {"error": str(refused(error, number))}
+                yield answer
             else:
                 yield {"error": str(one)}
 

@@ -117,7 +117,7 @@ def pipeline(
     """
     where = {name: value for name, value in hub.take_options(options).items() if value is not None}
     model = hub.DEMO if model is None else model
-    task = _task_of(model, where) if task is None else ALIASES.get(str(task), task)
+    task = task_of(model, where) if task is None else ALIASES.get(str(task), task)
     if not isinstance(task, str) or task not in TASKS:
         raise ValueError(f"task must be one of {', '.join(TASKS)}; got {task!r:.80}")
     if framework not in (None, "np"):
@@ -148,7 +148,7 @@ def pipeline(
     return made
 
 
-def _task_of(model: Any, where: dict[str, Any]) -> str:
+def task_of(model: Any, where: dict[str, Any]) -> str:
     """The task of a model, by its class or by the class that its config names."""
     if isinstance(model, SentenceEncoder):
         return SIMILARITY
