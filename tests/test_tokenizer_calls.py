@@ -145,6 +145,20 @@ def test_more_than_a_name_by_place_is_refused():
     assert "takes one value without a name" in refusal(lambda: AlbertTokenizer.from_pretrained(TINY_MODEL, "x"))
 
 
+def test_keywords_of_the_class_and_of_decode_are_taken_or_refused_by_name(tok):
+    made = AlbertTokenizer(
+        TINY_MODEL / "spiece.model", use_fast=False, chat_template=None, additional_special_tokens=None
+    )
+    assert made.encode("the house") == tok.encode("the house")
+    assert refusal(lambda: AlbertTokenizer(tok.vocab_file, bogus=1)) == "AlbertTokenizer knows no argument 'bogus'"
+    assert (
+        refusal(lambda: AlbertTokenizerFast(tok.vocab_file, bogus=1)) == "AlbertTokenizerFast knows no argument 'bogus'"
+    )
+    assert tok.decode([5], use_source_tokenizer=False) == tok.decode([5])
+    for call in (tok.decode, tok.batch_decode):
+        assert refusal(lambda: call([], bogus=1)) == "decode knows no argument 'bogus'"  # noqa: B023
+
+
 def names(folder):
     return {path.name for path in folder.iterdir()}
 
@@ -187,7 +201,9 @@ def test_tokenize_takes_a_second_text_and_special_tokens(tok):
     assert tok.tokenize("the house", add_special_tokens=True) == ["[CLS]", "▁the", "▁house", "[SEP]"]
     assert tok.tokenize("the", "house", True) == ["[CLS]", "▁the", "[SEP]", "▁house", "[SEP]"]
     assert tok.tokenize("the", pair="house") == ["▁the", "▁house"]
+    assert tok.tokenize("the house and", truncation=True, max_length=2) == ["▁the", "▁house"]
     assert "must be a str" in refusal(lambda: tok.tokenize(["the"]))
+    assert "the tokenizer knows no bogus" in refusal(lambda: tok.tokenize("the", bogus=True))
 
 
 def test_older_names_return_what_a_call_returns(tok):
@@ -294,7 +310,7 @@ def test_chat_templates_are_refused_by_name(tok):
 
 
 def test_a_tokenizer_keeps_what_it_was_made_with(tok):
-    assert set(inspect.signature(AlbertTokenizer).parameters) == set(tok.init_kwargs)
+    assert set(inspect.signature(AlbertTokenizer).parameters) - {"options"} == set(tok.init_kwargs)
     assert tok.init_inputs == ()
 
 

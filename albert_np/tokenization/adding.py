@@ -145,21 +145,25 @@ def with_tokens_fast(
 ) -> tuple[SpecialTokens, int]:
     """`base` with tokens added as the `tokenizers` library adds them, and how many of them it counts.
 
-    It counts a piece of the vocabulary too, and knows a token again if all its fields are the same.
+    It counts a piece of the vocabulary too, and passes over a token that it had before or that came before in this call.
     """
     added, ids, count = dict(base.added), vocab.as_dict(), 0
+    had, contents = set(added.values()), set()
     for token in tokens:
         if isinstance(token, str):
             token = AddedToken(token, normalized=not special, special=special)
         elif special and not token.special:
             token = dataclasses.replace(token, normalized=False, special=True)
-        base = _renamed(base, token)
-        if token in added.values():
+        contents.add(token.content)
+        if token in had:
             continue
+        had.add(token)
         if token.content not in ids:
             ids[token.content] = max([len(vocab.pieces) - 1, *added]) + 1
         added[ids[token.content]] = token
         count += 1
+    for content in contents & set(map(str, base.all())):
+        base = _renamed(base, added[ids[content]])
     return dataclasses.replace(base, added=added), count
 
 

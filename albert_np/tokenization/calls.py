@@ -10,6 +10,7 @@ from albert_np.tokenization.adding import TokenAdding
 from albert_np.tokenization.batch import BatchEncoding, check_return_tensors, to_arrays
 from albert_np.tokenization.lengths import Strategies, check_side, logger, resolve_strategies, truncated_ids
 from albert_np.tokenization.padding import one_encoding, pad_encoding, padded_length
+from albert_np.tokenization.piece_encoder import check_text
 from albert_np.tokenization.row import Encoded, Row
 from albert_np.tokenization.rows import RowMaker, RowOptions, as_asked
 from albert_np.tokenization.settings import Settings, checked_flag
@@ -44,19 +45,16 @@ class TokenizerCalls(TokenAdding, Settings):
         return self.style == "hf_fast"
 
     def tokenize(
-        self,
-        text: str,
-        pair: str | None = None,
-        add_special_tokens: bool = False,
-        *,
-        split_special_tokens: bool | None = None,
+        self, text: str, pair: str | None = None, add_special_tokens: bool = False, **options: Any
     ) -> list[str]:
-        """The pieces of one text, or of a text and a second one, by default without special tokens around them."""
-        split = self._split(split_special_tokens)
-        if pair is None and not add_special_tokens:
-            return self._encoder.encode(text, spans=False, split_special_tokens=split).tokens
-        given: dict[str, Any] = {"split_special_tokens": split, "verbose": False}
-        return self._encode_one(text, pair, RowOptions.checked((add_special_tokens,), given)).tokens()
+        """The pieces of one text, or of a text and a second one, by default without special tokens around them.
+
+        The options are those of a call, such as split_special_tokens.
+        """
+        checked = RowOptions.checked((add_special_tokens,), {"verbose": False, **options})
+        for given in (text,) if pair is None else (text, pair):
+            check_text(given)
+        return self._encode_one(text, pair, checked).tokens()
 
     def encode(
         self, text: Any, text_pair: Any = None, add_special_tokens: bool = True, *by_place: Any, **options: Any

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from albert_np.checkpoints import hub
@@ -58,33 +58,48 @@ def loading_options(options: dict[str, Any], tokenizer_class: Any) -> tuple[dict
     Raises ValueError for one that cannot be honoured.
     """
     where = hub.take_options(options)
-    for name in LOADING_WITHOUT_EFFECT:
-        options.pop(name, None)
-    _take_limited(options)
+    _take(options, LOADING_WITHOUT_EFFECT)
     if options.get("max_len") is not None:  # the older name
         options.setdefault("model_max_length", options["max_len"])
     options.pop("max_len", None)
-    known = set(inspect.signature(tokenizer_class).parameters) - set(FIXED)
+    known = set(inspect.signature(tokenizer_class).parameters) - {*FIXED, "options"}
     unknown = sorted(set(options) - known)
     for name in unknown:
         if callable(getattr(tokenizer_class, name, None)):
             raise MethodNameError(
                 f"from_pretrained of a tokenizer knows no argument {name!r}, which is one of its methods"
             )
-    if unknown:
-        raise ValueError(f"from_pretrained of a tokenizer knows no argument {', '.join(map(repr, unknown)):.300}")
+    _refuse(unknown, "from_pretrained of a tokenizer")
     return where, options
 
 
-def check_saving(options: Mapping[str, Any]) -> None:
+def check_making(options: dict[str, Any], name: str) -> None:
+    """Refuses a keyword of the class `name` itself that cannot be honoured. ValueError by name."""
+    _take(options, LOADING_WITHOUT_EFFECT)
+    _refuse(options, name)
+
+
+def check_decoding(options: dict[str, Any]) -> None:
+    """Refuses a keyword of decode that cannot be honoured. ValueError by name."""
+    _take(options, ("use_source_tokenizer",))  # of translators, whose two languages have a tokenizer each
+    _refuse(options, "decode")
+
+
+def check_saving(options: dict[str, Any]) -> None:
     """Refuses a keyword of save_pretrained that cannot be honoured. ValueError by name."""
-    rest = {name: value for name, value in options.items() if name not in SAVING_WITHOUT_EFFECT}
-    _take_limited(rest)
-    if rest:
-        raise ValueError(f"save_pretrained of a tokenizer knows no argument {', '.join(map(repr, sorted(rest))):.300}")
+    _take(options, SAVING_WITHOUT_EFFECT)
+    _refuse(options, "save_pretrained of a tokenizer")
 
 
-def _take_limited(options: dict[str, Any]) -> None:
+def _refuse(unknown: Iterable[str], what: str) -> None:
+    if names := ", ".join(map(repr, sorted(unknown))):
+        raise ValueError(f"{what} knows no argument {names:.300}")
+
+
+def _take(options: dict[str, Any], without_effect: tuple[str, ...]) -> None:
+    """Takes the keywords that change nothing out of `options`, and refuses the values that would change something."""
+    for name in without_effect:
+        options.pop(name, None)
     for name, (values, why) in LIMITED.items():
         value = options.pop(name, None)
         if not any(value is allowed or value == allowed for allowed in values):

@@ -27,7 +27,7 @@ from albert_np.tokenization.files import (
     write_json,
 )
 from albert_np.tokenization.lengths import logger
-from albert_np.tokenization.options import check_saving, loading_options
+from albert_np.tokenization.options import check_decoding, check_making, check_saving, loading_options
 from albert_np.tokenization.piece_encoder import check_text
 from albert_np.tokenization.rows import RowMaker
 from albert_np.tokenization.settings import INPUT_NAMES, check_sp_model_kwargs, checked_flag
@@ -86,9 +86,11 @@ class AlbertTokenizer(TokenizerCalls):
         style: str = "hf_slow",
         tokenizer_file: str | os.PathLike | None = None,
         name_or_path: str = "",
+        **options: Any,
     ):
         # what the tokenizer was made with, as transformers keeps it
-        self.init_kwargs: dict[str, Any] = {name: value for name, value in locals().items() if name != "self"}
+        self.init_kwargs: dict[str, Any] = {n: value for n, value in locals().items() if n not in ("self", "options")}
+        check_making(options, type(self).__name__)
         if style not in STYLES:
             raise ValueError(f"style must be one of {', '.join(STYLES)}; got {style!r:.80}")
         check_sp_model_kwargs(sp_model_kwargs)
@@ -219,8 +221,10 @@ class AlbertTokenizer(TokenizerCalls):
         skip_special_tokens: bool = False,
         clean_up_tokenization_spaces: bool | None = None,
         spaces_between_special_tokens: bool = True,
+        **options: Any,
     ) -> str:
         """The text of ids (int, list or 1-D array). Source: PreTrainedTokenizer._decode of transformers 4.57.6."""
+        check_decoding(options)
         ids = check_ids(token_ids)
         if self.is_fast:
             text = self._encoder.decode_ids(ids, skip_special_tokens)
@@ -238,12 +242,14 @@ class AlbertTokenizer(TokenizerCalls):
         skip_special_tokens: bool = False,
         clean_up_tokenization_spaces: bool | None = None,
         spaces_between_special_tokens: bool = True,
+        **options: Any,
     ) -> list[str]:
         """The texts of a list of lists of ids, or of a 2-D array."""
         if not isinstance(sequences, Iterable) or isinstance(sequences, (str, Mapping)):
             raise ValueError(f"batch_decode takes a list of id lists; got {type(sequences).__name__}")
-        options = skip_special_tokens, clean_up_tokenization_spaces, spaces_between_special_tokens
-        return [self.decode(ids, *options) for ids in sequences]
+        chosen = skip_special_tokens, clean_up_tokenization_spaces, spaces_between_special_tokens
+        check_decoding(options)
+        return [self.decode(ids, *chosen) for ids in sequences]
 
     def convert_tokens_to_string(self, tokens: list[str]) -> str:
         """The text of pieces. Special tokens are written as they are; the first of a run of them comes after a space."""
