@@ -50,8 +50,8 @@ class BatchEncoding(UserDict):
             raise AttributeError(f"this encoding has no {name!r}; it has {', '.join(self.data)}") from None
 
     def __getitem__(self, key: Any) -> Any:
-        if isinstance(key, int):
-            return self._row(key)
+        if isinstance(key, (int, np.integer)):
+            return self._row(int(key))
         if not isinstance(key, slice):
             return super().__getitem__(key)
         rows = self._rows if self._rows is not None and len(self._rows) == self._length() else None

@@ -42,22 +42,26 @@ class RowOptions:
 
         Raises ValueError for one that does not exist, or that comes twice.
         """
-        known = [option.name for option in fields(cls)]
-        places = [name for name in known if name not in (*without, "split_special_tokens")]
-        if len(by_place) > len(places):
-            raise ValueError(f"{len(by_place)} options without a name; there are {', '.join(places)}")
-        options = dict(zip(places, by_place, strict=False))
-        twice = sorted(set(options) & set(by_name))
-        if twice:
-            raise ValueError(f"{', '.join(twice)} is given twice, by place and by name")
-        unknown = sorted(set(by_name) - set(known))
+        options = {}
+        if by_place:
+            places = [name for name in OPTION_NAMES if name not in (*without, "split_special_tokens")]
+            if len(by_place) > len(places):
+                raise ValueError(f"{len(by_place)} options without a name; there are {', '.join(places)}")
+            options = dict(zip(places, by_place, strict=False))
+            twice = sorted(set(options) & set(by_name))
+            if twice:
+                raise ValueError(f"{', '.join(twice)} is given twice, by place and by name")
+        unknown = sorted(set(by_name).difference(OPTION_NAMES))
         if unknown:
-            raise ValueError(f"the tokenizer knows no {listed(unknown)}; it takes {', '.join(sorted(known))}")
+            raise ValueError(f"the tokenizer knows no {listed(unknown)}; it takes {', '.join(sorted(OPTION_NAMES))}")
         options |= by_name
         stride = options.get("stride", 0)
         if not isinstance(stride, Integral) or isinstance(stride, bool) or stride < 0:
             raise ValueError(f"stride must be a whole number, 0 or more; got {stride!r:.80}")
         return cls(**options)
+
+
+OPTION_NAMES = tuple(option.name for option in fields(RowOptions))
 
 
 class Encoder(Protocol):
