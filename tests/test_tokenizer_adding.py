@@ -116,6 +116,7 @@ def test_special_tokens_are_attributes_that_can_be_set(tok):
         (lambda t: t.add_tokens("\ud800"), "lone surrogate"),
         (lambda t: t.add_tokens([Theirs("x", lstrip=1)]), "lstrip must be a bool"),
         (lambda t: t.add_tokens([f"x{i}" for i in range(10_001)]), "at most 10,000"),
+        (lambda t: t.add_tokens("x", special_tokens="yes"), "special_tokens must be True or False"),
         (lambda t: t.add_special_tokens(["[X]"]), "a dict of names and tokens"),
         (lambda t: t.add_special_tokens({"start_token": "[X]"}), "'start_token' is no special token; the names are"),
         (lambda t: t.add_special_tokens({"additional_special_tokens": "[X]"}), "must be a list of tokens"),

@@ -97,6 +97,10 @@ def test_options_by_place_are_those_of_transformers(tok):
 def test_options_that_come_twice_or_too_many_are_refused(tok):
     assert "padding is given twice" in refusal(lambda: tok.encode("a", None, True, True, padding=True))
     assert "options without a name" in refusal(lambda: tok.encode("a", None, *[True] * 12))
+    assert (
+        refusal(lambda: AlbertTokenizerFast(tok.vocab_file, True))
+        == "tokenizer_file is the path of a tokenizer.json; got True"
+    )
     assert "text_target: text must be a str" in refusal(lambda: tok("a", "b", False))
 
 
@@ -242,6 +246,7 @@ def test_sequences_are_truncated_as_ids(tok):
     assert tok.truncate_sequences([5], None, 3, "only_first") == ([5], None, [])  # too short: left as it is
     left = AlbertTokenizer.from_pretrained(TINY_MODEL, truncation_side="left")
     assert left.truncate_sequences(five, three, 2, "only_first", 1) == ([7, 8, 9], three, [5, 6, 7])
+    assert "stride must be 0 or more" in refusal(lambda: tok.truncate_sequences(five, None, 1, stride=-1))
     assert "truncation must be" in refusal(lambda: tok.truncate_sequences(five, None, 1, "middle"))
 
 
@@ -350,6 +355,8 @@ def test_look_ups_take_the_row_first(styled):
     assert enc.token_to_sequence(1, 1) == 0
     assert "row 2 of an encoding that has 2" in refusal(lambda: enc.token_to_chars(2, 1))
     assert "whole number" in refusal(lambda: enc.char_to_token("1"))
+    assert "sequence_index is 0" in refusal(lambda: enc.char_to_token(0, 1, sequence_index=2))
+    assert enc.char_to_token(0, 1, sequence_index=1) is None  # there is one text
 
 
 def test_from_words_to_tokens_and_characters(styled):

@@ -13,6 +13,7 @@ from typing import Any
 
 from albert_np.tokenization.added_tokens import AddedToken, parse_added_token
 from albert_np.tokenization.lengths import logger
+from albert_np.tokenization.settings import checked_flag
 from albert_np.tokenization.token_lookup import TokenLookup
 from albert_np.tokenization.vocabulary import ATTRIBUTES, SpecialTokens, Vocabulary, token_list
 
@@ -40,6 +41,7 @@ class TokenAdding(TokenLookup):
 
         special_tokens: whether decode(skip_special_tokens=True) leaves them out. Raises ValueError.
         """
+        checked_flag(special_tokens, "special_tokens")
         single = isinstance(new_tokens, str) or not isinstance(new_tokens, Iterable)
         return self._add([new_tokens] if single else new_tokens, special_tokens, self._vocab.special)
 
@@ -54,6 +56,7 @@ class TokenAdding(TokenLookup):
         """
         if not isinstance(special_tokens_dict, Mapping):
             raise ValueError(f"special tokens come as a dict of names and tokens; got {special_tokens_dict!r:.80}")
+        checked_flag(replace_additional_special_tokens, "replace_additional_special_tokens")
         special = self._vocab.special
         named, extra, added = dict(special.named), dict(special.extra), []
         additional = special.additional

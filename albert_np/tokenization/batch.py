@@ -161,14 +161,14 @@ class BatchEncoding(UserDict):
         self, batch_or_char_index: int, char_index: int | None = None, sequence_index: int = 0
     ) -> int | None:
         """The first token that covers a character of a text (sequence_index 0 or 1), or None, as for most spaces."""
-        row, char = _row_and(batch_or_char_index, char_index, "character")
+        row, char = _row_and(batch_or_char_index, char_index, "character", sequence_index)
         return self._placed(row).char_to_token(char, sequence_index)
 
     def char_to_word(
         self, batch_or_char_index: int, char_index: int | None = None, sequence_index: int = 0
     ) -> int | None:
         """The number of the word that a character is part of, or None. Raises ValueError if words are not known."""
-        row, char = _row_and(batch_or_char_index, char_index, "character")
+        row, char = _row_and(batch_or_char_index, char_index, "character", sequence_index)
         self._worded(row)
         return self._placed(row).char_to_word(char, sequence_index)
 
@@ -176,20 +176,22 @@ class BatchEncoding(UserDict):
         self, batch_or_word_index: int, word_index: int | None = None, sequence_index: int = 0
     ) -> TokenSpan | None:
         """The tokens (start, end) of a word, or None. Raises ValueError if words are not known."""
-        row, word = _row_and(batch_or_word_index, word_index, "word")
+        row, word = _row_and(batch_or_word_index, word_index, "word", sequence_index)
         return self._worded(row).word_to_tokens(word, sequence_index)
 
     def word_to_chars(
         self, batch_or_word_index: int, word_index: int | None = None, sequence_index: int = 0
     ) -> CharSpan | None:
         """The characters (start, end) of a word, or None. Raises ValueError if words are not known."""
-        row, word = _row_and(batch_or_word_index, word_index, "word")
+        row, word = _row_and(batch_or_word_index, word_index, "word", sequence_index)
         self._worded(row)
         return self._placed(row).word_to_chars(word, sequence_index)
 
 
-def _row_and(first: Any, second: Any, what: str) -> tuple[int, int]:
+def _row_and(first: Any, second: Any, what: str, sequence_index: Any = 0) -> tuple[int, int]:
     """The arguments of a look-up as (row, place): one alone is a place in row 0."""
+    if sequence_index not in (0, 1):
+        raise ValueError(f"sequence_index is 0 for the first text or 1 for the second; got {sequence_index!r:.80}")
     row, place = (0, first) if second is None else (first, second)
     if not isinstance(place, (int, np.integer)) or isinstance(place, bool):
         raise ValueError(f"the index of a {what} is a whole number; got {place!r:.80}")

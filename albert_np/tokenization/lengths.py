@@ -136,6 +136,8 @@ def truncated_ids(
     for name, value in (("num_tokens_to_remove", remove), ("stride", stride)):
         if not isinstance(value, (int, np.integer)) or isinstance(value, bool):
             raise ValueError(f"{name} must be a whole number; got {value!r:.80}")
+    if stride < 0:
+        raise ValueError(f"stride must be 0 or more; got {stride}")
     if remove <= 0 or strategy == "do_not_truncate":
         return ids, pair, []
     n0, n1 = kept_lengths(len(ids), None if pair is None else len(pair), remove, strategy)

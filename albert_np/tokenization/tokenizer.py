@@ -91,6 +91,8 @@ class AlbertTokenizer(TokenizerCalls):
         # what the tokenizer was made with, as transformers keeps it
         self.init_kwargs: dict[str, Any] = {n: value for n, value in locals().items() if n not in ("self", "options")}
         check_making(options, type(self).__name__)
+        if tokenizer_file is not None and not isinstance(tokenizer_file, (str, os.PathLike)):
+            raise ValueError(f"tokenizer_file is the path of a tokenizer.json; got {tokenizer_file!r:.80}")
         if style not in STYLES:
             raise ValueError(f"style must be one of {', '.join(STYLES)}; got {style!r:.80}")
         check_sp_model_kwargs(sp_model_kwargs)
