@@ -413,7 +413,7 @@ def test_kernels_that_are_there_run_without_numba(kept):
 
 def test_without_numba_kernels_that_are_not_there_are_refused_in_words(tmp_path):
     code = "sys.modules['numba'] = None; native.library()"
-    assert f"no compiled kernels in {tmp_path}, and Numba" in refused(code, ALBERT_NP_CACHE_DIR=str(tmp_path))
+    assert f"no compiled kernels kept in {tmp_path}; and Numba" in refused(code, ALBERT_NP_CACHE_DIR=str(tmp_path))
 
 
 def test_without_llvm_the_backend_is_refused_in_words():
