@@ -107,6 +107,12 @@ def test_special_tokens_are_attributes_that_can_be_set(tok):
     assert tok.additional_special_tokens == []
 
 
+def test_a_token_that_is_given_twice_behaves_as_it_was_given_last(tok):
+    assert tok.add_tokens(["<ent>", AddedToken("<ent>", lstrip=True)], special_tokens=True) == 1
+    assert tok.added_tokens_decoder[1000] == AddedToken("<ent>", lstrip=True, normalized=True, special=True)
+    assert tok.additional_special_tokens == ["<ent>"]
+
+
 @pytest.mark.parametrize(
     ("call", "words"),
     [

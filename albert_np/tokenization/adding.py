@@ -114,7 +114,7 @@ def with_tokens_slow(
     next_id, count = len(ids), 0
     whole = {token.content for token in added.values()}
     specials = set(map(str, base.all()))
-    more: list[AddedToken] = []
+    more: list[str] = []
     for token in tokens:
         if isinstance(token, str):
             if token in whole:
@@ -138,8 +138,8 @@ def with_tokens_slow(
             base = _renamed(base, token)
         elif token.special:
             specials.add(content)
-            more.append(token)
-    additional = [*(base.additional or ()), *more] if more else base.additional
+            more.append(content)
+    additional = [*(base.additional or ()), *(added[ids[content]] for content in more)] if more else base.additional
     return dataclasses.replace(base, additional=additional, added=added), count
 
 
