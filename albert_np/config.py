@@ -150,6 +150,11 @@ class AlbertConfig:
         return self._name_or_path
 
     @property
+    def torch_dtype(self) -> Any:
+        """The older name of `dtype`, the type in which the weights were stored, or None."""
+        return self.dtype
+
+    @property
     def use_return_dict(self) -> bool:
         """Whether a call returns an output object, if the call itself does not say so."""
         return self.return_dict and not self.torchscript

@@ -73,6 +73,11 @@ class Module(StoredModel):
         return self.config.name_or_path
 
     @property
+    def num_labels(self) -> int:
+        """K, the number of classes that the config names."""
+        return self.config.num_labels
+
+    @property
     def base_model(self) -> Any:
         """The encoder as an AlbertModel: of a model with a head its `albert`, and of an AlbertModel itself."""
         return getattr(self, self.base_model_prefix, self)

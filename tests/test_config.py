@@ -97,6 +97,13 @@ def test_a_config_says_the_same_as_a_dictionary_and_in_files(transformers, tmp_p
     assert ours.replace(name_or_path=tmp_path).name_or_path == theirs.name_or_path == str(tmp_path)
 
 
+def test_a_config_gives_its_dtype_under_the_older_name_too():
+    config = AlbertConfig(torch_dtype="float16")
+    assert config.torch_dtype == config.dtype == "float16"
+    assert AlbertConfig().torch_dtype is None
+    assert "torch_dtype" not in config.to_dict()
+
+
 @pytest.mark.parity
 def test_values_by_place_are_those_of_transformers(transformers):
     places = (40, 5, 24, 3, 2, 3, 7, 2, "gelu", 0.25, 0.5, 9, 3, 0.1, 1e-5, 0.25, "relative_key", 4, 5, 6)

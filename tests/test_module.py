@@ -156,6 +156,11 @@ def test_the_encoder_of_a_head_model_is_an_albert_model_on_the_same_arrays(kind)
         assert x is model.state_dict()[f"albert.{name}"]
 
 
+def test_a_model_knows_how_many_labels_its_config_names():
+    model = made(NUMPY, "AlbertForSequenceClassification", num_labels=5)
+    assert model.num_labels == 5 == len(model.classifier.weight)
+
+
 def test_an_albert_model_is_its_own_base_model():
     model = made(NUMPY, "AlbertModel")
     assert model.base_model is model
