@@ -48,9 +48,8 @@ class StoredModel:
         if not isinstance(config, AlbertConfig):
             raise ValueError(f"config must be an AlbertConfig; got {type(config).__name__}")
         self.config = config
-        self.precision = choose.resolve_precision(dtype)
+        self.backend, self.precision = choose.resolve(backend, dtype)
         self.dtype = choose.DTYPES[self.precision]
-        self.backend = choose.resolve_backend(backend, self.precision)
         expected = expected_shapes(config, self.parts)
         if tensors is None:
             tensors = initialise(expected, config, self.dtype, seed)
@@ -145,8 +144,7 @@ class StoredModel:
         backend = backend_on(backend, place_of(None, options.pop("device_map", None)))
         parts = cls._parts(options)
         where, config = resolve_options(pretrained_model_name_or_path, config, state_dict, options)
-        dtype = choose.resolve_precision(dtype)
-        choose.resolve_backend(backend, dtype)  # a backend that cannot run says so before gigabytes are read
+        _, dtype = choose.resolve(backend, dtype)  # a backend that cannot run says so before gigabytes are read
         found, source = stored_tensors(pretrained_model_name_or_path, where, state_dict)
         tensors, info = load(
             found,

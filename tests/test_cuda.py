@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support import ROOT, needs, unmeasured
+from support import ROOT, TINY_MODEL, needs, unmeasured
 from support.refusals import refusal
 
 import albert_np
@@ -184,6 +184,17 @@ def test_each_thing_that_can_be_missing(code, says):
     ).stdout
     if "yes" not in answer:
         assert f"needs an NVIDIA GPU, its driver and numba-cuda: {says}" in answer
+
+
+@pytest.mark.parametrize("asked", [{"torch_dtype": "torch.float16", "device": 0}, {"dtype": "half", "backend": "cuda"}])
+def test_a_missing_gpu_is_said_before_a_dtype_that_no_backend_has(monkeypatch, tmp_path, asked):
+    """So that transformers' first example, half precision on device 0, ends where the GPU is missing."""
+    albert_np.AlbertForMaskedLM(albert_np.AlbertConfig.from_pretrained(TINY_MODEL)).save_pretrained(tmp_path)
+    albert_np.AlbertTokenizer.from_pretrained(TINY_MODEL).save_pretrained(tmp_path)
+    monkeypatch.setattr(cuda, "missing", lambda dtype: "backend 'cuda' needs an NVIDIA GPU")
+    assert refusal(albert_np.pipeline, "fill-mask", model=tmp_path, **asked) == "backend 'cuda' needs an NVIDIA GPU"
+    monkeypatch.setattr(cuda, "missing", lambda dtype: "")
+    assert refusal(albert_np.pipeline, "fill-mask", model=tmp_path, **asked).startswith("dtype must be one of float32")
 
 
 def test_float64_is_refused():

@@ -28,6 +28,19 @@ DTYPES: dict[str, np.dtype[Any]] = {
 }
 
 
+def resolve(backend: str, dtype: Any) -> tuple[str, str]:
+    """What both mean for a model that is to be made: a backend, and one of DTYPES. Raises ValueError as the two below.
+
+    Where the named backend does not run here at all, that is said before anything about a dtype that no backend has.
+    """
+    try:
+        precision = resolve_precision(dtype)
+    except ValueError:
+        resolve_backend(backend, "float32")
+        raise
+    return resolve_backend(backend, precision), precision
+
+
 def resolve_precision(dtype: Any) -> str:
     """A name of DTYPES from "float32", np.float64, "torch.bfloat16" … Raises ValueError if no backend computes in it.
 
