@@ -480,7 +480,7 @@ def test_an_interrupted_job_leaves_whole_rows_and_says_how_to_continue(models, t
 def test_killed_at_ten_random_moments_and_resumed_the_file_is_the_same(name, models, tmp_path):
     if name == "out.parquet":
         needs.module("test", "pyarrow.parquet")
-    write_corpus(tmp_path, 12000)
+    write_corpus(tmp_path, 30000)
     code, _, err = finished(long_job(models, tmp_path, f"whole-{name}"))
     assert code == 0, err
     rng, kills, rows = random.Random(name), 0, [0]
@@ -488,7 +488,7 @@ def test_killed_at_ten_random_moments_and_resumed_the_file_is_the_same(name, mod
         process = long_job(models, tmp_path, name, "--resume")
         state = tmp_path / f"{name}.unfinished"
         wait_for(state, process)
-        time.sleep(rng.uniform(0, 1.5))
+        time.sleep(rng.uniform(0, 2.5))
         process.send_signal(signal.SIGKILL)
         assert finished(process)[0] == -signal.SIGKILL, "the job was complete before ten kills: give it more lines"
         kills += 1
@@ -517,25 +517,19 @@ def test_a_bar_shows_on_a_terminal_only(run, models, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak of a process is read from /proc")
 def test_memory_does_not_grow_with_the_file(models, tmp_path):
-    """100,000 lines take little more than 2,000."""
-    pytest.importorskip("resource")
+    """40,000 lines take little more than 2,000."""
+    script = (
+        "import sys; from albert_np.cli import main; code = main(sys.argv[1:]); "
+        "print(open('/proc/self/status').read().split('VmHWM:')[1].split()[0]); sys.exit(code)"
+    )
     peaks = []
-    for lines in (2000, 100000):
+    for lines in (2000, 40000):
         write_corpus(tmp_path, lines)
-        script = (
-            "import resource, sys; from albert_np.cli import main; "
-            "code = main(sys.argv[1:]); print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss); sys.exit(code)"
-        )
         argv = ["embed", "corpus.txt", "--model", str(models / "my-albert"), "--out", f"{lines}.npy"]
-        done = subprocess.run(
-            [sys.executable, "-c", script, *argv],
-            cwd=tmp_path,
-            env=unmeasured(),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        command = [sys.executable, "-c", script, *argv]
+        done = subprocess.run(command, cwd=tmp_path, env=unmeasured(), capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         peaks.append(int(done.stdout.split()[-1]))
-    assert peaks[1] - peaks[0] < 30_000  # KiB
+    assert peaks[1] - peaks[0] < 8_000  # KiB; the lines are 5 MB more, and their vectors 2 MB
