@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -245,3 +246,16 @@ def test_refusals_are_value_errors_in_words(encoder, call, message):
 def test_a_folder_that_says_its_pooling_takes_no_other(folder):
     with pytest.raises(ValueError, match="says how its states are pooled"):
         SentenceEncoder.from_pretrained(folder(), pooling="max")
+
+
+def test_a_batch_of_long_texts_takes_the_memory_of_its_vectors_not_of_its_states():
+    encoder = SentenceEncoder.from_pretrained()
+    encoder.encode("one")
+    texts = ["the house " * 100] * 256  # 128 tokens each: 33 MB of states
+    tracemalloc.start()
+    try:
+        encoder.encode(texts, batch_size=256)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 30e6

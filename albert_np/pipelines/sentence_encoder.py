@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,7 +37,7 @@ class SentenceEncoder:
     """An encoder with its tokenizer and a pooling: texts in, vectors out. The same text gives the same bits in any batch."""
 
     def __init__(self, model: AlbertModel, tokenizer: AlbertTokenizer, folder: SentenceFolder | None = None) -> None:
-        self._states = _States(model, tokenizer)
+        _States(model, tokenizer, np.copy)  # says if they do not belong together
         self.model, self.tokenizer = model, tokenizer
         self._folder = SentenceFolder() if folder is None else folder
         most = min(model.config.max_position_embeddings, tokenizer.model_max_length)
@@ -137,16 +137,18 @@ class SentenceEncoder:
         texts = list(texts)
         before = self._prompt(prompt_name, prompt)
         skipped = 0 if self._folder.include_prompt or not before else len(self._row(before)["input_ids"]) - 1
-        found = []
-        for row, states in self._shown(self._computed(texts, before, batch_size), len(texts), show_progress_bar):
-            if output_value == "token_embeddings":
-                found.append(states.copy())
-                continue
+
+        def vector_of(states: Array) -> Array:  # (n,H) -> (d,)
             vector = self._vector(states, skipped)[:truncate_dim]
-            vector = normalised(vector) if normalize_embeddings else vector
-            found.append(
-                vector if output_value else {**row, "token_embeddings": states.copy(), "sentence_embedding": vector}
-            )
+            return normalised(vector) if normalize_embeddings else vector
+
+        # of a batch of long texts, the vectors alone are little
+        reduce = vector_of if output_value == "sentence_embedding" else np.copy
+        found = []
+        computed = self._computed(texts, before, batch_size, reduce)
+        for row, value in self._shown(computed, len(texts), show_progress_bar):
+            beside = {"token_embeddings": value, "sentence_embedding": vector_of(value)} if output_value is None else {}
+            found.append({**row, **beside} if beside else value)
         if output_value != "sentence_embedding":
             return found[0] if alone else found
         dimension = min(self.get_sentence_embedding_dimension(), truncate_dim or np.inf)
@@ -186,13 +188,15 @@ class SentenceEncoder:
         text = text.lower() if self._folder.lower else text
         return self.tokenizer(text, truncation=True, max_length=self.max_seq_length, verbose=False)
 
-    def _computed(self, texts: list[Any], before: str, batch_size: int) -> Iterator[tuple[Row, Array]]:
+    def _computed(
+        self, texts: list[Any], before: str, batch_size: int, reduce: Callable[[Array], Array]
+    ) -> Iterator[tuple[Row, Array]]:
         options = Options(batch_size=batch_size)
         for position, text in enumerate(texts):
             if not isinstance(text, str):
                 raise ValueError(f"encode takes texts; number {position} is a {type(text).__name__}")
         rows = (self._row(before + text) for text in texts)
-        return self._states.stream(rows, options, max(batch_size, 1))
+        return _States(self.model, self.tokenizer, reduce).stream(rows, options, max(batch_size, 1))
 
     def _shown(self, results: Iterator[Any], total: int, show: bool | None) -> Iterable[Any]:
         from tqdm import tqdm
@@ -232,12 +236,16 @@ class SentenceEncoder:
 
 
 class _States(Pipeline[Options]):
-    """The hidden states of rows, computed together as all pipelines do."""
+    """What `reduce` makes of the hidden states of each row. They are computed together, as all pipelines do."""
 
     task = "sentence-embeddings"
     models = (AlbertModel,)
     needs = "a model without a head (AlbertModel)"
     options_class = Options
+
+    def __init__(self, model: Any, tokenizer: Any, reduce: Callable[[Array], Array]) -> None:
+        super().__init__(model, tokenizer)
+        self._reduce = reduce
 
     def stream(self, rows: Iterable[Row], options: Options, size: int) -> Iterator[tuple[Row, Array]]:
         return self._stream(rows, options, size)
@@ -246,7 +254,7 @@ class _States(Pipeline[Options]):
         return Prepared([item], {name: item[name] for name in MODEL_INPUTS})
 
     def _forward(self, rows: list[Row]) -> list[Array]:
-        return real_tokens(self._called(rows).last_hidden_state, rows)
+        return [self._reduce(states) for states in real_tokens(self._called(rows).last_hidden_state, rows)]
 
     def _answer(self, outputs: list[Array], note: Any, options: Options) -> tuple[Row, Array]:
         return note, outputs[0]
