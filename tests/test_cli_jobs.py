@@ -333,6 +333,11 @@ REFUSED = [
     (("classify", "table.csv", *REVIEWS), "has no column 'text'; it has a, b. --columns text=… says which"),
     (("classify", "table.csv", *REVIEWS, "--on-error", "skip"), "has no column 'text'"),
     (("classify", "latin.txt", *REVIEWS), "latin.txt line 1 is not UTF-8"),
+    (("classify", "german.csv", *REVIEWS), "it has text;label. --columns 'delimiter=;' parts its fields"),
+    (("classify", "header.csv", *REVIEWS), "header.csv has no rows"),
+    (("classify", "header.csv", *REVIEWS, "--out", "a.csv"), "header.csv has no rows"),
+    (("classify", "blank.jsonl", *REVIEWS), "blank.jsonl has no rows"),
+    (("classify", "table.xlsx", *REVIEWS), "table.xlsx is a zip, not UTF-8 text; convert it first"),
     (("classify", "caf\udce9", *REVIEWS), "holds half a character"),
     (
         ("ner", TEXT, *REVIEWS),
@@ -376,6 +381,10 @@ def test_refusals_are_one_line_and_exit_code_1(argv, message, run):
         "table.csv": b"a,b\n1,2\n",
         "table.txt": b"one\n",
         "latin.txt": b"caf\xe9\n",
+        "german.csv": b"text;label\na;b\n",
+        "header.csv": b"text,label\n",
+        "blank.jsonl": b"\n\n",
+        "table.xlsx": b"PK\x03\x04" + bytes(range(99)),
     }.items():
         Path(name).write_bytes(data)
     code, out, err = run(*argv, stdin=b"")
@@ -384,6 +393,26 @@ def test_refusals_are_one_line_and_exit_code_1(argv, message, run):
     assert len(err.splitlines()) == 1
     assert "Traceback" not in err
     assert Path("table.csv").read_bytes() == b"a,b\n1,2\n"
+
+
+def test_a_parquet_file_that_is_none_is_refused(run):
+    needs.module("test", "pyarrow.parquet")
+    Path("a.parquet").write_bytes(b"PAR1 and then something else")
+    code, out, err = run("classify", "a.parquet", *REVIEWS)
+    assert (code, out) == (1, "")
+    assert err.startswith("albert-np: a.parquet cannot be read as parquet: ")
+    assert len(err.splitlines()) == 1
+
+
+def test_a_file_whose_name_is_not_utf_8_is_read_and_its_job_resumed(run, models, tmp_path):
+    name = os.fsdecode(b"caf\xe9.txt")
+    try:
+        Path(name).write_text("one\ntwo\n")
+    except (OSError, UnicodeEncodeError):
+        pytest.skip("this file system has names of text only")
+    argv = ("classify", name, *REVIEWS, "--out", "a.jsonl")
+    assert run(*argv)[:2] == (0, "wrote 2 rows to a.jsonl\n")
+    assert run(*argv, "--resume")[:2] == (0, "a.jsonl is complete: nothing to do\n")
 
 
 @pytest.mark.parametrize(

@@ -248,6 +248,12 @@ def test_a_job_is_resumed_with_its_own_settings_only(tmp_path):
     resumed(path, settings={"top_k": 3, "model": "a"}, resume=True)
 
 
+def test_a_job_on_a_file_whose_name_is_not_utf_8_is_resumed(tmp_path):
+    path, settings = tmp_path / "out.jsonl", {"inputs": ["caf\udce9.txt"]}
+    stopped(path, settings=settings)
+    assert resumed(path, settings=settings, resume=True).done.rows == 60
+
+
 def test_a_job_is_resumed_on_its_own_inputs_only(tmp_path):
     path = tmp_path / "out.jsonl"
     stopped(path)

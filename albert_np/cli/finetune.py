@@ -165,6 +165,8 @@ def _predict(args: argparse.Namespace, checkpoint: str) -> list[str]:
         columns.setdefault("tokens", "tokens")
         if Path(file).suffix.lower() not in (".conll", ".jsonl", ".ndjson", ".json"):
             words += ["--format", "conll"]
+    if args.problem == "multi":
+        words += ["--top-k", "all"]
     read = {name: columns[name] for name in READ if name in columns}
     given = [f"{name}={','.join(column) if isinstance(column, list) else column}" for name, column in read.items()]
     return [*words, "--columns", *given] if given else words

@@ -138,8 +138,9 @@ class Inputs:
             return
         path = Path("/dev/stdin") if str(path) == "-" else path
         readers = {"parquet": self._parquet, "conll": self._conll, "json": self._json}
-        first = True
+        first = nothing = True
         for place, values in readers.get(kind, self._table)(path, kind):
+            nothing = False
             if isinstance(values, ValueError):
                 yield place, values
                 continue
@@ -148,6 +149,8 @@ class Inputs:
                 raise row[1]  # it would be the error of every row
             first = False
             yield row
+        if nothing:
+            raise ValueError(f"{path} has no rows")
 
     def _lines(self, path: Path) -> Iterator[Row]:
         if len(set(self.shape.needed) - set(self.shape.given)) > 1:
@@ -239,9 +242,11 @@ class Inputs:
                 missing = [part for part in parts if part not in found]
                 if missing:
                     has = listed(list(map(str, found)))
-                    raise ValueError(
-                        f"{place} has no column {shown(repr(missing[0]), 60)}; it has {has}. --columns {name}=… says which"
+                    other = next((mark for mark in ";|" if len(found) == 1 and mark in has), None)
+                    hint = (
+                        f"--columns 'delimiter={other}' parts its fields" if other else f"--columns {name}=… says which"
                     )
+                    raise ValueError(f"{place} has no column {shown(repr(missing[0]), 60)}; it has {has}. {hint}")
                 values[name] = [found[part] for part in parts] if isinstance(column, list) else found[column]
             for name, value in values.items():
                 if name not in LISTS and (value is not None or name not in self.shape.optional):

@@ -171,7 +171,7 @@ class GrowingFile:
         that is to be resumed was another one.
         """
         self.path, self.form = path, form
-        self.settings = json.loads(json.dumps(settings))
+        self.settings = {name: json.dumps(value) for name, value in settings.items()}
         self.state = path.with_name(f"{path.name}.unfinished")
         self.growing = path.with_name(f"{path.name}.rows.jsonl") if form.convert else path
         self.done = Done(0, len(form.head), 0, hashlib.blake2b(digest_size=16))
