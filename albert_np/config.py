@@ -332,7 +332,7 @@ class AlbertConfig:
 def _file(name: Any, options: dict[str, Any]) -> Path:
     """The JSON file of a config. The keywords that say where it is are taken out of `options`."""
     where = hub.take_options(options)
-    if isinstance(name, (str, os.PathLike)) and name != hub.DEMO and os.path.isfile(name):
+    if isinstance(name, (str, os.PathLike)) and name not in hub.EMBEDDED and os.path.isfile(name):
         return Path(name)
     path = hub.resolve(name, CONFIG_NAME, **where)
     assert path is not None

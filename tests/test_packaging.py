@@ -131,6 +131,23 @@ def test_wheel_contains_the_embedded_model_in_at_most_six_million_bytes(wheel):
     assert sum(demo.values()) <= 6_000_000
 
 
+def test_wheel_contains_the_embedded_models_for_tasks_with_one_vocabulary_for_all(wheel):
+    from albert_np.checkpoints import hub
+
+    tasks = {folder.name for name, folder in hub.EMBEDDED.items() if name != "demo"}
+    found = {name: info.file_size for info in zipfile.ZipFile(wheel).infolist() if (name := info.filename)}
+    for task in tasks:
+        files = {name for name in found if name.startswith(f"albert_np/demo/{task}/")}
+        assert {name.rpartition("/")[2] for name in files} == {
+            "README.md",
+            "config.json",
+            "evaluation.json",
+            "model.safetensors",
+        }
+        assert sum(found[name] for name in files) <= 4_000_000
+    assert [name for name in found if name.endswith("spiece.model")] == ["albert_np/demo/spiece.model"]
+
+
 def test_wheel_installs_into_an_empty_environment_and_quick_start_answers_offline(wheel, tmp_path):
     """The wheel alone is new there; its dependencies are this environment's, and the network is blocked."""
     (sentence,) = re.findall(r'^python3 -m pip install \. && albert-np fill-mask "(.*)"$', README, re.M)

@@ -1,4 +1,7 @@
-"""From names to files: a local folder, the embedded "demo", or a hub id through huggingface_hub. Nothing here reads them."""
+"""From names to files: a local folder, an embedded model such as "demo", or a hub id through huggingface_hub.
+
+Nothing here reads the files.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,12 @@ OPTIONS = ("revision", "cache_dir", "local_files_only", "token", "subfolder", "f
 WITHOUT_EFFECT = ("resume_download", "mirror", "code_revision", "_from_auto", "_from_pipeline", "_commit_hash")
 DEMO = "demo"  # a local folder of that name is "./demo"
 DEMO_FOLDER = Path(__file__).parent.parent / "demo"
+# the models that the package has with it; those for tasks have the vocabulary of "demo", and no files of their own for it
+EMBEDDED = {
+    DEMO: DEMO_FOLDER,
+    "demo-names": DEMO_FOLDER / "names",
+}
+SHARED = ("spiece.model", "tokenizer_config.json")
 
 
 def take_options(options: dict[str, Any]) -> dict[str, Any]:
@@ -49,8 +58,8 @@ def local_folder(name_or_path: str | os.PathLike) -> Path | None:
     name = os.fspath(name_or_path)
     if isinstance(name, bytes):
         raise ValueError("a model name is a str or a path; got bytes")
-    if name == DEMO:
-        return DEMO_FOLDER
+    if name in EMBEDDED:
+        return EMBEDDED[name]
     if not name or "\0" in name:
         raise ValueError(f"a model name is a folder or a hub id such as 'albert/albert-base-v2'; got {name!r}")
     path = Path(os.path.expanduser(name))  # Path.expanduser raises RuntimeError for an unknown ~user
@@ -89,6 +98,8 @@ def resolve(
         raise ValueError(f"subfolder must stay inside the model's folder; got {subfolder!r}")
     folder = local_folder(name_or_path)
     if folder is not None:
+        if filename in SHARED and os.fspath(name_or_path) in EMBEDDED:
+            folder = DEMO_FOLDER
         path = folder / subfolder / filename
         if path.is_file():
             return path

@@ -79,10 +79,10 @@ def formatting(command: Command) -> dict[str, Any]:
 
 def fill(parser: argparse.ArgumentParser, command: Command) -> None:
     """Adds the options of a command to a parser."""
-    default = "it must be named" if command.model is None else "default: %(default)s"
+    default = "it must be named" if command.model is None else f"default: {command.model}"
     command.options(parser)
     parser.add_argument("inputs", nargs="+", metavar=command.inputs, help="in quotes; - reads lines of stdin; or files")
-    parser.add_argument("--model", default=command.model, metavar="NAME", help=f"folder, hub id or demo ({default})")
+    parser.add_argument("--model", metavar="NAME", help=f"folder, hub id or demo ({default})")
     data = parser.add_argument_group("what goes in and comes out")
     data.add_argument(
         "--columns",
@@ -171,10 +171,16 @@ def run(args: argparse.Namespace) -> None:
         args.refuse("--resume and --overwrite are about the file of --out")
     if args.resume and args.overwrite:
         args.refuse("--resume continues a file and --overwrite begins it anew: choose one")
-    if args.model is None:
+    if args.model is None and command.model is None:
         args.refuse(f"{command.name} has no model of its own: --model names a folder or a hub id")
     inputs = Inputs(args.inputs, command.shape(args), parse_columns(args.columns), args.format, args.refuse)
-    if command.task is not None:
+    if args.model is None:
+        args.model = command.model
+        if command.task is not None:
+            from albert_np.pipelines.make import default_model
+
+            default_model(command.task)  # says what it is
+    elif command.task is not None:
         _check_model(args, command)
     with _few_warnings():
         work = command.work(args)

@@ -63,5 +63,6 @@ COMMAND = Command(
     shape=_shape,
     options=_options,
     work=_work,
+    model="demo-names",
     task="token-classification",
 )

@@ -55,4 +55,4 @@ def meant(args: argparse.Namespace) -> argparse.Namespace:
         prog=f"albert-np predict {args.model}", description=command.description, **formatting(command)
     )
     fill(parser, command._replace(model=args.model))
-    return parser.parse_args(args.rest, argparse.Namespace(command=args.command))
+    return parser.parse_args(args.rest, argparse.Namespace(command=args.command, model=args.model))

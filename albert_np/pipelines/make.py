@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 import os
 from collections.abc import Mapping
 from typing import Any, Literal, overload
@@ -49,6 +51,17 @@ TASK_OF = {
     "AlbertForMultipleChoice": "multiple-choice",
     "AlbertModel": "feature-extraction",
 }
+# the embedded model of a task, and what it is good for; the other tasks have none
+PROSE = "English prose of 1839 to 1930"
+DEFAULTS = {
+    "feature-extraction": (hub.DEMO, f"a small model of {PROSE}"),
+    "fill-mask": (hub.DEMO, f"a small model of {PROSE}"),
+    "sentence-order": (hub.DEMO, f"a small model of {PROSE}"),
+    SIMILARITY: (hub.DEMO, f"a small model of {PROSE}"),
+    "token-classification": ("demo-names", f"a small model that marks names in {PROSE}"),
+}
+
+logger = logging.getLogger("albert_np")
 
 
 @overload
@@ -107,8 +120,9 @@ def pipeline(
     """A callable for a task. `pipeline("fill-mask")("The capital of [MASK] is Paris.")`
 
     task: one of TASKS, or an alias of transformers; without it, the task follows from the class that saved the model.
-    model, tokenizer: a folder, "demo" (the default), a hub id, or loaded objects. If no tokenizer is given, it comes from the
-    model's place. config, dtype, torch_dtype and model_kwargs are for the model's from_pretrained.
+    model, tokenizer: a folder, a hub id, "demo" or another embedded model, or loaded objects. Without a model, it is the
+    embedded one of the task (DEFAULTS), and a line of the log says so. Without a tokenizer, it comes from the model's place.
+    config, dtype, torch_dtype and model_kwargs are for the model's from_pretrained.
     device: "cpu" or -1; "cuda", "cuda:0" or 0, which mean backend="cuda"; or a torch.device. device_map: such a place, or
     "auto", which leaves it to `backend`. framework: "np", if anything.
     options: revision, cache_dir, local_files_only, token, subfolder, force_download; those of the pipeline's calls, as their
@@ -116,10 +130,12 @@ def pipeline(
     Raises ValueError for an unknown task and for arguments that cannot be honoured, and OSError if files are missing.
     """
     where = {name: value for name, value in hub.take_options(options).items() if value is not None}
-    model = hub.DEMO if model is None else model
-    task = task_of(model, where) if task is None else ALIASES.get(str(task), task)
+    if task is None:
+        task = "fill-mask" if model is None else task_of(model, where)
+    task = ALIASES.get(str(task), task)
     if not isinstance(task, str) or task not in TASKS:
         raise ValueError(f"task must be one of {', '.join(TASKS)}; got {task!r:.80}")
+    model = default_model(task) if model is None else model
     if framework not in (None, "np"):
         raise ValueError(
             f"framework can only be 'np' here, because models take and give NumPy's arrays; got {framework!r:.80}"
@@ -146,6 +162,16 @@ def pipeline(
     made = kind(model, tokenizer, **options)
     made.model.to(device=place)
     return made
+
+
+@functools.cache  # says it once
+def default_model(task: str) -> str:
+    """The embedded model of a task, and a line of the log that says so. Raises ValueError if there is none."""
+    if task not in DEFAULTS:
+        raise ValueError(f"{task} has no embedded model: pass model=, a folder or a hub id of a model trained for it")
+    name, what = DEFAULTS[task]
+    logger.warning("%s without a model uses the embedded %s, %s; for real work pass model=", task, name, what)
+    return name
 
 
 def task_of(model: Any, where: dict[str, Any]) -> str:

@@ -53,14 +53,14 @@ def model_card(
             "that are counted on\n  the training text (recipe/words.py) and heads that look at their neighbours "
             f"(recipe/start.py); then\n  {recipe['second_steps']:,} steps with all applications"
         )
-    data = _wrapped(
+    data = wrapped(
         f"""{training["books"]} books of [Standard Ebooks](https://standardebooks.org), {training["words"]:,} words: novels,
         tales, essays and science, 1839 to 1930. The texts are believed to be in the public domain in the United States, and the
         edition work is CC0 1.0; elsewhere, copyright may still hold. {held_out["books"]} whole books,
         {held_out["words"]:,} words, were held out, from the vocabulary too: {titles}. {known} sha256 of the corpus:
         `{corpus["sha256"]}`."""
     )
-    reached = _wrapped(
+    reached = wrapped(
         f"""This is the checkpoint of step {figures["step"]:,} after that: {progress["tokens"]:,} tokens in
         {progress["seconds"] / 3600:.1f} hours in all, on {machine["cpu"]} (NumPy {machine["numpy"]}, Numba
         {machine.get("numba", "absent")})."""
@@ -152,10 +152,10 @@ def _verdict(ratio: float | None, order: dict[str, Any] | None) -> str:
             f"Sentence order, the halves of a paragraph in order or swapped: {_percent(order, 'accuracy', 'error')} right, of "
             f"{order['paragraphs']:,} paragraphs, both ways (chance is 50 %)."
         )
-    return _wrapped(" ".join(sentences))
+    return wrapped(" ".join(sentences))
 
 
-def _wrapped(text: str) -> str:
+def wrapped(text: str) -> str:
     return textwrap.fill(" ".join(text.split()), 120, break_long_words=False, break_on_hyphens=False)
 
 

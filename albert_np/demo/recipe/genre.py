@@ -8,7 +8,9 @@ command does:
 
     albert-np finetune genre/train.csv --validation genre/validation.csv --task text-classification --output genre/model
 
-No book is on both sides: what is learnt has to be the genre, not the names in a book.
+No book is on both sides: what is learnt has to be the genre, not the names in a book. Naive Bayes is better at that. With a
+thousand paragraphs a book it has 82 % right, and the embedded model, after an epoch of them, 75 %. So this is an example, and
+no model of it is embedded.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from albert_np.demo.recipe.bayes import NaiveBayes
 from albert_np.demo.recipe.corpus import cut_books, read_books
 from albert_np.files import write_atomically
 from albert_np.training.finetune import FineTuned, finetune
@@ -74,11 +77,22 @@ def write_examples(
     return paths
 
 
+def examples(path: Path) -> list[tuple[str, str]]:
+    """The texts of a file, and their genres."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return [(row["text"], row["label"]) for row in csv.DictReader(file)]
+
+
 def majority(path: Path) -> float:
     """The accuracy of always saying the commonest genre."""
-    with path.open(encoding="utf-8", newline="") as file:
-        counts = Counter(row["label"] for row in csv.DictReader(file))
+    counts = Counter(label for _, label in examples(path))
     return max(counts.values()) / counts.total()
+
+
+def bayes(train: Path, validation: Path) -> float:
+    """The accuracy of naive Bayes, on all words of a paragraph, where the model reads the first 128 tokens."""
+    method, judged = NaiveBayes(examples(train)), examples(validation)
+    return sum(method(text) == label for text, label in judged) / len(judged)
 
 
 def run(
@@ -118,6 +132,8 @@ def main() -> None:
     for name, value in done.trained.metrics.items():
         print(f"  {name:10} {value:.4f}")
     print(f"  always the commonest genre: accuracy {floor:.4f}")
+    folder = Path(args.output)
+    print(f"  naive Bayes: accuracy {bayes(folder / 'train.csv', folder / 'validation.csv'):.4f}")
 
 
 if __name__ == "__main__":

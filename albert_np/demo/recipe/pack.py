@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from albert_np import AlbertForPreTraining, AlbertTokenizer
+from albert_np.calling import AlbertPreTrainedModel
 from albert_np.checkpoints.names import WEIGHTS_NAME
 from albert_np.demo.recipe import evaluate
 from albert_np.demo.recipe.card import loss_curve, model_card
@@ -50,13 +51,20 @@ def to_half(x: Array, dtype: str) -> Array | None:  # (…) float32 -> (…) flo
 
 def write_halved(model: AlbertForPreTraining, tokenizer: AlbertTokenizer, folder: Path, dtype: str) -> bool:
     """The four files that are loaded, and no other; False, and nothing, where a weight is out of the dtype's range."""
-    halved = {name: to_half(x, dtype) for name, x in model.named_parameters()}
-    if any(x is None for x in halved.values()):
+    if not write_weights(model, folder, dtype):
         return False
     tokenizer.save_pretrained(folder)
     for path in folder.iterdir():
         if path.name not in FILES:
             path.unlink()
+    return True
+
+
+def write_weights(model: AlbertPreTrainedModel, folder: Path, dtype: str) -> bool:
+    """config.json and model.safetensors; False, and nothing, where a weight is out of the dtype's range."""
+    halved = {name: to_half(x, dtype) for name, x in model.named_parameters()}
+    if any(x is None for x in halved.values()):
+        return False
     model.config.replace(architectures=[type(model).__name__], dtype=dtype).save_pretrained(folder)
     stored = {name: x for name, x in halved.items() if x is not None}
     (folder / WEIGHTS_NAME).write_bytes(safetensors_bytes(stored, {"float16": "F16", "bfloat16": "BF16"}[dtype]))

@@ -1,0 +1,97 @@
+"""The recipes of the embedded models for tasks: labels that capitals and quotation marks give, and the baselines."""
+
+import numpy as np
+import pytest
+
+from albert_np import AlbertTokenizer
+from albert_np.demo.recipe import names, neighbours
+from albert_np.demo.recipe.bayes import NaiveBayes
+
+BOOK = [
+    "He met Mr. Holmes and the old man, who knew Rose; a rose and the old dog were near.",
+    'Then Holmes went home. "Come in," Holmes said. "Never," said he.',
+]
+USE = names.Use(BOOK)
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return AlbertTokenizer.from_pretrained("demo")
+
+
+def found(sentence, label):
+    return [sentence[word.start : word.end] for word in names.labelled(sentence, USE) if word.label == label]
+
+
+# --- names --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("sentence", "expected"),
+    [
+        ("I saw that Mr. J. Watson and D'Artagnan were there.", ["Mr.", "J.", "Watson", "Artagnan"]),
+        ('"Yes," Watson said, "I know the Duke of York."', ["Watson", "Duke", "York"]),
+        ("He asked: Why not? - Because.", []),  # a colon and a dash begin something
+        ("Holmes was NOT there.", ["Holmes"]),  # the book has him inside a sentence, and never without a capital
+        ("Rose came.", []),  # and both of this one: it does not decide
+        ("It is, she said, a Saint-Simon.", ["Saint", "Simon"]),
+    ],
+)
+def test_a_capital_inside_a_sentence_is_a_name(sentence, expected):
+    assert found(sentence, names.NAME) == expected
+
+
+def test_words_without_a_capital_are_none_and_some_have_no_label():
+    assert found("The old Rose was NOT I.", names.OTHER) == ["The", "old", "was", "I"]
+    assert found("Rose came.", None) == ["Rose"]
+
+
+def test_every_piece_has_the_label_of_its_word_and_marks_have_none_of_it(tokenizer):
+    sentence = "he saw Mr. Saint-Simon, and THIS."
+    row = names.encoded(tokenizer, sentence, names.labelled(sentence, USE))
+    pieces = tokenizer.convert_ids_to_tokens(row.ids.tolist())
+    marked = "".join(piece for piece, label in zip(pieces, row.labels, strict=True) if label == names.NAME)
+    assert marked.replace("▁", "") == "mr.saint-simon"
+    without = [piece for piece, label in zip(pieces, row.labels, strict=True) if label == -100]
+    assert without == ["[CLS]", "▁this", "[SEP]"]
+    assert [(text, label) for _, label, text, _ in row.words] == [
+        ("he", 0),
+        ("saw", 0),
+        ("mr", 1),
+        ("saint", 1),
+        ("simon", 1),
+        ("and", 0),
+    ]
+
+
+def test_paragraphs_are_cut_between_sentences_into_what_fits(tokenizer):
+    paragraph = " ".join(f"He saw Holmes {n} times." for n in range(12))
+    rows = list(names.sequences(tokenizer, [paragraph], USE, length=32))
+    assert len(rows) > 1
+    assert max(len(row.ids) for row in rows) <= 32
+    assert sum(text == "holmes" for row in rows for _, _, text, _ in row.words) == 12
+
+
+def test_figures_of_names_by_hand():
+    said, right = np.array([1, 1, 0, 0, 1]), np.array([1, 0, 1, 0, 1])
+    assert names.figures(said, right) == pytest.approx({"precision": 2 / 3, "recall": 2 / 3, "f1": 2 / 3})
+
+
+# --- the baselines -----------------------------------------------------------------------------------------------------
+
+
+def test_naive_bayes_by_hand():
+    learnt = [("a clue", "detection"), ("a truth, a truth", "thought")]
+    bayes = NaiveBayes(learnt)
+    assert [bayes(text) for text in ("The clue!", "truth", "a a a")] == ["detection", "thought", "thought"]
+    both = [("well so", "one"), ("so well", "two")]
+    assert NaiveBayes(both, pairs=True)("it is so well") == "two"  # words alone cannot tell
+
+
+def test_ranks_among_a_hundred():
+    some = [(f"word{n:02}", f"word{n:02}" if n % 2 else f"other{n:02}") for n in range(100)]
+
+    def embed(sentences):
+        return np.stack([np.eye(100)[int(text[-2:])] * (1 if text.startswith("word") else -1) for text in sentences])
+
+    assert neighbours.ranks(embed, some) == [0 if n % 2 else 99 for n in range(100)]
