@@ -243,10 +243,12 @@ class Inputs:
                 if missing:
                     has = listed(list(map(str, found)))
                     other = next((mark for mark in ";|" if len(found) == 1 and mark in has), None)
-                    hint = (
-                        f"--columns 'delimiter={other}' parts its fields" if other else f"--columns {name}=… says which"
-                    )
-                    raise ValueError(f"{place} has no column {shown(repr(missing[0]), 60)}; it has {has}. {hint}")
+                    lacks = shown(repr(missing[0]), 60)
+                    if other:
+                        raise ValueError(
+                            f"{place} has no column {lacks}; it has {has}. --columns 'delimiter={other}' parts its fields"
+                        )
+                    raise ValueError(f"{place} has no column {lacks}; it has {has}. --columns {name}=… says which")
                 values[name] = [found[part] for part in parts] if isinstance(column, list) else found[column]
             for name, value in values.items():
                 if name not in LISTS and (value is not None or name not in self.shape.optional):
