@@ -17,6 +17,19 @@ from albert_np.pretrained import StoredModel
 from albert_np.resize import TABLES, resized, resized_config
 from albert_np.tree import Part
 
+# what code for PyTorch puts in another module's place, or sets beside it
+_PARTS = (
+    "albert",
+    "classifier",
+    "embeddings",
+    "encoder",
+    "num_labels",
+    "pooler",
+    "predictions",
+    "qa_outputs",
+    "sop_classifier",
+)
+
 
 class Module(StoredModel):
     """A stored model with the names that code for PyTorch asks for. Nothing here computes."""
@@ -47,6 +60,15 @@ class Module(StoredModel):
             if not isinstance(found, Part):
                 raise AttributeError(f"{type(self).__name__} has no {name!r}")
             return found
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Refuses what would hide a part and change nothing. Raises AttributeError."""
+        if name in _PARTS:
+            raise AttributeError(
+                f"{name} is not set here: model.parameters_to_change() gives arrays to change, load_state_dict takes others, "
+                "and from_pretrained(…, num_labels=K, ignore_mismatched_sizes=True, missing='init') draws a new head"
+            )
+        super().__setattr__(name, value)
 
     @property
     def _tree(self) -> Part:

@@ -17,6 +17,7 @@ from albert_np.checkpoints.options import resolve_options
 from albert_np.checkpoints.save import check_options, save
 from albert_np.config import AlbertConfig
 from albert_np.device import backend_on, place_of
+from albert_np.files import listed
 from albert_np.ops import Array
 from albert_np.run import weight_tree
 
@@ -45,9 +46,7 @@ class StoredModel:
         attribute `dtype`, are float32 or float64.
         tensors: stored arrays to use instead, under the names of checkpoints/names.py (from_pretrained passes them).
         """
-        if not isinstance(config, AlbertConfig):
-            raise ValueError(f"config must be an AlbertConfig; got {type(config).__name__}")
-        self.config = config
+        self._config = _as_config(config)
         self.backend, self.precision = choose.resolve(backend, dtype)
         self.dtype = choose.DTYPES[self.precision]
         expected = expected_shapes(config, self.parts)
@@ -60,6 +59,24 @@ class StoredModel:
         self._tensors = {name: np.ascontiguousarray(x) for name, x in tensors.items()}
         self._weights = weight_tree(self._tensors)
         self._engine = choose.make(self.backend, self._weights, config, self.precision)
+
+    @property
+    def config(self) -> AlbertConfig:
+        """The model's config. It can be set to another one for the same tensors, and the model then computes as that says."""
+        return self._config
+
+    @config.setter
+    def config(self, config: AlbertConfig) -> None:
+        whole = self._owner or self  # the encoder of a model with a head has no arrays of its own
+        expected, now = expected_shapes(_as_config(config), whole.parts), expected_shapes(whole.config, whole.parts)
+        changed = [name for name in {**now, **expected} if now.get(name) != expected.get(name)]
+        if changed:
+            raise ValueError(
+                f"the new config has other shapes for {listed([hub_name(name, whole.parts) for name in changed])}: "
+                "resize_token_embeddings changes the vocabulary, and from_pretrained(…, ignore_mismatched_sizes=True, "
+                "missing='init') draws a new head"
+            )
+        whole._remake(whole._tensors, config, whole.precision)
 
     def __repr__(self) -> str:
         c = self.config
@@ -268,7 +285,7 @@ class StoredModel:
 
     def _remake(self, tensors: dict[str, Array], config: AlbertConfig, precision: str) -> None:
         """The same with arrays of other shapes or another dtype, which take another engine. The backend can run them."""
-        self.config, self.precision, self.dtype = config, precision, choose.DTYPES[precision]
+        self._config, self.precision, self.dtype = config, precision, choose.DTYPES[precision]
         self._tensors = tensors
         self._weights = weight_tree(tensors)
         self._engine = choose.make(self.backend, self._weights, config, precision)
@@ -278,5 +295,11 @@ class StoredModel:
         """The encoder's own model has what this one has: config, engine, and the same arrays."""
         if (base := None if self._base is None else self._base()) is not None:
             tensors = {name: self._tensors[name] for name in expected_shapes(self.config, base.parts)}
-            shared = {name: vars(self)[name] for name in ("config", "precision", "dtype", "backend", "_engine")}
+            shared = {name: vars(self)[name] for name in ("_config", "precision", "dtype", "backend", "_engine")}
             vars(base).update(shared, _tensors=tensors, _weights=weight_tree(tensors))
+
+
+def _as_config(config: Any) -> AlbertConfig:
+    if not isinstance(config, AlbertConfig):
+        raise ValueError(f"config must be an AlbertConfig; got {type(config).__name__}")
+    return config

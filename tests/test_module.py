@@ -161,6 +161,46 @@ def test_a_model_knows_how_many_labels_its_config_names():
     assert model.num_labels == 5 == len(model.classifier.weight)
 
 
+@pytest.mark.parametrize("changes", [{"num_hidden_layers": 2}, {"hidden_act": "relu"}, {"layer_norm_eps": 0.1}])
+def test_a_config_that_is_set_is_what_the_model_computes_and_saves(backend, tmp_path, changes):
+    model = made(backend, "AlbertForSequenceClassification")
+    encoder, before = model.albert, model(IDS).logits
+    model.config = model.config.replace(**changes)
+    after = model(IDS).logits
+    again = type(model)(model.config, tensors=dict(model._tensors), backend=model.backend, dtype=model.precision)
+    np.testing.assert_array_equal(after, again(IDS).logits)
+    assert not np.array_equal(after, before)
+    np.testing.assert_array_equal(encoder(IDS)[0], again.albert(IDS)[0])
+    model.save_pretrained(tmp_path)
+    stored = type(model).from_pretrained(tmp_path, backend=model.backend, dtype=model.precision)
+    np.testing.assert_array_equal(stored(IDS).logits, after)
+    encoder.config = encoder.config.replace(output_hidden_states=True)
+    assert model(IDS).hidden_states is not None
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(model))(IDS).logits, after)
+
+
+def test_a_config_for_other_tensors_is_not_set():
+    model = made(NUMPY, "AlbertForSequenceClassification")
+    config, before = model.config, model(IDS).logits
+    with pytest.raises(ValueError, match=r"other shapes for classifier.weight, classifier.bias: .*missing='init'"):
+        model.config = config.replace(num_labels=5)
+    with pytest.raises(ValueError, match=r"other shapes for albert.embeddings.word_embeddings.weight: resize_token"):
+        model.albert.config = config.replace(vocab_size=config.vocab_size + 1)
+    with pytest.raises(ValueError, match="config must be an AlbertConfig; got dict"):
+        model.config = config.to_dict()
+    assert model.config is config
+    np.testing.assert_array_equal(model(IDS).logits, before)
+
+
+@pytest.mark.parametrize("name", ["classifier", "albert", "pooler", "num_labels"])
+def test_a_part_is_not_hidden_by_something_that_is_set(name):
+    model = made(NUMPY, "AlbertForSequenceClassification")
+    before = getattr(model, name)
+    with pytest.raises(AttributeError, match=f"^{name} is not set here: .* draws a new head$"):
+        setattr(model, name, 5)
+    assert repr(getattr(model, name)) == repr(before)
+
+
 def test_an_albert_model_is_its_own_base_model():
     model = made(NUMPY, "AlbertModel")
     assert model.base_model is model
