@@ -72,16 +72,16 @@ def shown_by(code, names):
 def said_by(line, monkeypatch, capsys):
     """What a command line prints on its standard output."""
     before, _, command = line.rpartition(" | ")
-    name, *argv = shlex.split(command, comments=True)
+    name, *argv = shlex.split(command)
     if name == "pip":
-        assert {"install"} == {argv[0]}
+        assert argv[0] == "install"
         extras = ConfigParser()
         extras.read(ROOT / "setup.cfg")
         for extra in re.findall(r"albert-np\[(\w+)\]", command):
             assert extra in extras["options.extras_require"]
         return ""
     if name != "albert-np":
-        assert name in ("cat", "head")
+        assert name == "head"
         return subprocess.run([name, *argv], capture_output=True, text=True, check=True, env=unmeasured()).stdout
     piped = subprocess.run(before, shell=True, capture_output=True, text=True, check=True).stdout if before else ""
     monkeypatch.setattr(sys, "stdin", io.StringIO(piped))
@@ -95,11 +95,11 @@ def said_by(line, monkeypatch, capsys):
 def commands(code):
     """The command lines of a console block, each with the lines that it shows."""
     for part in re.split(r"^\$ ", code, flags=re.M)[1:]:
-        line, _, shown = part.replace("\\\n", "").partition("\n")
+        line, _, shown = part.partition("\n")
         yield line, shown
 
 
-NUMBER = re.compile(r"(?<![\w.])-?\d+\.\d+(?:e-?\d+)?(?![\w.…])")
+NUMBER = re.compile(r"(?<![\w.])-?\d+\.\d+(?![\w.…])")
 ANY_NUMBER = r"(-?\d+(?:\.\d+)?(?:e-?\d+)?)"
 
 
@@ -112,7 +112,7 @@ def differs(shown, found):
     )
     match = re.fullmatch(pattern, found.strip(), re.S)
     return match is None or any(
-        abs(float(number) - float(other)) > 10.0 ** -len(number.partition(".")[2])
+        abs(float(number) - float(other)) > 0.6 * 10.0 ** -len(number.partition(".")[2])
         for number, other in zip(numbers, match.groups(), strict=True)
     )
 
@@ -165,8 +165,8 @@ def test_what_is_shown_is_compared():
     """A wrong word, a wrong number and a missing part are seen; white space, … and further digits are not."""
     assert not differs("{'a': 0.23,\n 'b': 'x y'}", "{'a': 0.2304056, 'b': 'x y'}")
     assert not differs("step 3 … done", "step 3 in 4 s, done")
-    assert not differs("[1e-05, 0.50]", "[1e-05, 0.5]")
-    for shown in ("{'a': 0.25, 'b': 'x y'}", "{'a': 0.23, 'b': 'x z'}", "{'a': 0.23}", "0.23", "{'a': …}}"):
+    assert not differs("[0.50, 0.00]", "[0.5, 1e-05]")
+    for shown in ("{'a': 0.25, 'b': 'x y'}", "{'a': 0.23, 'b': 'x z'}", "{'a': 0.23}", "0.23", "{'a': …}}", "{'a': 0.3, 'b': 'x y'}"):
         assert differs(shown, "{'a': 0.2304056, 'b': 'x y'}")
 
 
