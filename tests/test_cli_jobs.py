@@ -341,13 +341,21 @@ REFUSED = [
     (("classify", "caf\udce9", *REVIEWS), "holds half a character"),
     (
         ("ner", TEXT, *REVIEWS),
-        "is a model for text-classification, and ner needs one for token-classification: albert-np classify",
+        "is a model for text-classification, and ner needs a model for token classification: albert-np cl",
     ),
     (
         ("classify", TEXT, "--model", "demo"),
-        "demo is a model for fill-mask, and classify needs one for text-classification",
+        "demo is a model for fill-mask, and classify needs a model for sequence classification",
     ),
-    (("order", TEXT, TEXT, "--model", "my-squad"), "order needs one for fill-mask"),
+    (("order", TEXT, TEXT, "--model", "my-squad"), "order needs a pre-training model (AlbertForPreTraining)"),
+    (
+        ("fill-mask", "A [MASK].", *REVIEWS),
+        "and fill-mask needs a masked-language model: albert-np classify asks this one",
+    ),
+    (
+        ("zero-shot", TEXT, "--labels", "x", "--model", "my-names"),
+        "albert-np ner asks this one; albert-np finetune makes others",
+    ),
     (("qa", "table.txt", "--model", "my-squad"), "a line of text is one text, and an input has question and context"),
     (("classify", TEXT, "--model", "./nowhere"), "there is no folder ./nowhere"),
     (("predict", "table.csv", TEXT), "table.csv is a file; give the folder that holds it"),

@@ -70,4 +70,5 @@ COMMAND = Command(
     options=_options,
     work=_work,
     model="demo",
+    task="feature-extraction",
 )

@@ -55,4 +55,5 @@ COMMAND = Command(
     options=_options,
     work=_work,
     model="demo",
+    task="fill-mask",
 )

@@ -63,7 +63,7 @@ class Command(NamedTuple):
     options: Callable[[argparse.ArgumentParser], None]
     work: Callable[[argparse.Namespace], Work]
     model: str | None = None
-    task: str | None = None  # that a model must be for
+    task: str | None = None  # of the pipeline that is asked
     own: str = ""  # what comes before the inputs
 
     def add(self, commands: Any) -> None:
@@ -176,11 +176,11 @@ def run(args: argparse.Namespace) -> None:
     inputs = Inputs(args.inputs, command.shape(args), parse_columns(args.columns), args.format, args.refuse)
     if args.model is None:
         args.model = command.model
-        if command.task is not None:
+        if command.task not in (None, "fill-mask"):  # the first answer that README shows stands alone
             from albert_np.pipelines.make import default_model
 
-            default_model(command.task)  # says what it is
-    elif command.task is not None:
+            default_model(str(command.task))  # says what it is
+    else:
         _check_model(args, command)
     with _few_warnings():
         work = command.work(args)
@@ -191,17 +191,20 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _check_model(args: argparse.Namespace, command: Command) -> None:
-    """Raises ValueError if the model was saved for another task, and says who asks this one."""
+    """Raises ValueError if the model was saved for something else, and says who asks this one."""
     from albert_np.cli.predict import BY_TASK
-    from albert_np.pipelines.make import task_of
+    from albert_np.pipelines.make import PIPELINES, TASK_OF, task_of
 
+    pipe = PIPELINES.get(str(command.task))
+    if pipe is None or command.task == "feature-extraction":  # every model has states
+        return
     try:
         found = task_of(args.model, where(args))
     except ValueError:
         return  # nobody knows what it was saved for; loading it tells what it lacks
-    if found != command.task:
+    if found not in {TASK_OF[kind.__name__] for kind in pipe.models}:
         raise ValueError(
-            f"{args.model} is a model for {found}, and {command.name} needs one for {command.task}: "
+            f"{args.model} is a model for {found}, and {command.name} needs {pipe.needs}: "
             f"albert-np {BY_TASK[found].name} asks this one; albert-np finetune makes others"
         )
 

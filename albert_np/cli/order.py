@@ -38,5 +38,5 @@ COMMAND = Command(
     options=add_truncate,
     work=_work,
     model="demo",
-    task="fill-mask",
+    task="sentence-order",
 )

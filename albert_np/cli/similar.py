@@ -52,5 +52,6 @@ COMMAND = Command(
     options=_options,
     work=_work,
     model="demo",
+    task="sentence-similarity",
     own="TEXT",
 )

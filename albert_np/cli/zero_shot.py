@@ -48,5 +48,5 @@ COMMAND = Command(
     shape=lambda args: Shape(texts=("text",), needed=("text",)),
     options=_options,
     work=_work,
-    task="text-classification",
+    task="zero-shot-classification",
 )
