@@ -166,7 +166,14 @@ def test_what_is_shown_is_compared():
     assert not differs("{'a': 0.23,\n 'b': 'x y'}", "{'a': 0.2304056, 'b': 'x y'}")
     assert not differs("step 3 … done", "step 3 in 4 s, done")
     assert not differs("[0.50, 0.00]", "[0.5, 1e-05]")
-    for shown in ("{'a': 0.25, 'b': 'x y'}", "{'a': 0.23, 'b': 'x z'}", "{'a': 0.23}", "0.23", "{'a': …}}", "{'a': 0.3, 'b': 'x y'}"):
+    for shown in (
+        "{'a': 0.25, 'b': 'x y'}",
+        "{'a': 0.23, 'b': 'x z'}",
+        "{'a': 0.23}",
+        "0.23",
+        "{'a': …}}",
+        "{'a': 0.3, 'b': 'x y'}",
+    ):
         assert differs(shown, "{'a': 0.2304056, 'b': 'x y'}")
 
 
