@@ -212,3 +212,42 @@ def test_names_that_are_no_auto_names_keep_the_messages_of_python():
         exec("from albert_np import AlbertForCausalLM")
     with pytest.raises(AttributeError, match="no attribute 'Autonomous'"):
         _ = albert_np.Autonomous
+
+
+# --- as scripts for transformers use them ---------------------------------------------------------------------------------
+
+
+def small(tmp_path, auto):
+    """A model of the tiny vocabulary in a folder, with its tokenizer."""
+    auto.from_config(AlbertConfig.from_pretrained(TINY_MODEL), seed=2).save_pretrained(tmp_path)
+    AlbertTokenizer.from_pretrained(TINY_MODEL).save_pretrained(tmp_path)
+    return albert_np.AutoTokenizer.from_pretrained(tmp_path)
+
+
+def test_a_mask_is_filled_by_hand_as_the_pipeline_fills_it(tmp_path):
+    tokenizer = small(tmp_path, albert_np.AutoModelForMaskedLM)
+    model = albert_np.AutoModelForMaskedLM.from_pretrained(
+        tmp_path, dtype="float32", attn_implementation="sdpa", device_map="auto"
+    )
+    inputs = tokenizer("The [MASK] is old.", return_tensors="np").to(model.device)
+    outputs = model(**inputs)
+    (place,) = np.where(inputs["input_ids"] == tokenizer.mask_token_id)[1]
+    best = outputs.logits[0, [place]].argmax(axis=-1)
+    (answer,) = albert_np.pipeline("fill-mask", model=str(tmp_path))("The [MASK] is old.", top_k=1)
+    assert (best.tolist(), tokenizer.decode(best)) == ([answer["token"]], answer["token_str"])
+
+    labels = np.where(inputs.input_ids == tokenizer.mask_token_id, answer["token"], -100)
+    loss = model(**inputs, labels=labels).loss
+    assert loss.item() == pytest.approx(-np.log(answer["score"]), rel=1e-5)
+
+
+def test_a_choice_is_made_by_hand_as_the_pipeline_makes_it(tmp_path):
+    tokenizer = small(tmp_path, albert_np.AutoModelForMultipleChoice)
+    model = albert_np.AutoModelForMultipleChoice.from_pretrained(tmp_path)
+    choices = ["a house", "an old river and a garden"]
+    encoding = tokenizer(["the garden"] * 2, choices, return_tensors="np", padding=True)
+    outputs = model(**{name: x[None] for name, x in encoding.items()}, labels=np.array([0]))
+    ranked = albert_np.pipeline("multiple-choice", model=str(tmp_path))("the garden", choices=choices)
+    assert outputs.logits.argmax() == ranked[0]["index"]
+    (right,) = (one["score"] for one in ranked if one["index"] == 0)
+    assert outputs.loss.item() == pytest.approx(-np.log(right), rel=1e-5)
