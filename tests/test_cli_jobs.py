@@ -551,6 +551,15 @@ def test_a_bar_shows_on_a_terminal_only(run, models, monkeypatch):
     assert "100%" in shown
     assert "20/20" in shown
     assert "rows/s" in shown
+    for argv in (("embed", "corpus.txt", "--json"), ("similar", TEXT, "corpus.txt")):
+        monkeypatch.setattr(sys, "stderr", Terminal())
+        run(*argv)
+        assert "20/20" in sys.stderr.getvalue()
+    # where answers scroll by on the same terminal, there is none
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    run("tokenize", "corpus.txt")
+    assert sys.stderr.getvalue() == ""
 
 
 @pytest.mark.slow

@@ -211,18 +211,19 @@ def _check_model(args: argparse.Namespace, command: Command) -> None:
 
 def _print(args: argparse.Namespace, work: Work, inputs: Inputs) -> None:
     """Prints the answers as they come; or the best of all, once all are known."""
+    from albert_np.pipelines.job_files import plain
+
     best: list[tuple[float, int, Any]] = []
     failed = 0
-    for number, (values, answer) in enumerate(_answers(args, work, inputs)):
+    scrolls = sys.stdout.isatty() and not work.best  # answers on the terminal where a bar would be
+    for number, (values, answer) in enumerate(_answers(args, work, inputs, _bar(inputs, hidden=scrolls))):
         if isinstance(answer, ValueError):
             failed += 1
-            print(as_json({"error": str(answer)}) if args.json else f"error: {answer}", flush=True)
+            print(as_json(plain(answer)) if args.json else f"error: {answer}", flush=True)
         elif work.best:
             entry = (answer["score"], -number, values)
             (heapq.heappushpop if len(best) == work.best else heapq.heappush)(best, entry)
         else:
-            from albert_np.pipelines.job_files import plain
-
             print(as_json(plain(answer)) if args.json else work.text(values, answer), flush=True)
     for score, number, values in sorted(best, reverse=True):
         answer = {"index": -number, "score": score, **values}
@@ -231,15 +232,24 @@ def _print(args: argparse.Namespace, work: Work, inputs: Inputs) -> None:
         print(f"albert-np: inputs without an answer: {failed:,}", file=sys.stderr)
 
 
-def _answers(args: argparse.Namespace, work: Work, inputs: Inputs) -> Iterator[tuple[Any, Any]]:
+def _bar(inputs: Inputs, *, begun: int = 0, hidden: bool = False) -> Any:
+    """A bar with the rate and the time left, where somebody watches."""
+    from tqdm import tqdm
+
+    hidden = hidden or sys.stderr is None or not sys.stderr.isatty()
+    return tqdm(total=None if hidden else inputs.total(), initial=begun, unit=" rows", disable=hidden)
+
+
+def _answers(args: argparse.Namespace, work: Work, inputs: Inputs, bar: Any) -> Iterator[tuple[Any, Any]]:
     from albert_np.pipelines.jobs import answered
 
     waits = "-" in args.inputs and sys.stdin.isatty()  # somebody types, and each line is answered before the next
     ask = _asker(work)
-    for items, answers in answered(
-        iter(inputs), ask, window=1 if waits else args.batch_size, skip=args.on_error == "skip"
-    ):
-        yield from zip(items, answers, strict=True)
+    window = 1 if waits else args.batch_size
+    with bar:
+        for items, answers in answered(iter(inputs), ask, window=window, skip=args.on_error == "skip"):
+            yield from zip(items, answers, strict=True)
+            bar.update(len(items))
 
 
 def _asker(work: Work) -> Callable[[list[Any]], Any]:
@@ -247,8 +257,6 @@ def _asker(work: Work) -> Callable[[list[Any]], Any]:
 
 
 def _write(args: argparse.Namespace, work: Work, inputs: Inputs) -> None:
-    from tqdm import tqdm
-
     from albert_np.pipelines.job_files import GrowingFile, form_of
     from albert_np.pipelines.jobs import run as run_job
 
@@ -260,23 +268,21 @@ def _write(args: argparse.Namespace, work: Work, inputs: Inputs) -> None:
     columns = (*work.columns, "error") if skip else work.columns
     width, dtype = work.vector or (None, None)
     form = form_of(args.out, columns, width=width, dtype=dtype)
-    settings = {name: value for name, value in vars(args).items() if name not in WITHOUT_EFFECT} | {
-        "command": args.job.name
-    }
+    settings = {name: value for name, value in vars(args).items() if name not in WITHOUT_EFFECT}
+    settings["command"] = args.job.name
     file = GrowingFile(args.out, form, settings, resume=args.resume, overwrite=args.overwrite)
     if file.complete:
         print(as_json({"out": str(args.out), "rows": 0}) if args.json else f"{args.out} is complete: nothing to do")
         return
-    watched = sys.stderr is not None and sys.stderr.isatty()
     begun = file.done.rows
     try:
-        with tqdm(total=inputs.total() if watched else None, initial=begun, unit=" rows", disable=not watched) as bar:
+        with _bar(inputs, begun=begun) as bar:
             run_job(iter(inputs), _asker(work), file, window=args.batch_size, skip=skip, progress=bar.update)
     except KeyboardInterrupt as error:
         again = shlex.join([*sys.argv[1:], *([] if args.resume else ["--resume"])])
         raise KeyboardInterrupt(f"interrupted after {file.done.rows:,} rows; to continue: albert-np {again}") from error
     done = {"out": str(args.out), "rows": file.done.rows - begun, "failed": file.done.failed}
-    told = f"wrote {done['rows']:,} rows to {args.out}"
+    told = f"wrote {done['rows']:,} rows to {args.out}" + (f", which now has {file.done.rows:,}" if begun else "")
     print(as_json(done) if args.json else told + (f", {done['failed']:,} with an error" if done["failed"] else ""))
 
 
