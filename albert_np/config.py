@@ -24,7 +24,7 @@ from albert_np.checkpoints import hub
 from albert_np.config_defaults import COMMON_DEFAULTS, PASSIVE_DEFAULTS
 from albert_np.config_labels import merge_labels, resolve_labels
 from albert_np.config_values import by_name, dtype_name, is_int, is_real, json_path, shown_value
-from albert_np.files import folder_to_write, listed, read_json, write_atomically
+from albert_np.files import class_of, folder_to_write, listed, read_json, write_atomically
 
 CONFIG_NAME = "config.json"
 MAX_CONFIG_BYTES = 10 * 1024 * 1024  # a thousand times a real one; tables of labels make them long
@@ -337,6 +337,16 @@ def _file(name: Any, options: dict[str, Any]) -> Path:
     path = hub.resolve(name, CONFIG_NAME, **where)
     assert path is not None
     return path
+
+
+def as_config(value: Any) -> AlbertConfig:
+    """The value, which must be a config. Raises ValueError, which says how one of transformers becomes one of these."""
+    if isinstance(value, AlbertConfig):
+        return value
+    has_values = isinstance(value, Mapping) or hasattr(value, "to_dict")
+    values = "config" if isinstance(value, Mapping) else "config.to_dict()"
+    way_out = f": AlbertConfig.from_dict({values}) makes one of it" if has_values else ""
+    raise ValueError(f"config must be an AlbertConfig; got {class_of(value)}{way_out}")
 
 
 def preset(size: str, **changes: Any) -> AlbertConfig:

@@ -117,6 +117,13 @@ def listed(names: list[str]) -> str:
     return ", ".join(shown(name) for name in names[:6]) + (f" … ({len(names)} in all)" if len(names) > 6 else "")
 
 
+def class_of(value: Any) -> str:
+    """The name of a value's class, and whose it is where another library may have a class of the same name as ours."""
+    kind = type(value)
+    library = kind.__module__.partition(".")[0]
+    return kind.__name__ if library in ("builtins", "albert_np") else f"{kind.__name__} of {library}"
+
+
 def explain_impostor(name: str, head: bytes) -> None:
     """Raises ValueError if a file starts like a Git-LFS pointer or a web page: then the download went wrong."""
     start = head.lstrip()[:256].lower()

@@ -15,7 +15,7 @@ from albert_np.checkpoints.load import LoadedKeys, load, load_state_dict, stored
 from albert_np.checkpoints.names import expected_shapes, hub_name, to_store, with_aliases
 from albert_np.checkpoints.options import resolve_options
 from albert_np.checkpoints.save import check_options, save
-from albert_np.config import AlbertConfig
+from albert_np.config import AlbertConfig, as_config
 from albert_np.device import backend_on, place_of
 from albert_np.files import listed
 from albert_np.ops import Array
@@ -46,7 +46,7 @@ class StoredModel:
         attribute `dtype`, are float32 or float64.
         tensors: stored arrays to use instead, under the names of checkpoints/names.py (from_pretrained passes them).
         """
-        self._config = _as_config(config)
+        self._config = as_config(config)
         self.backend, self.precision = choose.resolve(backend, dtype)
         self.dtype = choose.DTYPES[self.precision]
         expected = expected_shapes(config, self.parts)
@@ -68,7 +68,7 @@ class StoredModel:
     @config.setter
     def config(self, config: AlbertConfig) -> None:
         whole = self._owner or self  # the encoder of a model with a head has no arrays of its own
-        expected, now = expected_shapes(_as_config(config), whole.parts), expected_shapes(whole.config, whole.parts)
+        expected, now = expected_shapes(as_config(config), whole.parts), expected_shapes(whole.config, whole.parts)
         changed = [name for name in {**now, **expected} if now.get(name) != expected.get(name)]
         if changed:
             raise ValueError(
@@ -297,9 +297,3 @@ class StoredModel:
             tensors = {name: self._tensors[name] for name in expected_shapes(self.config, base.parts)}
             shared = {name: vars(self)[name] for name in ("_config", "precision", "dtype", "backend", "_engine")}
             vars(base).update(shared, _tensors=tensors, _weights=weight_tree(tensors))
-
-
-def _as_config(config: Any) -> AlbertConfig:
-    if not isinstance(config, AlbertConfig):
-        raise ValueError(f"config must be an AlbertConfig; got {type(config).__name__}")
-    return config

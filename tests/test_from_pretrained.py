@@ -191,6 +191,16 @@ def test_what_cannot_be_honoured_is_refused_by_name(tmp_path, name, value, says)
     assert refusal(AlbertModel.from_pretrained, tmp_path, **{name: value}).startswith(says)
 
 
+def test_a_config_of_transformers_is_told_how_it_becomes_one_of_ours():
+    theirs = type("AlbertConfig", (), {"__module__": "transformers.models.albert", "to_dict": lambda self: TINY})()
+    way_out = ": AlbertConfig.from_dict(config.to_dict()) makes one of it"
+    says = f"config must be an AlbertConfig; got AlbertConfig of transformers{way_out}"
+    for call in (AlbertModel, lambda config: AlbertModel.from_pretrained(None, config=config, state_dict={})):
+        assert refusal(call, theirs) == says
+    assert AlbertModel(AlbertConfig.from_dict(theirs.to_dict())).config.hidden_size == TINY["hidden_size"]
+    assert refusal(AlbertModel, TINY).endswith("got dict: AlbertConfig.from_dict(config) makes one of it")
+
+
 def test_positions_and_names_of_arguments_are_those_of_transformers(tmp_path):
     write(tmp_path, tensors("AlbertModel"))
     assert "without a name or path, from_pretrained needs both" in refusal(AlbertModel.from_pretrained)

@@ -186,6 +186,11 @@ def test_a_mask_behind_the_cut_is_an_error_that_says_so(fill, tokenizer):
         fill(text, tokenizer_kwargs={"truncation": True})
 
 
+def of_transformers(name):
+    """Something of transformers' that has the name of a class of ours."""
+    return type(name, (), {"__module__": "transformers.models.albert"})()
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -199,6 +204,14 @@ def test_a_mask_behind_the_cut_is_an_error_that_says_so(fill, tokenizer):
         (lambda fill: fill(ONE, tokenizer_kwargs=5), "tokenizer_kwargs may set truncation"),
         (lambda fill: fill(ONE, tokenizer_kwargs={"text": "a"}), "tokenizer_kwargs may set truncation"),
         (lambda fill: albert_np.pipeline("fill-mask", fill.model, 5), "name or an AlbertTokenizer; got int"),
+        (
+            lambda fill: albert_np.pipeline("fill-mask", fill.model, of_transformers("AlbertTokenizer")),
+            "name or an AlbertTokenizer; got AlbertTokenizer of transformers$",
+        ),
+        (
+            lambda fill: albert_np.pipeline("fill-mask", of_transformers("AlbertForMaskedLM"), fill.tokenizer),
+            "got AlbertForMaskedLM of transformers$",
+        ),
         (
             lambda fill: albert_np.pipeline("fill-mask", fill.model, fill.tokenizer, dtype="float32"),
             "dtype: the model is",

@@ -105,6 +105,13 @@ def test_not_strict_takes_anything_but_a_wrong_shape():
     )
 
 
+def test_a_state_dict_inside_another_dict_is_named():
+    saved = {"state_dict": tensors("AlbertModel"), "epoch": 3}
+    assert refusal(AlbertModel(CONFIG).load_state_dict, saved) == (
+        "state_dict: state_dict holds names of its own: give that one, state_dict['state_dict']"
+    )
+
+
 @pytest.mark.parametrize("wrapper", ["", "module.", "_orig_mod.", "student."])
 def test_names_are_read_as_in_files(wrapper):
     arrays = tensors("AlbertForMaskedLM")
@@ -133,7 +140,7 @@ def test_both_biases_of_a_tied_and_of_an_untied_decoder():
         (None, "state_dict must map names to arrays; got NoneType"),
         ({3: np.zeros(1)}, "the names of a state_dict are str; got 3"),
         ({"epoch": 3}, "state_dict: epoch must be an array; got int"),
-        ({"model": {"x": np.zeros(1)}}, "state_dict: model must be an array; got dict"),
+        ({"model": {"x": np.zeros(1)}}, "state_dict: model holds names of its own: give that one"),
         ({"pooler.bias": np.zeros(24, int)}, "tensor pooler.bias is int64; weights are read from F32, F16, BF16, F64"),
         ({"pooler.bias": np.full(24, None)}, "tensor pooler.bias is object; weights are read from F32"),
         ({"pooler.bias": np.full(24, np.nan)}, r"tensor pooler.bias holds nan at \[0\]"),

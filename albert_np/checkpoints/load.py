@@ -167,7 +167,8 @@ def _settle_bias(found: dict[str, Tensor], tied: bool, source: str) -> None:
         a, b = first.load(), second.load()
         if a.shape != b.shape or not np.array_equal(a, b, equal_nan=True):
             raise ValueError(
-                f"{source}: predictions.bias and predictions.decoder.bias are tied, but differ in this file"
+                f"{source}: predictions.bias and predictions.decoder.bias are tied, but differ in this file: leave out the one "
+                "that is wrong (transformers takes the decoder's)"
             )
     found["predictions.bias"] = second
 

@@ -38,6 +38,8 @@ def _tensor(name: str, value: Any) -> Tensor:
 
 def _array(name: str, value: Any) -> Array:
     """The values, not copied if they can be shared."""
+    if isinstance(value, Mapping):
+        raise ValueError(f"{SOURCE}: {shown(name)} holds names of its own: give that one, state_dict[{shown(name)!r}]")
     if not hasattr(value, "__array__"):
         raise ValueError(f"{SOURCE}: {shown(name)} must be an array; got {type(value).__name__}")
     try:

@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from albert_np.checkpoints import hub
-from albert_np.config import AlbertConfig
+from albert_np.config import AlbertConfig, as_config
 from albert_np.config_defaults import PASSIVE_DEFAULTS
 from albert_np.files import listed, shown
 
@@ -72,9 +72,7 @@ def resolve_options(
     folder: Any = name_or_path if config is None else config
     if config is None or isinstance(config, (str, os.PathLike)):
         return where, AlbertConfig.from_pretrained(folder, **where, **named | options)
-    if not isinstance(config, AlbertConfig):
-        raise ValueError(f"config must be an AlbertConfig; got {type(config).__name__}")
-    return where, config.replace(**named | options)
+    return where, as_config(config).replace(**named | options)
 
 
 def take_options(options: dict[str, Any]) -> dict[str, Any]:

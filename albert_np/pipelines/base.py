@@ -20,7 +20,7 @@ import numpy as np
 from albert_np import ops
 from albert_np.calling import AlbertPreTrainedModel
 from albert_np.device import Device
-from albert_np.files import listed
+from albert_np.files import class_of, listed
 from albert_np.ops import Array
 from albert_np.tokenization.batch import BatchEncoding
 from albert_np.tokenization.tokenizer import AlbertTokenizer
@@ -120,9 +120,9 @@ class Pipeline(Generic[Asked]):
     def __init__(self, model: Any, tokenizer: Any, **options: Any) -> None:
         """options: those of a call, as its defaults."""
         if not isinstance(model, self.models):
-            raise ValueError(f"{self.task} needs {self.needs}; got {type(model).__name__}")
+            raise ValueError(f"{self.task} needs {self.needs}; got {class_of(model)}")
         if not isinstance(tokenizer, AlbertTokenizer):
-            raise ValueError(f"tokenizer must be a name or an AlbertTokenizer; got {type(tokenizer).__name__}")
+            raise ValueError(f"tokenizer must be a name or an AlbertTokenizer; got {class_of(tokenizer)}")
         if len(tokenizer) > model.config.vocab_size:
             raise ValueError(
                 f"the tokenizer has {len(tokenizer)} tokens and the model {model.config.vocab_size}: do they belong together? "

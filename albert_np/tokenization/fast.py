@@ -83,7 +83,7 @@ class FastEncoder:
         if pair.ids != [cls, sep, sep] or pair.type_ids != [0, 0, 1]:
             raise ValueError(
                 f"the post_processor of tokenizer.json makes {pair.tokens} of two empty texts; ALBERT's makes "
-                "[CLS] A [SEP] B [SEP] with types 0 and 1"
+                "[CLS] A [SEP] B [SEP] with types 0 and 1; AlbertTokenizer of transformers 5 saves these"
             )
 
     def encode(self, text: str, *, spans: bool, split_special_tokens: bool = False) -> Encoded:

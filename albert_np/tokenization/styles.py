@@ -106,7 +106,8 @@ def make_encoder(
             cls, sep = vocab.named["cls_token"], vocab.named["sep_token"]
             raise ValueError(
                 f"the post_processor of tokenizer.json makes other rows than {cls} A {sep} B {sep} with types 0 and 1; load "
-                "it with the cls_token and sep_token of its post_processor"
+                "it with the cls_token and sep_token of its post_processor, or load and save it with AlbertTokenizer of "
+                "transformers 5, which writes these rows"
             )
     google = style == "google"
     if google and (keep_accents or not remove_space):
