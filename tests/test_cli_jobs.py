@@ -426,7 +426,7 @@ def test_a_file_whose_name_is_not_utf_8_is_read_and_its_job_resumed(run, models,
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (("classify", TEXT), "classify has no model of its own: --model names a folder or a hub id"),
+        (("zero-shot", TEXT, "--labels", "a", "b"), "zero-shot has no model of its own: --model names"),
         (("classify", *REVIEWS), "the following arguments are required: TEXT"),
         (("classify", TEXT, *REVIEWS, "--out", "a.txt"), "the ending says the form, and is one of .jsonl, .csv"),
         (("classify", TEXT, *REVIEWS, "--resume"), "--resume and --overwrite are about the file of --out"),

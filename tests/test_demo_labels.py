@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from albert_np import AlbertTokenizer
-from albert_np.demo.recipe import names, neighbours
+from albert_np.demo.recipe import names, neighbours, speech
 from albert_np.demo.recipe.bayes import NaiveBayes
 
 BOOK = [
@@ -77,7 +77,7 @@ def test_figures_of_names_by_hand():
     assert names.figures(said, right) == pytest.approx({"precision": 2 / 3, "recall": 2 / 3, "f1": 2 / 3})
 
 
-# --- the baselines -----------------------------------------------------------------------------------------------------
+# --- speech, and the nearest sentence ---------------------------------------------------------------------------------
 
 
 def test_naive_bayes_by_hand():
@@ -86,6 +86,26 @@ def test_naive_bayes_by_hand():
     assert [bayes(text) for text in ("The clue!", "truth", "a a a")] == ["detection", "thought", "thought"]
     both = [("well so", "one"), ("so well", "two")]
     assert NaiveBayes(both, pairs=True)("it is so well") == "two"  # words alone cannot tell
+
+
+def test_sentences_that_are_spoken_or_told():
+    told = "The old man went slowly to the door. He did."
+    spoken = '"I have no idea what you mean by that!" said he to all of us. "Never. Tell me all that you know, please."'
+    found = list(speech.sentences([told, spoken, '"This is a speech that goes on in the next one.']))
+    assert found == [
+        ("The old man went slowly to the door", 0),
+        ("I have no idea what you mean by that", 1),
+        ("Tell me all that you know, please", 1),
+    ]
+
+
+def test_a_book_gives_as_many_sentences_of_one_kind_as_of_the_other(monkeypatch):
+    monkeypatch.setattr(speech, "FEWEST", 2)
+    told = [f"The {n} old men went to the door." for n in range(5)]
+    spoken = [f'"I have {n} things to tell you now."' for n in range(3)]
+    found = speech.examples({"a": told + spoken, "b": told}, each=10, seed=0)
+    assert list(found) == ["a"]
+    assert [x.label for x in found["a"]] == [0, 0, 0, 1, 1, 1]
 
 
 def test_ranks_among_a_hundred():

@@ -11,16 +11,18 @@ from support import ROOT
 import albert_np
 from albert_np import (
     AlbertConfig,
+    AlbertForSequenceClassification,
     AlbertForTokenClassification,
     AlbertTokenizer,
 )
 from albert_np.checkpoints.formats import safetensors as safetensors_format
-from albert_np.demo.recipe import names, neighbours
+from albert_np.demo.recipe import names, neighbours, speech
 from albert_np.pipelines import make
 
 DEMO = ROOT / "albert_np" / "demo"
 KINDS = {
     "demo-names": (AlbertForTokenClassification, names),
+    "demo-speech": (AlbertForSequenceClassification, speech),
 }
 every = pytest.mark.parametrize("name", KINDS)
 
@@ -74,6 +76,24 @@ def test_the_mistakes_with_names_that_the_card_shows(names_in):
         assert [name for name, _ in names_in(text)] == expected
 
 
+@pytest.mark.parametrize(
+    ("text", "label", "score"),
+    [
+        ("I do not know what you mean by that", "speech", 0.98),
+        ("She rose and went slowly to the window", "narrative", 0.99),
+        ("Tell me at once where you have put the key", "speech", 0.99),
+        # the mistakes that the card shows
+        ("He returned to Dartmoor and awaited the arrival of the baronet", "narrative", None),
+        ("We are very fond of pineapple, all three of us", "speech", None),
+        ("The whole wilderness seems to be alive and familiar, full of humanity", "speech", None),
+    ],
+)
+def test_spoken_and_told_sentences(text, label, score):
+    (answer,) = albert_np.pipeline("text-classification", "demo-speech")(text)
+    assert answer["label"] == label
+    assert score is None or answer["score"] == pytest.approx(score, abs=0.011)
+
+
 # --- files --------------------------------------------------------------------------------------------------------------
 
 
@@ -125,6 +145,7 @@ NAMED = {
     "fill-mask": "demo",
     "sentence-order": "demo",
     "sentence-similarity": "demo",
+    "text-classification": "demo-speech",
     "token-classification": "demo-names",
 }
 
@@ -152,9 +173,7 @@ def test_the_line_goes_to_stderr_and_none_comes_for_a_named_model():
     assert line.startswith("token-classification without a model uses the embedded demo-names, ")
 
 
-@pytest.mark.parametrize(
-    "task", ["multiple-choice", "question-answering", "text-classification", "zero-shot-classification"]
-)
+@pytest.mark.parametrize("task", ["multiple-choice", "question-answering", "zero-shot-classification"])
 def test_a_task_without_an_embedded_model_asks_for_one(task):
     with pytest.raises(ValueError, match=rf"^{task} has no embedded model: pass model=, "):
         albert_np.pipeline(task)

@@ -22,6 +22,7 @@ DEMO_FOLDER = Path(__file__).parent.parent / "demo"
 EMBEDDED = {
     DEMO: DEMO_FOLDER,
     "demo-names": DEMO_FOLDER / "names",
+    "demo-speech": DEMO_FOLDER / "speech",
 }
 SHARED = ("spiece.model", "tokenizer_config.json")
 

@@ -72,5 +72,6 @@ COMMAND = Command(
     shape=_shape,
     options=_options,
     work=_work,
+    model="demo-speech",
     task="text-classification",
 )

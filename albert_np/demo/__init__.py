@@ -1,4 +1,4 @@
 """The embedded models: what `from_pretrained("demo")` loads, with no network, and those for tasks.
 
-names/ is "demo-names". It has the vocabulary of "demo".
+names/ and speech/ are "demo-names" and "demo-speech". They have the vocabulary of "demo".
 """

@@ -58,6 +58,7 @@ DEFAULTS = {
     "fill-mask": (hub.DEMO, f"a small model of {PROSE}"),
     "sentence-order": (hub.DEMO, f"a small model of {PROSE}"),
     SIMILARITY: (hub.DEMO, f"a small model of {PROSE}"),
+    "text-classification": ("demo-speech", f"a small model that tells spoken from told sentences in {PROSE}"),
     "token-classification": ("demo-names", f"a small model that marks names in {PROSE}"),
 }
 

@@ -9,6 +9,7 @@ The last one puts the figures of the sentence embeddings into the card. Each of 
 trains from the embedded model, judges and packs; without --pack the packed model lies in the output folder:
 
     python -m albert_np.demo.recipe.names --corpus … --books … --output runs/names --pack albert_np/demo/names
+    python -m albert_np.demo.recipe.speech --corpus … --books … --output runs/speech --pack albert_np/demo/speech
 
 Whoever trains a small model of their own can take its parts: corpus.py holds out whole books, words.py counts word vectors to
 begin with, start.py makes heads that look at their neighbours, and counts.py is what counting gets at guessing a token.
