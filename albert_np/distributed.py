@@ -22,9 +22,10 @@ from typing import Any
 
 import numpy as np
 
+from albert_np.checkpoints import hub
 from albert_np.files import listed
 from albert_np.pipelines.base import ON_ERROR, checked_count
-from albert_np.pipelines.make import ALIASES, TASKS, pipeline
+from albert_np.pipelines.make import ALIASES, TASKS, default_model, pipeline
 from albert_np.pipelines.sentence_encoder import SentenceEncoder
 
 EMBEDDINGS = "sentence-embeddings"
@@ -53,7 +54,7 @@ class BatchPredictor:
     def __init__(
         self,
         task: str,
-        model: str = "demo",
+        model: str | None = None,
         *,
         columns: Mapping[str, str] | None = None,
         threads: int = 1,
@@ -61,7 +62,8 @@ class BatchPredictor:
         prefix: str = "",
         **options: Any,
     ) -> None:
-        """task: one of pipeline's, or "sentence-embeddings". model: a folder or hub id that every worker can reach.
+        """task: one of pipeline's, or "sentence-embeddings". model: a folder or hub id that every worker can reach; None
+        is the embedded model of the task.
 
         columns: what a task reads (text, question, context …) -> the column of the batch; {"text_pair": …} for pairs.
         threads: those of one worker; workers times threads should not exceed the cores of a machine.
@@ -80,6 +82,8 @@ class BatchPredictor:
         unknown = [name for name in given if name not in (*needed, *optional)]
         if unknown:
             raise ValueError(f"columns names {listed(unknown)}; {task} reads {listed([*needed, *optional])}")
+        if model is None:
+            model = hub.DEMO if task == EMBEDDINGS else default_model(task)
         self.task, self.model, self.options = task, str(model), options
         self.threads = checked_count(threads, "threads")
         self.on_error, self.prefix = on_error, prefix

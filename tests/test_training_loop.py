@@ -433,6 +433,12 @@ def test_the_best_checkpoint_is_saved_when_it_is_found_and_kept(tmp_path):
     assert ended.metrics == {"f1": 0.1}
     assert [line["evaluation"]["f1"] for line in lines_of(tmp_path) if "evaluation" in line][2] is None
 
+    values = iter([0.5, 0.9, 0.9, 0.9])
+    losses = iter([0.3, 0.3, 0.2, 0.25])
+    plan = dataclasses.replace(plan, steps=8)
+    _, ended = run(tmp_path / "a", plan, evaluate=lambda model: {"f1": next(values), "loss": next(losses)})
+    assert ended.best == {"metric": "f1", "value": 0.9, "step": 6}  # as good as step 4, and surer
+
     values = iter([0.5, 0.9, 0.3, 0.7])
     plan = dataclasses.replace(plan, steps=8, best="loss", smallest_is_best=True)
     _, ended = run(tmp_path / "b", plan, evaluate=lambda model: {"loss": next(values)})

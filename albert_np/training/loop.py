@@ -91,6 +91,7 @@ class Progress:
     evaluated: int = 0  # the step of the last evaluation
     metrics: dict[str, float | None] = field(default_factory=dict)  # what that gave
     best: dict[str, Any] | None = None  # {"metric", "value", "step"}
+    best_loss: float | None = None  # of the same evaluation
 
 
 @dataclass(frozen=True)
@@ -333,7 +334,7 @@ class _Training:
         progress.tokens_logged, progress.seconds_logged = progress.tokens, progress.seconds
 
     def evaluate(self, evaluate: Callable[[Any], Mapping[str, float]]) -> bool:
-        """Whether this is the best so far, by the metric of the plan."""
+        """Whether this is the best so far, by the metric of the plan; of two as good, the one with the lower loss."""
         progress, plan = self.progress, self.plan
         if progress.evaluated == progress.step:
             return False
@@ -345,8 +346,15 @@ class _Training:
         if plan.best not in metrics:
             raise ValueError(f"the best checkpoint is chosen by {plan.best!r}; evaluate() gave {', '.join(metrics)}")
         value, sign = metrics[plan.best], -1 if plan.smallest_is_best else 1
-        if value is None or (progress.best is not None and sign * value <= sign * progress.best["value"]):
+        loss = metrics.get("loss")
+        if value is None:
             return False
+        if progress.best is not None:
+            ahead = sign * (value - progress.best["value"])
+            surer = loss is not None and progress.best_loss is not None and loss < progress.best_loss
+            if ahead < 0 or (ahead == 0 and not surer):
+                return False
+        progress.best_loss = loss
         progress.best = {"metric": plan.best, "value": value, "step": progress.step}
         return True
 
