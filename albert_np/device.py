@@ -36,12 +36,12 @@ def device_of(value: Any) -> Device:
         index = getattr(value, "index", None)
         name = kind if index is None else f"{kind}:{index}"
     else:
-        name = value
+        name = value if isinstance(value, str) else ""  # an array cannot be compared with a text
     if name in ("cpu", "cpu:0"):
         return Device("cpu")
     if name in ("cuda", "cuda:0"):
         return Device("cuda:0")
-    if isinstance(name, str) and name[:5] == "cuda:" and name[5:].isdecimal():
+    if name[:5] == "cuda:" and name[5:].isdecimal():
         raise ValueError(
             f"device {name} is another than the first GPU: set CUDA_VISIBLE_DEVICES={name[5:]} and use cuda:0"
         )

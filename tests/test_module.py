@@ -278,6 +278,7 @@ def test_devices_by_all_their_names(value, expected):
         ("mps", "device must be 'cpu', 'cuda', 0 .* got 'mps'"),
         (-2, "device must be"),
         (True, "device must be"),
+        (np.zeros(2), "device must be"),
         (1.0, "device must be"),
         (None, "device must be"),
         ("", "device must be"),

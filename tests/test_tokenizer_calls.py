@@ -405,6 +405,11 @@ def test_ids_have_no_places_in_a_text(tok):
         BatchEncoding({"input_ids": [1]}).tokens()
 
 
+@pytest.mark.parametrize("data", [3, [None], np.zeros(3), b"x"])
+def test_an_encoding_of_no_lists_by_name_is_refused_in_words(data):
+    assert "a BatchEncoding is made of lists by name; got " in refusal(BatchEncoding, data)
+
+
 def test_slices_are_encodings_of_fewer_rows(tok):
     enc = tok(["the", "a house", "and"])
     assert enc[1:].data == {name: value[1:] for name, value in enc.items()}

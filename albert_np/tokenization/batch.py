@@ -35,7 +35,10 @@ class BatchEncoding(UserDict):
         is_fast: bool = False,
         with_offsets: Callable[[], list[Row]] | None = None,
     ):
-        super().__init__(data)
+        try:
+            super().__init__(data)
+        except (TypeError, ValueError):
+            raise ValueError(f"a BatchEncoding is made of lists by name; got {data!r:.80}") from None
         self._rows = [encoding] if isinstance(encoding, Row) else encoding
         self._is_fast, self._n_sequences = is_fast, n_sequences
         self._with_offsets = with_offsets  # makes the rows again, with the offsets that nobody asked for at first
