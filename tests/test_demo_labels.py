@@ -1,5 +1,7 @@
 """The recipes of the embedded models for tasks: labels that capitals and quotation marks give, and the baselines."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -115,3 +117,22 @@ def test_ranks_among_a_hundred():
         return np.stack([np.eye(100)[int(text[-2:])] * (1 if text.startswith("word") else -1) for text in sentences])
 
     assert neighbours.ranks(embed, some) == [0 if n % 2 else 99 for n in range(100)]
+
+
+def test_one_command_trains_judges_and_packs_and_resumes_with_the_same_bytes(toy_books, tmp_path, capsys):
+    given = ["--corpus", str(toy_books / "corpus.txt"), "--books", str(toy_books / "BOOKS.md")]
+    command = [*given, "--output", str(tmp_path / "run"), "--each", "100", "--epochs", "1"]
+    assert names.main(command) == 0
+    assert capsys.readouterr().out.startswith("F1 this model ")
+    packed = {path.name: path.read_bytes() for path in (tmp_path / "run" / "packed").iterdir()}
+    assert set(packed) == {"README.md", "config.json", "evaluation.json", "model.safetensors"}
+    facts = json.loads(packed["evaluation.json"])
+    assert packed["README.md"].decode() == names.card(facts)
+    assert facts["recipe"]["steps"] == facts["training"]["examples"] // 32 + 1
+    assert len(facts["held_out"]) == 4
+    assert names.main(command) == 1  # there is a checkpoint
+    assert "resume it" in capsys.readouterr().err
+    assert names.main([*command, "--resume", "--pack", str(tmp_path / "again")]) == 0
+    again = {path.name: path.read_bytes() for path in (tmp_path / "again").iterdir()}
+    assert again["model.safetensors"] == packed["model.safetensors"]
+    assert json.loads(again["evaluation.json"])["figures"] == facts["figures"]

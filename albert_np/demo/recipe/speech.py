@@ -85,7 +85,7 @@ def judge(
 ) -> dict[str, Any]:
     """Accuracy of the model and of the baselines, of all sentences and by book. asked: title -> sentences."""
     bayes = {
-        kind: NaiveBayes(((x.text, LABELS[int(x.label or 0)]) for x in learnt), pairs=kind == "pairs")
+        kind: NaiveBayes(((x.text, LABELS[x.label]) for x in learnt if isinstance(x.label, int)), pairs=kind == "pairs")
         for kind in ("words", "pairs")
     }
     right: dict[str, dict[str, Array]] = {}

@@ -64,26 +64,21 @@ def parser(about: str | None, *, each: int, epochs: int, rate: float) -> argpars
     return made
 
 
-def read(args: argparse.Namespace, held_out: Sequence[str] = corpus.HELD_OUT) -> Books:
+def read(args: argparse.Namespace) -> Books:
     """The books of both sides. Raises OSError or ValueError as corpus.cut_books does."""
     texts = corpus.cut_books(args.corpus, corpus.read_books(args.books))
     sides: tuple[dict[str, list[str]], dict[str, list[str]]] = {}, {}
     for book, text in texts:
-        sides[book.name in held_out][book.name] = [line for line in text.decode("utf-8").split("\n") if line]
+        sides[book.name in corpus.HELD_OUT][book.name] = [line for line in text.decode("utf-8").split("\n") if line]
     digest = hashlib.sha256(b"".join(text for _, text in texts)).hexdigest()
     return Books(*sides, {book.name: book.title for book, _ in texts}, digest)
 
 
 def tune(
-    model: Any,
-    tokenizer: AlbertTokenizer,
-    examples: Sequence[Any],
-    collate: Collate,
-    args: argparse.Namespace,
-    shuffle: bool = True,
+    model: Any, tokenizer: AlbertTokenizer, examples: Sequence[Any], collate: Collate, args: argparse.Namespace
 ) -> Trained:
     """Trains the model on the examples, as the arguments say; a checkpoint every hundred steps."""
-    batches = Batches(examples, collate, batch_size=BATCH, seed=args.seed, shuffle=shuffle)
+    batches = Batches(examples, collate, batch_size=BATCH, seed=args.seed)
     steps = args.epochs * batches.batches_per_epoch
     plan = Plan(steps, dropout=False, seed=args.seed, log_every=10, save_every=100, keep=1)
     with threads(args.threads):
