@@ -210,6 +210,7 @@ def hub_of_one(tiny, monkeypatch):
     """Every hub id means the tiny model, and so does demo, whose own weights would take ten times longer."""
     here = hub.local_folder
     monkeypatch.setattr(hub, "DEMO_FOLDER", tiny)
+    monkeypatch.setitem(hub.EMBEDDED, hub.DEMO, tiny)
     monkeypatch.setattr(hub, "local_folder", lambda name: here(name) or tiny)
     monkeypatch.setattr(log, "draw", lambda *_: False)  # a third of a second each
 

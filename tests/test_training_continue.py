@@ -121,6 +121,7 @@ def test_demo_and_hub_names_are_models_too(start, text, tmp_path, monkeypatch):
     monkeypatch.setattr(hub, "local_folder", lambda name: here(name) or start)
     assert command(text, tmp_path / "a", "--model", "owner/name") == 0
     monkeypatch.setattr(hub, "DEMO_FOLDER", start)
+    monkeypatch.setitem(hub.EMBEDDED, hub.DEMO, start)
     assert command(text, tmp_path / "b", "--model", "demo") == 0
     first, second = (tmp_path / name / "checkpoint-2" / "model.safetensors" for name in "ab")
     assert first.read_bytes() == second.read_bytes()
