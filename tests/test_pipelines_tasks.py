@@ -141,6 +141,16 @@ def test_the_older_name_of_top_k(classify):
     assert [one["label"] for one in every[0]] == ["LABEL_0", "LABEL_1", "LABEL_2"]
 
 
+def test_the_older_name_of_top_k_changes_that_of_the_construction(make):
+    kind = "AlbertForSequenceClassification", ("pooler", "classifier")
+    two = make("text-classification", *kind, {"top_k": 2}, num_labels=3)
+    for older, top_k in ((True, None), (False, 1)):
+        with pytest.warns(FutureWarning, match="return_all_scores"):
+            found = two(TEXTS[0], return_all_scores=older)
+        assert found == [two(TEXTS[0], top_k=top_k)]
+    assert two(TEXTS[0], return_all_scores=True, top_k=1) == two(TEXTS[0], top_k=1)
+
+
 # --- token classification --------------------------------------------------------------------------------------------------
 
 
@@ -165,6 +175,13 @@ def test_entities_cover_whole_spans_in_order(tag, strategy):
     assert answers[-1]["end"] == len(TEXTS[2])
 
 
+@pytest.mark.parametrize("strategy", ["none", "simple", "first", "average", "max"])
+@pytest.mark.parametrize("text", ["", "  \n"])
+def test_a_text_without_tokens_has_no_entities(tag, text, strategy):
+    assert tag(text, aggregation_strategy=strategy) == []
+    assert tag([text, TEXTS[0]], aggregation_strategy=strategy)[0] == []
+
+
 def test_words_that_came_split_count_characters_of_the_joined_text(tag):
     words = ["Anna", "lives", "in", "Paris"]
     (answers,) = tag(words, is_split_into_words=True, ignore_labels=[])  # one answer in a list, as transformers
@@ -183,6 +200,13 @@ def test_a_long_text_is_cut_with_a_warning_or_read_in_windows(tag):
     assert cut[-1]["end"] < len(LONG) / 2
     assert windows[-1]["end"] == len(LONG.rstrip())
     assert all(a["end"] <= b["start"] for a, b in pairwise(windows))
+
+
+def test_the_text_of_an_entity_has_the_spaces_of_its_pieces(make):
+    """Also beside special tokens, and where the last piece is a lone ▁: so does transformers with a fast tokenizer."""
+    only = make("ner", "AlbertForTokenClassification", ("classifier",), id2label={0: "PER"})
+    for text, word in (("[MASK] cat", "[MASK] cat"), ("the cat[MASK]", "the cat[MASK]"), ("cat \ue000", "cat \ue000")):
+        assert [one["word"] for one in only(text, aggregation_strategy="simple")] == [word]
 
 
 @pytest.mark.filterwarnings("ignore:grouped_entities is deprecated")
@@ -243,6 +267,14 @@ def test_a_long_context_is_read_in_windows_and_words_stay_whole(ask):
         assert CONTEXT[answer["end"] : answer["end"] + 1] in ("", " ")
     texts = [answer["answer"].lower() for answer in answers]
     assert len(set(texts)) == len(texts)
+
+
+def test_what_follows_an_unknown_piece_is_of_its_word(ask):
+    assert ask.tokenizer.tokenize("\ue000. Who") == ["▁", "\ue000", ".", "▁who"]
+    whole = {one["answer"] for one in ask(question="Who?", context="\ue000. Who", top_k=20)}
+    assert whole == {"\ue000.", "Who", "\ue000. Who"}
+    marked = {one["answer"] for one in ask(question="Who?", context="Who[MASK]", top_k=20)}
+    assert marked == {"Who", "[MASK]", "Who[MASK]"}
 
 
 def test_no_answer_is_one_of_the_answers(ask):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from albert_np.tasks.entities import Token, begins_word, entities, without_overlap
+from albert_np.tasks.entities import Token, begins_word, entities, spaced, without_overlap
 
 NAMES = {0: "O", 1: "B-PER", 2: "I-PER", 3: "B-LOC"}
 PIECES = ["▁anna", "▁mar", "ia", "▁lives", "▁in", "▁li", "ma"]
@@ -82,6 +82,21 @@ def test_names_without_tags_join_their_like():
         ignored=("O",),
     )
     assert [one["word"] for one in answers] == ["anna maria"]
+
+
+@pytest.mark.parametrize(
+    ("pieces", "text"),
+    [
+        (["▁new", "▁yo", "rk"], "new york"),
+        (["▁peter", "▁"], "peter "),  # characters of another entity follow the lone ▁
+        (["▁", "😀", "▁x"], "😀 x"),
+        (["[MASK]", "▁lives"], "[MASK] lives"),
+        (["▁a", "[MASK]"], "a[MASK]"),
+        (["▁"], ""),
+    ],
+)
+def test_pieces_as_text_keep_their_spaces(pieces, text):
+    assert spaced(pieces) == text
 
 
 def test_a_word_begins_at_a_space_and_around_added_tokens():

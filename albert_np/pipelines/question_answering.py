@@ -97,7 +97,11 @@ class QuestionAnsweringPipeline(Pipeline[QuestionAnsweringOptions]):
         sizes = batch["attention_mask"].sum(axis=1)
         rows = [{name: batch[name][i, :n].tolist() for name in MODEL_INPUTS} for i, n in enumerate(sizes)]
         spans = [(int(a), int(b)) for a, b in windows[0].context.spans]
-        pieces = self.tokenizer.convert_ids_to_tokens(windows[0].context.ids.tolist())
+        ids = windows[0].context.ids.tolist()
+        pieces = self.tokenizer.convert_ids_to_tokens(ids)
+        for at, (start, end) in enumerate(spans):
+            if ids[at] == self.tokenizer.unk_token_id:  # text that the vocabulary has no piece for, and no added token
+                pieces[at] = context[start:end]
         words = _words(pieces, spans, self.tokenizer.added_tokens_encoder)
         return Prepared(rows, Asked(context, windows, spans, words))
 

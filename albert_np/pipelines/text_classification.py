@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -56,9 +56,11 @@ class TextClassificationPipeline(Pipeline[TextClassificationOptions]):
         at the call: so does transformers.
         options: top_k, function_to_apply, and those of TextOptions. return_all_scores is the older name of top_k=None.
         """
-        asked = self._asked(self.options, options)
-        if asked.return_all_scores is not None and asked.top_k == "":
+        older, asked = options.get("return_all_scores"), self._asked(self.options, options)
+        if "top_k" not in options and (older if asked.top_k != "" else asked.return_all_scores) is not None:
             warnings.warn("return_all_scores is deprecated: use top_k=None, or top_k=1", FutureWarning, stacklevel=2)
+            if asked.top_k != "":  # that of the construction
+                asked = replace(asked, top_k=None if older else 1)
         answers = self._answers(inputs, asked)
         return [answers] if isinstance(inputs, str) and "top_k" not in options else answers
 

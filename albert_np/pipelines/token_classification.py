@@ -23,7 +23,7 @@ from albert_np.pipelines.base import (
     shortened,
     warn,
 )
-from albert_np.tasks.entities import STRATEGIES, Token, begins_word, entities, without_overlap
+from albert_np.tasks.entities import STRATEGIES, Token, begins_word, entities, spaced, without_overlap
 from albert_np.tokenization.batch import BatchEncoding
 
 
@@ -155,6 +155,7 @@ class TokenClassificationPipeline(Pipeline[TokenClassificationOptions]):
         return real_tokens(self._called(rows).logits, rows)
 
     def _answer(self, outputs: list[Array], note: list[list[Token]], options: TokenClassificationOptions) -> Any:
+        join = self.tokenizer.convert_tokens_to_string if self.tokenizer.is_fast else spaced
         found: list[dict[str, Any]] = []
         for logits, tokens in zip(outputs, note, strict=True):
             scores = probabilities(logits)[[token.place for token in tokens]]
@@ -163,7 +164,7 @@ class TokenClassificationPipeline(Pipeline[TokenClassificationOptions]):
                 scores,
                 self.names,
                 strategy=options.strategy,
-                join=self.tokenizer.convert_tokens_to_string,
+                join=join,
                 ignored=options.ignore_labels,
             )
         return found if len(note) == 1 else without_overlap(found)

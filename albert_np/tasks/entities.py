@@ -8,6 +8,7 @@ of several words keeps the spaces between them.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -76,13 +77,18 @@ def begins_word(piece: str, before: str | None, added: Collection[str]) -> bool:
     return before is None or piece.startswith("▁") or piece in added or before in added
 
 
+def spaced(pieces: Sequence[str]) -> str:
+    """Pieces as one text: a space for each ▁, but for those of the first piece. So do transformers' fast tokenizers."""
+    return pieces[0].replace("▁", "") + "".join(pieces[1:]).replace("▁", " ")
+
+
 def _size(entity: Entity) -> int:
     return entity["end"] - entity["start"]
 
 
 def _words(tokens: Sequence[Token]) -> list[slice]:
     firsts = [i for i, token in enumerate(tokens) if token.begins_word or i == 0]
-    return [slice(first, last) for first, last in zip(firsts, [*firsts[1:], len(tokens)], strict=True)]
+    return [slice(first, last) for first, last in pairwise([*firsts, len(tokens)])]
 
 
 def _agreed(scores: Array, strategy: str) -> Array:  # (n,K) of the tokens of a word -> (K,)
