@@ -93,7 +93,7 @@ def lines_of(file: io.BufferedIOBase, *, max_bytes: int) -> Iterator[Line]:
     """The same for an open file, or a stream such as stdin, whose lines come as soon as they are there."""
     for number, (raw, end) in enumerate(_ended_lines(file, max_bytes), 1):
         if raw is None:
-            yield Line(number, None, end, f"is longer than {max_bytes:,} bytes")
+            yield Line(number, None, end, f"is longer than {max_bytes:,} bytes: break it into shorter lines")
             continue
         problem = _not_text(raw)
         if problem:
@@ -158,5 +158,5 @@ def _not_text(raw: bytes) -> str | None:
     try:
         raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        return f"is not UTF-8 ({error.reason} at byte {error.start} of the line)"
+        return f"is not UTF-8 ({error.reason} at byte {error.start} of the line); convert the file first"
     return None

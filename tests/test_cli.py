@@ -126,9 +126,10 @@ def test_interrupted_is_exit_code_1(capsys, monkeypatch):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("albert_np.cli.describe.describe", interrupt)
-    code, _, err = run(capsys, "info")
-    assert (code, err) == (1, "albert-np: interrupted\n")
+    for part in ("describe.describe", "_parser"):  # at work, and before that
+        monkeypatch.setattr(f"albert_np.cli.{part}", interrupt)
+        code, _, err = run(capsys, "info")
+        assert (code, err) == (1, "albert-np: interrupted\n")
 
 
 def test_long_texts_are_cut_with_a_warning_or_without(capsys):

@@ -284,9 +284,10 @@ def test_a_file_that_was_cut_is_not_resumed(tmp_path):
     path.write_bytes(path.read_bytes()[:-5])
     with pytest.raises(ValueError, match=r"has [\d,]+ bytes where [\d,]+ were written"):
         resumed(path, resume=True)
-    (tmp_path / "out.jsonl.unfinished").write_text('{"rows": "x"}')
-    with pytest.raises(ValueError, match="does not say how far a job is: --overwrite begins anew"):
-        resumed(path, resume=True)
+    for damaged in (b'{"rows": "x"}', b"", b"[1]", b"\xff\x00"):
+        (tmp_path / "out.jsonl.unfinished").write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"does not say how far a job is.*: --overwrite begins anew"):
+            resumed(path, resume=True)
 
 
 def test_two_jobs_do_not_write_one_file(tmp_path):

@@ -150,7 +150,7 @@ FILES = {
     "is UTF-16 or UTF-32, not UTF-8 text": "a\nb".encode("utf-16"),
     "line 1 holds a NUL at byte 1: not text (a binary file, or UTF-16)": "a\nb".encode("utf-16-le"),
     "is compressed (gzip), not UTF-8 text": b"\x1f\x8b\x08\0\0\0\0\0",
-    "line 2 is not UTF-8 (invalid continuation byte at byte 3 of the line)": b"a\ncaf\xe9s\n",
+    "line 2 is not UTF-8 (invalid continuation byte at byte 3 of the line); convert the file first": b"a\ncaf\xe9s\n",
     "no document of at least 2 sentences (1 documents too short; lines were read as sentences)": b"Only this. And this.",
     "no document of at least 2 sentences (1 lines too long; lines": b"a" * ((1 << 20) + 1),
 }
@@ -194,7 +194,7 @@ def test_lines_are_numbered_and_only_cr_and_lf_end_them(tmp_path):
     expected = ["a", "\u2028b\x0b\x0c\u0085c", "d", "", "\ufeffe"]
     assert list(read_lines(path)) == list(enumerate(expected, 1))
     said = refusal(lambda: list(read_lines(path, max_bytes=6, long_lines="error")))
-    assert said == f"{path} line 2 is longer than 6 bytes"
+    assert said == f"{path} line 2 is longer than 6 bytes: break it into shorter lines"
 
 
 @settings(deadline=None, max_examples=60)

@@ -39,6 +39,14 @@ from albert_np.version import __version__
 
 def main(argv: list[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
+    try:
+        return _run(argv)
+    except KeyboardInterrupt as error:  # training and jobs say how to go on
+        print(f"albert-np: {str(error) or 'interrupted'}", file=sys.stderr)
+        return 1
+
+
+def _run(argv: list[str] | None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal without ▁ or → still shows the rest
@@ -63,9 +71,6 @@ def main(argv: list[str] | None = None) -> int:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
                 return 0
             print(f"albert-np: {' '.join(str(error).split())}", file=sys.stderr)
-            return 1
-        except KeyboardInterrupt as error:  # training says how to go on
-            print(f"albert-np: {str(error) or 'interrupted'}", file=sys.stderr)
             return 1
     return 0
 

@@ -195,8 +195,8 @@ class GrowingFile:
             raise OSError(f"{said}, or --overwrite begins anew")
 
     def _read_state(self) -> None:
-        value = parse_json(self.state.read_bytes()[:MAX_STATE_BYTES], str(self.state))
         try:
+            value = parse_json(self.state.read_bytes()[:MAX_STATE_BYTES], str(self.state))
             rows, size, failed = (int(value[name]) for name in ("rows", "bytes", "failed"))
             self._was_made_from, settings = str(value["made_from"]), dict(value["settings"])
         except (KeyError, TypeError, ValueError) as error:

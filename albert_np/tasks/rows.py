@@ -125,7 +125,7 @@ def parse_json_text(text: str | bytes, where: str) -> Any:
         line = f" line {error.lineno}" if " line " not in where else ""
         raise ValueError(f"{where}{line} is not JSON: {error.msg} at column {error.colno}") from error
     except UnicodeDecodeError as error:
-        raise ValueError(f"{where} is not UTF-8 ({error.reason} at byte {error.start})") from error
+        raise ValueError(f"{where} is not UTF-8 ({error.reason} at byte {error.start}); convert it first") from error
     except RecursionError as error:
         raise ValueError(f"{where} is nested too deeply") from error
     except ValueError as error:
