@@ -122,6 +122,18 @@ def test_streams_that_are_closed_or_not_text_are_refused_in_one_line():
         assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("command", ["embed", "predict", "similar", "info", "warmup", "finetune", "pretrain"])
+def test_the_first_paragraph_of_help_is_as_wide_as_the_terminal(capsys, monkeypatch, command):
+    monkeypatch.setenv("COLUMNS", "50")
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    said = capsys.readouterr().out
+    paragraph = said.split("\n\n")[1]
+    assert len(paragraph) > 50
+    assert max(map(len, paragraph.splitlines())) <= 50
+    assert "\n  albert-np " in said  # examples keep their lines
+
+
 def test_interrupted_is_exit_code_1(capsys, monkeypatch):
     def interrupt(*_, **__):
         raise KeyboardInterrupt

@@ -223,6 +223,7 @@ def test_settings_that_are_not_known_are_refused(folder, write, message):
     ("call", "message"),
     [
         (lambda e: e.encode(5), "encode takes a text or several; got int"),
+        (lambda e: e.encode({"text": "a"}), "encode takes a text or several; got dict"),
         (lambda e: e.encode(["a", None]), "encode takes texts; number 1 is a NoneType"),
         (lambda e: e.encode("a", output_value="all"), "output_value is one of"),
         (lambda e: e.encode("a", precision="int4"), "precision is one of"),

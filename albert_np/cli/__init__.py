@@ -33,7 +33,7 @@ from albert_np.cli import (
     warmup,
     zero_shot,
 )
-from albert_np.cli.shared import EXAMPLES
+from albert_np.cli.shared import EXAMPLES, HelpFormatter
 from albert_np.version import __version__
 
 
@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="albert-np",
         description="ALBERT in NumPy: language-model answers on a CPU, with no deep-learning framework.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"albert-np {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

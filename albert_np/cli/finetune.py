@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from albert_np.cli.shared import parse_columns
+from albert_np.cli.shared import HelpFormatter, parse_columns
 from albert_np.cli.training import add_numbers, best_checkpoint, show, training_options
 
 TASKS = ("text-classification", "token-classification", "multiple-choice", "question-answering")
@@ -41,7 +41,7 @@ def add(commands: Any) -> None:
         description="Trains a pre-trained ALBERT on labelled examples, and evaluates it after each epoch. The best "
         "checkpoint is kept beside the last; each is a Hugging Face folder.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     tune.add_argument("train", help="CSV, TSV, JSONL or CoNLL; SQuAD's JSON for question answering")
     tune.add_argument("--task", required=True, choices=TASKS, help="the task to learn")

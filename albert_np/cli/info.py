@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from albert_np.cli.shared import as_json, model_options, where
+from albert_np.cli.shared import HelpFormatter, as_json, model_options, where
 
 EXAMPLES = """examples:
   albert-np info
@@ -23,7 +23,7 @@ def add(commands: Any) -> None:
         description="Shows a model's config, its parameters (stored, and if nothing were shared) and files; which "
         "backends run here, with which registers and threads, and whether the kernels are compiled.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     info.add_argument(
         "model",

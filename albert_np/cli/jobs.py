@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from albert_np.cli.inputs import FORMATS, Inputs, Shape
-from albert_np.cli.shared import as_json, model_options, parse_columns, where
+from albert_np.cli.shared import HelpFormatter, as_json, model_options, parse_columns, where
 from albert_np.files import shown
 
 # what changes no row of a job
@@ -74,7 +74,7 @@ class Command(NamedTuple):
 
 def formatting(command: Command) -> dict[str, Any]:
     epilog = f"examples:\n{command.examples.strip(chr(10))}\n\n{FILES}"
-    return {"epilog": epilog, "formatter_class": argparse.RawDescriptionHelpFormatter, "parents": [model_options()]}
+    return {"epilog": epilog, "formatter_class": HelpFormatter, "parents": [model_options()]}
 
 
 def fill(parser: argparse.ArgumentParser, command: Command) -> None:

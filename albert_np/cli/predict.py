@@ -7,7 +7,7 @@ from typing import Any
 
 from albert_np.cli import choose, classify, embed, fill_mask, ner, qa
 from albert_np.cli.jobs import Command, fill, formatting
-from albert_np.cli.shared import model_options, where
+from albert_np.cli.shared import HelpFormatter, model_options, where
 
 BY_TASK: dict[str, Command] = {
     "text-classification": classify.COMMAND,
@@ -34,7 +34,7 @@ def add(commands: Any) -> None:
         description="Reads from a model what it was trained for, and does that: as albert-np classify, ner, qa, choose, embed "
         "or fill-mask, whose options come behind the model's name.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument("model", metavar="FOLDER", help="a folder, or a hub id")
     parser.add_argument(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from albert_np.cli.shared import HelpFormatter
 from albert_np.cli.training import add_numbers, show, training_options
 
 EXAMPLES = """examples:
@@ -31,7 +32,7 @@ def add(commands: Any) -> None:
         description="Makes a vocabulary from text files and trains an ALBERT on them: masked words and sentence order. "
         "With --model, it goes on training a model that is there. Every checkpoint is a Hugging Face folder.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     train.add_argument(
         "--model",

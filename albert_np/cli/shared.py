@@ -19,6 +19,15 @@ Each COMMAND has its own --help, with examples.
 """
 
 
+class HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Breaks a description of one line where the terminal ends. Examples keep their lines."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        if "\n" in text.strip():
+            return super()._fill_text(text, width, indent)
+        return argparse.HelpFormatter._fill_text(self, text, width, indent)
+
+
 def model_options() -> argparse.ArgumentParser:
     """The options of every command that reads a model."""
     model = argparse.ArgumentParser(add_help=False)

@@ -6,7 +6,7 @@ import argparse
 import time
 from typing import Any
 
-from albert_np.cli.shared import as_json
+from albert_np.cli.shared import HelpFormatter, as_json
 
 EXAMPLES = """examples:
   albert-np warmup
@@ -21,7 +21,7 @@ def add(commands: Any) -> None:
         description="Compiles the numba backend's kernels into the cache, where every process of this user finds them "
         "(ALBERT_NP_CACHE_DIR says where). Does nothing if they are already there.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     warm.add_argument(
         "--training", action="store_true", help="compile the kernels that training needs, instead of those of a call"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -132,7 +132,7 @@ class SentenceEncoder:
         checked_count(batch_size, "batch_size")
         alone = isinstance(sentences, str)
         texts = [sentences] if isinstance(sentences, str) else sentences
-        if not isinstance(texts, Iterable):
+        if not isinstance(texts, Iterable) or isinstance(texts, Mapping):
             raise ValueError(f"encode takes a text or several; got {type(sentences).__name__}")
         texts = list(texts)
         before = self._prompt(prompt_name, prompt)
