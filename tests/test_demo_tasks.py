@@ -157,7 +157,7 @@ def test_a_task_without_a_model_uses_its_embedded_one_and_says_so_once(task, nam
         made = [albert_np.pipeline(task) for _ in range(2)]
     (line,) = caplog.messages
     assert line.startswith(f"{task} without a model uses the embedded {name}, a small model ")
-    assert line.endswith("; for real work pass model=")
+    assert line.endswith("; for real work pass model= (--model)")
     model = made[0].encoder.model if task == "sentence-similarity" else made[0].model
     assert model.config == AlbertConfig.from_pretrained(name)
 

@@ -171,7 +171,7 @@ def default_model(task: str) -> str:
     if task not in DEFAULTS:
         raise ValueError(f"{task} has no embedded model: pass model=, a folder or a hub id of a model trained for it")
     name, what = DEFAULTS[task]
-    logger.warning("%s without a model uses the embedded %s, %s; for real work pass model=", task, name, what)
+    logger.warning("%s without a model uses the embedded %s, %s; for real work pass model= (--model)", task, name, what)
     return name
 
 
