@@ -290,6 +290,14 @@ def test_a_file_that_was_cut_is_not_resumed(tmp_path):
             resumed(path, resume=True)
 
 
+@pytest.mark.parametrize("name", ["plain/out.jsonl", "plain/in/it/out.jsonl"])
+def test_a_place_that_cannot_be_written_is_named_with_the_reason(tmp_path, name):
+    (tmp_path / "plain").write_text("no folder")
+    path = tmp_path / name
+    with pytest.raises(OSError, match=r"^cannot write .*\.jsonl: .*: name another place$"):
+        resumed(path)
+
+
 def test_two_jobs_do_not_write_one_file(tmp_path):
     path = tmp_path / "out.jsonl"
     with GrowingFile(path, form_of(path, ()), {}), pytest.raises(OSError, match="another process is writing"):

@@ -217,6 +217,15 @@ class GrowingFile:
             self.done = Done(rows, size, failed, self.done.made_from)
 
     def __enter__(self) -> GrowingFile:
+        try:
+            self._begin()
+        except OSError as error:
+            if error.errno is None:  # in our words already
+                raise
+            raise OSError(f"cannot write {self.path}: {shown(error.strerror)}: name another place") from error
+        return self
+
+    def _begin(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as stack:
             stack.enter_context(_locked(self.path))
@@ -229,7 +238,6 @@ class GrowingFile:
             self._cut()
             self._open = stack.pop_all()
         self._on_disk = self.done
-        return self
 
     def behind(self, inputs: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
         """What is left of the inputs. Raises ValueError if those before are not the ones that the rows were made from."""
