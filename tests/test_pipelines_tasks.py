@@ -250,6 +250,7 @@ def test_all_ways_to_ask(ask):
         == ask(question=[question] * 2, context=[context] * 2)
         == [one] * 2
     )
+    assert ask({"question": [question] * 2, "context": context}) == [one] * 2
     assert ask([asked, asked]) == ask(asked, asked) == list(ask(x for x in [asked, asked])) == [one, one]
     with pytest.warns(FutureWarning, match="data is deprecated"):
         assert ask(data=asked) == one

@@ -106,6 +106,7 @@ def test_other_outputs(encoder):
     assert isinstance(encoder.encode(TEXTS, convert_to_numpy=False), list)
     assert encoder.encode([]).shape == (0, H)
     assert encoder.encode(iter(TEXTS), show_progress_bar=False).shape == (4, H)
+    assert encoder.encode(TEXTS, convert_to_tensor=False, device="cpu").shape == (4, H)
 
 
 @pytest.mark.parametrize(
@@ -229,6 +230,8 @@ def test_settings_that_are_not_known_are_refused(folder, write, message):
         (lambda e: e.encode("a", precision="int4"), "precision is one of"),
         (lambda e: e.encode("a", batch_size=0), "batch_size must be a whole number of at least 1"),
         (lambda e: e.encode("a", truncate_dim=0), "truncate_dim must be a whole number"),
+        (lambda e: e.encode("a", convert_to_tensor=True), "convert_to_tensor=True: albert_np makes NumPy arrays only"),
+        (lambda e: e.encode("a", device="cuda"), "the model is on cpu"),
         (lambda e: e.semantic_search("a", TEXTS, kind="near"), "kind is one of cosine"),
         (lambda e: e.similarity([["a"]], [[1.0]]), "a must be vectors"),
         (lambda e: e.from_pretrained(TINY_MODEL, pooling="middle"), "pooling is one or several of"),

@@ -177,6 +177,8 @@ def _questions(args: tuple[Any, ...], question: Any, context: Any) -> Any:
         if len(args) == 2 and all(isinstance(arg, str) for arg in args):
             return {"question": args[0], "context": args[1]}
         given = args[0] if len(args) == 1 else list(args)
+        if isinstance(given, Mapping) and isinstance(given.get("question"), (list, tuple)):
+            return _questions((), given["question"], given.get("context"))
         return list(given) if isinstance(given, tuple) else given
     if question is None or context is None:
         raise ValueError("question-answering needs a question and its context")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from albert_np.checkpoints import hub
+from albert_np.device import device_of
 from albert_np.files import listed, shown
 from albert_np.model import AlbertModel
 from albert_np.ops import Array
@@ -111,6 +112,8 @@ class SentenceEncoder:
         output_value: str | None = "sentence_embedding",
         precision: str = "float32",
         convert_to_numpy: bool = True,
+        convert_to_tensor: bool = False,
+        device: Any = None,
         normalize_embeddings: bool = False,
         truncate_dim: int | None = None,
     ) -> Any:
@@ -120,13 +123,22 @@ class SentenceEncoder:
         changes no bit of the result. show_progress_bar: None shows one on a terminal, for work of over a second.
         output_value: "token_embeddings" gives the hidden states (T,H) of each text instead, and None all there is.
         precision: see tasks.vectors.quantized; a model in float64 gives float64 vectors as long as this is "float32".
-        convert_to_numpy=False gives a list of vectors. truncate_dim: only the first entries of each vector.
+        convert_to_numpy=False gives a list of vectors; convert_to_tensor=True is refused. device: where the model is, or None.
+        truncate_dim: only the first entries of each vector.
         Raises ValueError for what is no text.
         """
         if output_value not in OUTPUTS:
             raise ValueError(f"output_value is one of {OUTPUTS}; got {shown(repr(output_value), 60)}")
         if precision not in PRECISIONS:
             raise ValueError(f"precision is one of {', '.join(PRECISIONS)}; got {shown(repr(precision), 60)}")
+        if convert_to_tensor:
+            raise ValueError(
+                "convert_to_tensor=True: albert_np makes NumPy arrays only; torch.from_numpy makes tensors of them"
+            )
+        if device is not None and device_of(device) != self.model.device:
+            raise ValueError(
+                f"the model is on {self.model.device}: from_pretrained(…, backend=…) chooses another place"
+            )
         if truncate_dim is not None:
             checked_count(truncate_dim, "truncate_dim")
         checked_count(batch_size, "batch_size")
