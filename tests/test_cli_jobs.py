@@ -459,10 +459,14 @@ def test_predict_shows_the_options_of_the_models_command(run, models):
 # --- long work ------------------------------------------------------------------------------------------------------------
 
 
-def long_job(models, folder, name, *more):
-    """A job of some seconds, on its way."""
+SETTLED = "from albert_np.pipelines import job_files as f; f.SETTLE_AFTER = {}; from albert_np.cli import main; main()"
+
+
+def long_job(models, folder, name, *more, settle_after=None):
+    """A job of some seconds, on its way. settle_after: seconds between two moments from which it can be resumed."""
     argv = ["embed", "corpus.txt", "--model", str(models / "my-albert"), "--batch-size", "8", "--threads", "1"]
-    command = [sys.executable, "-m", "albert_np", *argv, "--out", name, *more]
+    program = ["-m", "albert_np"] if settle_after is None else ["-c", SETTLED.format(settle_after)]
+    command = [sys.executable, *program, *argv, "--out", name, *more]
     return subprocess.Popen(
         command,
         cwd=folder,
@@ -518,14 +522,17 @@ def test_killed_at_ten_random_moments_and_resumed_the_file_is_the_same(name, mod
     if name == "out.parquet":
         needs.module("test", "pyarrow.parquet")
     write_corpus(tmp_path, 30000)
+    start = time.monotonic()
     code, _, err = finished(long_job(models, tmp_path, f"whole-{name}"))
     assert code == 0, err
+    longest = (time.monotonic() - start) / 20  # so that ten of them do not finish the job, however fast the machine is
     rng, kills, rows = random.Random(name), 0, [0]
     while kills < 10:
-        process = long_job(models, tmp_path, name, "--resume")
         state = tmp_path / f"{name}.unfinished"
-        wait_for(state, process)
-        time.sleep(rng.uniform(0, 2.5))
+        process = long_job(models, tmp_path, name, "--resume", settle_after=0.02)
+        while process.poll() is None and not (state.exists() and json.loads(state.read_bytes())["rows"] > rows[-1]):
+            time.sleep(0.005)  # it is starting
+        time.sleep(rng.uniform(0, longest))
         process.send_signal(signal.SIGKILL)
         assert finished(process)[0] == -signal.SIGKILL, "the job was complete before ten kills: give it more lines"
         kills += 1
