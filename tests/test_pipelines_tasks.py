@@ -366,6 +366,18 @@ def test_an_answer_has_the_same_bits_whatever_its_neighbours(request, name, inpu
     assert pipe(inputs, batch_size=3, **options) == alone
 
 
+@pytest.mark.parametrize(
+    ("name", "options"), [("tag", {}), ("zero_shot", {"candidate_labels": ["a"]}), ("features", {})]
+)
+def test_rows_of_a_data_set_have_their_text_in_a_column(request, name, options):
+    pipe = request.getfixturevalue(name)
+    rows = [{"text": text, "label": i} for i, text in enumerate(TEXTS)]
+    assert pipe(rows, **options) == list(pipe(iter(rows), **options)) == pipe(TEXTS, **options)
+    assert pipe(rows[0], **options) == pipe(TEXTS[0], **options)
+    with pytest.raises(ValueError, match=r"input 0: .*got dict"):
+        pipe([{"body": TEXTS[0]}], **options)
+
+
 @pytest.mark.parametrize(("name", "inputs", "options"), CALLS, ids=[name for name, _, _ in CALLS])
 def test_a_bad_input_is_named_or_skipped(request, name, inputs, options):
     pipe = request.getfixturevalue(name)

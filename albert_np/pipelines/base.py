@@ -115,6 +115,7 @@ class Pipeline(Generic[Asked]):
     options_class: type[Asked]
     models: ClassVar[tuple[type[AlbertPreTrainedModel], ...]]  # those that can do it; a name is loaded as the first
     needs: ClassVar[str]  # the same in words
+    column: ClassVar[str | None] = None  # an input may also be a row of a data set, a dict with this column
     framework = "np"  # whose arrays a model takes and gives
 
     def __init__(self, model: Any, tokenizer: Any, **options: Any) -> None:
@@ -215,7 +216,7 @@ class Pipeline(Generic[Asked]):
         found: list[Prepared | ValueError] = []
         for number, item in enumerate(items):
             try:
-                found.append(self._prepare(item, options))
+                found.append(self._prepare(self._of_row(item), options))
             except ValueError as error:
                 found.append(refused(error, number))
         outputs = iter(self._computed([row for one in found if isinstance(one, Prepared) for row in one.rows]))
@@ -228,6 +229,9 @@ class Pipeline(Generic[Asked]):
                 yield answer
             else:
                 yield {"error": str(one)}
+
+    def _of_row(self, item: Any) -> Any:
+        return item[self.column] if isinstance(item, Mapping) and self.column in item else item
 
     def _computed(self, rows: list[Row]) -> list[Any]:
         """The outputs of rows, in their order. The model is given rows of like length together, TOKENS_AT_ONCE at most."""

@@ -27,6 +27,7 @@ class FeatureExtractionPipeline(Pipeline[FeatureExtractionOptions]):
     models = (AlbertModel,)
     needs = "a model without a head (AlbertModel)"
     options_class = FeatureExtractionOptions
+    column = "text"
 
     @classmethod
     def load(cls, name_or_path: str | os.PathLike, **made: Any) -> AlbertModel:

@@ -39,6 +39,7 @@ class FillMaskPipeline(Pipeline[FillMaskOptions]):
     models = (AlbertForMaskedLM, AlbertForPreTraining)
     needs = "a masked-language model"
     options_class = FillMaskOptions
+    column = "text"
 
     def __init__(self, model: Any, tokenizer: Any, **options: Any) -> None:
         """As Pipeline. Raises PipelineException if the tokenizer has no mask token."""

@@ -75,6 +75,7 @@ class TokenClassificationPipeline(Pipeline[TokenClassificationOptions]):
     models = (AlbertForTokenClassification,)
     needs = "a model for token classification"
     options_class = TokenClassificationOptions
+    column = "text"
 
     def __call__(self, inputs: str | Iterable[Any], **options: Any) -> Any:
         """For each text a list of entities, in order, as tasks.entities.entities gives them.

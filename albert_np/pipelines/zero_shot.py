@@ -32,6 +32,7 @@ class ZeroShotClassificationPipeline(Pipeline[ZeroShotOptions]):
     models = (AlbertForSequenceClassification,)
     needs = "a model for sequence classification that was trained on entailment (NLI)"
     options_class = ZeroShotOptions
+    column = "text"
 
     def __init__(self, model: Any, tokenizer: Any, **options: Any) -> None:
         """As Pipeline. A warning says so if no label of the model says entailment: then it is the last, as in transformers."""
