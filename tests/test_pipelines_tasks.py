@@ -122,6 +122,12 @@ def test_functions_follow_the_problem_or_the_caller(make, classify):
     assert classify(TEXTS[0], function_to_apply="none")[0]["score"] == pytest.approx(float(logits.max()))
 
 
+def test_scores_of_large_logits_are_exact_and_without_a_warning(classify):
+    logits = np.array([-200, 0, 200], np.float32)
+    assert classify._scores(logits, "sigmoid").tolist() == [0, 0.5, 1]
+    assert classify._scores(logits, "softmax").tolist() == [0, 0, 1]
+
+
 def test_pairs_are_dicts(classify):
     pair = classify({"text": TEXTS[0], "text_pair": TEXTS[1]})
     assert pair["score"] == pytest.approx(softmax(logits_of(classify, TEXTS[0], TEXTS[1])[0]).max(), rel=1e-5)

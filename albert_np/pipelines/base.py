@@ -17,7 +17,6 @@ from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
-from albert_np import ops
 from albert_np.calling import AlbertPreTrainedModel
 from albert_np.device import Device
 from albert_np.files import class_of, listed
@@ -281,14 +280,18 @@ class Pipeline(Generic[Asked]):
             )
         return self.tokenizer(text, pair, **options | {"truncation": cut, "max_length": most}, verbose=False)
 
-    def _called(self, rows: list[Row], **asked: Any) -> Any:
-        """The model's output for some rows. Only real tokens are computed."""
+    def _batch(self, rows: list[Row]) -> list[Array]:  # -> three arrays (B,T), in the order of MODEL_INPUTS
+        """Some rows side by side, filled up to the length of the longest."""
         # on the right, whatever the tokenizer prefers: positions are counted from the first column
         batch = self.tokenizer.pad(
             [{name: row[name] for name in MODEL_INPUTS} for row in rows], padding_side="right", return_tensors="np"
         )
+        return [batch[name] for name in MODEL_INPUTS]
+
+    def _called(self, rows: list[Row], **asked: Any) -> Any:
+        """The model's output for some rows. Only real tokens are computed."""
         return self.model(
-            *(batch[name] for name in MODEL_INPUTS),
+            *self._batch(rows),
             skip_padding=True,
             return_dict=True,
             output_attentions=False,
@@ -300,11 +303,6 @@ class Pipeline(Generic[Asked]):
 def real_tokens(values: Array, rows: list[Row]) -> list[Array]:  # (B,T,…) -> B × (n,…)
     """What belongs to the tokens of each row, without what the batch was filled up with."""
     return [value[: len(row["input_ids"])] for value, row in zip(values, rows, strict=True)]
-
-
-def probabilities(logits: Array) -> Array:  # (…,K) -> (…,K)
-    """Softmax over the last axis."""
-    return ops.softmax(logits)
 
 
 def checked_count(value: Any, name: str, most: int | None = None) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from albert_np.model import AlbertForMaskedLM, AlbertForPreTraining
-from albert_np.ops import Array
+from albert_np.ops import Array, softmax
 from albert_np.pipelines.base import (
     Pipeline,
     PipelineException,
@@ -17,7 +17,6 @@ from albert_np.pipelines.base import (
     Row,
     TextOptions,
     checked_count,
-    probabilities,
     shortened,
     warn,
 )
@@ -90,7 +89,7 @@ class FillMaskPipeline(Pipeline[FillMaskOptions]):
         candidates = np.arange(len(self.tokenizer)) if options.targets is None else self._target_ids(options.targets)
         masks = np.flatnonzero(note == self.tokenizer.mask_token_id)
         # a row at a time: NumPy's exp may round a number another way in another place of an array
-        probs, alone = [probabilities(row) for row in outputs[0]], len(masks) == 1  # M × (V,)
+        probs, alone = [softmax(row) for row in outputs[0]], len(masks) == 1  # M × (V,)
         filled = [
             self._best(note, mask, row, options.top_k, candidates, alone)
             for mask, row in zip(masks, probs, strict=True)

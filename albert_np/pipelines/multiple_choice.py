@@ -10,8 +10,8 @@ import numpy as np
 
 from albert_np.files import listed, shown
 from albert_np.model import AlbertForMultipleChoice
-from albert_np.ops import Array
-from albert_np.pipelines.base import MODEL_INPUTS, Pipeline, Prepared, Row, TextOptions, probabilities
+from albert_np.ops import Array, softmax
+from albert_np.pipelines.base import Pipeline, Prepared, Row, TextOptions
 
 
 @dataclass(frozen=True)
@@ -53,17 +53,11 @@ class MultipleChoicePipeline(Pipeline[MultipleChoiceOptions]):
         return Prepared([self._encoded(item["prompt"], choice, asked) for choice in choices], list(choices))
 
     def _forward(self, rows: list[Row]) -> list[Array]:
-        batch = self.tokenizer.pad(
-            [{name: row[name] for name in MODEL_INPUTS} for row in rows], padding_side="right", return_tensors="np"
-        )
         # (B,1,T): a choice's score does not depend on the other choices
-        return list(
-            self.model(*(batch[name][:, None] for name in MODEL_INPUTS), skip_padding=True, return_dict=True).logits[
-                :, 0
-            ]
-        )
+        inputs = (values[:, None] for values in self._batch(rows))
+        return list(self.model(*inputs, skip_padding=True, return_dict=True).logits[:, 0])
 
     def _answer(self, outputs: list[Array], note: Any, options: MultipleChoiceOptions) -> list[dict[str, Any]]:
-        scores = probabilities(np.array(outputs))
+        scores = softmax(np.array(outputs))
         found = [{"index": i, "choice": choice, "score": float(scores[i])} for i, choice in enumerate(note)]
         return sorted(found, key=lambda one: one["score"], reverse=True)

@@ -9,8 +9,8 @@ from typing import Any
 
 from albert_np.files import listed
 from albert_np.model import AlbertForPreTraining
-from albert_np.ops import Array
-from albert_np.pipelines.base import Pipeline, Prepared, Row, TextOptions, probabilities
+from albert_np.ops import Array, softmax
+from albert_np.pipelines.base import Pipeline, Prepared, Row, TextOptions
 
 LABELS = (
     "in order",
@@ -55,5 +55,5 @@ class SentenceOrderPipeline(Pipeline[SentenceOrderOptions]):
         return list(self._called(rows, logits_positions=[[0]] * len(rows)).sop_logits)  # no words are asked for
 
     def _answer(self, outputs: list[Array], note: Any, options: SentenceOrderOptions) -> dict[str, Any]:
-        scores = probabilities(outputs[0])
+        scores = softmax(outputs[0])
         return {"label": LABELS[int(scores.argmax())], "score": float(scores.max())}

@@ -7,12 +7,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-import numpy as np
-
+from albert_np.activations import sigmoid
 from albert_np.files import listed
 from albert_np.model import AlbertForSequenceClassification
-from albert_np.ops import Array
-from albert_np.pipelines.base import Pipeline, Prepared, TextOptions, checked_count, probabilities
+from albert_np.ops import Array, softmax
+from albert_np.pipelines.base import Pipeline, Prepared, TextOptions, checked_count
 from albert_np.tasks.text_classification import MULTI, REGRESSION
 
 FUNCTIONS = ("softmax", "sigmoid", "none")
@@ -82,8 +81,8 @@ class TextClassificationPipeline(Pipeline[TextClassificationOptions]):
             one_by_one = config.problem_type == MULTI or config.num_labels == 1
             function = "none" if config.problem_type == REGRESSION else "sigmoid" if one_by_one else "softmax"
         if function.lower() == "softmax":
-            return probabilities(logits)
-        return 1 / (1 + np.exp(-logits)) if function.lower() == "sigmoid" else logits
+            return softmax(logits)
+        return sigmoid(logits) if function.lower() == "sigmoid" else logits
 
 
 def text_and_pair(item: Any) -> tuple[Any, Any]:

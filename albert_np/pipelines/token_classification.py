@@ -11,14 +11,13 @@ import numpy as np
 
 from albert_np.files import shown
 from albert_np.model import AlbertForTokenClassification
-from albert_np.ops import Array
+from albert_np.ops import Array, softmax
 from albert_np.pipelines.base import (
     MODEL_INPUTS,
     Options,
     Pipeline,
     Prepared,
     Row,
-    probabilities,
     real_tokens,
     shortened,
     warn,
@@ -159,7 +158,7 @@ class TokenClassificationPipeline(Pipeline[TokenClassificationOptions]):
         join = self.tokenizer.convert_tokens_to_string if self.tokenizer.is_fast else spaced
         found: list[dict[str, Any]] = []
         for logits, tokens in zip(outputs, note, strict=True):
-            scores = probabilities(logits)[[token.place for token in tokens]]
+            scores = softmax(logits)[[token.place for token in tokens]]
             found += entities(
                 tokens,
                 scores,

@@ -11,8 +11,8 @@ import numpy as np
 
 from albert_np.files import listed, shown
 from albert_np.model import AlbertForSequenceClassification
-from albert_np.ops import Array
-from albert_np.pipelines.base import Pipeline, Prepared, TextOptions, probabilities, warn
+from albert_np.ops import Array, softmax
+from albert_np.pipelines.base import Pipeline, Prepared, TextOptions, warn
 
 
 @dataclass(frozen=True)
@@ -100,8 +100,8 @@ class ZeroShotClassificationPipeline(Pipeline[ZeroShotOptions]):
         if options.multi_label or len(labels) == 1:
             if against is None:  # as transformers: the first class, or the last if the first is entailment
                 against = logits.shape[1] - 1 if entails == 0 else 0
-            scores = probabilities(logits[:, [against, entails]])[:, 1]
+            scores = softmax(logits[:, [against, entails]])[:, 1]
         else:
-            scores = probabilities(logits[:, entails])
+            scores = softmax(logits[:, entails])
         best = np.argsort(scores)[::-1]
         return {"sequence": sequence, "labels": [labels[i] for i in best], "scores": scores[best].tolist()}

@@ -31,14 +31,13 @@ def likely_spans(start: Array, end: Array, nothing: Array, *, most: int, max_len
     nothing: the two logits at [CLS]. A span has max_length tokens at most. Its score is the product of the probabilities of
     its two ends, each a softmax over [CLS] and the context.
     """
-    starts, ends = (softmax(np.concatenate([nothing[i : i + 1], x]))[1:] for i, x in enumerate((start, end)))
-    none = [float(softmax(np.concatenate([nothing[i : i + 1], x]))[0]) for i, x in enumerate((start, end))]
-    products = np.tril(np.triu(np.outer(starts, ends)), max_length - 1)
+    starts, ends = (softmax(np.append(none, logits)) for none, logits in zip(nothing, (start, end), strict=True))
+    products = np.tril(np.triu(np.outer(starts[1:], ends[1:])), max_length - 1)
     order = np.argsort(-products, axis=None, kind="stable")[:most]
     first, last = np.unravel_index(order, products.shape)
     scores = products[first, last]
     real = scores > 0
-    return Spans(scores[real], first[real], last[real], none[0] * none[1])
+    return Spans(scores[real], first[real], last[real], float(starts[0]) * float(ends[0]))
 
 
 def ranked_answers(
