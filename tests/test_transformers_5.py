@@ -4,6 +4,7 @@ It has an environment of its own, since other tests compare with transformers 4.
 python, else one is made, which downloads torch.
 """
 
+import importlib.metadata
 import json
 import os
 import subprocess
@@ -96,7 +97,11 @@ def test_the_fast_style_does_what_transformers_5_does(written, name):
         ours = tokenizer(text, return_offsets_mapping=True)
         assert ours["input_ids"] == found["ids"]
         assert ours["offset_mapping"] == list(map(tuple, found["offsets"]))
-        assert [tokenizer.decode(found["ids"], skip) for skip in (False, True)] == found["decoded"]
+        decoded, wanted = [tokenizer.decode(found["ids"], skip) for skip in (False, True)], found["decoded"]
+        if says["library"] != importlib.metadata.version("tokenizers"):
+            # the library decodes a token that was added in capitals as it was written up to 0.22, in lower case from 0.23 on
+            decoded, wanted = ([one.lower() for one in texts] for texts in (decoded, wanted))
+        assert decoded == wanted
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -7,6 +7,7 @@
 Each leaves what it found in FOLDER/answer.json. TEXTS and INPUTS are what both sides know.
 """
 
+import importlib.metadata
 import json
 import os
 import shutil
@@ -135,7 +136,7 @@ def write(folder, spiece, tokenizer_json):
         (sources[name] / "tokenizer_config.json").write_text(json.dumps(config))
     tokenizers = write_tokenizers(folder / "tokenizers", sources)
     models = write_models(folder / "models", folder / "tokenizers" / "sp-added", tokenizers["sp-added"]["size"])
-    return {"tokenizers": tokenizers, "models": models}
+    return {"tokenizers": tokenizers, "models": models, "library": importlib.metadata.version("tokenizers")}
 
 
 def read(folder):
