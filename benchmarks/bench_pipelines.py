@@ -23,7 +23,7 @@ from tqdm import tqdm
 from workloads import CONFIG, made_once
 
 import albert_np
-from albert_np.golden.synthetic import trained_like
+from albert_np.golden.cases import trained_like
 
 TAGS = {0: "O", 1: "B-PER", 2: "I-PER", 3: "B-LOC", 4: "I-LOC"}
 NLI = {0: "contradiction", 1: "neutral", 2: "entailment"}

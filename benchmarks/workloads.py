@@ -17,7 +17,7 @@ import numpy as np
 from machine import ROOT
 
 from albert_np import AlbertConfig, AlbertForMaskedLM, AlbertModel
-from albert_np.golden.synthetic import trained_like
+from albert_np.golden.cases import trained_like
 from albert_np.machine import installed
 
 CONFIG = AlbertConfig(

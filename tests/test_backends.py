@@ -15,7 +15,7 @@ from support.variations import KINDS, TRACED, VARIATIONS, judged, varied
 import albert_np
 from albert_np import AlbertConfig
 from albert_np.backends import choose
-from albert_np.golden.synthetic import PARTS, TINY, batch, random_case, trained_like
+from albert_np.golden.cases import PARTS, TINY, batch, random_case, trained_like
 from albert_np.golden.tolerances import assert_float32_rule, assert_float32_rule_in_the_mean
 from albert_np.run import Wanted, Weights
 

@@ -8,7 +8,7 @@ from tolerances import PARITY_FLOAT64
 
 import albert_np
 from albert_np import AlbertConfig, AlbertForMaskedLM, AlbertForSequenceClassification, AlbertModel
-from albert_np.golden.synthetic import PARTS, TINY
+from albert_np.golden.cases import PARTS, TINY
 from albert_np.golden.tolerances import assert_close
 from albert_np.training.finetune import finetune
 

@@ -17,7 +17,7 @@ from albert_np import (
 from albert_np.checkpoints.formats import FORMATS
 from albert_np.checkpoints.formats.protocol import Format, Tensor
 from albert_np.checkpoints.names import hub_name
-from albert_np.golden.synthetic import PARTS, TINY, trained_like
+from albert_np.golden.cases import PARTS, TINY, trained_like
 
 WORDS = "embeddings.word_embeddings.weight"
 

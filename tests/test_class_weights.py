@@ -16,7 +16,7 @@ from tolerances import PARITY_FLOAT64, REORDERED_FLOAT64
 import albert_np
 from albert_np import AlbertConfig, AlbertForMaskedLM, AlbertTokenizer, ops
 from albert_np.cli import main
-from albert_np.golden.synthetic import PARTS, TINY, batch, trained_like
+from albert_np.golden.cases import PARTS, TINY, batch, trained_like
 from albert_np.golden.tolerances import assert_close
 from albert_np.training import log
 from albert_np.training.class_weights import class_weights

@@ -15,7 +15,7 @@ from support.refusals import refusal, saved_config
 from albert_np import AlbertModel, AutoConfig
 from albert_np.checkpoints.names import expected_shapes
 from albert_np.config import AlbertConfig, preset
-from albert_np.golden.synthetic import TINY
+from albert_np.golden.cases import TINY
 
 # --- the same as transformers ----------------------------------------------------------------------------------------
 

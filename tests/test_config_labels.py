@@ -14,7 +14,7 @@ from albert_np import (
     AlbertTokenizer,
     pipeline,
 )
-from albert_np.golden.synthetic import TINY
+from albert_np.golden.cases import TINY
 from albert_np.training.finetune import finetune
 
 # what config.json says about labels -> K, id2label, label2id

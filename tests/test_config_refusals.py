@@ -14,7 +14,7 @@ from support.refusals import refusal, saved_config
 
 from albert_np import AlbertForSequenceClassification, AlbertModel
 from albert_np.config import ACTIVATIONS, AlbertConfig, preset
-from albert_np.golden.synthetic import TINY
+from albert_np.golden.cases import TINY
 
 SIZES = [
     "vocab_size",

@@ -6,7 +6,7 @@ from support.backends import NUMBA, NUMPY, runnable
 from tolerances import GRADIENT_FLOAT32, GRADIENT_FLOOR, SHARES_FLOAT32
 
 from albert_np import AlbertConfig, num_threads
-from albert_np.golden.synthetic import PARTS, TINY, batch, random_case, trained_like
+from albert_np.golden.cases import PARTS, TINY, batch, random_case, trained_like
 from albert_np.golden.tolerances import assert_close, assert_float32_rule_in_the_mean
 
 KINDS = [kind for kind in PARTS if kind != "AlbertModel"]

@@ -8,7 +8,7 @@ from support.checkpoints import CONFIG, assert_holds, tensors, write
 from support.refusals import refusal
 
 from albert_np import AlbertConfig, AlbertModel
-from albert_np.golden.synthetic import TINY
+from albert_np.golden.cases import TINY
 from albert_np.outputs import BaseModelOutputWithPooling
 
 

@@ -15,8 +15,8 @@ from support.backends import NUMBA, NUMPY, PLAIN
 from support.calls import CALLS, call
 
 from albert_np import AlbertConfig, ops
+from albert_np.golden.cases import PARTS, random_case, trained_like
 from albert_np.golden.stochastic import ROUNDING, UNIT_FLOAT32, Drawn, DrawnOps, draws, model_draws, steps
-from albert_np.golden.synthetic import PARTS, random_case, trained_like
 from albert_np.golden.tolerances import (
     FLOAT32_ONE_CASE,
     assert_float32_rule,
@@ -328,6 +328,6 @@ def test_importing_the_package_imports_none_of_it():
 def test_golden_needs_numpy_alone():
     code = (
         "import sys; sys.modules['mpmath'] = sys.modules['numba'] = None\n"
-        "import albert_np.golden.stochastic, albert_np.golden.synthetic"
+        "import albert_np.golden.stochastic, albert_np.golden.cases"
     )
     assert subprocess.run([sys.executable, "-P", "-c", code], check=False).returncode == 0

@@ -14,7 +14,7 @@ from support.outputs import flat
 from tolerances import PARITY_FLOAT64
 
 from albert_np import AlbertConfig
-from albert_np.golden.synthetic import CASES, PARTS, TINY
+from albert_np.golden.cases import CASES, PARTS, TINY
 from albert_np.golden.tolerances import assert_close, assert_float32_rule_in_the_mean
 
 GOLDENS = ROOT / "tests" / "goldens"

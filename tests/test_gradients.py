@@ -8,7 +8,7 @@ from support.backends import NUMPY
 from tolerances import CENTRAL_DIFFERENCE, REORDERED_FLOAT64
 
 from albert_np import ops
-from albert_np.golden.synthetic import PARTS, random_case
+from albert_np.golden.cases import PARTS, random_case
 from albert_np.golden.tolerances import assert_close
 
 STEP = 2.0**-17  # the error is about STEP² · f''' / 6 and u · |f| / STEP: both near 1e-11

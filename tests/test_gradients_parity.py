@@ -19,7 +19,7 @@ from support.backends import NUMPY
 from tolerances import GRADIENT_FLOAT64, GRADIENT_FLOOR, NEARNESS, NEIGHBOURS, ONE_GRADIENT, PARITY_FLOAT64, ROUNDED
 
 from albert_np import gradients
-from albert_np.golden.synthetic import PARTS, random_case
+from albert_np.golden.cases import PARTS, random_case
 from albert_np.golden.tolerances import assert_close
 
 pytestmark = pytest.mark.parity

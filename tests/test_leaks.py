@@ -12,7 +12,7 @@ from support.refusals import refusal
 
 import albert_np
 from albert_np import AlbertConfig
-from albert_np.golden.synthetic import PARTS, TINY, batch, trained_like
+from albert_np.golden.cases import PARTS, TINY, batch, trained_like
 
 CONFIG = AlbertConfig(**TINY)
 CALLS = {kind: batch(CONFIG, kind, 5, padding=True) for kind in PARTS}

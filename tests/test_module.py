@@ -11,7 +11,7 @@ from support.backends import NUMPY
 
 from albert_np import AlbertConfig, AlbertForMaskedLM, AlbertModel
 from albert_np.device import device_of
-from albert_np.golden.synthetic import PARTS, TINY, trained_like
+from albert_np.golden.cases import PARTS, TINY, trained_like
 
 IDS = [[2, 5, 9, 3], [2, 7, 0, 3]]
 

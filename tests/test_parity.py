@@ -12,7 +12,7 @@ from support.backends import NUMPY
 from support.outputs import flat
 from tolerances import PARITY_FLOAT64
 
-from albert_np.golden.synthetic import PARTS, random_case
+from albert_np.golden.cases import PARTS, random_case
 from albert_np.golden.tolerances import assert_close
 
 pytestmark = pytest.mark.parity

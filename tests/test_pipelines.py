@@ -13,7 +13,7 @@ from tolerances import PARITY_FLOAT64, REORDERED
 import albert_np
 from albert_np.backends import choose
 from albert_np.config import AlbertConfig
-from albert_np.golden.synthetic import trained_like
+from albert_np.golden.cases import trained_like
 from albert_np.model import AlbertForMaskedLM, AlbertModel
 
 ONE = "The capital of [MASK] is Paris."

@@ -11,7 +11,7 @@ from support import TINY_MODEL
 
 import albert_np
 from albert_np.config import AlbertConfig
-from albert_np.golden.synthetic import trained_like
+from albert_np.golden.cases import trained_like
 
 pytestmark = pytest.mark.parity
 TAGS = {0: "O", 1: "B-PER", 2: "I-PER", 3: "B-LOC", 4: "I-LOC"}

@@ -10,7 +10,7 @@ from support.backends import NUMBA, runnable
 
 import albert_np
 from albert_np.config import AlbertConfig
-from albert_np.golden.synthetic import trained_like
+from albert_np.golden.cases import trained_like
 
 TEXTS = ["The capital of France is Paris.", "Who lives there?", "A cat sat on the mat, and Anna saw it.", "No."]
 LONG = "The river was wide and cold in the morning. " * 12  # more tokens than positions

@@ -8,7 +8,7 @@ from tolerances import PARITY_FLOAT64
 
 import albert_np
 from albert_np import AlbertConfig, AlbertForMaskedLM, AlbertForPreTraining, AlbertModel
-from albert_np.golden.synthetic import PARTS, TINY, trained_like
+from albert_np.golden.cases import PARTS, TINY, trained_like
 from albert_np.golden.tolerances import assert_close
 
 V = TINY["vocab_size"]

@@ -20,7 +20,7 @@ from albert_np import (
     AlbertForSequenceClassification,
     AlbertModel,
 )
-from albert_np.golden.synthetic import PARTS, TINY, batch, trained_like
+from albert_np.golden.cases import PARTS, TINY, batch, trained_like
 from albert_np.golden.tolerances import assert_close
 
 KINDS = list(PARTS)

@@ -12,7 +12,7 @@ import albert_np.model
 from albert_np import AlbertConfig, ops
 from albert_np.checkpoints.names import expected_shapes
 from albert_np.encoder import group_of_layer
-from albert_np.golden.synthetic import PARTS, TINY, batch, trained_like
+from albert_np.golden.cases import PARTS, TINY, batch, trained_like
 from albert_np.golden.tolerances import assert_close
 
 

@@ -13,7 +13,7 @@ from support import TINY_MODEL
 
 import albert_np
 from albert_np.config import AlbertConfig
-from albert_np.golden.synthetic import trained_like
+from albert_np.golden.cases import trained_like
 from albert_np.pipelines.sentence_encoder import SentenceEncoder
 
 TEXTS = [

@@ -10,7 +10,7 @@ from tolerances import PARITY_FLOAT64
 
 import albert_np
 from albert_np import AlbertConfig, AlbertForMaskedLM, AlbertForSequenceClassification, AlbertModel
-from albert_np.golden.synthetic import PARTS, TINY, batch
+from albert_np.golden.cases import PARTS, TINY, batch
 from albert_np.golden.tolerances import assert_close
 
 KINDS = list(PARTS)

@@ -20,7 +20,7 @@ from support.stand_in import LONG, PLAN, STEPS, Logistic, Shuffled, examples, ru
 from tolerances import REORDERED_FLOAT64, TWENTY_LOSSES
 
 from albert_np import AlbertConfig, AlbertForPreTraining
-from albert_np.golden.synthetic import PARTS, TINY, batch, trained_like
+from albert_np.golden.cases import PARTS, TINY, batch, trained_like
 from albert_np.golden.tolerances import assert_close
 from albert_np.training import log
 from albert_np.training.checkpoints import checkpoints, latest_checkpoint

@@ -12,7 +12,7 @@ from tolerances import NORM_FLOAT32, NORM_FLOAT64, UPDATES_FLOAT32, UPDATES_FLOA
 
 import albert_np
 from albert_np import AlbertConfig
-from albert_np.golden.synthetic import PARTS, TINY
+from albert_np.golden.cases import PARTS, TINY
 from albert_np.golden.tolerances import assert_close
 from albert_np.training import optimizers
 from albert_np.training.optimizers import (

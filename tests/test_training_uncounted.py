@@ -19,7 +19,7 @@ from albert_np import (
     AlbertTokenizer,
 )
 from albert_np.cli import main
-from albert_np.golden.synthetic import PARTS, TINY, batch, trained_like
+from albert_np.golden.cases import PARTS, TINY, batch, trained_like
 from albert_np.training import log
 from albert_np.training import pretrain as pretraining
 from albert_np.training.finetune import finetune

@@ -1,4 +1,4 @@
-"""Makes tests/goldens/*.npz: what transformers computes for the tiny models of albert_np/golden/synthetic.py.
+"""Makes tests/goldens/*.npz: what transformers computes for the tiny models of albert_np/golden/cases.py.
 
 Needs the `parity` extra (torch 2.13.0, transformers 4.57.6). Runs eager attention in float64, which is the truth, and in
 float32, which is what an honest implementation of that precision gets. Run it by path, from anywhere:
@@ -21,7 +21,7 @@ import numpy as np
 
 from albert_np.checkpoints.names import hub_name, with_aliases
 from albert_np.config import AlbertConfig
-from albert_np.golden.synthetic import CASES, PARTS, TINY, batch, trained_like
+from albert_np.golden.cases import CASES, PARTS, TINY, batch, trained_like
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -26,8 +26,8 @@ from tolerances import SAME_MODEL_FLOAT32
 from albert_np import ops
 from albert_np.backends.cuda import program as cuda_program
 from albert_np.backends.cuda.ops import CudaOps
+from albert_np.golden.cases import trained_like
 from albert_np.golden.stochastic import draws
-from albert_np.golden.synthetic import trained_like
 from albert_np.golden.tolerances import assert_close, assert_float32_rule
 from albert_np.kernels.cuda import matmul as kernels
 

@@ -21,7 +21,7 @@ from support.cuda.published import (
     published,
 )
 
-from albert_np.golden.synthetic import trained_like
+from albert_np.golden.cases import trained_like
 from albert_np.golden.tolerances import assert_float32_rule
 from albert_np.kernels.cuda import tensor_tiles as tiles
 

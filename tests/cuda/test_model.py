@@ -18,7 +18,7 @@ from tolerances import SAME_MODEL_FLOAT32
 from albert_np.backends.cuda import engine as cuda_engine
 from albert_np.backends.cuda import program as cuda_program
 from albert_np.backends.cuda.arrays import DeviceArray
-from albert_np.golden.synthetic import PARTS, trained_like
+from albert_np.golden.cases import PARTS, trained_like
 from albert_np.golden.tolerances import assert_close, assert_float32_rule_in_the_mean
 from albert_np.kernels.cuda import device
 from albert_np.kernels.cuda.matmul import CHUNK

@@ -19,7 +19,7 @@ from support.refusals import refusal
 from support.variations import judged
 
 import albert_np.model
-from albert_np.golden.synthetic import PARTS, trained_like
+from albert_np.golden.cases import PARTS, trained_like
 from albert_np.golden.tolerances import assert_float32_rule_in_the_mean
 from albert_np.kernels.cuda import device
 

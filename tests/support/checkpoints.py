@@ -6,7 +6,7 @@ import numpy as np
 
 from albert_np import AlbertConfig
 from albert_np.checkpoints.names import hub_name
-from albert_np.golden.synthetic import PARTS, TINY, trained_like
+from albert_np.golden.cases import PARTS, TINY, trained_like
 from support.damaged_weights import entries, pack
 
 CONFIG = AlbertConfig(**TINY, num_labels=3)

@@ -14,7 +14,7 @@ import numpy as np
 
 from albert_np.checkpoints.names import hub_name
 from albert_np.config import AlbertConfig
-from albert_np.golden.synthetic import PARTS, TINY, trained_like
+from albert_np.golden.cases import PARTS, TINY, trained_like
 
 KIND = "AlbertForSequenceClassification"
 CONFIG = TINY | {"num_labels": 3}

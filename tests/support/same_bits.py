@@ -10,8 +10,8 @@ import threading
 import numpy as np
 
 from albert_np import AlbertConfig, AlbertModel, num_threads
+from albert_np.golden.cases import PARTS, trained_like
 from albert_np.golden.stochastic import model_draws
-from albert_np.golden.synthetic import PARTS, trained_like
 from albert_np.golden.tolerances import assert_float32_rule
 from albert_np.kernels.cpu import program
 from support import with_helpers

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from albert_np.golden.synthetic import PARTS, random_case, trained_like
+from albert_np.golden.cases import PARTS, random_case, trained_like
 from support.backends import NUMPY
 from support.outputs import everything
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from albert_np import AlbertConfig
-from albert_np.golden.synthetic import PARTS, TINY, batch, trained_like
+from albert_np.golden.cases import PARTS, TINY, batch, trained_like
 from support.outputs import flat
 from support.variations import VARIATIONS
 
