@@ -21,7 +21,7 @@ from albert_np.inputs import Inputs
 from albert_np.module import Module
 from albert_np.ops import Array, MaskMode
 from albert_np.outputs import ModelOutput
-from albert_np.run import Encoded, Head, Run, Wanted, WantedGradients
+from albert_np.run import Encoded, Head, Run, Trace, Wanted, WantedGradients
 
 TRACES = (False, True, "unfused")
 Output = TypeVar("Output", bound=ModelOutput)  # what a call of a class returns
@@ -71,7 +71,7 @@ class AlbertPreTrainedModel(Module, Generic[Output]):
         output_hidden_states: bool | None = None,
         return_dict: Literal[True] | None = None,
         skip_padding: bool = False,
-        trace: bool | Literal["unfused"] = False,
+        trace: bool | Literal["unfused"] | Trace = False,
         training: bool = False,
         seed: int | None = None,
         mask_mode: MaskMode = "uniform",
@@ -105,7 +105,7 @@ class AlbertPreTrainedModel(Module, Generic[Output]):
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
         skip_padding: bool = False,
-        trace: bool | Literal["unfused"] = False,
+        trace: bool | Literal["unfused"] | Trace = False,
         training: bool = False,
         seed: int | None = None,
         mask_mode: MaskMode = "uniform",
@@ -123,7 +123,8 @@ class AlbertPreTrainedModel(Module, Generic[Output]):
         output_attentions, output_hidden_states, return_dict: None means the config's value.
         skip_padding: compute real tokens only. What is skipped is zero in every output, and losses ignore it.
         trace: keep the intermediates of this very computation in `out.trace`, by name. `out.trace.absent` lists the steps
-        that a fused engine does not compute by themselves. "unfused" computes step by step and keeps every intermediate.
+        that a fused engine does not compute by themselves. "unfused" computes step by step and keeps every intermediate. A
+        Trace (run.py) is filled as "unfused" is: one that overrides __setitem__ may write each array away.
         training: apply dropout, drawn from `seed`, which must then be given.
         mask_mode: what a query with no key to attend to gets: "uniform" (as in transformers), "zeros" or "nan".
         output: "numpy"; or, with backend="cuda", "device": arrays that stay in GPU memory (backends.cuda.arrays.DeviceArray).
@@ -147,8 +148,11 @@ class AlbertPreTrainedModel(Module, Generic[Output]):
         output_hidden_states = config.output_hidden_states if output_hidden_states is None else output_hidden_states
         # torchscript has always meant tuples in transformers
         return_dict = config.return_dict and not config.torchscript if return_dict is None else return_dict
+        into = trace if isinstance(trace, Trace) else None
+        if into is not None:
+            trace = "unfused"
         if not isinstance(trace, (bool, str)) or trace not in TRACES:
-            raise ValueError(f"trace must be True, False or 'unfused'; got {shown(repr(trace), 80)}")
+            raise ValueError(f"trace must be True, False, 'unfused' or a Trace; got {shown(repr(trace), 80)}")
         if skip_padding and (output_attentions or trace):
             raise ValueError("skip_padding=True has no rectangular attentions or trace: ask for them without it")
         if (
@@ -180,6 +184,7 @@ class AlbertPreTrainedModel(Module, Generic[Output]):
             skip_padding=skip_padding,
             mask_mode=mask_mode,
             trace="unfused" if trace == "unfused" else "fused" if trace else False,
+            into=into,
             rng=np.random.default_rng(seed) if training else None,
             on_device=output == "device",
         )

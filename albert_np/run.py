@@ -100,6 +100,11 @@ class Trace(dict[str, Array]):
             raise KeyError(f"{name}: {self.absent[step]}; trace='unfused' computes it by itself")
         raise KeyError(name)
 
+    def begin(self, backend: str, dtype: str) -> Trace:
+        """The same trace, which that backend is about to fill. For traces that the caller brings."""
+        self.backend, self.dtype = backend, dtype
+        return self
+
     def copy(self) -> Trace:
         """The same arrays, in a trace of its own."""
         other = Trace(self.backend, self.dtype, self.absent)
@@ -162,8 +167,15 @@ class Wanted:
     skip_padding: bool = False
     mask_mode: MaskMode = "uniform"
     trace: Literal[False, "fused", "unfused"] = False  # "fused": of what a plain call runs; "unfused": step by step
+    into: Trace | None = None  # where the caller wants an "unfused" trace to be kept
     rng: np.random.Generator | None = None  # None: without dropout
     on_device: bool = False  # the answer stays where it was computed
+
+    def new_trace(self, backend: str, dtype: str, absent: Mapping[str, str] | None = None) -> Trace | None:
+        """Where an engine keeps its steps: None if nobody asked."""
+        if self.into is not None:
+            return self.into.begin(backend, dtype)
+        return Trace(backend, dtype, absent) if self.trace else None
 
 
 @dataclass(frozen=True)

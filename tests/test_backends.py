@@ -118,7 +118,9 @@ def test_a_fused_trace_says_what_it_lacks_and_an_unfused_one_lacks_nothing(backe
         fused["encoder.layer.0.ffn"]
     with pytest.raises(KeyError, match="no such step"):
         fused["no such step"]
-    assert refusal(model, **call, trace="some").startswith("trace must be True, False or 'unfused'; got 'some'")
+    assert refusal(model, **call, trace="some").startswith(
+        "trace must be True, False, 'unfused' or a Trace; got 'some'"
+    )
 
 
 @pytest.mark.cuda

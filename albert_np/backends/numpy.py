@@ -37,7 +37,7 @@ class NumpyEngine:
         self.ops: TrainingOps = ops
 
     def forward(self, batch: Inputs, head: Head, wanted: Wanted) -> ModelOutput:
-        run = Run(self.ops, self.config, wanted.rng, Trace(NAME, self.dtype) if wanted.trace else None)
+        run = Run(self.ops, self.config, wanted.rng, wanted.new_trace(NAME, self.dtype))
         return answer(run, head, encode(run, self.w, batch, wanted))
 
     def loss_and_gradients(

@@ -1,6 +1,7 @@
 """The command `albert-np`, with a module for each subcommand. It prints plain text for people, or JSON with --json.
 
-Exit codes: 0 done, 1 refused (one line on stderr says why), 2 wrong usage. A module has `add`, which adds its parser, and
+Exit codes: 0 done, 1 refused (one line on stderr says why), 2 wrong usage; `golden` has a meaning of its own for each (see
+there). A module has `add`, which adds its parser, and
 `run`; or a COMMAND that asks a model about texts (jobs.py). What is heavy is imported when a command runs, so that --help
 stays fast.
 """
@@ -22,6 +23,7 @@ from albert_np.cli import (
     embed,
     fill_mask,
     finetune,
+    golden,
     info,
     ner,
     order,
@@ -64,15 +66,15 @@ def _run(argv: list[str] | None) -> int:
                 raise OSError("there is no standard output to print to")
             args = args.meant(args) if "meant" in args else args  # predict: what the model is for
             with _threads(args):
-                args.run(args)
+                code = args.run(args)
             sys.stdout.flush()
         except (ValueError, OSError) as error:
             if isinstance(error, BrokenPipeError):  # the reader has seen enough, as in `… | head`
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
                 return 0
             print(f"albert-np: {' '.join(str(error).split())}", file=sys.stderr)
-            return 1
-    return 0
+            return getattr(args, "refused", 1)
+    return code or 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -85,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"albert-np {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     asked = (classify, ner, qa, zero_shot, choose, order, embed, similar, fill_mask, tokenize)
-    for command in (predict, *(module.COMMAND for module in asked), info, finetune, pretrain, warmup):
+    for command in (predict, *(module.COMMAND for module in asked), info, finetune, pretrain, golden, warmup):
         command.add(commands)
     return parser
 

@@ -13,7 +13,10 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-_HOME: dict[str, str] = {}
+_HOME = {
+    "Recording": "recording",
+    "record": "recorder",
+}
 
 __all__ = [*_HOME]
 

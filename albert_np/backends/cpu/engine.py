@@ -60,7 +60,7 @@ class CpuEngine:
 
     def forward(self, batch: Inputs, head: Head, wanted: Wanted) -> ModelOutput:
         by_steps = wanted.rng is not None or wanted.trace == "unfused"
-        trace = Trace(cpu.NAME, absent={} if by_steps else ABSENT) if wanted.trace else None
+        trace = wanted.new_trace(cpu.NAME, "float32", {} if by_steps else ABSENT)
         run = Run(self.ops, self.config, wanted.rng, trace)
         encode = reference.encode if by_steps else self._encode
         return reference.answer(run, head, encode(run, self.w, batch, wanted))

@@ -74,9 +74,9 @@ class CudaEngine:
         if wanted.rng is not None:
             raise ValueError("backend 'cuda' computes no dropout: leave out training=True, or choose backend='numba'")
         if wanted.trace == "unfused":
-            run = Run(self.ops, self.config, trace=Trace(cuda.NAME, self.dtype))
+            run = Run(self.ops, self.config, trace=wanted.new_trace(cuda.NAME, self.dtype))
             return reference.answer(run, head, reference.encode(run, self.w, batch, wanted))
-        trace = Trace(cuda.NAME, self.dtype, ABSENT) if wanted.trace else None
+        trace = wanted.new_trace(cuda.NAME, self.dtype, ABSENT)
         run = DeviceRun(self.ops, self.config, trace=trace, downloads=not wanted.on_device)
         try:
             with self.ops.lock:

@@ -1,0 +1,33 @@
+"""`albert-np golden …`: recording goldens, comparing with them, and finding out what is wrong. A file a subcommand.
+
+Exit codes: 0 done, or the candidate passes; 1 it fails, or is suspicious; 2 the input cannot be used.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from albert_np.cli.golden import record
+from albert_np.cli.shared import HelpFormatter
+
+EXAMPLES = """examples:
+  albert-np golden record ./my-albert --inputs inputs.npz -o goldens
+
+Each SUBCOMMAND has its own --help, with examples.
+"""
+COMMANDS: tuple[Any, ...] = (record,)
+
+
+def add(commands: Any) -> None:
+    golden = commands.add_parser(
+        "golden",
+        help="the truth for other implementations: record, compare, find the op that is wrong",
+        description="Tools for people who port ALBERT to a new chip, compiler or framework.",
+        epilog=EXAMPLES,
+        formatter_class=HelpFormatter,
+    )
+    subcommands = golden.add_subparsers(dest="subcommand", required=True, metavar="SUBCOMMAND")
+    for command in COMMANDS:
+        command.add(subcommands)
+    for parser in subcommands.choices.values():
+        parser.set_defaults(refused=2)
