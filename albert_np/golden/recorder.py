@@ -72,8 +72,9 @@ def record(
             model.config, architecture, mask_mode=mask_mode, embeds=embeds, head_mask=head_mask, pooler=pooler
         )
         batch = batch_of(model.config, architecture, plain)
-        options: dict[str, Any] = {"mask_mode": mask_mode, "trace": _Written(writer, steps, batch, model._tensors)}
-        model(**plain, **options)
+        trace = _Written(writer, steps, batch, model._tensors)
+        named: dict[str, Any] = {**plain, "mask_mode": mask_mode, "trace": trace}
+        model(**named)
         if backward:
             _record_gradients(writer, model, call, mask_mode)
         writer.finish(
@@ -158,8 +159,8 @@ class _Written(Trace):
 def _record_gradients(
     writer: Writer, model: AlbertPreTrainedModel[Any], call: Mapping[str, Array], mask_mode: MaskMode
 ) -> None:
-    options: dict[str, Any] = {"mask_mode": mask_mode, "per_application": True}
-    loss, gradients = model.value_and_grad(**call, **options)
+    named: dict[str, Any] = {**call, "mask_mode": mask_mode, "per_application": True}
+    loss, gradients = model.value_and_grad(**named)
     writer.add("loss", np.asarray(loss), op="loss")
     for name, x in gradients.items():
         writer.add(f"{GRADIENT}{name}", x, op="gradient")
