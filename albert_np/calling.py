@@ -257,6 +257,7 @@ class AlbertPreTrainedModel(Module, Generic[Output]):
         per_application: bool = False,
         recompute: bool = False,
         all_logits: bool = False,
+        trace: Trace | None = None,
         **labels: Any,
     ) -> tuple[Any, dict[str, Array]]:
         """The loss, and its gradient with respect to every parameter, under Hugging Face's names.
@@ -270,6 +271,8 @@ class AlbertPreTrainedModel(Module, Generic[Output]):
         recompute: forget what a layer computed, and compute it again on the way back. This needs the memory of one layer, not
         of L layers.
         all_logits: compute the vocabulary logits of tokens without a label too. This changes only the time.
+        trace: a Trace (run.py), to be filled with the gradient of the loss with respect to every step that it has a name
+        for, the last step first: what backend "numpy" computes on its way back.
         Raises ValueError for anything that it cannot do, and if the labels give no loss.
         """
         given = {
@@ -279,6 +282,11 @@ class AlbertPreTrainedModel(Module, Generic[Output]):
             "position_ids": position_ids,
             "inputs_embeds": inputs_embeds,
         }
+        if trace is not None and (self.backend != "numpy" or not isinstance(trace, Trace)):
+            raise ValueError(
+                f"trace takes a Trace, and only backend 'numpy' fills one on the way back; got {type(trace).__name__} "
+                f"with backend={self.backend!r}"
+            )
         labels, _ = self._named(more, labels, {})
         batch, checked = self._check(given, head_mask, head_mask_mode, mask_mode, training, seed, labels)
         if not self.labels or any(labels.get(name) is None for name in self.labels):
@@ -290,6 +298,7 @@ class AlbertPreTrainedModel(Module, Generic[Output]):
             per_application=per_application,
             recompute=recompute,
             all_logits=all_logits,
+            into=trace,
         )
         with _within_memory(batch):
             loss, found = self._engine.loss_and_gradients(batch, self._bound_head(checked), wanted)

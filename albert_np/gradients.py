@@ -19,7 +19,7 @@ import numpy as np
 from albert_np.embeddings import embeddings
 from albert_np.encoder import LAYERS, albert_layer, applications, encoder, in_layer, layer_name, step
 from albert_np.inputs import Inputs
-from albert_np.ops import Array, Attending
+from albert_np.ops import Array, Attending, attention_context_backward
 from albert_np.run import Encoded, Head, LayerOps, Run, Trace, TrainingOps, Weights
 
 
@@ -30,6 +30,7 @@ class Back:
     run: Run
     ops: TrainingOps
     found: dict[str, list[Array]] = field(default_factory=dict)  # one array for each use, in the order they are found
+    taps: Trace | None = None  # where the gradient with respect to each step is kept, if somebody wants them
 
     def __getitem__(self, name: str) -> Array:
         assert self.run.trace is not None
@@ -37,6 +38,12 @@ class Back:
 
     def add(self, name: str, gradient: Array) -> None:
         self.found.setdefault(name, []).append(gradient)
+
+    def record(self, name: str, gradient: Array) -> Array:
+        """Returns the gradient with respect to that step, and keeps it if somebody wants it."""
+        if self.taps is not None:
+            self.taps[name] = gradient
+        return gradient
 
     def linear(self, name: str, dy: Array, x: Array, weight: Array) -> Array:  # (..., out), (..., in) -> (..., in)
         dx, d_weight, d_bias = self.ops.linear_backward(dy, x, weight)
@@ -102,7 +109,8 @@ def by_application(found: dict[str, list[Array]], parameters: dict[str, Array]) 
 
 def pooler_backward(back: Back, w: Weights, d_pooled: Array, hidden: Array) -> Array:  # (B,H), (B,T,H) -> (B,T,H)
     """pooled = tanh(W·h₀ + b): only the first token of each sequence gets a gradient."""
-    dy = back.ops.activation_backward(d_pooled, back["pooler"], "tanh")
+    dy = back.ops.activation_backward(back.record("pooler_activation", d_pooled), back["pooler"], "tanh")
+    back.record("pooler", dy)
     d_hidden = np.zeros_like(hidden)
     d_hidden[:, 0] = back.linear("pooler", dy, hidden[:, 0], w.weight)
     return d_hidden
@@ -113,11 +121,15 @@ def predictions_backward(  # (V,E), (B,T,V), (B,T,H) -> (B,T,H)
 ) -> Array:
     """logits = LayerNorm(act(h·W + b))·Eᵀ + b_V. If weights are tied, E is the word table: it gets gradients at both ends."""
     ops = back.ops
+    back.record("predictions.decoder", d_logits)
     dx, d_table, d_bias = ops.linear_backward(d_logits, back["predictions.LayerNorm"], decoder_weight)
+    back.record("predictions.LayerNorm", dx)
     back.add("embeddings.word_embeddings.weight" if tied else "predictions.decoder.weight", d_table)
     back.add("predictions.bias", d_bias)
     dx = back.layer_norm("predictions.LayerNorm", dx, back["predictions.activation"], w.LayerNorm)
+    back.record("predictions.activation", dx)
     dx = ops.activation_backward(dx, back["predictions.dense"], back.run.config.hidden_act)
+    back.record("predictions.dense", dx)
     return back.linear("predictions.dense", dx, hidden, w.dense.weight)
 
 
@@ -126,7 +138,7 @@ def classifier_backward(  # (..., K), (..., H) -> (..., H)
 ) -> Array:
     """logits = drop(x)·Wᵀ + b."""
     ops, run = back.ops, back.run
-    d_dropped = back.linear(name, d_logits, ops.dropout(x, dropout, run.draw_again(draw)), w.weight)
+    d_dropped = back.linear(name, back.record(name, d_logits), ops.dropout(x, dropout, run.draw_again(draw)), w.weight)
     return ops.dropout_backward(d_dropped, dropout, run.draw_again(draw))
 
 
@@ -145,6 +157,7 @@ def encoder_backward(  # (B,T,H), (B,T,E) -> (B,T,E)
         here = replace(back, run=_with_trace_of(application, back.run, layer, x, how))
         dx = albert_layer_backward(here, layer, layer_name(group, inner), dx, x, how, application)
     mapping = w.embedding_hidden_mapping_in
+    back.record("encoder.embedding_hidden_mapping_in", dx)
     return back.linear("encoder.embedding_hidden_mapping_in", dx, embedded, mapping.weight)
 
 
@@ -174,11 +187,16 @@ def albert_layer_backward(  # (B,T,H), (B,T,H) -> (B,T,H)
 ) -> Array:
     """y = LayerNorm(a + W₂·act(W₁·a + b₁) + b₂), a = attention(x): y depends on a in two ways, and the gradients add."""
     ops = back.ops
+    back.record(step(application, "full_layer_layer_norm"), dy)
     d_sum = back.layer_norm(
         f"{name}.full_layer_layer_norm", dy, back[step(application, "sum")], w.full_layer_layer_norm
     )
+    back.record(step(application, "sum"), d_sum)
+    back.record(step(application, "ffn_output"), d_sum)
     d = back.linear(f"{name}.ffn_output", d_sum, back[step(application, "activation")], w.ffn_output.weight)
+    back.record(step(application, "activation"), d)
     d = ops.activation_backward(d, back[step(application, "ffn")], back.run.config.hidden_act)
+    back.record(step(application, "ffn"), d)
     d = back.linear(f"{name}.ffn", d, back[step(application, "attention.LayerNorm")], w.ffn.weight)
     return attention_backward(back, w.attention, f"{name}.attention", d_sum + d, x, attending, application)
 
@@ -189,18 +207,25 @@ def attention_backward(  # (B,T,H), (B,T,H) -> (B,T,H)
     """y = LayerNorm(x + drop(context·Wᴼ + bᴼ)): y depends on x in four ways: directly, and through q, k and v."""
     run, at = back.run, step(application, "attention")
     ops = cast(LayerOps, back.ops)  # engines without it have an encoder of their own
-    d_sum = back.layer_norm(f"{name}.LayerNorm", dy, back[f"{at}.sum"], w.LayerNorm)
+    back.record(f"{at}.LayerNorm", dy)
+    d_sum = back.record(f"{at}.sum", back.layer_norm(f"{name}.LayerNorm", dy, back[f"{at}.sum"], w.LayerNorm))
     d = ops.dropout_backward(d_sum, run.config.hidden_dropout_prob, run.draw_again(f"{at}.output_dropout"))
-    d_context = back.linear(f"{name}.dense", d, back[f"{at}.context"], w.dense.weight)
+    back.record(f"{at}.dense", d)
+    d_context = back.record(f"{at}.context", back.linear(f"{name}.dense", d, back[f"{at}.context"], w.dense.weight))
 
     query, key, value, scores = (back[f"{at}.{part}"] for part in ("query", "key", "value", "scores"))
+    if back.taps is not None:
+        again = run.draw_again(f"{at}.dropout")
+        _, d_probs, d_scores = attention_context_backward(d_context, value, scores, attending, again)
+        back.record(f"{at}.probs", d_probs)
+        back.record(f"{at}.scores", d_scores)
     again = run.draw_again(f"{at}.dropout")
     dq, dk, dv, d_table = ops.attention_backward(d_context, query, key, value, scores, attending, again)
     if d_table is not None:
         back.add(f"{name}.distance_embedding.weight", d_table)
     dx = d_sum
     for part, d in (("query", dq), ("key", dk), ("value", dv)):
-        dx = dx + back.linear(f"{name}.{part}", d, x, getattr(w, part).weight)
+        dx = dx + back.linear(f"{name}.{part}", back.record(f"{at}.{part}", d), x, getattr(w, part).weight)
     return dx
 
 
@@ -211,7 +236,8 @@ def embeddings_backward(back: Back, w: Weights, dx: Array, batch: Inputs) -> Non
     """x = drop(LayerNorm(word + token type + position)): the three rows that were added get the same gradient."""
     ops, config = back.ops, back.run.config
     dx = ops.dropout_backward(dx, config.hidden_dropout_prob, back.run.draw_again("embeddings.dropout"))
-    dx = back.layer_norm("embeddings.LayerNorm", dx, back["embeddings.sum"], w.LayerNorm)
+    back.record("embeddings.LayerNorm", dx)
+    dx = back.record("embeddings.sum", back.layer_norm("embeddings.LayerNorm", dx, back["embeddings.sum"], w.LayerNorm))
     ids_of = {"token_type_embeddings": batch.token_type_ids}
     if batch.input_ids is not None:
         ids_of["word_embeddings"] = batch.input_ids

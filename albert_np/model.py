@@ -349,6 +349,7 @@ class AlbertForQuestionAnswering(_WithHead[QuestionAnsweringModelOutput]):
             ],
             axis=-1,
         )
+        back.record("qa_outputs", d_logits)
         return back.linear("qa_outputs", d_logits, encoded.hidden, self._weights.qa_outputs.weight)
 
 

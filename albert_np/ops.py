@@ -262,17 +262,26 @@ def attention_backward(  # (B,T,H), 3 × (B,T,H), (B,N,T,T) -> 3 × (B,T,H), (2P
     The arguments are those of `attention`, and its scores. rng must be in the state that it had there, so that the same
     keys are lost.
     """
-    q, k, v, dc = (split_heads(x, attending.num_heads) for x in (query, key, value, d_context))
+    q, k = split_heads(query, attending.num_heads), split_heads(key, attending.num_heads)
+    dv, _, ds = attention_context_backward(d_context, value, scores, attending, rng)
+    dq, dk, d_table = attention_scores_backward(
+        ds, q, k, attending.distance_table, attending.positions, attending.position_type
+    )
+    return merge_heads(dq), merge_heads(dk), merge_heads(dv), d_table
+
+
+def attention_context_backward(  # 2 × (B,T,H), (B,N,T,T) -> (B,N,T,D), 2 × (B,N,T,T)
+    d_context: Array, value: Array, scores: Array, attending: Attending, rng: np.random.Generator | None = None
+) -> tuple[Array, Array, Array]:
+    """The first half of attention_backward: dv, and the gradients with respect to the probs and to the scores."""
+    v, dc = split_heads(value, attending.num_heads), split_heads(d_context, attending.num_heads)
     softmaxed = masked_softmax(scores, attending.allowed, attending.mask_mode)
     factors = dropout(np.ones_like(softmaxed), attending.dropout_probability, rng)
     if attending.head_mask is not None:
         factors = factors * attending.head_mask[:, None, None]
     dv = (softmaxed * factors).swapaxes(-1, -2) @ dc
-    ds = softmax_backward(factors * (dc @ v.swapaxes(-1, -2)), softmaxed)
-    dq, dk, d_table = attention_scores_backward(
-        ds, q, k, attending.distance_table, attending.positions, attending.position_type
-    )
-    return merge_heads(dq), merge_heads(dk), merge_heads(dv), d_table
+    d_probs = dc @ v.swapaxes(-1, -2)
+    return dv, d_probs, softmax_backward(factors * d_probs, softmaxed)
 
 
 # --- dropout ----------------------------------------------------------------------------------------------------------

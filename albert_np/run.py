@@ -187,6 +187,7 @@ class WantedGradients:
     per_application: bool = False
     recompute: bool = False
     all_logits: bool = False
+    into: Trace | None = None  # where the gradients with respect to every step are kept, if the caller wants them
 
 
 @dataclass(frozen=True)

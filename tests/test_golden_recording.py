@@ -12,7 +12,7 @@ from albert_np import golden
 from albert_np.golden import recording as recordings
 from albert_np.golden.arithmetic import Exact
 from albert_np.golden.cases import CASES, PARTS, TINY, batch, trained_like
-from albert_np.golden.graph import run
+from albert_np.golden.graph import evaluate, outputs, run
 
 
 def made(name, dtype="float32"):
@@ -169,3 +169,67 @@ def test_damaged_recordings_are_refused_with_what_is_wrong(recorded, tmp_path):
     assert "lacks 'architecture'" in refusal(damaged(lambda f, m: m.pop("architecture")))
     assert "its format is not" in refusal(damaged(lambda f, m: m.update(format="other")))
     assert "has no manifest.json" in unusable(lambda: golden.Recording(tmp_path))
+
+
+# --- the way back --------------------------------------------------------------------------------------------------------
+
+WITH_LOSS = [
+    "pretraining",
+    "masked_lm",
+    "sequence_single",
+    "tokens",
+    "question_head_mask",
+    "choice",
+    "relative_key_query",
+]
+
+
+@pytest.mark.parametrize("name", WITH_LOSS)
+def test_gradients_are_recorded_for_every_step_and_those_of_shared_weights_by_application(name, tmp_path):
+    model, call = made(name, "float64")
+    recording = golden.record(model, call, tmp_path / "out", backward=True)
+    on_the_way = {one.name for one in recording.steps if not one.beside and one.op != "gather"}
+    assert {f"gradient/{step}" for step in on_the_way} <= set(recording)
+    loss, gradients = model.value_and_grad(**call)
+    assert recording["loss"] == loss
+    L, G = model.config.num_hidden_layers, model.config.num_hidden_groups
+    for key, whole in gradients.items():
+        parts = [x for x in recording if x == f"gradient/{key}" or x.startswith(f"gradient/{key}[")]
+        assert len(parts) == (L // G if "albert_layer_groups" in key else 1)
+        np.testing.assert_allclose(sum(recording[part] for part in parts), whole, rtol=1e-9, atol=1e-15)
+
+
+@pytest.mark.parametrize("name", WITH_LOSS)
+def test_the_gradient_of_a_step_says_what_a_small_change_of_it_does(name, tmp_path):
+    """Each step's value is moved a little, and all that follows is computed again: the last outputs move as it foretells."""
+    model, call = made(name, "float64")
+    recording = golden.record(model, call, tmp_path / "out", backward=True)
+    rng, steps, table = np.random.default_rng(0), recording.steps, Exact()
+    values = dict(recording.batch) | {one.name: recording[one.name] for one in steps}
+    last = set(outputs(steps, recording.architecture).values())
+    for place, one in enumerate(steps):
+        if one.beside or one.op == "gather":
+            continue
+        direction = rng.standard_normal(values[one.name].shape) * 1e-4 * np.sqrt(np.mean(values[one.name] ** 2))
+
+        def moved(sign, place=place, one=one, direction=direction):
+            known = values | {one.name: values[one.name] + sign * direction}
+            for later in steps[place + 1 :]:
+                if not later.beside:
+                    known[later.name] = evaluate(later, known, recording.weights, table)
+            return sum(np.sum(recording[f"gradient/{step}"] * known[step]) for step in last)
+
+        measured = (moved(1) - moved(-1)) / 2
+        foretold = np.sum(recording[f"gradient/{one.name}"] * direction)
+        scale = np.sqrt(np.sum(recording[f"gradient/{one.name}"] ** 2) * np.mean(direction**2))
+        assert abs(measured - foretold) <= 1e-4 * scale + 1e-13, one.name
+
+
+def test_gradients_need_labels_and_the_reference(tmp_path):
+    model, call = made("pretraining")
+    del call["labels"]
+    assert "needs labels and sentence_order_label" in refusal(
+        golden.record, model, call, tmp_path / "out", backward=True
+    )
+    model, call = made("model")
+    assert "a head that has a loss" in refusal(golden.record, model, call, tmp_path / "out", backward=True)

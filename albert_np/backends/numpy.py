@@ -45,7 +45,7 @@ class NumpyEngine:
     ) -> tuple[Any, dict[str, list[Array]]]:
         needed = gradients.between_layers if wanted.recompute else gradients.reads_back
         run = Run(self.ops, self.config, wanted.rng, Trace(), labelled_only=not wanted.all_logits, wanted=needed)
-        back = gradients.Back(run, self.ops)
+        back = gradients.Back(run, self.ops, taps=None if wanted.into is None else wanted.into.begin(NAME, self.dtype))
         attending = attending_of(self.config, batch.allowed, wanted.mask_mode, None)
         by_layers = gradients.encode_by_layers(back, self.w.encoder, attending, batch.head_mask)
         return gradients.loss_and_gradients(back, self.w, batch, head, by_layers)

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from albert_np.calling import AlbertPreTrainedModel
-from albert_np.checkpoints.names import hub_name, to_store
+from albert_np.checkpoints.names import PREFIX, hub_name, to_store
 from albert_np.checkpoints.save import save
+from albert_np.encoder import LAYERS, applications, layer_name
 from albert_np.golden.arithmetic import Exact
 from albert_np.golden.graph import Step, evaluate, graph
 from albert_np.golden.recording import GRADIENT, MODEL, Recording, Writer, batch_of
@@ -53,7 +54,7 @@ def record(
         raise ValueError(f"inputs are arrays by name, such as input_ids; got {type(inputs).__name__}")
     call = {name: np.asarray(x) for name, x in inputs.items()}
     labels = {name: x for name, x in call.items() if name in model.labels}
-    if backward and set(labels) != set(model.labels):
+    if backward and (not labels or set(labels) != set(model.labels)):
         needed = " and ".join(model.labels) or "a head that has a loss"
         raise ValueError(f"backward=True differentiates the loss of {type(model).__name__}, which needs {needed}")
     if truth:
@@ -156,11 +157,34 @@ class _Written(Trace):
         self._writer.add(one.name, x, **about)
 
 
+class _WrittenGradients(Trace):
+    """A trace that writes the gradient with respect to each step away."""
+
+    def __init__(self, writer: Writer) -> None:
+        super().__init__()
+        self._writer = writer
+
+    def __setitem__(self, name: str, x: Array) -> None:
+        self._writer.add(f"{GRADIENT}{name}", x, op="gradient", of=name)
+
+
 def _record_gradients(
     writer: Writer, model: AlbertPreTrainedModel[Any], call: Mapping[str, Array], mask_mode: MaskMode
 ) -> None:
-    named: dict[str, Any] = {**call, "mask_mode": mask_mode, "per_application": True}
+    """The loss; with respect to each step, the last step first; and with respect to each weight, split by application."""
+    how = {"mask_mode": mask_mode, "per_application": True, "all_logits": True}
+    named: dict[str, Any] = {**call, **how, "trace": _WrittenGradients(writer)}
     loss, gradients = model.value_and_grad(**named)
     writer.add("loss", np.asarray(loss), op="loss")
     for name, x in gradients.items():
-        writer.add(f"{GRADIENT}{name}", x, op="gradient")
+        if LAYERS in name and x.ndim > model._tensors[name.removeprefix(PREFIX)].ndim:
+            for application, part in zip(_applications_of(model, name), x, strict=True):
+                about = {"op": "gradient", "of": name, "application": application}
+                writer.add(f"{GRADIENT}{name}[{application}]", part, **about)
+        else:
+            writer.add(f"{GRADIENT}{name}", x, op="gradient", of=name)
+
+
+def _applications_of(model: AlbertPreTrainedModel[Any], name: str) -> list[int]:
+    """The applications of the stored layer that this weight is of."""
+    return [a for a, group, inner in applications(model.config) if f"{layer_name(group, inner)}." in name]
