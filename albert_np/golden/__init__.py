@@ -15,6 +15,7 @@ from typing import Any
 
 _HOME = {
     "Recording": "recording",
+    "card": "house_rules",
     "record": "recorder",
 }
 
