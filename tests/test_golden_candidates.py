@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from albert_np import AlbertConfig
+from albert_np import AlbertConfig, AlbertModel, golden
 from albert_np.golden.candidates import read
 from albert_np.golden.graph import graph
 from albert_np.golden.output_names import as_steps, outputs_as_steps
@@ -18,6 +18,15 @@ from albert_np.golden.output_names import as_steps, outputs_as_steps
 A = np.array([[1.5, -2.0, 3.25], [0.0, -0.0, 65280.0]], np.float32)  # exact in bfloat16
 BITS = np.array([[0x3FC0, 0xC000, 0x4050], [0, 0x8000, 0x477F]], np.uint16)
 ODD = np.array([np.nan, np.inf, -np.inf])
+CONFIG = AlbertConfig(
+    vocab_size=11,
+    embedding_size=4,
+    hidden_size=8,
+    num_hidden_layers=2,
+    num_attention_heads=2,
+    intermediate_size=8,
+    inner_group_num=2,
+)
 
 
 def raw(folder, entries, **more):
@@ -139,6 +148,30 @@ def test_a_recording_is_a_candidate_too(tmp_path):
     assert found.kind == "recording"
     assert list(found) == ["a", "b"]
     assert same(found, "b")
+
+
+def test_raw_tensors_in_one_file_and_other_spellings_of_dtypes(tmp_path):
+    (tmp_path / "all.bin").write_bytes(A.tobytes() + BITS.tobytes() + A.astype(np.float64).tobytes())
+    entries = [
+        {"name": "a", "file": "all.bin", "shape": [2, 3], "dtype": "F32", "offset": 0},
+        {"name": "b", "file": "all.bin", "shape": [2, 3], "dtype": "bf16", "offset": 24},
+        {"name": "d", "file": "all.bin", "shape": [2, 3], "dtype": "<f8", "offset": 36},
+    ]
+    (tmp_path / "manifest.json").write_text(json.dumps({"tensors": entries}))
+    found = read(tmp_path / "manifest.json")
+    assert same(found)
+    assert same(found, "b")
+    assert same(found, "d", A.astype(np.float64))
+    assert found.stored == {"a": "float32", "b": "bfloat16", "d": "float64"}
+
+
+@pytest.mark.parametrize("file_format", ["safetensors", "npz"])
+def test_what_record_writes_is_read_back_as_a_candidate(file_format, tmp_path):
+    model = AlbertModel(CONFIG, seed=0, backend="numpy", dtype="float64")
+    recording = golden.record(model, {"input_ids": np.array([[1, 2, 3]])}, tmp_path, file_format=file_format)
+    found = read(tmp_path)
+    assert list(found) == list(recording)
+    assert all(same(found, name, recording[name]) for name in recording)
 
 
 def test_single_numbers_and_empty_arrays_are_read_and_said():
@@ -322,6 +355,9 @@ def test_a_manifest_does_not_lead_out_of_its_folder(file, tmp_path):
         ({"dtype": "float32", "shape": [10**12]}, "4,000,000,000,000 bytes, the file has 4"),
         ({"dtype": "float32", "shape": [1], "byte_order": "middle"}, "little or big"),
         ({"dtype": "float32", "shape": [1], "name": 3}, "must have a name"),
+        ({"dtype": "float32", "shape": [1], "offset": -4}, "the offset '-4'; it is a number of bytes"),
+        ({"dtype": "float32", "shape": [1], "offset": 1}, "is 4 bytes, the file has 3 from byte 1 on"),
+        ({"dtype": "float32", "shape": [1], "offset": 10**30}, "is 4 bytes, the file has"),
     ],
 )
 def test_entries_of_a_manifest(fields, match, tmp_path):
@@ -372,6 +408,13 @@ def test_stars_carry_over_in_order_and_names_in_any():
 
 def test_a_star_does_not_cross_a_dot_or_a_slash():
     assert names(["a.0.b", "a.0.c.b"], {"x.*": "a.*.b"}) == ["x.0", "a.0.c.b"]
+
+
+def test_one_star_at_an_end_crosses_them_where_nothing_else_fits():
+    assert names(["model/a/0.b", "model/c"], {"*": "model/*"}) == ["a/0.b", "c"]
+    assert names(["m.enc.3.up", "m.x.y"], {"*": "m.*", "layer.*.ffn": "m.enc.*.up"}) == ["layer.3.ffn", "x.y"]
+    assert names(["m.a.b"], {"{rest}": "m.{rest}"}) == ["a.b"]
+    assert names(["a.b.c/d", "x/y"], {"*-*": "*/*"}) == ["a.b.c/d", "x-y"]
 
 
 def test_an_entry_without_wildcards_goes_first():
@@ -433,15 +476,6 @@ def test_files_of_maps_that_are_refused(text, match, tmp_path):
 
 # --- outputs ------------------------------------------------------------------------------------------------------------
 
-CONFIG = AlbertConfig(
-    vocab_size=11,
-    embedding_size=4,
-    hidden_size=8,
-    num_hidden_layers=2,
-    num_attention_heads=2,
-    intermediate_size=8,
-    inner_group_num=2,
-)
 HIDDEN = [
     "encoder.embedding_hidden_mapping_in",
     "encoder.layer.1.full_layer_layer_norm",

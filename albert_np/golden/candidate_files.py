@@ -33,6 +33,17 @@ DTYPES = {"bfloat16": "u2", "uint16": "u2", "bool": "?"} | {
     name: np.dtype(name).str[1:]
     for name in ("float16", "float32", "float64", "int8", "uint8", "int16", "int32", "int64", "uint32", "uint64")
 }
+# how else people spell them in a manifest
+_SPELLINGS = {
+    word: name
+    for name, words in {
+        "float16": "f16 fp16 half <f2",
+        "bfloat16": "bf16",
+        "float32": "f32 fp32 float single <f4",
+        "float64": "f64 fp64 double <f8",
+    }.items()
+    for word in words.split()
+}
 _OF_SAFETENSORS = {"F16": "float16", "F32": "float32", "F64": "float64", "BF16": "bfloat16", "BOOL": "bool"} | {
     f"{letter}{bits}": f"{word}{bits}" for letter, word in (("I", "int"), ("U", "uint")) for bits in (8, 16, 32, 64)
 }
@@ -51,13 +62,14 @@ def find(path: Path) -> tuple[str, list[Found]]:
     """What kind of candidate this is, and its tensors. Raises ValueError or OSError with the file's and the tensor's name."""
     if not path.exists():
         raise OSError(f"{path} does not exist")
-    if path.is_dir():
-        kind, tensors = _folder(path)
-    elif path.suffix == ".npz":
+    suffix = path.suffix.lower()
+    if path.is_dir() or path.name == "manifest.json":
+        kind, tensors = _folder(path if path.is_dir() else path.parent)
+    elif suffix == ".npz":
         kind, tensors = "npz", _npz(path)
-    elif path.suffix == ".safetensors":
+    elif suffix == ".safetensors":
         kind, tensors = "safetensors", _safetensors(path)
-    elif path.suffix == ".npy":
+    elif suffix == ".npy":
         raise ValueError(
             f"{path} holds one array and no name for it; put it into a folder as NAME.npy, or save an .npz"
         )
@@ -135,22 +147,28 @@ def _inside(folder: Path, name: str, file: Any) -> Path:
 
 
 def _raw(folder: Path, entry: dict[str, Any]) -> Found:
-    name, word, shape, order = (entry.get(key) for key in ("name", "dtype", "shape", "byte_order"))
+    name, word, shape, order, offset = (entry.get(key) for key in ("name", "dtype", "shape", "byte_order", "offset"))
     path = _inside(folder, str(name), entry.get("file"))
     what = f"{path}: tensor {shown(name)!r}"
+    word = _SPELLINGS.get(word.lower(), word.lower()) if isinstance(word, str) else word
     if not isinstance(word, str) or word not in DTYPES:
         raise ValueError(f"{what} has the dtype {shown(word, 40)!r}, which is none of {', '.join(DTYPES)}")
     if order not in (None, "little", "big"):
         raise ValueError(f"{what} has the byte_order {shown(order, 40)!r}; it is little or big")
+    if offset is not None and (type(offset) is not int or offset < 0):
+        raise ValueError(f"{what} has the offset {shown(offset, 40)!r}; it is a number of bytes, 0 or more")
     dtype = np.dtype(DTYPES[word]).newbyteorder(">" if order == "big" else "<")
     sizes, count = _sizes(shape, what)
-    if path.stat().st_size != count * dtype.itemsize:
+    needed, there, start = count * dtype.itemsize, path.stat().st_size, offset or 0
+    if there < start + needed or (offset is None and there != needed):
         with path.open("rb") as file:
             explain_impostor(str(path), file.read(512))
         raise ValueError(
-            f"{what}: {word} of shape {sizes} is {count * dtype.itemsize:,} bytes, the file has {path.stat().st_size:,}"
+            f"{what}: {word} of shape {sizes} is {needed:,} bytes, the file has {there - start:,} from byte {start:,} on"
         )
-    return Found(str(name), sizes, _stored(word), partial(_load, partial(_bytes, path), 0, dtype, sizes, "C", what))
+    return Found(
+        str(name), sizes, _stored(word), partial(_load, partial(_bytes, path, start), 0, dtype, sizes, "C", what)
+    )
 
 
 def _recorded(folder: Path, entries: list[dict[str, Any]]) -> Iterator[Found]:
@@ -233,7 +251,7 @@ def _load(
 ) -> Array:
     needed = math.prod(shape) * dtype.itemsize
     with _errors(what), opened() as file:
-        file.read(start)
+        file.read(start)  # a seek in an archive would leave its checksum unchecked
         data = file.read(needed)
     if len(data) != needed:
         raise OSError(f"{what} was cut off while it was being read")
@@ -257,8 +275,10 @@ class _errors:  # noqa: N801 — reads as a function
             raise ValueError(f"{self.what} is damaged, or no .npy array: {shown(error)}") from error
 
 
-def _bytes(path: Path) -> IO[bytes]:
-    return path.open("rb")
+def _bytes(path: Path, start: int = 0) -> IO[bytes]:
+    file = path.open("rb")
+    file.seek(start)
+    return file
 
 
 def _bits(load: Callable[[], Array]) -> Array:

@@ -67,13 +67,14 @@ class Candidate(Mapping[str, Array]):
 
 
 def read(
-    path: str | os.PathLike | Mapping[str, Any], name_map: Mapping[str, str] | str | os.PathLike | None = None
+    path: str | Path | Mapping[str, Any], name_map: Mapping[str, str] | str | os.PathLike | None = None
 ) -> Candidate:
     """A candidate from .npz, .safetensors, a folder of .npy (folders inside join their names with dots), a folder with a
     manifest.json and raw .bin files, a recording of the kit, or from arrays by name.
 
     The manifest of raw files is {"tensors": [{"name", "file", "shape", "dtype"}, …]}, or the same by name; their bytes are
-    little-endian, unless "byte_order" is "big". uint16 holds the bits of bfloat16. name_map: {ours: theirs}; see name_maps.py.
+    little-endian, unless "byte_order" is "big", and the whole file, unless "offset" says where in it they begin.
+    uint16 holds the bits of bfloat16. name_map: {ours: theirs}; see name_maps.py.
     Raises ValueError or OSError, in one line that names the file and the tensor; nothing is ever unpickled.
     """
     if isinstance(path, Candidate):
@@ -81,7 +82,7 @@ def read(
     elif isinstance(path, Mapping):
         candidate = Candidate("the candidate", "arrays", [_in_memory(name, x) for name, x in path.items()])
     else:
-        if not isinstance(path, (str, os.PathLike)) or not os.fspath(path) or "\0" in str(path):
+        if not isinstance(path, (str, Path)) or not str(path) or "\0" in str(path):
             raise ValueError(f"a candidate is a path or a mapping of arrays; got {path!r:.80}")
         kind, found = find(Path(path))
         candidate = Candidate(str(path), kind, found)

@@ -2,7 +2,8 @@
 
 On both sides `*` stands for some characters and `?` for one, neither for a dot or a slash; what they match in the foreign name
 goes, in order, into ours. `{n}` does the same by name, so that the order may differ: {"layer.{n}.ffn": "blocks[{n}].up"}.
-All other characters mean themselves.
+A name that no entry fits so is tried once more with the entries that begin or end with their only wildcard, which then may
+match dots and slashes, too: {"*": "model/*"} takes a prefix off all names. All other characters mean themselves.
 """
 
 from __future__ import annotations
@@ -85,15 +86,21 @@ def _wild(pattern: str) -> tuple[int, list[str]]:  # -> how many * and ?, the na
     return sum(x in "*?" for x in found), [x for x in found if x not in "*?"]
 
 
-def _regex(pattern: str) -> re.Pattern[str]:
+def _at_one_end(pattern: str) -> bool:
+    """It has one wildcard, which it begins or ends with."""
+    found = list(_WILD.finditer(pattern))
+    return len(found) == 1 and (found[0].start() == 0 or found[0].end() == len(pattern))
+
+
+def _regex(pattern: str, any_character: str = "[^./]") -> re.Pattern[str]:
     parts, at, seen = [], 0, set()
     for match in _WILD.finditer(pattern):
         parts.append(re.escape(pattern[at : match.start()]))
         at, wild = match.end(), match[0]
         if wild in "*?":
-            parts.append("([^./]+)" if wild == "*" else "([^./])")
+            parts.append(f"({any_character}+)" if wild == "*" else "([^./])")
         else:
-            parts.append(f"(?P={wild[1:-1]})" if wild in seen else f"(?P<{wild[1:-1]}>[^./]+)")
+            parts.append(f"(?P={wild[1:-1]})" if wild in seen else f"(?P<{wild[1:-1]}>{any_character}+)")
             seen.add(wild)
     return re.compile("".join(parts) + re.escape(pattern[at:]))
 
@@ -147,13 +154,14 @@ def _matched(names: list[str], entries: Mapping[str, str]) -> tuple[dict[str, st
         if not _WILD.search(theirs):
             exact[theirs] = own
     patterns = [(own, theirs, _regex(theirs)) for own, theirs in entries.items() if _WILD.search(theirs)]
+    wide = [(own, theirs, _regex(theirs, ".")) for own, theirs, _ in patterns if _at_one_end(theirs)]
     ours, used = {}, set()
     for name in names:
         if name in exact:
             ours[name] = exact[name]
             used.add(exact[name])
             continue
-        fitting = [(own, theirs, found) for own, theirs, regex in patterns if (found := regex.fullmatch(name))]
+        fitting = _fitting(name, patterns) or _fitting(name, wide)
         results = {_filled(own, found) for own, _, found in fitting}
         if len(results) > 1:
             raise ValueError(
@@ -162,3 +170,7 @@ def _matched(names: list[str], entries: Mapping[str, str]) -> tuple[dict[str, st
         ours[name] = results.pop() if results else name
         used |= {own for own, _, _ in fitting}
     return ours, used
+
+
+def _fitting(name: str, patterns: list[tuple[str, str, re.Pattern[str]]]) -> list[tuple[str, str, re.Match[str]]]:
+    return [(own, theirs, found) for own, theirs, regex in patterns if (found := regex.fullmatch(name))]
