@@ -15,6 +15,7 @@ from typing import Any
 
 _HOME = {
     "Recording": "recording",
+    "budget": "budgets",
     "card": "house_rules",
     "record": "recorder",
 }

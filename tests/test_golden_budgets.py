@@ -1,0 +1,227 @@
+"""The budgets of the golden kit: no correct program leaves them, and planted faults do.
+
+The programs here compute each op in float32 or 16 bits in some order. What is planted is as small as faults come: a function
+that is 4 units in the last place off, one wrong element, one wrong row.
+"""
+
+from __future__ import annotations
+
+import math
+
+import ml_dtypes
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from albert_np.golden.arithmetic import Exact
+from albert_np.golden.budgets import Budgets, budget
+from albert_np.golden.judging import judge
+from albert_np.golden.precisions import NAMES, precision
+
+DTYPES = {"float32": np.float32, "tf32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
+TRUTH = Exact()
+
+
+def stored(x, name):
+    """x as that format holds it; the cube in a GELU may overflow in float16."""
+    with np.errstate(over="ignore"):
+        return np.asarray(x, np.float32).astype(DTYPES[name]).astype(np.float64)
+
+
+def tf32(x):
+    """The factors of a product in tf32: all but 10 bits of the fraction cut off."""
+    return (np.asarray(x, np.float32).view(np.uint32) & np.uint32(0xFFFFE000)).view(np.float32)
+
+
+def dot(a, b, order):  # (R,K), (K,C) -> (R,C) float32
+    """A matrix product in float32: products and sums rounded apart, in blocks of terms, or all of them backwards."""
+    if order == "backwards":
+        a, b, order = a[:, ::-1], b[::-1], 10**6
+    total = np.zeros((len(a), b.shape[1]), np.float32)
+    for start in range(0, a.shape[1], order):
+        part = np.zeros_like(total)
+        for k in range(start, min(start + order, a.shape[1])):
+            part = part + a[:, k : k + 1] * b[k]
+        total = total + part
+    return total
+
+
+def added(x, order):  # (...,n) -> (...,1) float32
+    rows = x.reshape(-1, x.shape[-1])
+    return dot(rows, np.ones((rows.shape[1], 1), np.float32), order).reshape(*x.shape[:-1], 1)
+
+
+def linear(x, weight, bias, name, order=10**6):
+    a, b = (tf32(z) if name == "tf32" else np.float32(z) for z in (x, weight))
+    return stored(dot(a, b.T, order) + np.float32(bias), name)
+
+
+def layer_norm(x, weight, bias, eps, name, order=10**6, *, inside="float32", r_off=0, unbiased=False):
+    """Two passes; inside: the format that each step is rounded to; r_off: so many units in the last place of r."""
+
+    def s(z):
+        return np.float32(stored(z, inside))
+
+    n = x.shape[-1]
+    d = s(np.float32(x) - s(added(np.float32(x), order) / np.float32(n)))
+    variance = s(added(s(d * d), order) / np.float32(n - 1 if unbiased else n))
+    r = s(1 / np.sqrt(s(variance + np.float32(eps))))
+    r = r + np.float32(r_off) * np.spacing(np.abs(r).astype(DTYPES[inside])).astype(np.float32)
+    return stored(s(s(d * r) * np.float32(weight)) + np.float32(bias), name)
+
+
+def gelu_new(x, name, *, inside="float32", off=0):
+    """The textbook form; off: units in the last place of tanh, of one number or of one for each element."""
+
+    def s(z):
+        return np.float32(stored(z, inside))
+
+    z = s(s(math.sqrt(2 / math.pi)) * s(x + s(s(0.044715) * s(x * s(x * x)))))
+    t = s(np.tanh(np.float64(z)))
+    t = t + np.float32(off) * np.spacing(np.abs(t).astype(DTYPES[inside])).astype(np.float32)
+    return stored(s(0.5 * x) * s(1 + t), name)
+
+
+def softmax(s, allowed, name, order=10**6):
+    s = np.where(allowed, s, -1e38)
+    e = np.exp(np.float32(s - np.max(s, -1, keepdims=True)))
+    return stored(e / added(e, order), name)
+
+
+def values(rng, shape, name, kind):
+    x = rng.standard_normal(shape)
+    if kind == "outlier":
+        x[..., 0] *= 50
+    if kind == "offset":
+        x += 20
+    if kind == "alike":
+        x = 1 + x / 1000
+    if kind == "denormal":
+        x *= np.where(rng.random(shape) < 0.3, 2.0**-128, 1)
+    return stored(x, name)
+
+
+cases = {
+    "name": st.sampled_from(NAMES),
+    "seed": st.integers(0, 2**32),
+    "kind": st.sampled_from(["normal", "outlier", "offset", "alike", "denormal"]),
+    "order": st.sampled_from([1, 8, 64, 10**6, "backwards"]),
+    "n": st.sampled_from([1, 2, 3, 16, 100, 768]),
+}
+
+
+def correct(seed, name, kind, order, n, judged):
+    """The names of the ops that a correct program fails in; judged(op, judgement) sees all of them."""
+    rng, budgets = np.random.default_rng(seed), Budgets(precision(name))
+    inside = name if name in ("float16", "bfloat16") and rng.random() < 0.5 else "float32"
+    x = values(rng, (9, n), name, kind)
+    weight, bias = stored(rng.standard_normal((7, n)) / 8, name), stored(rng.standard_normal(7), name)
+    scale, shift = stored(1 + rng.standard_normal(n) / 5, name), stored(rng.standard_normal(n) / 5, name)
+    scores, allowed = values(rng, (1, 2, 5, min(n, 100)), name, kind), rng.random((1, 1, 1, min(n, 100))) < 0.8
+    allowed[..., 0] = True
+    t = TRUTH
+    judged("linear", linear(x, weight, bias, name, order) - t.linear(x, weight, bias), budgets.linear(x, weight, bias))
+    y = layer_norm(x, scale, shift, 1e-5, name, order, inside="float32" if name == "float16" else inside)
+    judged("layer_norm", y - t.layer_norm(x, scale, shift, eps=1e-5), budgets.layer_norm(x, scale, shift, eps=1e-5))
+    y = gelu_new(x, name, inside=inside)
+    judged("activation", y - t.activation(x, name="gelu_new"), budgets.activation(x, name="gelu_new"))
+    judged("tanh", stored(np.tanh(x), name) - t.tanh(x), budgets.tanh(x))
+    judged("probs", softmax(scores, allowed, name, order) - t.probs(scores, allowed), budgets.probs(scores, allowed))
+    judged("add", stored(x + scale, name) - t.add(x, scale), budgets.add(x, scale))
+
+
+def passes(op, error, allowed):
+    found = judge(error, allowed)
+    assert found.verdict == "pass", (op, found)
+
+
+@settings(max_examples=60, deadline=None)
+@given(**cases)
+def test_correct_programs_stay_inside(name, seed, kind, order, n):
+    correct(seed, name, kind, order, n, passes)
+
+
+@pytest.mark.slow
+@settings(max_examples=3000, deadline=None)
+@given(**cases)
+def test_many_correct_programs_stay_inside(name, seed, kind, order, n):
+    correct(seed, name, kind, order, n, passes)
+
+
+def test_a_budget_is_not_idle(capsys):
+    """The median share of the worst case that correct programs use, for each op. A sum of n terms uses about 1/√n."""
+    used = {}
+
+    def judged(op, error, allowed):
+        used.setdefault(op, []).append(judge(error, allowed).worst_share)
+
+    for seed in range(12):
+        correct(seed, NAMES[seed % 4], "normal", [8, 10**6][seed % 2], [16, 100][seed // 6], judged)
+    medians = {op: float(np.median(shares)) for op, shares in used.items()}
+    with capsys.disabled():
+        print("\nmedian error/budget:", ", ".join(f"{op} {share:.2f}" for op, share in medians.items()))
+    assert min(medians.values()) > 0.02
+
+
+# --- faults that are seen -------------------------------------------------------------------------------------------------
+
+
+def gelu_judged(name, y, x):
+    return judge(y - TRUTH.activation(x, name="gelu_new"), Budgets(precision(name)).activation(x, name="gelu_new"))
+
+
+@pytest.mark.parametrize("random_sign", [False, True])
+def test_a_tanh_that_is_4_ulp_off_is_seen(random_sign):
+    rng = np.random.default_rng(0)
+    x = stored(rng.standard_normal((32, 768)), "float32")
+    off = 4 * (rng.choice([-1, 1], x.shape) if random_sign else 1)
+    assert gelu_judged("float32", gelu_new(x, "float32"), x).verdict == "pass"
+    seen = gelu_judged("float32", gelu_new(x, "float32", off=off), x)
+    assert seen.verdict != "pass", seen
+
+
+@pytest.mark.parametrize("name", ["float32", "bfloat16"])
+@pytest.mark.parametrize("random_sign", [False, True])
+def test_an_rsqrt_that_is_4_ulp_off_is_seen(name, random_sign):
+    rng = np.random.default_rng(0)
+    n = 64 if random_sign else 768  # the sum of 768 squares from left to right is as wrong, at random
+    x, weight, bias = (stored(rng.standard_normal(shape), name) for shape in ((128, n), n, n))
+    allowed = Budgets(precision(name)).layer_norm(x, weight, bias, eps=1e-12)
+    off = 4 * (rng.choice([-1, 1], (128, 1)) if random_sign else 1)
+    for r_off, verdicts in ((0, ["pass"]), (off, ["suspicious", "fail"])):
+        y = layer_norm(x, weight, bias, 1e-12, name, 8, inside=name, r_off=r_off)
+        found = judge(y - TRUTH.layer_norm(x, weight, bias, eps=1e-12), allowed)
+        assert found.verdict in verdicts, found
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nan_and_infinity_fail(name):
+    x = np.ones((2, 8))
+    error = np.zeros((2, 8))
+    for value in (np.nan, np.inf, -np.inf):
+        error[1, 3] = value
+        found = judge(error, Budgets(precision(name)).tanh(x))
+        assert (found.verdict, found.where) == ("fail", (1, 3))
+
+
+def test_what_is_left_out_does_not_count():
+    error = np.array([[0.0, np.nan], [1.0, 0.0]])
+    where = np.array([[True, False], [False, True]])
+    assert judge(error, Budgets(precision("float32")).tanh(np.ones((2, 2))), where=where).verdict == "pass"
+
+
+def test_a_budget_by_name_is_that_of_the_table():
+    x = np.linspace(-3, 3, 7)
+    by_name = budget("activation", x, dtype="bfloat16", name="gelu_new")
+    assert np.array_equal(by_name.worst, Budgets(precision("bfloat16")).activation(x, name="gelu_new").worst)
+    assert by_name.deviation.shape == x.shape
+    with pytest.raises(ValueError, match="op must be one of gather, add"):
+        budget("matmul", x, dtype="float32")
+    with pytest.raises(ValueError, match="precision must be one of float32"):
+        budget("tanh", x, dtype="float8")
+
+
+def test_errors_of_another_shape_are_refused():
+    with pytest.raises(ValueError, match=r"has the shape of its budget, \(2, 2\); got \(2,\)"):
+        judge(np.zeros(2), Budgets(precision("float32")).tanh(np.ones((2, 2))))
