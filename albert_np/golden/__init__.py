@@ -16,7 +16,11 @@ from typing import Any
 _HOME = {
     "Recording": "recording",
     "budget": "budgets",
+    "capture_onnx": "capturing",
+    "capture_openvino": "capturing",
+    "capture_torch": "capturing",
     "card": "house_rules",
+    "onnx_names": "capturing",
     "record": "recorder",
 }
 

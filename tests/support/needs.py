@@ -18,6 +18,7 @@ NEEDS = {
     "numba": "pip install numba",
     "others": "pip install -e '.[distributed]'",
     "parity": "pip install -e '.[parity]'",
+    "runtimes": "pip install onnxruntime onnxscript openvino",
     "simulator": TEST_CUDA,
     "test": "pip install -e '.[test]'",
     "transformers-5": "ALBERT_NP_TRANSFORMERS_5 may name the python of an environment with transformers 5.24.0 and torch",

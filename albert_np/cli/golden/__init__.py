@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from albert_np.cli.golden import record
+from albert_np.cli.golden import capture, record
 from albert_np.cli.shared import HelpFormatter
 
 EXAMPLES = """examples:
@@ -15,7 +15,7 @@ EXAMPLES = """examples:
 
 Each SUBCOMMAND has its own --help, with examples.
 """
-COMMANDS: tuple[Any, ...] = (record,)
+COMMANDS: tuple[Any, ...] = (record, capture)
 
 
 def add(commands: Any) -> None:
