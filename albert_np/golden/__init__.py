@@ -21,6 +21,7 @@ _HOME = {
     "capture_torch": "capturing",
     "card": "house_rules",
     "onnx_names": "capturing",
+    "emulate": "emulation",
     "record": "recorder",
 }
 
