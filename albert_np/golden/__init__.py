@@ -20,9 +20,13 @@ _HOME = {
     "capture_openvino": "capturing",
     "capture_torch": "capturing",
     "card": "house_rules",
+    "inputs": "input_sets",
+    "load_inputs": "input_sets",
     "onnx_names": "capturing",
     "emulate": "emulation",
     "record": "recorder",
+    "save_synthetic": "generator",
+    "synthetic": "generator",
 }
 
 __all__ = [*_HOME]

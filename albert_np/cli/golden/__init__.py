@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from albert_np.cli.golden import capture, record
+from albert_np.cli.golden import capture, record, synthetic
 from albert_np.cli.shared import HelpFormatter
 
 EXAMPLES = """examples:
+  albert-np golden synthetic albert-base-v2 -o my-albert
   albert-np golden record ./my-albert --inputs inputs.npz -o goldens
 
 Each SUBCOMMAND has its own --help, with examples.
 """
-COMMANDS: tuple[Any, ...] = (record, capture)
+COMMANDS: tuple[Any, ...] = (synthetic, record, capture)
 
 
 def add(commands: Any) -> None:
