@@ -21,7 +21,10 @@ from albert_np.golden.summation import Order, Summation
 from albert_np.golden.three_way import three_way
 from albert_np.golden.variants import ORDERS, PLAIN, variants
 
-rng = np.random.default_rng(20)
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(20)
 
 
 def every_float32_near_16_bits():
@@ -90,7 +93,7 @@ def by_hand(a, b, add):
     return total
 
 
-def test_orders_of_sums_are_what_they_say():
+def test_orders_of_sums_are_what_they_say(rng):
     a, b = (rng.standard_normal(37).astype(np.float32) for _ in range(2))
 
     def dot(order, **options):
@@ -124,7 +127,7 @@ def test_orders_of_sums_are_what_they_say():
 
 @pytest.mark.parametrize("name", ORDERS)
 @pytest.mark.parametrize("K", [1, 7, 8, 70])
-def test_every_order_is_within_its_bound_of_the_exact_sum(name, K):
+def test_every_order_is_within_its_bound_of_the_exact_sum(name, K, rng):
     a, b = (rng.standard_normal(shape).astype(np.float32) for shape in ((3, K), (K, 2)))
     sums = Summation(order=ORDERS[name])
     for i in range(3):
@@ -149,7 +152,7 @@ def test_a_narrow_accumulator_loses_what_it_cannot_hold():
 
 
 @pytest.mark.parametrize("name", ["bfloat16", "float32"])
-def test_a_fault_of_4_ulp_is_off_by_up_to_4_units_in_the_last_place(name):
+def test_a_fault_of_4_ulp_is_off_by_up_to_4_units_in_the_last_place(name, rng):
     form, x = FORMATS[name], rng.uniform(-3, 3, 20000)
     exact = np.tanh(x)
     off = (function("tanh", "4 ulp", form)(x) - exact) / form.place(exact)
@@ -369,7 +372,7 @@ def test_variants_of_a_seed_are_the_same_again_and_of_another_seed_are_others():
 # --- three-way verdicts -----------------------------------------------------------------------------------------------------
 
 
-def test_three_way_verdicts_go_by_the_ratio_of_root_mean_squares():
+def test_three_way_verdicts_go_by_the_ratio_of_root_mean_squares(rng):
     error = rng.standard_normal(1000)
     few = [0.1, -0.2]  # of two numbers one may be small by luck
     assert three_way([1.0, -2.0], few).verdict == "expected"
@@ -380,13 +383,13 @@ def test_three_way_verdicts_go_by_the_ratio_of_root_mean_squares():
     assert three_way(0 * error, error)[:2] == ("expected", 0)
     assert three_way(0 * error, 0 * error)[:2] == ("expected", 0)
     assert three_way(error, 0 * error)[:2] == ("broken", np.inf)
-    assert three_way(np.where(error > 3, np.nan, error), error).verdict == "broken"
+    assert three_way(np.where(error == error[7], np.nan, error), error).verdict == "broken"
     assert three_way(1e-200 * error, 1e-200 * error[::-1])[:2] == ("expected", pytest.approx(1))
     with pytest.raises(ValueError, match="one shape"):
         three_way(error[1:], error)
 
 
-def test_the_overlap_is_that_of_two_normal_distributions():
+def test_the_overlap_is_that_of_two_normal_distributions(rng):
     a, b = rng.standard_normal(1000), 0.5 + 2 * rng.standard_normal(1000)
     s, t, apart = np.std(a), np.std(b), np.mean(a) - np.mean(b)
     x = np.linspace(-20, 20, 200001)
