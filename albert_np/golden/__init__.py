@@ -24,6 +24,7 @@ _HOME = {
     "load_inputs": "input_sets",
     "onnx_names": "capturing",
     "emulate": "emulation",
+    "extract": "packs.extraction",
     "record": "recorder",
     "save_synthetic": "generator",
     "synthetic": "generator",

@@ -27,7 +27,7 @@ SYSTEMATIC_HALF = 0.1
 
 def _constants(p: Precision) -> tuple[float, float, float]:
     """The unit of steps; an honest function; what errors may have in common."""
-    i = p.unit if p.half else 2.0**-24
+    i = p.unit
     return i, (HONEST_HALF if p.half else HONEST) * i, (SYSTEMATIC_HALF if p.half else SYSTEMATIC) * i
 
 
