@@ -5,56 +5,19 @@ import importlib.util
 import numpy as np
 import pytest
 from support import ROOT
+from support.golden_models import KINDS, of_seed, tiny
 
-import albert_np
 from albert_np.golden.arithmetic import Exact
-from albert_np.golden.cases import PARTS, TINY, batch, random_config, trained_like
-from albert_np.golden.graph import graph, outputs, run
-from albert_np.golden.mistakes import Mistaken, catalogue, first_wrong_step, mistakes, with_mistake
-from albert_np.golden.recording import batch_of
+from albert_np.golden.cases import random_config
+from albert_np.golden.graph import graph, run
+from albert_np.golden.mistakes import catalogue, first_wrong_step, mistakes, with_mistake
 from albert_np.golden.rewriting import matches
-
-KINDS = tuple(PARTS)
-
-
-class Case:
-    """A tiny model, its inputs, and what it should compute."""
-
-    def __init__(self, config, kind, seed, **features):
-        self.config, self.kind = config, kind
-        tensors = {name: x.astype(np.float64) for name, x in trained_like(config, PARTS[kind], seed).items()}
-        model = getattr(albert_np, kind)(config, backend="numpy", dtype="float64", tensors=tensors)
-        self.weights = model._tensors
-        call = batch(config, kind, seed, **features)
-        self.batch = batch_of(config, kind, {name: x for name, x in call.items() if name not in model.labels})
-        self.steps = graph(config, kind, head_mask="head_mask" in call, embeds="inputs_embeds" in call)
-        self.values = run(self.steps, self.batch, self.weights, Exact())
-
-    def run(self, steps):
-        return run(steps, self.batch, self.weights, Mistaken(Exact()))
-
-    def of(self, values, steps):
-        """The outputs, by the names that a call gives them."""
-        return {key: values[name] for key, name in outputs(steps, self.kind).items()}
-
-
-def of_seed(seed):
-    kind = KINDS[seed % len(KINDS)]
-    return Case(random_config(seed, kind), kind, seed, padding=seed % 2 == 0, head_mask=seed % 3 == 0)
-
-
-def tiny(kind="AlbertForPreTraining", seed=1, padding=True, **changes):
-    return Case(albert_np.AlbertConfig(**TINY | changes), kind, seed, padding=padding)
-
-
-def named(case, name):
-    return next(one for one in mistakes(case.config, case.kind) if one.name == name)
 
 
 @pytest.mark.parametrize("seed", range(8))
 def test_every_mistake_runs_and_changes_only_what_comes_after_the_step_that_it_falls_on(seed):
     case = of_seed(seed)
-    for mistake in mistakes(case.config, case.kind):
+    for mistake in mistakes(case.config, case.architecture):
         if mistake.name == "head_mask_ignored" and seed % 3:
             continue
         if mistake.name.startswith("heads_") and seed % 3 == 0 and mistake.description.startswith("number"):
@@ -67,8 +30,8 @@ def test_every_mistake_runs_and_changes_only_what_comes_after_the_step_that_it_f
                 break
             if name in case.values:
                 np.testing.assert_array_equal(x, case.values[name], err_msg=f"{mistake.name}: {name}")
-        for key, x in case.of(values, wrong).items():
-            assert x.shape == case.of(case.values, case.steps)[key].shape, (mistake.name, key)
+        for key, x in case.outputs(values, wrong).items():
+            assert x.shape == case.outputs(case.values, case.steps)[key].shape, (mistake.name, key)
             assert x.dtype == np.float64, mistake.name
 
 
@@ -84,21 +47,21 @@ def test_nearly_every_mistake_is_seen_in_the_outputs_of_a_model_with_padding(kin
     small = 1e-9  # ε is far below the variances
     case = tiny(kind)
     seen = set()
-    for mistake in mistakes(case.config, case.kind):
+    for mistake in mistakes(case.config, case.architecture):
         if mistake.name == "head_mask_ignored":
             continue
         wrong = with_mistake(case.steps, mistake)
-        right, off = case.of(case.values, case.steps), case.of(case.run(wrong), wrong)
+        right, off = case.outputs(case.values, case.steps), case.outputs(case.run(wrong), wrong)
         if max(np.abs(off[key] - right[key]).max() for key in right) > small:
             seen.add(mistake.name)
-    silent |= {one.name for one in mistakes(case.config, case.kind) if one.name.startswith("epsilon")}
-    lost = {one.name for one in mistakes(case.config, case.kind)} - seen - silent - {"head_mask_ignored"}
+    silent |= {one.name for one in mistakes(case.config, case.architecture) if one.name.startswith("epsilon")}
+    lost = {one.name for one in mistakes(case.config, case.architecture)} - seen - silent - {"head_mask_ignored"}
     assert not lost
 
 
 def test_a_mistake_in_one_application_leaves_the_others_as_they_are():
     case = tiny()
-    for mistake in mistakes(case.config, case.kind):
+    for mistake in mistakes(case.config, case.architecture):
         here = [one for one in case.steps if one.application == 2 and matches(one, mistake.where, 2)]
         if not here or mistake.name in ("head_mask_ignored", "one_application_too_few", "half_of_the_applications"):
             continue
@@ -127,13 +90,13 @@ def test_blame_has_the_name_of_the_step_that_is_wrong():
         ("predictions_norm_before_activation", None, "predictions.LayerNorm"),
         ("pooler_of_mean", None, "pooler"),
     ):
-        wrong = with_mistake(case.steps, named(case, name), application)
+        wrong = with_mistake(case.steps, case.mistake(name), application)
         assert first_wrong_step(case.steps, wrong) == first, name
 
 
 def test_blame_may_name_an_optional_step_that_the_candidate_has():
     case = tiny()
-    wrong = with_mistake(case.steps, named(case, "residual_missing.attention"), 2)
+    wrong = with_mistake(case.steps, case.mistake("residual_missing.attention"), 2)
     assert first_wrong_step(case.steps, wrong, optional=True) == "encoder.layer.2.attention.sum"
 
 
@@ -141,17 +104,17 @@ def test_formulas_of_mistakes_are_what_their_names_say():
     """Against formulas that are written out here."""
     case = tiny()
     x = case.values["encoder.layer.0.ffn"]
-    values = case.run(with_mistake(case.steps, named(case, "quick_gelu")))
+    values = case.run(with_mistake(case.steps, case.mistake("quick_gelu")))
     np.testing.assert_allclose(values["encoder.layer.0.activation"], x / (1 + np.exp(-1.702 * x)), rtol=1e-12)
-    values = case.run(with_mistake(case.steps, named(case, "variance_unbiased")))
+    values = case.run(with_mistake(case.steps, case.mistake("variance_unbiased")))
     y = case.values["embeddings.sum"]
     weight, bias = (case.weights[f"embeddings.LayerNorm.{part}"] for part in ("weight", "bias"))
     expected = (y - y.mean(-1, keepdims=True)) / np.sqrt(y.var(-1, keepdims=True, ddof=1) + 1e-12) * weight + bias
     np.testing.assert_allclose(values["embeddings.LayerNorm"], expected, rtol=1e-12)
-    values = case.run(with_mistake(case.steps, named(case, "scale_by_D")))
+    values = case.run(with_mistake(case.steps, case.mistake("scale_by_D")))
     scores = "encoder.layer.0.attention.scores"
     np.testing.assert_allclose(values[scores], case.values[scores] / np.sqrt(8), rtol=1e-12)
-    values = case.run(with_mistake(case.steps, named(case, "query_and_key_exchanged")))
+    values = case.run(with_mistake(case.steps, case.mistake("query_and_key_exchanged")))
     np.testing.assert_allclose(values[scores], case.values[scores].swapaxes(-1, -2), rtol=1e-12)
 
 
@@ -166,10 +129,10 @@ def test_a_mistake_of_the_structure_is_another_model():
         ("epsilon_1e-5_instead_of_1e-12", {"layer_norm_eps": 1e-5}),
         ("heads_one", {"num_attention_heads": 1}),
     ):
-        wrong = with_mistake(case.steps, named(case, name))
-        off = case.of(case.run(wrong), wrong)
-        steps = graph(case.config.replace(**changes), case.kind)
-        other = case.of(run(steps, case.batch, case.weights, Exact()), steps)
+        wrong = with_mistake(case.steps, case.mistake(name))
+        off = case.outputs(case.run(wrong), wrong)
+        steps = graph(case.config.replace(**changes), case.architecture)
+        other = case.outputs(run(steps, case.batch, case.weights, Exact()), steps)
         for key, x in other.items():
             np.testing.assert_allclose(off[key], x, rtol=1e-12, err_msg=name)
 
@@ -179,7 +142,7 @@ def test_a_mistake_that_changes_nothing_is_refused():
     with pytest.raises(
         ValueError, match="pooler_of_mean changes none of the steps of application 1: it falls on pooler"
     ):
-        with_mistake(case.steps, named(case, "pooler_of_mean"), application=1)
+        with_mistake(case.steps, case.mistake("pooler_of_mean"), application=1)
     with pytest.raises(ValueError, match="the two lists of steps are the same"):
         first_wrong_step(case.steps, case.steps)
     with pytest.raises(ValueError, match="architecture must be one of AlbertModel"):

@@ -23,6 +23,7 @@ _HOME = {
     "inputs": "input_sets",
     "load_inputs": "input_sets",
     "onnx_names": "capturing",
+    "diagnose": "diagnosis",
     "emulate": "emulation",
     "extract": "packs.extraction",
     "record": "recorder",
