@@ -14,12 +14,14 @@ import importlib
 from typing import Any
 
 _HOME = {
+    "Comparison": "comparing",
     "Recording": "recording",
     "budget": "budgets",
     "capture_onnx": "capturing",
     "capture_openvino": "capturing",
     "capture_torch": "capturing",
     "card": "house_rules",
+    "compare": "comparing",
     "inputs": "input_sets",
     "load_inputs": "input_sets",
     "onnx_names": "capturing",

@@ -55,6 +55,6 @@ def rounded(x: Any, precision: str) -> Array:
     x = np.asarray(x, np.float64)
     if precision == "float64":
         return x
-    with np.errstate(invalid="ignore"):  # ∞ / ∞, NaN
+    with np.errstate(invalid="ignore", over="ignore"):  # ∞ / ∞, NaN; the largest numbers of float64
         near = np.where(np.isfinite(x), np.rint(x / ulp(x, precision)) * ulp(x, precision), x)
         return np.where(np.abs(near) > kind.largest, np.copysign(np.inf, x), near)

@@ -7,18 +7,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from albert_np.cli.golden import capture, diagnose, extract, record, synthetic
+from albert_np.cli.golden import capture, compare, diagnose, extract, record, synthetic
 from albert_np.cli.shared import HelpFormatter
 
 EXAMPLES = """examples:
   albert-np golden synthetic albert-base-v2 -o my-albert
   albert-np golden record ./my-albert --inputs inputs.npz -o goldens
+  albert-np golden compare goldens candidate.npz
   albert-np golden extract goldens attention.query:3 -o query
   albert-np golden diagnose goldens outputs.npz
 
 Each SUBCOMMAND has its own --help, with examples.
 """
-COMMANDS: tuple[Any, ...] = (synthetic, record, capture, extract, diagnose)
+COMMANDS: tuple[Any, ...] = (synthetic, record, compare, diagnose, capture, extract)
 
 
 def add(commands: Any) -> None:

@@ -1,0 +1,171 @@
+"""Our op on the candidate's own inputs: what a correct program would have made of them, and how far it may be off.
+
+The error of a tensor is its distance from the golden one. Part of it was there before the op began: that part is
+*inherited*, and it is what exact arithmetic makes of the candidate's inputs, against the golden output. The rest is the
+op's own, its *local* error, and only that is judged.
+
+If the candidate lacks an input, it is computed, exactly, from what leads to it: the op and those before it are then one
+span. A correct program rounds inside the span too. What that may cost at its end is found by experiment: the steps inside
+are computed again with errors of their own size, as their budgets say, drawn at random (DRAWS times).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from albert_np.golden.arithmetic import Exact
+from albert_np.golden.budgets import Budgets
+from albert_np.golden.budgets_parts import Budget
+from albert_np.golden.graph import Step
+from albert_np.golden.precisions import Precision
+from albert_np.golden.ulps import rounded
+from albert_np.ops import Array
+
+DRAWS = 4
+# No error of a span is this many times its deviation: one normal number in 10²² is, and the deviation has been estimated
+# from few draws
+SPAN_WORST = 10.0
+EXACT = Exact()
+# half precision: which operands a correct program may have rounded before it began, as (inputs, weights)
+ROUNDED = ((False, True), (False, False), (True, True))
+
+
+@dataclass
+class Known:
+    """A value that a step reads, the draws of it if it was computed inside a span, and the steps of that span."""
+
+    value: Array
+    draws: list[Array] | None = None
+    span: tuple[str, ...] = ()
+
+
+@dataclass
+class Replay:
+    """What a correct program makes of the candidate's inputs of one step."""
+
+    value: Array  # float64
+    budget: Budget
+    span: tuple[str, ...]  # the steps computed here, the judged one last
+    operands: list[Array] = field(default_factory=list)  # what its op read
+
+
+class Replayer:
+    """Replays steps in the order of the graph.
+
+    candidate: the tensors that there are. batch, weights: of the recording.
+    """
+
+    def __init__(
+        self,
+        steps: list[Step],
+        candidate: Mapping[str, Array],
+        batch: Mapping[str, Array],
+        weights: Mapping[str, Array],
+        precision: Precision,
+        *,
+        rng: np.random.Generator,
+    ) -> None:
+        self._steps = {one.name: one for one in steps}
+        self._candidate, self._batch, self._weights = candidate, batch, weights
+        self._precision, self._budgets = precision, Budgets(precision)
+        self._rng = rng
+        self._inside: dict[str, Known] = {}  # what the candidate lacks, computed
+        self._last_reader = {name: one.name for one in steps if not one.beside for name in one.inputs}
+
+    def replay(self, step: Step, actual: Array | None) -> Replay:
+        """The step from its nearest inputs. actual: what the candidate has, to find out which operands it rounded."""
+        read = [self._known(name) for name in step.inputs]
+        values = [known.value for known in read]
+        weights = [self._weights[name] for name in step.weights]
+        value, operands = self._best(step, values, weights, actual)
+        budget: Budget = getattr(self._budgets, step.op)(*operands, **step.attributes)
+        span = tuple(dict.fromkeys(itertools.chain(*(known.span for known in read), (step.name,))))
+        if any(known.draws is not None for known in read):
+            budget = self._of_span(step, value, budget, read, operands[len(read) :])
+        return Replay(value, budget, span, operands)
+
+    def _best(
+        self, step: Step, values: list[Array], weights: list[Array], actual: Array | None
+    ) -> tuple[Array, list[Array]]:
+        """The operands as they are, or rounded to half precision first, whichever is nearer to what the candidate has."""
+        choices = list(self._choices(step, values, weights))
+        if actual is None:  # as in the first
+            choices = choices[:1]
+        made = [np.asarray(getattr(EXACT, step.op)(*operands, **step.attributes)) for operands in choices]
+        best = 0 if len(made) == 1 else min(range(len(made)), key=lambda i: _distance(actual, made[i]))
+        return made[best], choices[best]
+
+    def _choices(self, step: Step, values: list[Array], weights: list[Array]) -> Iterator[list[Array]]:
+        half = self._precision.half
+        if not half or step.op in ("heads", "mean", "variance", "masked_scores"):
+            yield [*values, *weights]
+            return
+        seen: list[list[Array]] = []
+        for inputs_too, weights_too in ROUNDED:
+            operands = [self._rounded(x, inputs_too) for x in values] + [self._rounded(x, weights_too) for x in weights]
+            if not any(all(a is b or np.array_equal(a, b) for a, b in zip(operands, old, strict=True)) for old in seen):
+                seen.append(operands)
+                yield operands
+
+    def _rounded(self, x: Array, wanted: bool) -> Array:
+        return rounded(x, self._precision.name) if wanted and x.dtype.kind == "f" else x
+
+    def _of_span(self, step: Step, value: Array, budget: Budget, read: list[Known], weights: list[Array]) -> Budget:
+        """The op's own budget, and what the errors inside the span do to it."""
+        squares = np.zeros(value.shape)
+        for moved in self._moved(step, read, weights):
+            squares += (moved - value) ** 2
+        squares /= DRAWS
+        # so few draws say little about one element: half of the estimate is its row's
+        inherited = 0.5 * squares + 0.5 * np.mean(squares, axis=-1, keepdims=True)
+        own = np.sqrt(np.square(budget.deviation) + inherited)
+        return Budget(budget.worst + SPAN_WORST * np.sqrt(inherited), own)
+
+    def _known(self, name: str) -> Known:
+        if name in self._batch:
+            return Known(self._batch[name])
+        if name in self._candidate:
+            return Known(self._candidate[name])
+        if name not in self._inside:
+            self._inside[name] = self._compute(self._steps[name])
+        return self._inside[name]
+
+    def _compute(self, step: Step) -> Known:
+        """A step that the candidate lacks. What few programs have is part of the step that reads it, and costs nothing."""
+        read = [self._known(name) for name in step.inputs]
+        weights = [self._weights[name] for name in step.weights]
+        value, operands = self._best(step, [known.value for known in read], weights, None)
+        inside = tuple(dict.fromkeys(itertools.chain(*(known.span for known in read))))
+        if step.optional and not any(known.draws for known in read):
+            return Known(value, None, inside)
+        own = getattr(self._budgets, step.op)(*operands, **step.attributes).deviation
+        draws = [
+            moved + own * self._rng.standard_normal(value.shape)
+            for moved in self._moved(step, read, operands[len(read) :])
+        ]
+        if step.op == "probs":
+            draws = [np.maximum(draw, 0) for draw in draws]
+        return Known(value, draws, (*inside, step.name))
+
+    def _moved(self, step: Step, read: list[Known], weights: list[Array]) -> Iterator[Array]:
+        """The step's values when what it reads has the errors of each draw."""
+        for draw in range(DRAWS):
+            inputs = [known.value if known.draws is None else known.draws[draw] for known in read]
+            yield np.asarray(getattr(EXACT, step.op)(*inputs, *weights, **step.attributes))
+
+    def forget(self, done: Step) -> None:
+        """Lets go of what no later step reads."""
+        for name in [name for name in self._inside if self._last_reader.get(name) == done.name]:
+            del self._inside[name]
+
+
+def _distance(actual: Array | None, value: Array) -> float:
+    """The root mean square of the difference, over what is finite."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        difference = np.asarray(actual, np.float64) - value
+        finite = np.isfinite(difference)
+        return float(np.sqrt(np.mean(np.square(difference[finite])))) if finite.any() else np.inf

@@ -1,0 +1,309 @@
+"""Compare and blame: the first op that is wrong and no other; what is missing, extra or misshapen; parts; precisions."""
+
+import dataclasses
+import json
+import warnings
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from support.refusals import refusal
+
+import albert_np
+from albert_np import cli, golden
+from albert_np.golden.arithmetic import Exact
+from albert_np.golden.cases import CASES, PARTS, TINY, batch, trained_like
+from albert_np.golden.comparison_text import as_junit, as_text
+from albert_np.golden.graph import run
+from albert_np.golden.ulps import rounded
+
+
+def recorded(name, folder, mask_mode="uniform", **changed):
+    kind, changes, features = CASES[name]
+    config = albert_np.AlbertConfig(**TINY | changes | changed)
+    tensors = trained_like(config, PARTS[kind], 3)
+    model = getattr(albert_np, kind)(config, backend="numpy", dtype="float32", tensors=tensors)
+    call = {key: x for key, x in batch(config, kind, 5, **features).items() if key not in model.labels}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return golden.record(model, call, folder, mask_mode=mask_mode), model, call
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory):
+    return recorded("pretraining", tmp_path_factory.mktemp("goldens") / "pretraining")[0]
+
+
+def plain(recording, steps=None, dtype=np.float32, **how):
+    """What NumPy computes in float32 from the recording's inputs and weights: a candidate with the names of a trace."""
+    weights = {name: x.astype(dtype) for name, x in recording.weights.items()}
+    given = {name: x.astype(dtype) if x.dtype.kind == "f" else x for name, x in recording.batch.items()}
+    values = run(steps or recording.steps, given, weights, Exact(), **how)
+    return {name: x for name, x in values.items() if name in recording and not name.endswith("_embeddings")}
+
+
+def changed(recording, name, **change):
+    """The steps with one of them replaced."""
+    return [dataclasses.replace(one, **change) if one.name == name else one for one in recording.steps]
+
+
+# --- verdicts ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_correct_candidate_passes(name, tmp_path):
+    recording, _, _ = recorded(name, tmp_path / "goldens")
+    comparison = golden.compare(recording, plain(recording))
+    assert comparison.verdict == "pass", as_text(comparison)
+    assert comparison.first_bad_op is None
+    assert comparison.precision == "float32"
+    assert all(one.budget_share < 1 for one in comparison.ops)
+
+
+@pytest.mark.parametrize("mask_mode", ["zeros", "nan"])
+def test_a_row_with_nothing_to_attend_to_is_judged_by_the_policy_of_the_recording(mask_mode, tmp_path):
+    recording, _, _ = recorded("model_nothing_to_attend", tmp_path / "goldens", mask_mode)
+    assert golden.compare(recording, plain(recording)).verdict == "pass"
+    other, _, _ = recorded("model_nothing_to_attend", tmp_path / "others")
+    found = golden.compare(recording, plain(other))
+    assert found.first_bad_op == "encoder.layer.0.attention.probs"
+
+
+def test_our_own_kernels_pass(reference):
+    pytest.importorskip("numba")
+    model = albert_np.AlbertForPreTraining.from_pretrained(reference.folder / "model", backend="numba")
+    call = dict(reference.call)
+    trace = model(**call, trace="unfused").trace
+    comparison = golden.compare(reference, dict(trace))
+    assert comparison.verdict == "pass", as_text(comparison)
+
+
+MISTAKES = {
+    "encoder.layer.2.activation": {"attributes": {"name": "gelu"}},
+    "encoder.layer.1.attention.LayerNorm": {"attributes": {"eps": 1e-5}},
+    "encoder.layer.3.attention.context": {
+        "inputs": ("encoder.layer.3.attention.probs", "encoder.layer.3.attention.key")
+    },
+    "encoder.layer.0.attention.scores": {
+        "inputs": ("encoder.layer.0.attention.key", "encoder.layer.0.attention.query")
+    },
+    "encoder.layer.0.ffn": {"inputs": ("encoder.embedding_hidden_mapping_in",)},
+    "embeddings.LayerNorm": {"attributes": {"eps": 1e-5}},
+    "predictions.decoder": {"weights": ("embeddings.word_embeddings.weight", "zeros")},
+    "pooler_activation": {"op": "activation", "attributes": {"name": "silu"}},
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_the_op_with_a_mistake_is_named_and_no_other_is_bad(name, reference):
+    steps = changed(reference, name, **MISTAKES[name])
+    reference.weights["zeros"] = np.zeros(reference.config.vocab_size)
+    comparison = golden.compare(reference, plain(reference, steps))
+    assert comparison.verdict in ("fail", "suspicious")
+    assert comparison.first_bad_op == name
+    assert [one.name for one in comparison.ops if one.bad] == [name]
+    assert comparison[name].local > 10 * comparison[name].inherited
+
+
+def test_a_residual_mistake_belongs_to_its_sum_or_without_it_to_the_layer_norm_behind(reference):
+    name = "encoder.layer.1.attention.sum"
+    steps = changed(reference, name, inputs=("encoder.layer.1.attention.dense",))
+    candidate = plain(reference, steps)
+    assert golden.compare(reference, candidate).first_bad_op == name
+    without = {key: x for key, x in candidate.items() if not (key.startswith("encoder") and key.endswith(".sum"))}
+    comparison = golden.compare(reference, without)
+    assert comparison.first_bad_op == "encoder.layer.1.attention.LayerNorm"
+    assert not comparison.problems
+
+
+def test_errors_behind_the_first_are_inherited(reference):
+    name = "encoder.layer.1.activation"
+    comparison = golden.compare(reference, plain(reference, changed(reference, name, attributes={"name": "relu"})))
+    later = comparison["encoder.layer.3.full_layer_layer_norm"]
+    assert later.inherited > 1e4 * later.local
+    assert later.verdict == "pass"
+
+
+def test_optional_tensors_are_judged_where_they_are(reference):
+    candidate = plain(reference, beside=True)
+    right = golden.compare(reference, candidate)
+    assert right.verdict == "pass", as_text(right)
+    assert {one.op for one in right.ops} >= {"heads", "mean", "variance", "masked_scores"}
+    beside = [one.name for one in reference.steps if one.beside and one.application == 2]
+    assert len(beside) == 8
+    for name in beside:
+        wrong = candidate[name] + np.float32(0.5)
+        assert golden.compare(reference, candidate | {name: wrong}).first_bad_op == name
+
+
+# --- what is no matter of rounding -----------------------------------------------------------------------------------------
+
+
+def problems(comparison):
+    return {(one.kind, one.name) for one in comparison.problems}
+
+
+def test_missing_extra_and_misshapen_tensors_are_failures_with_their_own_words(reference):
+    candidate = plain(reference)
+    ffn = "encoder.layer.2.ffn"
+    less = {key: x for key, x in candidate.items() if key != ffn}
+    comparison = golden.compare(reference, less)
+    assert (comparison.verdict, comparison.first_bad_op) == ("fail", None)
+    assert problems(comparison) == {("missing", ffn)}
+    assert golden.compare(reference, less, partial=True).verdict == "pass"
+    comparison = golden.compare(reference, candidate | {"encoder.layer.9.ffn": candidate[ffn]})
+    assert (comparison.verdict, problems(comparison)) == ("fail", {("extra", "encoder.layer.9.ffn")})
+    comparison = golden.compare(reference, candidate | {ffn: candidate[ffn][:, :-1]})
+    assert (comparison.verdict, comparison.first_bad_op) == ("fail", ffn)
+    assert problems(comparison) == {("shape", ffn)}
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_the_op_that_makes_the_first_nan_is_named(value, reference):
+    candidate = plain(reference)
+    name = "encoder.layer.1.attention.dense"
+    candidate[name] = candidate[name].copy()
+    candidate[name][0, 0, 0] = value
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        comparison = golden.compare(reference, candidate)
+    assert (comparison.verdict, comparison.first_bad_op) == ("fail", name)
+    json.dumps(comparison.as_dict(), allow_nan=False)
+
+
+def test_a_constant_tensor_fails(reference):
+    candidate = plain(reference)
+    name = "encoder.layer.0.ffn"
+    candidate[name] = np.full_like(candidate[name], candidate[name].mean())
+    assert golden.compare(reference, candidate)[name].verdict == "fail"
+
+
+def test_other_inputs_are_said(reference):
+    ids = reference.call["input_ids"].copy()
+    ids[0, 0] += 1
+    comparison = golden.compare(reference, plain(reference) | {"input_ids": ids})
+    assert problems(comparison) == {("input", "input_ids")}
+
+
+def test_what_cannot_be_compared_is_refused(reference, tmp_path):
+    assert "give a name map" in refusal(golden.compare, reference, {"x": np.zeros(3)})
+    candidate, _, _ = recorded("model", tmp_path / "one")
+    model = albert_np.AlbertModel.from_pretrained(candidate.folder / "model", backend="numpy")
+    candidate = golden.record(model, dict(candidate.call), tmp_path / "two", truth=False)
+    assert "a candidate: the reference is recorded without" in refusal(golden.compare, candidate, candidate)
+
+
+# --- parts ---------------------------------------------------------------------------------------------------------------
+
+
+def test_layers_alone_are_enough_to_find_the_layer(reference):
+    steps = changed(reference, "encoder.layer.2.attention.LayerNorm", attributes={"eps": 1e-2})
+    candidate = plain(reference, steps)
+    layers = {key: x for key, x in candidate.items() if key.endswith("full_layer_layer_norm")}
+    comparison = golden.compare(reference, layers, partial=True)
+    assert comparison.first_bad_op == "encoder.layer.2.full_layer_layer_norm"
+    assert comparison.span[0] == "encoder.layer.2.attention.query"
+    assert "encoder.layer.2.attention.LayerNorm" in comparison.span
+    assert golden.compare(reference, {key: plain(reference)[key] for key in layers}, partial=True).verdict == "pass"
+
+
+def test_final_outputs_alone_are_judged_too(reference):
+    right = plain(reference)
+    outputs = {"prediction_logits": right["predictions.decoder"], "sop_logits": right["sop_classifier.classifier"]}
+    assert golden.compare(reference, outputs, partial=True).verdict == "pass"
+    wrong = plain(reference, changed(reference, "encoder.layer.0.activation", attributes={"name": "relu"}))
+    outputs["prediction_logits"] = wrong["predictions.decoder"]
+    comparison = golden.compare(reference, outputs, partial=True)
+    assert comparison.first_bad_op == "predictions.decoder"
+    assert len(comparison.span) > 40
+
+
+def test_scores_with_the_mask_added_are_recognised(reference):
+    for covered in (-1e4, -np.inf, np.finfo(np.float32).min):
+        candidate = plain(reference)
+        for name in [key for key in candidate if key.endswith(".scores")]:
+            allowed = np.broadcast_to(reference.batch["allowed"], candidate[name].shape)
+            candidate[name] = np.where(allowed, candidate[name], np.float32(covered))
+        comparison = golden.compare(reference, candidate)
+        assert comparison.verdict == "pass", as_text(comparison)
+        assert any("has the mask added already" in note for note in comparison.notes)
+
+
+def test_padding_can_be_ignored(reference):
+    candidate = plain(reference)
+    real = reference.call["attention_mask"].astype(bool)
+    assert not real.all()
+    for name, x in candidate.items():
+        if x.ndim == 3 and x.shape[:2] == real.shape:
+            candidate[name] = np.where(real[..., None], x, np.float32(7))
+        elif x.ndim == 4:
+            candidate[name] = np.where(real[:, None, :, None] & real[:, None, None, :], x, np.float32(7))
+    assert golden.compare(reference, candidate).verdict == "fail"
+    comparison = golden.compare(reference, candidate, ignore_padding=True)
+    assert comparison.verdict == "pass", as_text(comparison)
+
+
+# --- precision -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["float16", "bfloat16"])
+def test_half_precision_is_found_from_the_values(name, reference):
+    weights = {key: rounded(x, name) for key, x in reference.weights.items()}
+    values = {}
+
+    for one in reference.steps:
+        arrays = [values.get(x, reference.batch.get(x)) for x in one.inputs] + [weights[x] for x in one.weights]
+        values[one.name] = rounded(getattr(Exact(), one.op)(*arrays, **one.attributes), name)
+    candidate = {key: values[key].astype(np.float32) for key in plain(reference)}
+    comparison = golden.compare(reference, candidate)
+    assert comparison.precision == name
+    assert comparison.verdict == "pass", as_text(comparison)
+    forced = golden.compare(reference, candidate, precision="float32")
+    assert forced.verdict == "fail"
+
+
+def test_tf32_is_found_from_the_products(reference):
+    class Tf32(Exact):
+        def linear(self, x, weight, bias, **how):
+            return super().linear(rounded(x, "tf32"), rounded(weight, "tf32"), bias, **how).astype(np.float32)
+
+    given = {key: x.astype(np.float32) if x.dtype.kind == "f" else x for key, x in reference.batch.items()}
+    weights = {key: x.astype(np.float32) for key, x in reference.weights.items()}
+    values = run(reference.steps, given, weights, Tf32())
+    candidate = {key: values[key].astype(np.float32) for key in plain(reference)}
+    comparison = golden.compare(reference, candidate)
+    assert comparison.precision == "tf32"
+    assert comparison.verdict == "pass", as_text(comparison)
+
+
+# --- the command ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_command_says_it_in_text_json_and_junit(reference, tmp_path, capsys):
+    name = "encoder.layer.1.activation"
+    np.savez(tmp_path / "right.npz", **plain(reference))
+    np.savez(tmp_path / "wrong.npz", **plain(reference, changed(reference, name, attributes={"name": "gelu"})))
+    folder = str(reference.folder)
+    assert cli.main(["golden", "compare", folder, str(tmp_path / "right.npz")]) == 0
+    assert capsys.readouterr().out.startswith("PASS: no op is wrong")
+    junit = tmp_path / "junit.xml"
+    assert cli.main(["golden", "compare", folder, str(tmp_path / "wrong.npz"), "--json", "--junit", str(junit)]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert found["first_bad_op"] == name
+    assert found["verdict"] in ("fail", "suspicious")
+    one = next(x for x in found["ops"] if x["name"] == name)
+    assert {"name", "application", "local", "inherited", "budget_share"} <= set(one)
+    assert one["application"] == 1
+    suite = ElementTree.parse(junit).getroot()
+    assert [case.get("name") for case in suite if case.find("failure") is not None] == [name]
+    assert cli.main(["golden", "compare", folder, str(tmp_path / "nothing.npz")]) == 2
+    assert "nothing.npz" in capsys.readouterr().err
+    assert cli.main(["golden", "compare", str(tmp_path), str(tmp_path / "right.npz")]) == 2
+
+
+def test_text_and_junit_of_problems(reference):
+    candidate = plain(reference)
+    del candidate["encoder.layer.2.ffn"]
+    comparison = golden.compare(reference, candidate)
+    assert "missing: encoder.layer.2.ffn" in as_text(comparison)
+    assert 'type="missing"' in as_junit(comparison)
