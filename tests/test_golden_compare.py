@@ -307,3 +307,23 @@ def test_text_and_junit_of_problems(reference):
     comparison = golden.compare(reference, candidate)
     assert "missing: encoder.layer.2.ffn" in as_text(comparison)
     assert 'type="missing"' in as_junit(comparison)
+
+
+# --- beside a twin -------------------------------------------------------------------------------------------------------
+
+
+def test_a_twin_tells_what_the_precision_costs_from_what_is_broken(reference, tmp_path, capsys):
+    twin = golden.emulate(reference.model(), "bfloat16", stepwise=True)
+    candidate = {name: x for name, x in twin.run(dict(reference.call)).items() if name in plain(reference)}
+    comparison = golden.compare(reference, candidate, twin=True)
+    assert comparison.verdict == "pass"
+    assert "broken" not in {one.three_way for one in comparison.ops}
+    assert comparison["predictions.decoder"].three_way == "expected"
+    wrong = dict(candidate)
+    wrong["predictions.decoder"] = candidate["predictions.decoder"] + np.float32(0.5)
+    np.savez(tmp_path / "wrong.npz", **wrong)
+    assert cli.main(["golden", "compare", str(reference.folder), str(tmp_path / "wrong.npz"), "--twin"]) == 1
+    said = capsys.readouterr().out
+    assert "at the end" in said
+    assert "1 broken" in said
+    assert golden.compare(reference, wrong, twin=True)["predictions.decoder"].three_way == "broken"

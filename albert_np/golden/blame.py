@@ -29,7 +29,8 @@ class OpResult:
 
     local: the largest error of the op itself; inherited: the largest that came with its inputs; total: the largest against
     the golden tensor. budget_share: the largest local error as a share of what a correct program may be off there; rms_share
-    and bias_share: the same for the statistical tests. More than 1 is outside.
+    and bias_share: the same for the statistical tests. More than 1 is outside. three_way and twin_ratio: the total error beside
+    that of an emulated twin (three_way.py), if one was asked for.
     """
 
     name: str
@@ -53,6 +54,8 @@ class OpResult:
     metrics: dict[str, Any] = field(default_factory=dict)
     worst: list[dict[str, Any]] = field(default_factory=list)
     histogram: list[int] = field(default_factory=list)
+    three_way: str | None = None
+    twin_ratio: float | None = None
 
     @property
     def bad(self) -> bool:

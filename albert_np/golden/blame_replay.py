@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -50,7 +50,6 @@ class Replay:
     value: Array  # float64
     budget: Budget
     span: tuple[str, ...]  # the steps computed here, the judged one last
-    operands: list[Array] = field(default_factory=list)  # what its op read
 
 
 class Replayer:
@@ -76,28 +75,25 @@ class Replayer:
         self._inside: dict[str, Known] = {}  # what the candidate lacks, computed
         self._last_reader = {name: one.name for one in steps if not one.beside for name in one.inputs}
 
-    def replay(self, step: Step, actual: Array | None) -> Replay:
+    def replay(self, step: Step, actual: Array) -> Replay:
         """The step from its nearest inputs. actual: what the candidate has, to find out which operands it rounded."""
         read = [self._known(name) for name in step.inputs]
-        values = [known.value for known in read]
         weights = [self._weights[name] for name in step.weights]
-        value, operands = self._best(step, values, weights, actual)
-        budget: Budget = getattr(self._budgets, step.op)(*operands, **step.attributes)
+        choices = list(self._choices(step, [known.value for known in read], weights))
+        made = [_exact(step, operands) for operands in choices]
+        budget = self._budget(step, choices[0])
+        best = 0
+        if len(made) > 1:  # the one that explains the worst element
+            best = int(np.argmin([_share(actual - value, budget.worst) for value in made]))
+            budget = self._budget(step, choices[best])
         span = tuple(dict.fromkeys(itertools.chain(*(known.span for known in read), (step.name,))))
         if any(known.draws is not None for known in read):
-            budget = self._of_span(step, value, budget, read, operands[len(read) :])
-        return Replay(value, budget, span, operands)
+            budget = self._of_span(step, made[best], budget, read, choices[best][len(read) :])
+        return Replay(made[best], budget, span)
 
-    def _best(
-        self, step: Step, values: list[Array], weights: list[Array], actual: Array | None
-    ) -> tuple[Array, list[Array]]:
-        """The operands as they are, or rounded to half precision first, whichever is nearer to what the candidate has."""
-        choices = list(self._choices(step, values, weights))
-        if actual is None:  # as in the first
-            choices = choices[:1]
-        made = [np.asarray(getattr(EXACT, step.op)(*operands, **step.attributes)) for operands in choices]
-        best = 0 if len(made) == 1 else min(range(len(made)), key=lambda i: _distance(actual, made[i]))
-        return made[best], choices[best]
+    def _budget(self, step: Step, operands: list[Array]) -> Budget:
+        found: Budget = getattr(self._budgets, step.op)(*operands, **step.attributes)
+        return found
 
     def _choices(self, step: Step, values: list[Array], weights: list[Array]) -> Iterator[list[Array]]:
         half = self._precision.half
@@ -138,11 +134,12 @@ class Replayer:
         """A step that the candidate lacks. What few programs have is part of the step that reads it, and costs nothing."""
         read = [self._known(name) for name in step.inputs]
         weights = [self._weights[name] for name in step.weights]
-        value, operands = self._best(step, [known.value for known in read], weights, None)
+        operands = next(self._choices(step, [known.value for known in read], weights))
+        value = _exact(step, operands)
         inside = tuple(dict.fromkeys(itertools.chain(*(known.span for known in read))))
         if step.optional and not any(known.draws for known in read):
             return Known(value, None, inside)
-        own = getattr(self._budgets, step.op)(*operands, **step.attributes).deviation
+        own = self._budget(step, operands).deviation
         draws = [
             moved + own * self._rng.standard_normal(value.shape)
             for moved in self._moved(step, read, operands[len(read) :])
@@ -155,7 +152,7 @@ class Replayer:
         """The step's values when what it reads has the errors of each draw."""
         for draw in range(DRAWS):
             inputs = [known.value if known.draws is None else known.draws[draw] for known in read]
-            yield np.asarray(getattr(EXACT, step.op)(*inputs, *weights, **step.attributes))
+            yield _exact(step, [*inputs, *weights])
 
     def forget(self, done: Step) -> None:
         """Lets go of what no later step reads."""
@@ -163,9 +160,12 @@ class Replayer:
             del self._inside[name]
 
 
-def _distance(actual: Array | None, value: Array) -> float:
-    """The root mean square of the difference, over what is finite."""
-    with np.errstate(invalid="ignore", over="ignore"):
-        difference = np.asarray(actual, np.float64) - value
-        finite = np.isfinite(difference)
-        return float(np.sqrt(np.mean(np.square(difference[finite])))) if finite.any() else np.inf
+def _exact(step: Step, operands: list[Array]) -> Array:
+    return np.asarray(getattr(EXACT, step.op)(*operands, **step.attributes))
+
+
+def _share(error: Array, worst: Array) -> float:
+    """The largest error as a share of its worst case, over what is a number."""
+    with np.errstate(all="ignore"):
+        shares = np.where(error == 0, 0, np.abs(error) / worst)
+    return float(np.max(shares, where=np.isfinite(shares), initial=0))

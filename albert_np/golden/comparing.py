@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from albert_np.files import listed, shown
-from albert_np.golden.blame import OpResult, Values, blame
+from albert_np.golden.blame import OpResult, Values, blame, real_places
 from albert_np.golden.candidates import Candidate, read
 from albert_np.golden.detection import detected
 from albert_np.golden.output_names import as_steps
 from albert_np.golden.precisions import Precision
 from albert_np.golden.precisions import precision as precision_called
 from albert_np.golden.recording import CALL, Recording
+from albert_np.golden.three_way import three_way
 from albert_np.ops import Array
 
 
@@ -77,6 +78,7 @@ def compare(
     precision: str | Precision | None = None,
     accumulate: str | None = None,
     ignore_padding: bool = False,
+    twin: bool = False,
 ) -> Comparison:
     """Judges a candidate's tensors: each op by what it makes of the candidate's own inputs.
 
@@ -86,6 +88,8 @@ def compare(
     (graph.py) are never missing.
     precision: "float32", "tf32", "float16" or "bfloat16"; None finds out. accumulate: what sums are kept in, if it is not
     float32. ignore_padding: leave out padded queries and padded keys.
+    twin: also run an emulated program of that precision (emulation.py), and hold each total error against its: "expected",
+    "suspicious" or "broken" (three_way.py). It changes no verdict.
     Raises ValueError if nothing can be compared, and for a recording that is not the truth.
     """
     reference = reference if isinstance(reference, Recording) else Recording(reference)
@@ -109,6 +113,8 @@ def compare(
     for result, note in blame(reference, values, chosen):
         results.append(result)
         notes += [note] if note else []
+    if twin:
+        results = list(_beside_a_twin(results, reference, values, chosen.name, accumulate or "float32"))
     bad = [one for one in results if one.bad]
     shape = next((p for p in problems if p.kind == "shape"), None)
     first = _first(reference, bad, shape)
@@ -130,6 +136,32 @@ def compare(
             "candidate": "" if isinstance(candidate, Mapping) else str(candidate),
         },
     )
+
+
+def _beside_a_twin(
+    results: list[OpResult], reference: Recording, values: Values, precision: str, accumulate: str
+) -> Iterator[OpResult]:
+    """The results with what a twin of that precision says about each total error."""
+    from albert_np.golden.emulation import emulate
+
+    made = emulate(reference.model(), precision, accumulate=accumulate)
+    call: dict[str, Any] = {**reference.call, "mask_mode": reference.mask_mode}
+    steps = made.run(call, beside=True)
+    for one in results:
+        golden, places = reference[one.name], None
+        if values.real is not None:
+            places = real_places(golden.shape, values.real)
+        chosen = np.ones(golden.shape, bool) if places is None else np.broadcast_to(places, golden.shape)
+        if one.op == "masked_scores":
+            chosen = chosen & reference.batch["allowed"]
+        chosen = chosen & ~np.isnan(golden)  # of a row without an answer
+        if not chosen.any():
+            yield one
+            continue
+        with np.errstate(invalid="ignore", over="ignore"):
+            errors = (values[one.name] - golden)[chosen], (steps[one.name].astype(np.float64) - golden)[chosen]
+        found = three_way(*errors)
+        yield replace(one, three_way=found.verdict, twin_ratio=found.ratio)
 
 
 def _real_tokens(reference: Recording) -> Array | None:  # -> (B,T) bool

@@ -25,6 +25,7 @@ def as_text(comparison: Comparison) -> str:
         if len(bad) > SHOWN:
             lines.append(f"… and {len(bad) - SHOWN} more")
         lines += ["", *_elements(next(one for one in bad if one.name == comparison.first_bad_op or one is bad[0]))]
+    lines += _beside_a_twin(comparison)
     good = sorted((one for one in comparison.ops if one.verdict == "pass"), key=lambda one: -_share(one))
     if good:
         lines += ["", "inside, those that use most of it:", *_table(good[:SHOWN])]
@@ -41,6 +42,20 @@ def _verdict(comparison: Comparison) -> str:
     if len(comparison.span) > 1:
         return f"{word}: the first bad op is {comparison.first_bad_op}, or one before it: {' → '.join(comparison.span)}"
     return f"{word}: the first bad op is {comparison.first_bad_op}"
+
+
+def _beside_a_twin(comparison: Comparison) -> list[str]:
+    judged = [one for one in comparison.ops if one.three_way is not None]
+    if not judged:
+        return []
+    counts = {word: sum(one.three_way == word for one in judged) for word in ("expected", "suspicious", "broken")}
+    last = judged[-1]
+    return [
+        "",
+        f"beside an emulated {comparison.precision} program: "
+        + ", ".join(f"{count} {word}" for word, count in counts.items())
+        + f"; at the end ({last.name}) {last.three_way}, {last.twin_ratio:.2g} times the error of the twin",
+    ]
 
 
 def _share(one: OpResult) -> float:

@@ -198,6 +198,14 @@ class Recording(Mapping[str, Array]):
         tensors = safetensors.read(self.folder / MODEL / WEIGHTS_NAME)
         return {one.name.removeprefix(PREFIX): one.load().astype(np.float64) for one in tensors}
 
+    def model(self) -> Any:
+        """The model that was recorded, on the reference in float64."""
+        from albert_np import model
+
+        made = getattr(model, self.architecture)
+        options = {} if self.pooler or self.architecture != "AlbertModel" else {"add_pooling_layer": False}
+        return made.from_pretrained(self.folder / MODEL, backend="numpy", dtype="float64", **options)
+
     @functools.cached_property
     def _loaders(self) -> dict[str, Any]:
         found: dict[str, Any] = {}

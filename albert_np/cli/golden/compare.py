@@ -29,6 +29,11 @@ def add(commands: Any) -> None:
     candidate_options(compare)
     compare.add_argument("--partial", action="store_true", help="the candidate may hold only some of the tensors")
     compare.add_argument("--ignore-padding", action="store_true", help="leave out padded queries and padded keys")
+    compare.add_argument(
+        "--twin",
+        action="store_true",
+        help="also emulate a correct program of that precision, and say whether each error is expected, suspicious or broken",
+    )
     compare.add_argument("--json", action="store_true", help="print JSON instead of text")
     compare.add_argument("--junit", metavar="FILE", help="write JUnit XML for a build server")
     compare.set_defaults(run=run)
@@ -67,6 +72,7 @@ def run(args: argparse.Namespace) -> int:
         precision=args.precision,
         accumulate=args.accumulate,
         ignore_padding=args.ignore_padding,
+        twin=args.twin,
     )
     if args.junit:
         write_atomically(args.junit, as_junit(comparison).encode())
