@@ -16,6 +16,7 @@ from typing import Any
 _HOME = {
     "Comparison": "comparing",
     "Recording": "recording",
+    "amplification": "amplifier",
     "budget": "budgets",
     "capture_onnx": "capturing",
     "capture_openvino": "capturing",

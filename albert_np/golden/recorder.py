@@ -58,7 +58,7 @@ def record(
         needed = " and ".join(model.labels) or "a head that has a loss"
         raise ValueError(f"backward=True differentiates the loss of {type(model).__name__}, which needs {needed}")
     if truth:
-        model = _in_float64(model)
+        model = in_float64(model)
     temporary = None
     if out is None:
         temporary = tempfile.TemporaryDirectory(prefix="albert-np-golden-")
@@ -102,7 +102,7 @@ def record(
     return recording
 
 
-def _in_float64(model: AlbertPreTrainedModel[Any]) -> AlbertPreTrainedModel[Any]:
+def in_float64(model: AlbertPreTrainedModel[Any]) -> AlbertPreTrainedModel[Any]:
     """The same weights on the reference, in float64."""
     if model.backend == "numpy" and model.dtype == np.float64:
         return model

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from albert_np.cli.golden import capture, compare, diagnose, extract, record, synthetic
+from albert_np.cli.golden import amplify, capture, compare, diagnose, extract, record, synthetic
 from albert_np.cli.shared import HelpFormatter
 
 EXAMPLES = """examples:
@@ -16,10 +16,11 @@ EXAMPLES = """examples:
   albert-np golden compare goldens candidate.npz
   albert-np golden extract goldens attention.query:3 -o query
   albert-np golden diagnose goldens outputs.npz
+  albert-np golden amplify ./my-albert --inputs inputs.npz
 
 Each SUBCOMMAND has its own --help, with examples.
 """
-COMMANDS: tuple[Any, ...] = (synthetic, record, compare, diagnose, capture, extract)
+COMMANDS: tuple[Any, ...] = (synthetic, record, compare, diagnose, capture, extract, amplify)
 
 
 def add(commands: Any) -> None:
