@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import albert_np
 from albert_np import AlbertConfig, golden
+from albert_np.cli import main
 from albert_np.golden.cases import TINY
 from albert_np.golden.generator import sized, synthetic
 from albert_np.golden.input_sets import EMBEDS, PRESETS, checked, inputs, load_inputs
@@ -190,3 +191,12 @@ def test_a_spec_that_is_none_is_refused(tmp_path):
             golden.inputs("text", CONFIG, **wrong)
     with pytest.raises(ValueError, match="a preset is one of"):
         golden.inputs("none", CONFIG)
+
+
+@pytest.mark.parametrize("spec", ["text", "holes", "zeros", "text:The ferry left.", "a.json"])
+def test_record_takes_presets_texts_and_files(tmp_path, spec, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.json").write_text('{"input_ids": [[2, 9, 3]]}')
+    assert main(["golden", "record", "demo", "--inputs", spec, "-o", "recorded"]) == 0
+    config = albert_np.AlbertConfig.from_pretrained("demo")
+    assert same(golden.Recording.open("recorded").call, load_inputs(spec, config))

@@ -5,9 +5,9 @@ function is used only where its exact value is a number of the format. So there 
 in one bit (but for the sign of zero) is wrong, whatever its precision and its order of adding.
 
 How it works. A state holds bits s = ±1, each in a pair of channels of opposite signs, size·s and −size·s, so that its mean is
-known and its variance depends on nothing but the sizes (`Code`). These are chosen such that the variance is 1, and
-ε is 3: the root of variance + ε is 2. (An ε that is left out, or outside the root, changes bits.) The mean is a constant that
-biases add, and in the embeddings one for each position.
+known and its variance depends on nothing but the sizes (exact_code.py). These are chosen such that the variance is 1, and ε is
+3: the root of variance + ε is 2. (An ε that is left out, or outside the root, changes bits.) The mean is a constant that biases
+add, and in the embeddings one for each position.
 
 - Embeddings: position, type and word each have bits of their own; constants that cancel make the tables dense.
 - Attention: the position p is written in b bits p₀ … p₍b₋₁₎ = ±1. The query of head n carries 2ᵏ·(bit k of p xor mₙ), the key
@@ -40,7 +40,6 @@ from __future__ import annotations
 import io
 import math
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +49,7 @@ from albert_np.checkpoints.save import save
 from albert_np.config import AlbertConfig
 from albert_np.encoder import layer_name
 from albert_np.files import shown, write_atomically
+from albert_np.golden.exact_code import Code, binary, shares
 from albert_np.golden.graph import ARCHITECTURES
 from albert_np.ops import Array
 
@@ -78,40 +78,6 @@ EXACT_SIZES = {
         "max_position_embeddings": 512,
     },
 }
-
-
-@dataclass(frozen=True)
-class Code:
-    """How channels hold bits: channel j is size[j]·s[bit[j]] + offset[j], or offset[j] alone where bit[j] is −1."""
-
-    bit: Array  # (C,) int
-    size: Array  # (C,), with a sign
-    offset: Array  # (C,)
-
-    @property
-    def pairs(self) -> Array:  # -> (bits, 2) int
-        """The two channels of each bit."""
-        order = np.argsort(self.bit, kind="stable")
-        return order[np.count_nonzero(self.bit < 0) :].reshape(-1, 2)
-
-    @property
-    def empty(self) -> Array:  # -> (…,) int
-        """The channels that hold no bit."""
-        return np.flatnonzero(self.bit < 0)
-
-    def read(self, bits: Array, gains: Array) -> tuple[Array, Array]:  # (R,) int, (R,) -> (R,C), (R,)
-        """The weight and bias of a linear layer whose row r is gains[r]·s[bits[r]]; half of it from either channel.
-
-        Rows also read empty channels, each of which some row reads if there are not too many; the bias takes them away.
-        """
-        weight = np.zeros((len(bits), len(self.bit)))
-        for channels in self.pairs[bits].T:
-            weight[np.arange(len(bits)), channels] = gains / (2 * self.size[channels])
-        rows, empty = np.flatnonzero(gains), self.empty
-        if len(empty):
-            n = min(max(len(empty), len(rows)), 3 * len(rows))
-            weight[np.resize(rows, n), np.resize(empty, n)] = np.resize(gains[rows], n)
-        return weight, -weight @ self.offset
 
 
 def exact_set(
@@ -283,12 +249,12 @@ class _Maker:
         V, P, S, bits = config.vocab_size, config.max_position_embeddings, config.type_vocab_size, len(code.pairs)
         types = max(1, (S - 1).bit_length())
         words = bits - b - types
-        binary = _binary(np.arange(V), max(1, (V - 1).bit_length()))
-        random = rng.choice((-1, 1), (V, words - binary.shape[1]))
-        word_bits = np.concatenate([binary, random], axis=1)[:, rng.permutation(words)] * rng.choice((-1, 1), words)
+        numbered = binary(np.arange(V), max(1, (V - 1).bit_length()))
+        random = rng.choice((-1, 1), (V, words - numbered.shape[1]))
+        word_bits = np.concatenate([numbered, random], axis=1)[:, rng.permutation(words)] * rng.choice((-1, 1), words)
         signs = {
-            "position": np.pad(_binary(np.arange(P), b), ((0, 0), (0, bits - b))),
-            "token_type": np.pad(_binary(np.arange(S), types), ((0, 0), (b, words))),
+            "position": np.pad(binary(np.arange(P), b), ((0, 0), (0, bits - b))),
+            "token_type": np.pad(binary(np.arange(S), types), ((0, 0), (b, words))),
             "word": np.pad(word_bits, ((0, 0), (b + types, 0))),
         }
         tables = {name: x[:, code.bit] * code.size for name, x in signs.items()}
@@ -327,7 +293,7 @@ class _Maker:
         code, others = places[:, :b], places[:, b : b + (D - b) // 2 * 2].reshape(N, -1, 2)
         of_key = 8.0  # and the query has what is missing to √D·c
         of_query = math.isqrt(D) * self.c / of_key
-        flips = _binary(np.resize(rng.permutation(1 << b), N), b)  # −1 where bit k of mₙ is 0
+        flips = binary(np.resize(rng.permutation(1 << b), N), b)  # −1 where bit k of mₙ is 0
         signs, both = rng.choice((-1, 1), code.shape), rng.choice((-1, 1), others.shape[:2])
         for name, size in (("query", of_query), ("key", of_key)):
             gain, bits = np.zeros(H), np.zeros(H, int)
@@ -347,7 +313,7 @@ class _Maker:
         pairs = rng.permutation(state.empty)
         filled = self._code(pairs, slots, 1, H)
         weight = np.zeros((H, H))
-        weight[pairs] = (slot == filled.bit[pairs][:, None]) * filled.size[pairs][:, None] * _shares(slot) / gains
+        weight[pairs] = (slot == filled.bit[pairs][:, None]) * filled.size[pairs][:, None] * shares(slot) / gains
         made["attention.dense.weight"], made["attention.dense.bias"] = weight, rng.choice((-2, -1, 1, 2)) - state.offset
         bit = np.where(state.bit >= 0, state.bit, self.state_bits + filled.bit)
         return Code(bit, state.size + filled.size, np.zeros(H)), made
@@ -389,7 +355,7 @@ class _Maker:
         return {
             "ffn.weight": weight[unit],
             "ffn.bias": bias[unit],
-            "ffn_output.weight": second[:, unit] * _shares(unit),
+            "ffn_output.weight": second[:, unit] * shares(unit),
             "ffn_output.bias": target.size * constant[target.bit] - middle.offset + rng.choice((-2, -1, 1, 2)),
         }
 
@@ -432,17 +398,3 @@ class _Maker:
         """What `classifier` reads: pooled states, or the states of all tokens."""
         named = self.config.architectures or [""]
         return "tokens" if named[0] == "AlbertForTokenClassification" else "pooled"
-
-
-def _binary(values: Array, bits: int) -> Array:  # (n,) int -> (n, bits) of ±1, the lowest first
-    return np.where(values[:, None] >> np.arange(bits) & 1, 1, -1)
-
-
-def _shares(kinds: Array) -> Array:  # (n,) int -> (n,)
-    """For each the share of its kind's work: ½, ¼ … of 1, the last two alike, so that they add up to 1 exactly."""
-    share = np.empty(len(kinds))
-    order = np.argsort(kinds, kind="stable")
-    _, start, count = np.unique(kinds[order], return_index=True, return_counts=True)
-    rank = np.arange(len(kinds)) - np.repeat(start, count)
-    share[order] = 0.5 ** np.minimum(rank + 1, np.repeat(count, count) - 1)
-    return share

@@ -58,7 +58,8 @@ def run(args: argparse.Namespace) -> None:
             raise OSError(f"{args.model} is no recording (albert-np golden record); a model needs --inputs FILE")
         reference: Any = Recording.open(args.model)
     else:
-        reference, inputs = load(args), read_inputs(args.inputs)
+        reference = load(args)
+        inputs = read_inputs(args.inputs, reference.config, args.model)
     found = diagnose(
         reference,
         read(args.candidate, args.map),

@@ -52,7 +52,8 @@ def inputs_option(parser: Any, *, required: bool = False) -> None:
         "--inputs",
         required=required,
         metavar="FILE",
-        help="an .npz with input_ids and perhaps attention_mask, token_type_ids, position_ids, head_mask, labels",
+        help="an .npz or .json with input_ids and perhaps attention_mask, token_type_ids, position_ids, inputs_embeds, "
+        "head_mask, labels; a .txt or text:…, for a model with a tokenizer; or a preset: text, masked, holes, longest …",
     )
 
 
@@ -62,7 +63,7 @@ def run(args: argparse.Namespace) -> None:
     model = load(args, backend=args.backend or "numpy", dtype="float32" if args.backend else "float64")
     recording = record(
         model,
-        read_inputs(args.inputs),
+        read_inputs(args.inputs, model.config, args.model),
         args.out,
         mask_mode=args.mask_mode,
         truth=not args.backend,
@@ -83,11 +84,17 @@ def run(args: argparse.Namespace) -> None:
     print(as_json(said) if args.json else text)
 
 
-def read_inputs(path: str) -> dict[str, Any]:
-    """The arrays of an .npz."""
+def read_inputs(spec: str, config: Any = None, model: str = "") -> dict[str, Any]:
+    """The arrays of an .npz, as they are; or, for the config of a model, whatever golden/input_sets.py reads, checked."""
     import numpy as np
 
-    with np.load(path, allow_pickle=False) as file:
+    from albert_np import AlbertTokenizer
+    from albert_np.golden.input_sets import TEXT, load_inputs
+
+    if config is not None:
+        texts = spec.startswith(TEXT) or spec.endswith(".txt")
+        return load_inputs(spec, config, AlbertTokenizer.from_pretrained(model) if texts and model else None)
+    with np.load(spec, allow_pickle=False) as file:
         return {name: file[name] for name in file.files}
 
 
