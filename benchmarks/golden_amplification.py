@@ -66,13 +66,15 @@ def main():
                 print(f"  {one.application + 1:2}: PCC {one.pcc:.5f} predicted, {one.measured_pcc:.5f} measured")
     n, reported = [*REPORTED], [relative(pcc) for pcc in REPORTED.values()]
     slope, start = np.polyfit(n, np.log(reported), 1)
-    print(
-        f"reported: × {math.exp(slope):.3f} each; fit {[round(1 / math.hypot(1, math.exp(start + slope * k)), 4) for k in n]}"
-    )
+    fitted = [round(1 / math.hypot(1, math.exp(start + slope * k)), 4) for k in n]
+    print(f"reported: × {math.exp(slope):.3f} each; the PCC of that line: {fitted}")
     axes.plot(n, reported, "kx", label="reported for an accelerator")
     axes.plot([1, 24], np.exp(start + slope * np.array([1, 24])), "k:", label=f"× {math.exp(slope):.2f} each")
     axes.set(
-        yscale="log", xlabel="applications of the shared layer", ylabel="error of the state / its standard deviation"
+        yscale="log",
+        ylim=(0.015, 10),
+        xlabel="applications of the shared layer",
+        ylabel="error of the state / its standard deviation",
     )
     right = axes.secondary_yaxis("right")
     marks = (0.3, 0.9, 0.99, 0.999, 0.9999)
