@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from albert_np import ops
 from albert_np.golden.arithmetic import Exact
 from albert_np.golden.budgets import Budgets, budget
 from albert_np.golden.judging import judge
@@ -81,6 +82,14 @@ def gelu_new(x, name, *, inside="float32", off=0):
     t = s(np.tanh(np.float64(z)))
     t = t + np.float32(off) * np.spacing(np.abs(t).astype(DTYPES[inside])).astype(np.float32)
     return stored(s(0.5 * x) * s(1 + t), name)
+
+
+def gelu_erf(x, name, *, inside="float32"):
+    def s(z):
+        return np.float32(stored(z, inside))
+
+    erf = np.vectorize(math.erf, otypes=[np.float64])
+    return stored(s(0.5 * x) * s(1 + s(erf(s(x * s(math.sqrt(0.5)))))), name)
 
 
 def softmax(s, allowed, name, order=10**6):
@@ -193,6 +202,125 @@ def test_an_rsqrt_that_is_4_ulp_off_is_seen(name, random_sign):
         y = layer_norm(x, weight, bias, 1e-12, name, 8, inside=name, r_off=r_off)
         found = judge(y - TRUTH.layer_norm(x, weight, bias, eps=1e-12), allowed)
         assert found.verdict in verdicts, found
+
+
+@pytest.mark.parametrize("name", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("inside", ["float32", "the same"])
+def test_the_erf_form_of_gelu_is_seen_in_place_of_the_tanh_form_and_the_other_way_round(name, inside):
+    """In bfloat16 too, where the two differ by less than a rounding; rounded once, or after every step."""
+    x = stored(np.random.default_rng(0).standard_normal((32, 512)), name)
+    steps = name if inside == "the same" else "float32"
+    y = {"gelu_new": gelu_new(x, name, inside=steps), "gelu": gelu_erf(x, name, inside=steps)}
+    for act in y:
+        allowed = Budgets(precision(name)).activation(x, name=act)
+        for form, made in y.items():
+            found = judge(made - TRUTH.activation(x, name=act), allowed)
+            assert (found.verdict == "pass") == (form == act), (form, act, found)
+
+
+@pytest.mark.parametrize("name", ["float32", "float16", "bfloat16"])
+def test_another_eps_and_an_unbiased_variance_are_seen(name):
+    rng = np.random.default_rng(0)
+    x, weight, bias = (stored(rng.standard_normal(shape) / 20, name) for shape in ((128, 768), 768, 768))
+    for eps, other in ((1e-12, 1e-5), (1e-5, 1e-12)):
+        allowed, truth = (
+            Budgets(precision(name)).layer_norm(x, weight, bias, eps=eps),
+            ops.layer_norm(x, weight, bias, eps),
+        )
+        assert judge(layer_norm(x, weight, bias, eps, name, 64) - truth, allowed).verdict == "pass"
+        for wrong in (
+            layer_norm(x, weight, bias, other, name, 64),
+            layer_norm(x, weight, bias, eps, name, 64, unbiased=True),
+        ):
+            found = judge(wrong - truth, allowed)
+            assert found.verdict != "pass", found
+
+
+def linear_faults(x, weight, bias, right, name):
+    """Name of a fault -> what a program with it gives."""
+    yield "one element", np.where(np.indices(right.shape).sum(axis=0) == 0, right * 1.2 + 0.5, right)
+    yield "one stale row", np.where(np.arange(len(right))[:, None] == 3, right[2], right)
+    yield "one column", np.where(np.arange(right.shape[1]) == 5, right * 1.03, right)
+    yield (
+        "the last tile",
+        np.where((np.arange(len(right)) >= 24)[:, None] & (np.arange(right.shape[1]) >= 40), 0, right),
+    )
+    yield "the last of K is lost", linear(x[:, :-1], weight[:, :-1], bias, name)
+    yield "no bias", linear(x, weight, 0 * bias, name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_faults_of_a_matrix_product_are_seen(name):
+    rng = np.random.default_rng(0)
+    x, weight, bias = (stored(rng.standard_normal(shape), name) for shape in ((32, 300), (48, 300), 48))
+    allowed, truth = Budgets(precision(name)).linear(x, weight, bias), TRUTH.linear(x, weight, bias)
+    right = linear(x, weight, bias, name)
+    assert judge(right - truth, allowed).verdict == "pass"
+    for fault, y in linear_faults(x, weight, bias, right, name):
+        found = judge(y - truth, allowed)
+        assert found.verdict != "pass", (fault, found)
+
+
+@pytest.mark.parametrize("other", ["tf32", "float16", "bfloat16"])
+def test_a_product_of_float32_that_is_secretly_computed_in_less_is_seen(other):
+    rng = np.random.default_rng(0)
+    x, weight, bias = (stored(rng.standard_normal(shape), "float32") for shape in ((32, 300), (48, 300), 48))
+    y = linear(x, weight, bias, "tf32") if other == "tf32" else linear(x, stored(weight, other), bias, "float32")
+    found = judge(y - TRUTH.linear(x, weight, bias), Budgets(precision("float32")).linear(x, weight, bias))
+    assert found.verdict == "fail"
+
+
+@pytest.mark.parametrize("name", ["float16", "bfloat16"])
+def test_sums_in_16_bits_are_seen_where_float32_was_promised_and_allowed_where_they_were_not(name):
+    rng = np.random.default_rng(0)
+    x, weight = (stored(rng.standard_normal(shape), name) for shape in ((8, 256), (16, 256)))
+    total = np.zeros((8, 16))
+    for k in range(256):
+        total = stored(total + stored(x[:, k : k + 1] * weight[:, k], name), name)
+    error = total - x @ weight.T
+    for accumulate, verdict in (("float32", "fail"), (name, "pass")):
+        allowed = Budgets(precision(name, accumulate)).linear(x, weight, np.zeros(16))
+        assert judge(error, allowed).verdict == verdict
+
+
+@pytest.mark.parametrize("order", [10**6, "backwards"])
+def test_4096_terms_from_left_to_right_are_allowed_in_float32(order):
+    rng = np.random.default_rng(0)
+    for offset in (0, 1):
+        x, weight = (stored(rng.standard_normal(shape) + offset, "float32") for shape in ((4, 4096), (5, 4096)))
+        allowed = Budgets(precision("float32")).linear(x, weight, np.zeros(5))
+        assert judge(linear(x, weight, np.zeros(5), "float32", order) - x @ weight.T, allowed).verdict == "pass"
+        ones = np.ones(4096)
+        for n in (x, 0 * x + 0.1):  # equal terms are rounded alike, again and again
+            n = stored(n, "float32")
+            y = layer_norm(n, ones, 0 * ones, 1e-5, "float32", order)
+            allowed = Budgets(precision("float32")).layer_norm(n, ones, 0 * ones, eps=1e-5)
+            assert judge(y - ops.layer_norm(n, ones, 0 * ones, 1e-5), allowed).verdict == "pass"
+
+
+def test_sums_that_are_cut_off_are_allowed_where_the_precision_says_so():
+    rng = np.random.default_rng(0)
+    x, weight = (np.abs(stored(rng.standard_normal(shape), "float32")) for shape in ((8, 256), (16, 256)))
+    total = np.zeros((8, 16))
+    for k in range(256):  # positive sums, each rounded down to 24 bits
+        exact = total + x[:, k : k + 1] * weight[:, k]
+        place = np.spacing(exact.astype(np.float32)).astype(np.float64)
+        total = np.floor(exact / place) * place
+    error = total - x @ weight.T
+    verdicts = [
+        judge(error, Budgets(precision("float32", truncates=truncates)).linear(x, weight, np.zeros(16))).verdict
+        for truncates in (False, True)
+    ]
+    assert verdicts == ["suspicious", "pass"]
+
+
+def test_rows_that_agree_are_not_taken_for_many():
+    """Equal rows are rounded alike: 64 of them say no more than one does."""
+    rng = np.random.default_rng(0)
+    row, weight, bias = (stored(rng.standard_normal(shape), "bfloat16") for shape in ((1, 64), (200, 64), 200))
+    x = np.repeat(row, 64, axis=0)
+    error = linear(x, weight, bias, "bfloat16") - TRUTH.linear(x, weight, bias)
+    assert judge(error, Budgets(precision("bfloat16")).linear(x, weight, bias)).verdict == "pass"
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -65,7 +65,7 @@ class Budgets:
         first, second = sequential(n)
         inside = (ROUNDING * i) ** 2 * np.maximum(first * squares + (second - 1) * total * total, 0) if n > 2 else 0
         variance = variance + inside + (ROUNDING * self._wider) ** 2 * squares + flushed**2
-        return Budget(worst + worst_stored, np.sqrt(variance))
+        return Budget(worst + worst_stored, np.sqrt(variance), value=total)
 
     @_quiet
     def linear(  # (...,in), (out,in), (out,) -> (...,out)
@@ -82,7 +82,8 @@ class Budgets:
         worst_stored, stored_variance = stored(value, p, smaller_by=worst)
         worst = worst * (1 + p.unit) + worst_stored
         shape = (*x.shape[:-1], len(weight))
-        return Budget(worst.reshape(shape), np.sqrt(variance + stored_variance).reshape(shape))
+        own = np.sqrt(variance + stored_variance)
+        return Budget(worst.reshape(shape), own.reshape(shape), value=value.reshape(shape))
 
     @_quiet
     def layer_norm(self, x: Array, weight: Array, bias: Array, *, eps: float) -> Budget:  # (...,H) -> (...,H)
@@ -136,7 +137,7 @@ class Budgets:
         worst = worst + 3 * p.unit * (np.abs(value) + worst)
         worst_stored, stored_variance = stored(value, p, smaller_by=worst)
         variance = variance + 2 * (ROUNDING * p.unit * value) ** 2 + stored_variance
-        return Budget(worst + worst_stored, np.sqrt(variance))
+        return Budget(worst + worst_stored, np.sqrt(variance), value=value)
 
     @_quiet
     def masked_scores(self, scores: Array, allowed: Array) -> Budget:  # (B,N,T,T), (B,1,1|T,T) bool -> (B,N,T,T)
@@ -168,7 +169,8 @@ class Budgets:
         worst = worst + 3 * i * (np.abs(total) + worst)  # of kernels that divide by Σe at the end
         worst_stored, stored_variance = stored(total, p, smaller_by=worst)
         variance = variance + 2 * (ROUNDING * i * total) ** 2 + stored_variance
-        return Budget(ops.merge_heads(worst + worst_stored), ops.merge_heads(np.sqrt(variance)))
+        own = np.sqrt(variance)
+        return Budget(ops.merge_heads(worst + worst_stored), ops.merge_heads(own), value=ops.merge_heads(total))
 
     @_quiet
     def activation(self, x: Array, *, name: str) -> Budget:  # (...) -> (...)

@@ -13,7 +13,8 @@ import numpy as np
 
 from albert_np.activations import ACTIVATIONS, DERIVATIVES, SQRT_2_OVER_PI, gelu, gelu_new, relu, silu
 from albert_np.activations import tanh as true_tanh
-from albert_np.golden.budgets_parts import Bins, Budget, Rows, coherent, gamma, rounded, sequential, stored
+from albert_np.golden.budgets_parts import Bins, Budget, Rivals, Rows, coherent, gamma, rounded, sequential, stored
+from albert_np.golden.budgets_rivals import of_activation
 from albert_np.golden.precisions import Precision
 from albert_np.golden.stochastic import ROUNDING
 from albert_np.ops import Array, MaskMode, masked_softmax
@@ -85,30 +86,9 @@ def activation(x: Array, name: str, p: Precision) -> Budget:  # (...) -> (...)
     own = own + (lost / 2) ** 2 + np.minimum(floor, size) ** 2
     shared = systematic * (half * t + size) + np.where(lost >= size / 4, lost, 0) + np.minimum(floor, size)
     shared = shared + np.where(size < 2 * p.smallest, size, 0)
-    return Budget(worst + worst_stored, np.sqrt(own), bins=Bins(x, shared, _honest(x, y, function, p)))
-
-
-def _honest(x: Array, y: Array, function: object, p: Precision) -> tuple[Array, ...]:
-    """The errors of correct programs: rounded once, and the textbook form and x·σ(2z) with every step rounded."""
-
-    def r(z: Array) -> Array:
-        return rounded(z, p)
-
-    once = r(y) - y
-    if not p.half:
-        return (once,)
-    c, half = np.clip(x, -40, 40), r(x / 2)
-    if function is silu:
-        return once, r(x * r(1 / r(1 + r(np.exp(-c))))) - y
-    if function is gelu:
-        z = r(c * rounded(np.array(math.sqrt(0.5)), p)) * math.sqrt(2)
-        t = np.where(z == 0, 0, 2 * gelu(z) / np.where(z == 0, 1, z) - 1)  # erf
-        return once, r(half * r(1 + r(t))) - y
-    if function is not gelu_new:
-        return (once,)
-    root, cubic = (rounded(np.array(constant), p) for constant in (SQRT_2_OVER_PI, 0.044715))
-    z = r(root * r(c + r(cubic * r(c * r(c * c)))))
-    return once, r(half * r(1 + r(np.tanh(z)))) - y, r(x * r(1 / r(1 + r(np.exp(r(-2 * z)))))) - y
+    return Budget(
+        worst + worst_stored, np.sqrt(own), bins=Bins(x, shared), rivals=of_activation(x, function, p), value=y
+    )
 
 
 def tanh(x: Array, p: Precision) -> Budget:  # (...) -> (...)
@@ -120,7 +100,9 @@ def tanh(x: Array, p: Precision) -> Budget:  # (...) -> (...)
     worst_stored, stored_variance = stored(y, p, smaller_by=worst)
     own = (honest * y) ** 2 + (ROUNDING * p.unit * wider) ** 2 + stored_variance
     shared = systematic * np.abs(y) + np.where(np.abs(y) < 2 * p.smallest, np.abs(y), 0)
-    return Budget(worst + worst_stored, np.sqrt(own), bins=Bins(x, shared, _honest(x, y, true_tanh, p)))
+    return Budget(
+        worst + worst_stored, np.sqrt(own), bins=Bins(x, shared), rivals=of_activation(x, true_tanh, p), value=y
+    )
 
 
 def probs(  # (B,N,T,T), (B,1,1|T,T) bool, (N,) -> (B,N,T,T)
@@ -157,11 +139,14 @@ def probs(  # (B,N,T,T), (B,1,1|T,T) bool, (N,) -> (B,N,T,T)
     squares = np.sum(y * y, axis=-1, keepdims=True)
     factor = (ROUNDING * p.accumulate) ** 2 * (first * squares + second) + (2 * ROUNDING * i) ** 2
     factor = factor + np.sum(y * y * exponents, axis=-1, keepdims=True)
-    factor = factor + coherent(np.where(below > 0, y, 0), p) ** 2
+    largest = np.where(below > 0, 0, y)  # e⁰ = 1: sums of ones are exact
+    factor = factor + coherent(y - largest, p, np.sum(largest, axis=-1, keepdims=True)) ** 2
     if head_mask is not None:
         heads = np.abs(head_mask)[:, None, None]
         worst, own, y = worst * heads + p.unit * heads * y, (own + (ROUNDING * p.unit * y) ** 2) * heads**2, y * heads
     row = Rows(y, np.sqrt(factor), np.full_like(factor, 2 * i), math.inf)
     # log₂e is a constant that is rounded once; what is too small for the format may be 0
     shared = (systematic + 2.0**-24 * below) * y + np.where(y < 2 * p.smallest, y, 0)
-    return Budget(worst, np.sqrt(own), rows=row, bins=Bins(-below, shared, (rounded(y, p) - y,)))
+    return Budget(
+        worst, np.sqrt(own), rows=row, bins=Bins(-below, shared), rivals=Rivals((rounded(y, p) - y,)), value=y
+    )

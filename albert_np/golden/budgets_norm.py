@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from albert_np.golden.budgets_parts import Budget, Rows, coherent, gamma, sequential, stored
+from albert_np.golden.budgets_rivals import of_layer_norm
 from albert_np.golden.precisions import Precision
 from albert_np.golden.stochastic import ROUNDING
 from albert_np.ops import Array
@@ -25,6 +26,12 @@ def mean_error(x: Array, p: Precision) -> tuple[Array, Array]:  # (..., n) -> 2 
     variance = (ROUNDING * p.accumulate) ** 2 * (first * squares + (second + 1) * mean * mean)
     variance = variance + (coherent(x, p) / n) ** 2
     return gamma(n + 1, p.accumulate) * size + p.smallest_sum, variance
+
+
+def recorded(x: Array, wider: float) -> Array:  # (..., n) -> (..., 1)
+    """What the mean of x, rounded with this unit, differs from that of x before: the square of the deviation."""
+    variance: Array = (ROUNDING * wider) ** 2 * np.mean(x * x, axis=-1, keepdims=True) / x.shape[-1]
+    return variance
 
 
 def square_error(d: Array, p: Precision) -> Array:  # (..., n) -> (..., 1)
@@ -56,7 +63,7 @@ def layer_norm(  # (..., H), (H,), (H,) -> (..., H)
     r = 1 / np.sqrt(variance + eps)
     M, M_variance = mean_error(x, p)
     M = M + (i + wider) * np.abs(mean) + wider * np.mean(np.abs(x), axis=-1, keepdims=True)
-    M_variance = M_variance + (ROUNDING * i * mean) ** 2
+    M_variance = M_variance + (ROUNDING * i * mean) ** 2 + recorded(x, wider)
 
     # worst
     flush = p.smallest
@@ -83,13 +90,16 @@ def layer_norm(  # (..., H), (H,), (H,) -> (..., H)
     added = added + np.mean((2 * ROUNDING * wider * x * d) ** 2, axis=-1, keepdims=True) / n
     factor = added / (2 * (variance + eps)) ** 2 + (HONEST_RSQRT * i) ** 2
     place = 2 * i / np.ldexp(np.frexp(r)[0], 1)  # one unit in the last place of r, relative to it
-    return Budget(worst, np.sqrt(own), rows=Rows(normalised * weight, np.sqrt(factor), place, 1.5))
+    rows = Rows(normalised * weight, np.sqrt(factor), place, 1.5)
+    rivals = of_layer_norm(x, weight, bias, eps, p) if p.half else None
+    return Budget(worst, np.sqrt(own), rows=rows, rivals=rivals, value=normalised * weight + bias)
 
 
 def mean(x: Array, p: Precision) -> Budget:  # (..., n) -> (..., 1)
     """The mean, stored."""
     worst, variance = mean_error(x, p)
     wider = p.unit if p.half else 0.0
+    variance = variance + recorded(x, wider)
     worst_stored, stored_variance = stored(np.mean(x, axis=-1, keepdims=True), p, smaller_by=worst)
     worst = worst + wider * np.mean(np.abs(x), axis=-1, keepdims=True) + worst_stored
     return Budget(worst, np.sqrt(variance + stored_variance))
@@ -102,7 +112,7 @@ def variance(x: Array, p: Precision) -> Budget:  # (..., n) -> (..., 1)
     value = np.mean(d * d, axis=-1, keepdims=True)
     M, M_variance = mean_error(x, p)
     M = M + (i + wider) * np.abs(x - d) + wider * np.mean(np.abs(x), axis=-1, keepdims=True)
-    M_variance = M_variance + (ROUNDING * i * (x - d)) ** 2
+    M_variance = M_variance + (ROUNDING * i * (x - d)) ** 2 + recorded(x, wider)
     moved = M + i * np.abs(d) + wider * np.abs(x) + p.smallest
     off = np.mean(2 * np.abs(d) * (i * np.abs(d) + wider * np.abs(x)) + moved**2, axis=-1, keepdims=True)
     worst_stored, stored_variance = stored(value, p, smaller_by=off)

@@ -14,6 +14,7 @@ import numpy as np
 
 from albert_np.golden.precisions import Precision
 from albert_np.golden.stochastic import ROUNDING, steps
+from albert_np.golden.ulps import rounded as nearest
 from albert_np.ops import Array
 
 # A number that is cut off is too small by up to 2u of its size, evenly: by this many u in the mean
@@ -36,7 +37,16 @@ class Bins:
 
     argument: Array
     systematic: Array  # a size
-    honest: tuple[Array, ...] = ()  # the errors of some correct programs, since roundings of neighbours may agree
+
+
+@dataclass(frozen=True)
+class Rivals:
+    """The errors of whole programs, as large as the output: see budgets_rivals.py."""
+
+    correct: tuple[Array, ...]  # roundings of neighbours may agree, and here they are known
+    wrong: tuple[Array, ...] = ()  # of a function that is often taken for the right one
+    difference: Array | None = None  # that function − the right one, not rounded
+    argument: Array | None = None  # of both
 
 
 @dataclass(frozen=True)
@@ -51,6 +61,8 @@ class Budget:
     own: Array
     rows: Rows | None = None
     bins: Bins | None = None
+    rivals: Rivals | None = None
+    value: Array | None = None  # about what the output is: elements that agree are rounded alike
 
     @property
     def deviation(self) -> Array:
@@ -89,20 +101,19 @@ def stored(size: Array, p: Precision, *, smaller_by: Array | float = 0.0) -> tup
 
 
 def rounded(x: Array, p: Precision) -> Array:
-    """x to the nearest number of that many binary digits, of two the even one; as if nothing were too small."""
-    fraction, exponent = np.frexp(x)
-    digits = 1 / p.unit
-    return np.ldexp(np.rint(fraction * digits) / digits, exponent)
+    """x as it is stored, to the nearest number, of two the even one."""
+    return nearest(x, "float32" if p.name == "tf32" else p.name)
 
 
-def coherent(terms: Array, p: Precision) -> Array:  # (..., n) -> (..., 1)
+def coherent(terms: Array, p: Precision, beside: Array | float = 0.0) -> Array:  # (..., n) -> (..., 1)
     """What a sum from left to right may be off because errors are *not* independent.
 
     Equal terms are rounded the same way as long as the sum does not double: half of u·|partial sum| each time, at most, a
     quarter on average. Terms that nearly agree are as good as equal. And terms below the last place of the sum are lost.
+    beside: what else is in the sum, without an error of its own.
     """
     n, u = terms.shape[-1], p.accumulate
-    total, size = np.sum(terms, axis=-1, keepdims=True), np.sum(np.abs(terms), axis=-1, keepdims=True)
+    total, size = np.sum(terms, axis=-1, keepdims=True), np.sum(np.abs(terms), axis=-1, keepdims=True) + beside
     in_order = np.sort(terms, axis=-1)
     place = 2 * u * size / 4
     run = np.zeros(terms.shape[:-1], int)
@@ -117,19 +128,21 @@ def coherent(terms: Array, p: Precision) -> Array:  # (..., n) -> (..., 1)
         run = np.maximum(run, np.where(found, 2 * length, 0))
     small = np.where(np.abs(terms) <= 4 * u * size, np.abs(terms), 0)
     runs = np.minimum(run, n)[..., None]
-    equal: Array = runs * u * np.abs(total) / 4 + np.sum(small, axis=-1, keepdims=True) * (n > 2)
+    equal: Array = runs * u * (np.abs(total) + beside) / 4 + np.sum(small, axis=-1, keepdims=True) * (n > 2)
     return equal
 
 
+def scaled(x: Array) -> tuple[Array, float]:
+    """x / 2ᵉ in float32, and 2ᵉ, so that nothing is above 1. What is lost below is far too small to count."""
+    largest = float(np.max(np.abs(x), initial=0))
+    power = math.ldexp(1.0, math.frexp(largest)[1]) if 0 < largest < 2.0**1000 else 1.0
+    return (x / power).astype(np.float32), power
+
+
 def matmul(a: Array, b: Array) -> Array:  # (..., R, K), (..., K, C) -> (..., R, C)
-    """a·b in float32, scaled by powers of two so that nothing overflows: good to 2⁻²⁴·K of |a|·|b|, enough for a budget."""
-    scaled, exponents = [], 0
-    for x in (a, b):
-        largest = float(np.max(np.abs(x), initial=0))
-        exponent = int(np.frexp(largest)[1]) if math.isfinite(largest) else 0
-        scaled.append(np.ldexp(x, -exponent).astype(np.float32))
-        exponents += exponent
-    return np.ldexp((scaled[0] @ scaled[1]).astype(np.float64), exponents)
+    """a·b in float32: good to 2⁻²⁴·K of |a|·|b|, enough for a budget."""
+    (narrow_a, of_a), (narrow_b, of_b) = scaled(a), scaled(b)
+    return (narrow_a @ narrow_b).astype(np.float64) * (of_a * of_b)
 
 
 def products(  # (..., R, K), (..., K, C), (C,) -> 2 × (..., R, C), and the product
@@ -146,7 +159,11 @@ def products(  # (..., R, K), (..., K, C), (C,) -> 2 × (..., R, C), and the pro
     Products and sums below the accumulator's normal numbers may be lost, and so may factors below those of storage.
     """
     K = a.shape[-1]
-    size, value, squares = matmul(np.abs(a), np.abs(b)), matmul(a, b), matmul(a * a, b * b)
+    (narrow_a, of_a), (narrow_b, of_b) = scaled(a), scaled(b)
+    power = of_a * of_b
+    size = (np.abs(narrow_a) @ np.abs(narrow_b)).astype(np.float64) * power
+    value = (narrow_a @ narrow_b).astype(np.float64) * power
+    squares = (np.square(narrow_a) @ np.square(narrow_b)).astype(np.float64) * (power * power)
     total, S = size + np.abs(bias), value + bias
     cut = 2 if p.truncates else 1
     worst = gamma(K + 1, cut * p.accumulate) * total + 2 * operands * (1 + operands) * size

@@ -24,11 +24,13 @@ from albert_np.ops import Array
 
 Verdict = Literal["pass", "suspicious", "fail"]
 
-FACTOR = 2.0  # how much larger than its deviation the root mean square of an error may be: deviations are estimates
+FACTOR = 1.5  # how much larger than its deviation the root mean square of an error may be: deviations are estimates
 ROWS_FACTOR = 1.5  # the same of the factors of rows, whose deviation is that of sums from left to right
 LUCK = 20.0  # a correct op looks suspicious by chance once in e²⁰ = 5·10⁸ times
 BINS = 64
 FEW = 32  # elements in a bin, at least
+EXPLAINS = 4.0  # so many times smaller is what a wrong function leaves of the square of an error, if it is the one
+EVIDENCE = 40.0  # and the right one leaves at least this much of it, in units of the deviation
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def judge(error: Array, budget: Budget, *, where: Array | None = None) -> Judgem
         place = tuple(int(i) for i in np.unravel_index(np.argmax(shares), shares.shape))
         worst = float(shares[place])
         spreads = _spreads(error, budget, counts)
-        biases = _row_factors(error, budget, counts) | _bins(error, budget, counts)
+        biases = _row_factors(error, budget, counts) | _bins(error, budget, counts) | _rivals(error, budget, counts)
     rms_at = max(spreads, key=spreads.__getitem__)
     bias_at = max(biases, key=biases.__getitem__, default="")
     rms, bias = spreads[rms_at], biases.get(bias_at, 0.0)
@@ -98,29 +100,46 @@ def _groups(shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
     return kinds
 
 
+def _independent(budget: Budget, counts: Array) -> Array:
+    """For each element, what it adds to the number of independent roundings in its column: 1, or less next to one that agrees.
+
+    The rows of a deep layer may nearly agree, and their roundings then do as well.
+    """
+    if budget.value is None:
+        return counts.astype(float)
+    columns = np.where(counts, budget.value, np.inf).reshape(-1, counts.shape[-1])
+    width = np.where(counts, 2 * budget.own, 0).reshape(columns.shape)
+    order = np.argsort(columns, axis=0)
+    gaps = np.diff(np.take_along_axis(columns, order, axis=0), axis=0, prepend=-np.inf)
+    new = np.minimum(_ratio(gaps, np.take_along_axis(width, order, axis=0)), 1)
+    found = np.zeros_like(columns)
+    np.put_along_axis(found, order, new, axis=0)
+    return np.where(counts, found.reshape(counts.shape), 0)
+
+
 def _spreads(error: Array, budget: Budget, counts: Array) -> dict[str, float]:
-    """What each row shares is in the rows' deviation, and two numbers of it are not independent: a group is judged by the
-    larger of its deviations, of its elements or of that many rows."""
+    """The root mean square of (error / deviation), of all kinds of groups."""
     deviation = budget.deviation
     if budget.bins is not None:  # a column may hold one argument only
         deviation = np.hypot(deviation, budget.bins.systematic)
     squares = np.where(counts, _ratio(np.abs(error), deviation) ** 2, 0)
+    independent = _independent(budget, counts)
     found: dict[str, float] = {}
     for kind, axes in _groups(error.shape).items():
-        n = np.sum(counts, axis=axes)
-        if budget.rows is not None:  # as few independent numbers as there are rows
-            n = np.where(n > 0, 1 if kind == "row" else np.sum(np.any(counts, axis=-1)), 0)
-        mean = np.sum(squares, axis=axes) / np.maximum(np.sum(counts, axis=axes), 1)
+        size = np.sum(counts, axis=axes)
+        n = size if kind == "row" else np.sum(independent, axis=axes)
+        if budget.rows is not None:  # what rows share makes as few independent numbers as there are rows
+            n = np.minimum(n, 1 if kind == "row" else np.sum(np.any(counts, axis=-1)))
         limits = FACTOR * _most(max(int(np.size(n)), 1), np.maximum(n, 1))
-        shares = np.where(n > 0, np.sqrt(mean) / limits, 0)
+        shares = np.where(size > 0, np.sqrt(np.sum(squares, axis=axes) / np.maximum(size, 1)) / limits, 0)
         at = int(np.argmax(shares))
         name = kind if kind == "all" else f"{kind} {', '.join(map(str, np.unravel_index(at, np.shape(shares))))}"
         found[name] = float(np.ravel(shares)[at])
-    if budget.rows is not None:  # and without it
+    if budget.rows is not None:  # and without what rows share
         left = np.where(counts, error - _factors(error, budget, counts)[0] * budget.rows.basis, 0)
         squares = np.where(counts, _ratio(np.abs(left), budget.own) ** 2, 0)
-        total = np.sum(counts)
-        found["elements apart from their rows"] = math.sqrt(np.sum(squares) / total) / (FACTOR * float(_most(1, total)))
+        size, n = np.sum(counts), np.maximum(np.sum(independent), 1)
+        found["elements apart from their rows"] = math.sqrt(np.sum(squares) / size) / (FACTOR * float(_most(1, n)))
     return found
 
 
@@ -176,7 +195,7 @@ def _bins(error: Array, budget: Budget, counts: Array) -> dict[str, float]:
     distinct = np.maximum(np.add.reduceat(new.astype(float), starts), 1)
     own = budget.own[counts]
     systematic = np.broadcast_to(budget.bins.systematic, error.shape)[counts]
-    honest = [np.abs(sums(np.broadcast_to(one, error.shape)[counts])) for one in budget.bins.honest]
+    honest = [np.abs(sums(one[counts])) for one in budget.rivals.correct] if budget.rivals is not None else []
     L = LUCK + math.log(2 * len(parts))
     allowed = sums(systematic) + math.sqrt(2 * L) * np.sqrt(sums(own**2) * sizes / distinct)
     if honest:
@@ -189,4 +208,39 @@ def _bins(error: Array, budget: Budget, counts: Array) -> dict[str, float]:
         at = int(np.argmax(shares))
         middle = x[parts[at][len(parts[at]) // 2]]
         found[f"{what} where x is near {middle:.3g}"] = float(shares[at])
+    return found
+
+
+def _rivals(error: Array, budget: Budget, counts: Array) -> dict[str, float]:
+    """Does another function explain the error, and the right one not?
+
+    By whole programs: if what the best wrong program leaves of the error is a small part of what the best right one leaves.
+    By the size of the error along the difference of the two functions, where x may have been wider and no program fits: by
+    least squares over the different arguments it is λ times as large, and λ is 0 for the one and 1 for the other.
+    """
+    rivals = budget.rivals
+    if rivals is None or not rivals.wrong:
+        return {}
+    own = np.where(counts & (budget.own > 0), budget.own, np.inf)
+
+    def left(program: Array) -> float:
+        return float(np.sum(np.minimum(np.abs((error - program) / own), 10) ** 2))
+
+    right, wrong = (min(map(left, programs)) for programs in (rivals.correct, rivals.wrong))
+    found = {"a wrong function explains it": min(right / EVIDENCE, right / (EXPLAINS * wrong) if wrong else math.inf)}
+    if rivals.argument is None or rivals.difference is None:
+        return found
+    x = rivals.argument[counts]
+    distinct, place, often = np.unique(x, return_inverse=True, return_counts=True)
+    if len(distinct) < FEW:
+        return found
+    e, d, deviation = (np.bincount(place, z[counts]) / often for z in (error, rivals.difference, budget.own))
+    weights = np.minimum(often, 20) / deviation**2
+    evidence = float(np.sum(weights * d * d))
+    if evidence < 2 * EVIDENCE:
+        return found
+    size = float(np.sum(weights * d * e)) / evidence
+    noise = math.sqrt(np.sum((weights * d * (e - size * d)) ** 2) / evidence**2 + 1 / evidence)
+    if size > 0.5:
+        found["the difference to a wrong function"] = (size - 0.5) / (4.5 * noise)
     return found
