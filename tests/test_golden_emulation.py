@@ -1,7 +1,6 @@
 """A twin rounds where its device rounds: formats by exhaustion, sums by hand, whole models against the truth and PyTorch."""
 
 import math
-from itertools import islice
 
 import numpy as np
 import pytest
@@ -19,7 +18,7 @@ from albert_np.golden.program import Program, unrounded
 from albert_np.golden.recording import batch_of
 from albert_np.golden.summation import Order, Summation
 from albert_np.golden.three_way import three_way
-from albert_np.golden.variants import ORDERS, PLAIN, variants
+from albert_np.golden.variants import ORDERS, PLAIN
 
 
 @pytest.fixture
@@ -335,38 +334,6 @@ def test_a_twin_refuses_what_it_cannot_run():
         twin(**call, mask_mode="half")
     with pytest.raises(ValueError, match="one of the model classes"):
         golden.emulate("albert-base-v2")
-
-
-# --- variants -------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("precision", PLAIN)
-def test_correct_programs_lie_near_one_another(precision):
-    """None of them is further from the truth than a factor of the plain one, over random models."""
-    ratios = []
-    for seed, name in enumerate(("pretraining", "relative_key_query", "masked_lm", "question_head_mask")):
-        model, call = made(name)
-        truth, architecture = model(**call, trace="unfused").trace, type(model).__name__
-        steps = graph(model.config, architecture, embeds="inputs_embeds" in call, head_mask="head_mask" in call)
-        checked = batch_of(model.config, architecture, call)
-        errors = []
-        for _, program in islice(variants(precision, seed), 16):
-            values = program.forward(steps, checked, model._tensors)
-            assert list(values) == [one.name for one in steps if not one.beside]
-            errors.append([relative(values[key], x) if np.any(x) else 0.0 for key, x in truth.items()])
-        errors = np.array(errors)
-        overall = np.sqrt(np.mean(errors**2, axis=1))
-        ratios += list(overall[1:] / overall[0])
-    assert 0.2 < min(ratios) < 1 < max(ratios) < 4, (min(ratios), max(ratios))
-
-
-def test_variants_of_a_seed_are_the_same_again_and_of_another_seed_are_others():
-    first, again, other = ([name for name, _ in islice(variants("bfloat16", seed), 9)] for seed in (1, 1, 2))
-    assert first == again
-    assert first[1:] != other[1:]
-    assert len(set(first)) == 9
-    with pytest.raises(ValueError, match="precision must be one of"):
-        next(variants("int8"))
 
 
 # --- three-way verdicts -----------------------------------------------------------------------------------------------------

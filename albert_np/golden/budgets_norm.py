@@ -102,7 +102,8 @@ def mean(x: Array, p: Precision) -> Budget:  # (..., n) -> (..., 1)
     variance = variance + recorded(x, wider)
     worst_stored, stored_variance = stored(np.mean(x, axis=-1, keepdims=True), p, smaller_by=worst)
     worst = worst + wider * np.mean(np.abs(x), axis=-1, keepdims=True) + worst_stored
-    return Budget(worst, np.sqrt(variance + stored_variance))
+    own = variance + stored_variance + (ROUNDING * wider) ** 2 * np.mean(x * x, axis=-1, keepdims=True) / x.shape[-1]
+    return Budget(worst, np.sqrt(own))
 
 
 def variance(x: Array, p: Precision) -> Budget:  # (..., n) -> (..., 1)

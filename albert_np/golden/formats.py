@@ -27,6 +27,11 @@ class Format:
     overflow: float = np.inf  # what is too large becomes this
 
     @property
+    def fraction(self) -> int:
+        """Bits behind the point."""
+        return self.digits - 1
+
+    @property
     def unit(self) -> float:
         """The unit roundoff: half the distance of 1 from the next number."""
         return 2.0**-self.digits
@@ -51,6 +56,8 @@ class Format:
         x = np.asarray(x)
         if rounding == "nearest" and x.dtype == np.float32 and self.smallest_exponent == FLOAT32.smallest_exponent:
             y = self._masked(x)
+        elif rounding == "nearest" and x.dtype == np.float32 and self.name == "float16":
+            y = x.astype(np.float16).astype(np.float32)
         elif self.digits > FLOAT32.digits:
             y = x.astype(np.float64)
         else:
@@ -65,10 +72,14 @@ class Format:
         if cut == 0:
             return x
         bits = np.ascontiguousarray(x).reshape(-1).view(np.uint32)
-        half, kept = np.uint32((1 << (cut - 1)) - 1), np.uint32(2**32 - (1 << cut))
-        odd = (bits >> np.uint32(cut)) & np.uint32(1)  # of a tie, the even neighbour
-        rounded = ((bits + (odd + half)) & kept).view(np.float32).reshape(x.shape)
-        return np.where(np.isnan(x), x, rounded)
+        rounded = bits >> np.uint32(cut)
+        rounded &= np.uint32(1)  # of a tie, the even neighbour
+        rounded += np.uint32((1 << (cut - 1)) - 1)
+        rounded += bits
+        rounded &= np.uint32(2**32 - (1 << cut))
+        y = rounded.view(np.float32).reshape(x.shape)
+        lost = np.isnan(x)  # the sum may have carried a NaN's bits into an infinity
+        return np.where(lost, x, y) if np.any(lost) else y
 
     def _counted(self, x: Array, rounding: Rounding) -> Array:
         """float64 to any format: how many units of the last place is each number?"""

@@ -268,7 +268,7 @@ def tosa(a: Array, e: Array, b: Array | None, terms: int | None, dtype: str) -> 
 def _verify_dot_product(a: Array, e: Array, b: Array, terms: int, dtype: str) -> tuple[dict[str, float], bool, str]:
     kind, count = FORMATS[dtype], a.size
     overflows = np.isinf(rounded(b * (1 + 2.0 ** (-1 - kind.fraction)), dtype))  # then any result is right
-    scale = np.maximum(b * 2.0 ** (-1 - kind.fraction), 2.0**kind.smallest)
+    scale = np.maximum(b * 2.0 ** (-1 - kind.fraction), kind.smallest_normal)
     error = np.where(overflows, 0, (a - e) / scale)
     error = np.where(~overflows & (b == 0), np.where((e == 0) & (a == 0), 0, np.inf), error)
     error = np.where(np.isnan(error), np.inf, error)

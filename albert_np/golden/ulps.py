@@ -8,29 +8,16 @@ where 0 is expected is off by many ULP.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from albert_np.files import shown
+from albert_np.golden import formats
+from albert_np.golden.formats import Format
 from albert_np.ops import Array
 
-
-class Format(NamedTuple):
-    """A binary floating-point format."""
-
-    fraction: int  # bits behind the point
-    smallest: int  # exponent of the smallest normal number
-    largest: float
-
-
-FORMATS = {
-    "float64": Format(52, -1022, float(np.finfo(np.float64).max)),
-    "float32": Format(23, -126, float(np.finfo(np.float32).max)),
-    "tf32": Format(10, -126, (2 - 2**-10) * 2.0**127),
-    "float16": Format(10, -14, 65504.0),
-    "bfloat16": Format(7, -126, (2 - 2**-7) * 2.0**127),
-}
+FORMATS = {name: formats.FORMATS[name] for name in ("float64", "float32", "tf32", "float16", "bfloat16")}
 
 
 def format_of(precision: str) -> Format:
@@ -44,17 +31,9 @@ def ulp(x: Any, precision: str) -> Array:
     """The unit in the last place of each number; infinity of infinities, NaN of NaN."""
     kind = format_of(precision)
     x = np.abs(np.asarray(x, np.float64))
-    exponent = np.where(x > 0, np.frexp(x)[1] - 1, kind.smallest)  # frexp's fractions are below 1, and 0 is 0·2⁰
-    unit = np.ldexp(1.0, np.maximum(exponent, kind.smallest) - kind.fraction)
-    return np.where(np.isfinite(x), unit, x)
+    return np.where(np.isfinite(x), kind.place(x), x)
 
 
 def rounded(x: Any, precision: str) -> Array:
     """Each number as the format has it: to nearest, ties to even, subnormals kept, infinity beyond the largest."""
-    kind = format_of(precision)
-    x = np.asarray(x, np.float64)
-    if precision == "float64":
-        return x
-    with np.errstate(invalid="ignore", over="ignore"):  # ∞ / ∞, NaN; the largest numbers of float64
-        near = np.where(np.isfinite(x), np.rint(x / ulp(x, precision)) * ulp(x, precision), x)
-        return np.where(np.abs(near) > kind.largest, np.copysign(np.inf, x), near)
+    return format_of(precision).round(np.asarray(x, np.float64)).astype(np.float64)
