@@ -12,6 +12,7 @@ from support.foreign_mistakes import FOREIGN
 from support.golden_models import KINDS, Case, tiny
 
 from albert_np import cli
+from albert_np.golden import hypotheses
 from albert_np.golden.cases import random_config
 from albert_np.golden.diagnosis import Suspects, diagnose
 from albert_np.golden.mistakes import mistakes, with_mistake
@@ -152,6 +153,30 @@ def test_padded_tokens_can_be_left_out(suspects):
     candidate["prediction_logits"][padded] = 0
     assert known.diagnose(candidate).diagnosis == "unknown"
     assert known.diagnose(candidate, ignore_padding=True).diagnosis == "scale_missing"
+
+
+def test_a_mistake_in_one_application_only_is_named_with_its_number(suspects):
+    case, known = suspects
+    candidate = case.program(with_mistake(case.steps, case.mistake("scale_missing"), application=1))
+    found = known.diagnose(candidate)
+    assert (found.diagnosis, found.application) == ("scale_missing", 1)
+    assert found.description.endswith(", in application 1 only")
+    assert known.diagnose(wrong(case, "scale_missing")).application is None
+
+
+def test_of_many_numbers_a_sample_is_compared_and_what_is_found_must_fit_them_all(monkeypatch):
+    monkeypatch.setattr(hypotheses, "MOST", 40)
+    case = tiny("AlbertForMaskedLM", seed=6, num_hidden_layers=2)
+    known = Suspects(case)
+    candidate = wrong(case, "scale_missing")
+    assert known.diagnose(candidate).diagnosis == "scale_missing"
+    assert known.diagnose(case.program(case.steps)).diagnosis == "none"
+    elsewhere = {key: x + 0.01 * (np.arange(x.size).reshape(x.shape) % 7 == 3) for key, x in candidate.items()}
+    assert known.diagnose(elsewhere, precision="float32").diagnosis == "unknown"
+    seen = np.sort(np.random.default_rng(0).choice(candidate["logits"].size, 40, replace=False))
+    hidden = candidate["logits"].copy()
+    hidden.ravel()[np.setdiff1d(np.arange(hidden.size), seen)[5]] += 0.1
+    assert known.diagnose({"logits": hidden}).diagnosis == "unknown"
 
 
 def test_nan_is_never_explained(suspects):

@@ -101,7 +101,7 @@ def _text(found: Any) -> str:
     ]
     for one in found.evidence:
         effect = f"{one.effect:.3f} ± {one.effect_error:.1g}" if math.isfinite(one.effect_error) else "–"
-        mark = "*" if one.name == found.diagnosis else " "
+        mark = "*" if one.name.partition("@")[0] == found.diagnosis else " "
         lines.append(f"{mark} {one.after:12.3g} {one.noise:13.3g} {effect:>13}   {one.name}: {one.description}")
     before = found.evidence[0].before
     lines += ["", f"The candidate's distance from the truth is {before:.3g} of the outputs' size."]
