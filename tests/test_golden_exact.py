@@ -12,7 +12,7 @@ import albert_np
 from albert_np import AlbertConfig, golden
 from albert_np.cli import main
 from albert_np.golden.arithmetic import Exact
-from albert_np.golden.exact_model import EXACT_SIZES, exact_set
+from albert_np.golden.exact_model import EXACT_SIZES, exact_set, save_exact
 from albert_np.golden.graph import ARCHITECTURES, evaluate, graph, run
 from albert_np.golden.input_sets import load_inputs
 from albert_np.golden.mistakes import Mistaken, mistakes, with_mistake
@@ -194,6 +194,23 @@ def test_backends_in_float32_give_the_same_bits(backend, architecture):
     with np.errstate(under="ignore"):
         trace = model(**case.call, trace="unfused").trace
     must_be_the_same(trace, {name: case.values[name] for name in trace}, backend)
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_transformers_in_half_precision_gives_the_same_bits(dtype, tmp_path):
+    torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
+    case = Case(3)
+    save_exact(tmp_path, AlbertConfig(**SMALL), 3)
+    made = transformers.AlbertForPreTraining.from_pretrained(tmp_path, attn_implementation="eager")
+    with torch.no_grad():
+        out = made.to(getattr(torch, dtype)).eval()(
+            **{name: torch.tensor(x) for name, x in case.call.items()}, output_hidden_states=True
+        )
+    for a, state in enumerate(out.hidden_states[1:]):
+        assert np.array_equal(state.double().numpy(), case.values[f"encoder.layer.{a}.full_layer_layer_norm"]), a
+    assert np.array_equal(out.prediction_logits.double().numpy(), case.values["predictions.decoder"])
+    assert np.array_equal(out.sop_logits.double().numpy(), case.values["sop_classifier.classifier"])
 
 
 @cache

@@ -29,7 +29,9 @@ add, and in the embeddings one for each position.
 
 With heads of 16, sums may be kept in float16 too, in any order (with larger heads partial sums of q·k may overflow), and in
 bfloat16 but for ffn_output and the head for masked words, whose partial sums need more digits.
-LayerNorm's sums are kept in float32 at least, as programs in half precision do.
+LayerNorm's sums are kept in float32 at least, as programs in half precision do. Its mean and variance are exact in two passes,
+or as the mean of squares; Welford's running mean, which torch has, divides on the way and is a few units off in float32, which
+rounding to float16 or bfloat16 takes away again: torch gives the same bits in these two, and not in float32.
 
 What it is no test of: exp, tanh, GELU and rsqrt between their saturated ends, whose accuracy budgets are for, and so the scale
 and temperature of scores behind the softmax (the scores themselves show them).
