@@ -327,3 +327,24 @@ def test_a_twin_tells_what_the_precision_costs_from_what_is_broken(reference, tm
     assert "at the end" in said
     assert "1 broken" in said
     assert golden.compare(reference, wrong, twin=True)["predictions.decoder"].three_way == "broken"
+
+
+# --- exact numbers -------------------------------------------------------------------------------------------------------
+
+
+def test_a_recording_of_exact_numbers_is_compared_to_the_bit(tmp_path):
+    from albert_np.golden.exact_model import save_exact
+
+    save_exact(tmp_path / "model")
+    model = albert_np.AlbertForPreTraining.from_pretrained(tmp_path / "model", backend="numpy", dtype="float64")
+    with np.load(tmp_path / "model" / "inputs.npz") as file:
+        recording = golden.record(model, dict(file), tmp_path / "goldens")
+    assert recording.manifest["exact"]
+    candidate = plain(recording)
+    assert golden.compare(recording, candidate).verdict == "pass"
+    name = "encoder.layer.1.ffn_output"
+    candidate[name] = candidate[name].copy()
+    candidate[name][0, 0, 0] = np.nextafter(candidate[name][0, 0, 0], np.float32(100))
+    comparison = golden.compare(recording, candidate)
+    assert (comparison.verdict, comparison.first_bad_op) == ("fail", name)
+    assert not recorded("model", tmp_path / "other")[0].manifest["exact"]

@@ -100,6 +100,8 @@ def compare(
         )
     given = as_steps(read(candidate, name_map), reference.architecture, reference.config)
     notes = list(given.notes)
+    if reference.manifest.get("exact"):
+        notes.append("the recording is exact: sums, products, gathers and residuals are compared to the bit")
     mapped = name_map is not None
     problems, usable = _problems(given, reference, partial=partial, mapped=mapped)
     if not usable:

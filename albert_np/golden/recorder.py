@@ -18,6 +18,7 @@ from albert_np.encoder import LAYERS, applications, layer_name
 from albert_np.golden.arithmetic import Exact
 from albert_np.golden.graph import Step, evaluate, graph
 from albert_np.golden.recording import GRADIENT, MODEL, Recording, Writer, batch_of
+from albert_np.golden.ulps import rounded
 from albert_np.ops import Array, MaskMode
 from albert_np.run import Trace
 from albert_np.version import __version__
@@ -91,6 +92,7 @@ def record(
                 "backend": model.backend,
                 "dtype": model.dtype.name,
                 "mask_mode": mask_mode,
+                "exact": trace.exact,
                 "inputs": {name: {"shape": list(x.shape), "dtype": x.dtype.name} for name, x in call.items()},
                 **(about or {}),
                 "config": model.config.to_dict(),
@@ -128,6 +130,7 @@ class _Written(Trace):
         super().__init__()
         self._writer, self._batch, self._weights = writer, batch, weights
         self._due = steps  # the graph, of which what is written is taken away
+        self.exact = True  # do float16, bfloat16 and float32 hold every step?
 
     def __setitem__(self, name: str, x: Array) -> None:
         """Optional steps that the trace does not have come before it in the graph if they read the batch, else behind it."""
@@ -145,6 +148,8 @@ class _Written(Trace):
         self._write(one, np.asarray(x))
 
     def _write(self, one: Step, x: Array) -> None:
+        if self.exact and one.op != "masked_scores":
+            self.exact = all(np.array_equal(rounded(x, name), x) for name in ("float16", "bfloat16"))
         about = {
             "op": one.op,
             "application": one.application,

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 from pathlib import Path
 from typing import Any
 
-from albert_np.cli.shared import HelpFormatter, as_json, model_options
+from albert_np.cli.shared import HelpFormatter, as_json, model_options, where
 
 EXAMPLES = """examples:
+  albert-np golden record demo --inputs text -o goldens
   albert-np golden record ./my-albert --inputs inputs.npz -o goldens
+  albert-np golden record ./my-albert --inputs text masked holes -o goldens
   albert-np golden record ./my-albert --inputs inputs.npz -o candidate --backend numba
 """
 
@@ -25,7 +28,7 @@ def add(commands: Any) -> None:
         formatter_class=HelpFormatter,
     )
     record.add_argument("model", help="folder, demo, or hub id; its config.json says which class it is")
-    inputs_option(record, required=True)
+    inputs_option(record, required=True, several=True)
     record.add_argument("-o", "--out", required=True, metavar="DIR", help="a new folder, or that of an older recording")
     record.add_argument("--architecture", metavar="CLASS", help="a class such as AlbertForMaskedLM (default: config's)")
     record.add_argument(
@@ -46,14 +49,17 @@ def add(commands: Any) -> None:
     record.set_defaults(run=run)
 
 
-def inputs_option(parser: Any, *, required: bool = False) -> None:
+def inputs_option(parser: Any, *, required: bool = False, several: bool = False) -> None:
     """--inputs, which several subcommands have."""
+    more = "; several are recorded each in a folder of its own name in DIR" if several else ""
     parser.add_argument(
         "--inputs",
         required=required,
-        metavar="FILE",
-        help="an .npz or .json with input_ids and perhaps attention_mask, token_type_ids, position_ids, inputs_embeds, "
-        "head_mask, labels; a .txt or text:…, for a model with a tokenizer; or a preset: text, masked, holes, longest …",
+        metavar="INPUTS",
+        nargs="+" if several else None,
+        help="a preset (text, masked, one-token, padding, left-padding, holes, constant, repeated, special, longest, "
+        "large-channels, denormals, zeros); a .npz or .json with input_ids and perhaps attention_mask, token_type_ids, "
+        "position_ids, head_mask, labels; a .txt, a text a line; or text:…, a text" + more,
     )
 
 
@@ -61,47 +67,67 @@ def run(args: argparse.Namespace) -> None:
     from albert_np.golden.recorder import record
 
     model = load(args, backend=args.backend or "numpy", dtype="float32" if args.backend else "float64")
-    recording = record(
-        model,
-        read_inputs(args.inputs, model.config, args.model),
-        args.out,
-        mask_mode=args.mask_mode,
-        truth=not args.backend,
-        backward=args.backward,
-        file_format=args.format,
-        about={"model": args.model},
-    )
-    size = sum(path.stat().st_size for path in Path(args.out).rglob("*") if path.is_file())
-    said = {
-        "folder": str(args.out),
-        "architecture": recording.architecture,
-        "backend": recording.backend,
-        "dtype": recording.dtype,
-        "tensors": len(recording),
-        "bytes": size,
-    }
-    text = f"{args.out}: {len(recording)} tensors of {recording.architecture}, {size / 1e6:.1f} MB"
-    print(as_json(said) if args.json else text)
+    specs = args.inputs
+    names = _names(specs)
+    # all are checked before anything is written
+    calls = [read_inputs(spec, model.config, args.model, **where(args)) for spec in specs]
+    for spec, name, call in zip(specs, names, calls, strict=True):
+        folder = Path(args.out) / name if len(specs) > 1 else Path(args.out)
+        recording = record(
+            model,
+            call,
+            folder,
+            mask_mode=args.mask_mode,
+            truth=not args.backend,
+            backward=args.backward,
+            file_format=args.format,
+            about={"model": args.model, "inputs_from": spec},
+        )
+        size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        said = {
+            "folder": str(folder),
+            "architecture": recording.architecture,
+            "backend": recording.backend,
+            "dtype": recording.dtype,
+            "tensors": len(recording),
+            "bytes": size,
+        }
+        text = f"{folder}: {len(recording)} tensors of {recording.architecture}, {size / 1e6:.1f} MB"
+        print(as_json(said) if args.json else text)
 
 
-def read_inputs(spec: str, config: Any = None, model: str = "") -> dict[str, Any]:
-    """The arrays of an .npz, as they are; or, for the config of a model, whatever golden/input_sets.py reads, checked."""
-    import numpy as np
+def _names(specs: list[str]) -> list[str]:
+    """A folder for each: the name of the preset or file, and a number behind it if there is one of that name."""
+    names: list[str] = []
+    for spec in specs:
+        name = Path(spec).stem if spec.endswith((".npz", ".json", ".txt")) else spec.partition(":")[0]
+        same = sum(other.rpartition("-")[0] == name or other == name for other in names)
+        names.append(f"{name}-{same + 1}" if same else name)
+    return names
 
-    from albert_np import AlbertTokenizer
-    from albert_np.golden.input_sets import TEXT, load_inputs
 
-    if config is not None:
-        texts = spec.startswith(TEXT) or spec.endswith(".txt")
-        return load_inputs(spec, config, AlbertTokenizer.from_pretrained(model) if texts and model else None)
-    with np.load(spec, allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}
+def read_inputs(spec: str, config: Any = None, model: str = "", **source: Any) -> dict[str, Any]:
+    """What --inputs names, checked for a model of that config; without one, the arrays of an .npz as they are.
+
+    model, source: where the tokenizer is looked for, if there is a text to encode.
+    """
+    from albert_np.golden.candidate_files import find
+    from albert_np.golden.input_sets import load_inputs
+
+    if config is None:
+        return {tensor.name: tensor.load() for tensor in find(Path(spec))[1]}
+    tokenizer = None
+    if model and not spec.endswith((".npz", ".json")):
+        from albert_np import AlbertTokenizer
+
+        with contextlib.suppress(OSError):  # a model without one: load_inputs says what it needs
+            tokenizer = AlbertTokenizer.from_pretrained(model, **source)
+    return load_inputs(spec, config, tokenizer)
 
 
 def load(args: argparse.Namespace, *, backend: str = "numpy", dtype: str = "float64") -> Any:
     """The model that a command names, as the class that its config (or --architecture) says."""
     import albert_np
-    from albert_np.cli.shared import where
     from albert_np.golden.graph import ARCHITECTURES
 
     config = albert_np.AlbertConfig.from_pretrained(args.model, **where(args))
