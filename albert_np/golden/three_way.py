@@ -28,7 +28,8 @@ def three_way(candidate_error: Array, twin_error: Array) -> ThreeWay:  # (...), 
     The root mean square says how much precision a program lost; single elements depend on the order of sums, which no twin
     knows. Of the programs of variants.py (144 in each of float32, tf32, float16 and bfloat16, on six trained-like models),
     whose order, formulas, fusions and small steps differ, 99 % have at most 1.6 times the plain program's error in a tensor of
-    100 elements or more, one tensor in 700 has more than twice as much, and none 3.3 times. A ratio of 2 is therefore expected.
+    100 elements or more, one tensor in 580 at most has more than twice as much, and none 3.3 times. A ratio of 2 is therefore
+    expected.
     Up to 4, two bits, a program may round more often than the twin does: look at it. Beyond, it loses more than any rounding
     explains. The mean square of n numbers is itself off by chance, the logarithm of the ratio of two roots by √(1/n) if their
     elements are independent; so both limits are widened by exp(3.7·√(1/n)), which is 1.04 for 10,000 elements and 14 for 2.
