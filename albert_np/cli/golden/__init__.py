@@ -11,7 +11,7 @@ from albert_np.cli.golden import amplify, capture, compare, diagnose, extract, r
 from albert_np.cli.shared import HelpFormatter
 
 EXAMPLES = """examples:
-  albert-np golden synthetic albert-base-v2 -o my-albert
+  albert-np golden synthetic albert-base-v2 -o base
   albert-np golden record ./my-albert --inputs inputs.npz -o goldens
   albert-np golden compare goldens candidate.npz
   albert-np golden extract goldens attention.query:3 -o query
