@@ -117,6 +117,8 @@ def _positions(E: int, P: int) -> Iterator[Mistake]:
     text = "positions ignored: all are 0"
     yield wrong("positions_all_zero", text, POSITIONS, _ids(lambda ids, rows: ids * 0))
     yield wrong("positions_from_1", "positions counted from 1 instead of 0", POSITIONS, _ids(lambda ids, rows: ids + 1))
+    text = "positions off by one: counted from −1, the first two are 0"
+    yield wrong("positions_from_minus_1", text, POSITIONS, _ids(lambda ids, rows: ids - 1))
     text = "positions counted from 2 instead of 0 (padding_idx + 1 and one, as in RoBERTa)"
     yield wrong("positions_from_2", text, POSITIONS, _ids(lambda ids, rows: ids + 2))
     text = "positions in reverse order"

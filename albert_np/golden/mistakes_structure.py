@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -10,7 +11,7 @@ from albert_np.config import AlbertConfig
 from albert_np.encoder import applications, layer_name, step
 from albert_np.golden.arithmetic import Table
 from albert_np.golden.graph import Step
-from albert_np.golden.rewriting import Mistake, Rewrite, changed, matches, passed_on
+from albert_np.golden.rewriting import How, Mistake, Rewrite, changed, computed, matches, passed_on, wrong
 from albert_np.ops import Array
 
 HIDDEN = "encoder.embedding_hidden_mapping_in"
@@ -73,6 +74,8 @@ def _residuals(config: AlbertConfig) -> Iterator[Mistake]:
             yield of(f"branch_times_{label}", text, lambda one, f=factors: _scaled(one, f))  # type: ignore[misc]
     text = "residual from the layer's input instead of the attention output,"
     yield ffn("residual_from_layer_input", text, lambda one: _add(one, one.inputs[0], _before(one.application or 0)))
+    text = "residual from before the attention's LayerNorm instead of after it,"
+    yield ffn("residual_before_norm", text, lambda one: _add(one, one.inputs[0], _at(one, "attention.sum")))
     text = "residual from the projected embeddings instead of the layer's input,"
     if len(list(applications(config))) > 1:
         yield attention("residual_from_embeddings", text, lambda one: _add(one, HIDDEN, one.inputs[1]))
@@ -134,6 +137,18 @@ def _orders(config: AlbertConfig) -> Iterator[Mistake]:
     )
     text = "the feed-forward network reads the attention output before its LayerNorm"
     yield changed("ffn_before_norm", text, where, lambda one: replace(one, inputs=(_at(one, "attention.sum"),)))
+    text = "bias of ffn added after the activation instead of before it"
+    yield Mistake("bias_after_activation", text, ("encoder.layer.*.ffn", "encoder.layer.*.activation"), _late_bias)
+    for place, name, pattern in (
+        ("ffn_output", "the second linear layer (ffn_output)", "encoder.layer.*.ffn_output"),
+        ("attention", "the dense layer of attention", "*.attention.dense"),
+    ):
+        text, act = f"activation applied after {name} too", config.hidden_act
+        yield wrong(f"activation_after_{place}", text, pattern, _activated(act))
+    text = "probabilities divided by √D instead of the scores"
+    yield changed("scale_on_probs", text, ("*.attention.scores", "*.attention.probs"), _scale_later(config))
+    text = "query scaled by √D before its bias is added"
+    yield changed("scale_before_query_bias", text, ("*.attention.query", "*.attention.scores"), _early_scale(config))
     text = "LayerNorms of a layer exchanged: each has the other's weight and bias"
     both = ("*.attention.LayerNorm", f"encoder.layer.*.{FULL}")
     yield changed("layer_norms_exchanged", text, both, _other_norm)
@@ -143,6 +158,50 @@ def _orders(config: AlbertConfig) -> Iterator[Mistake]:
     text = "feed-forward network missing: a layer is its attention alone"
     norm = f"encoder.layer.*.{FULL}"
     yield changed("ffn_missing", text, norm, lambda one: passed_on(one, _at(one, "attention.LayerNorm")))
+
+
+def _late_bias(steps: list[Step], application: int | None) -> list[Step]:
+    biases = {one.application: one.weights[1] for one in steps if matches(one, ("encoder.layer.*.ffn",))}
+
+    def without(table: Table, x: Array, weight: Array, bias: Array) -> Array:
+        return table.linear(x, weight, bias * 0)
+
+    def behind(table: Table, x: Array, bias: Array, **how: Any) -> Array:
+        return table.activation(x, **how) + bias
+
+    def change(one: Step) -> Step:
+        if one.name.endswith(".ffn"):
+            return computed(one, without)
+        return computed(replace(one, weights=(biases[one.application],)), behind)
+
+    where = ("encoder.layer.*.ffn", "encoder.layer.*.activation")
+    return [change(one) if matches(one, where, application) else one for one in steps]
+
+
+def _activated(act: str) -> How:
+    return lambda table, *arrays, **how: table.activation(table.linear(*arrays, **how), name=act)
+
+
+def _scale_later(config: AlbertConfig) -> Callable[[Step], Step]:
+    root = math.sqrt(config.hidden_size // config.num_attention_heads)
+
+    def change(one: Step) -> Step:
+        if one.name.endswith(".scores"):
+            return computed(one, lambda t, *a, **how: t.scores(*a, **how) * root)
+        return computed(one, lambda t, *a, **how: t.probs(*a, **how) / root)
+
+    return change
+
+
+def _early_scale(config: AlbertConfig) -> Callable[[Step], Step]:
+    root = math.sqrt(config.hidden_size // config.num_attention_heads)
+
+    def change(one: Step) -> Step:
+        if one.name.endswith(".query"):
+            return computed(one, lambda t, x, w, b: t.linear(x, w / root, b))
+        return computed(one, lambda t, *a, **how: t.scores(*a, **how) * root)
+
+    return change
 
 
 def _other_norm(one: Step) -> Step:
