@@ -70,7 +70,8 @@ def shown_by(code, names):
 
 
 def said_by(line, monkeypatch, capsys):
-    """What a command line prints on its standard output."""
+    """What a command line prints on its standard output, with its exit code where the page asks for it."""
+    line, *asked = line.split("; echo $?")
     before, _, command = line.rpartition(" | ")
     name, *argv = shlex.split(command)
     if name == "pip":
@@ -88,8 +89,8 @@ def said_by(line, monkeypatch, capsys):
     capsys.readouterr()
     code = cli.main(argv)
     out, err = capsys.readouterr()
-    assert code == 0, err
-    return out
+    assert asked or code == 0, err
+    return out + "".join(f"{code}\n" for _ in asked)
 
 
 def commands(code):

@@ -123,6 +123,14 @@ def test_wheel_contains_only_albert_np(wheel):
     assert top_level.split() == [b"albert_np"]
 
 
+def test_wheel_contains_the_files_that_reports_are_made_of(wheel):
+    there = {
+        name.rpartition("/")[2] for name in zipfile.ZipFile(wheel).namelist() if name.startswith("albert_np/golden/")
+    }
+    files = {path.name for path in (ROOT / "albert_np" / "golden").iterdir() if path.suffix in (".css", ".html", ".js")}
+    assert {"page.css", "charts.js", "report.html"} <= files <= there
+
+
 def test_wheel_contains_the_embedded_model_in_at_most_six_million_bytes(wheel):
     sizes = {info.filename: info.file_size for info in zipfile.ZipFile(wheel).infolist()}
     demo = {name.rpartition("/")[2]: size for name, size in sizes.items() if re.match(r"albert_np/demo/[^/]+$", name)}

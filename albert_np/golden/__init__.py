@@ -31,6 +31,7 @@ _HOME = {
     "load_inputs": "input_sets",
     "onnx_names": "capturing",
     "record": "recorder",
+    "report": "reporting",
     "save_synthetic": "generator",
     "synthetic": "generator",
 }

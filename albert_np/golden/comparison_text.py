@@ -13,7 +13,7 @@ SHOWN = 12  # ops of a long table
 
 def as_text(comparison: Comparison) -> str:
     """The verdict first, then what speaks for it, then the ops that use most of what they may be off."""
-    lines = [_verdict(comparison), f"precision: {comparison.precision} ({comparison.precision_reason})"]
+    lines = [headline(comparison), f"precision: {comparison.precision} ({comparison.precision_reason})"]
     lines += [f"note: {note}" for note in comparison.notes]
     for problem in comparison.problems[:SHOWN]:
         lines.append(f"{problem.kind}: {problem.name}: {problem.message}")
@@ -25,14 +25,16 @@ def as_text(comparison: Comparison) -> str:
         if len(bad) > SHOWN:
             lines.append(f"… and {len(bad) - SHOWN} more")
         lines += ["", *_elements(next(one for one in bad if one.name == comparison.first_bad_op or one is bad[0]))]
-    lines += _beside_a_twin(comparison)
-    good = sorted((one for one in comparison.ops if one.verdict == "pass"), key=lambda one: -_share(one))
+    if twin := beside_a_twin(comparison):
+        lines += ["", f"beside an emulated {comparison.precision} program: {twin}"]
+    good = sorted((one for one in comparison.ops if one.verdict == "pass"), key=lambda one: -share(one))
     if good:
         lines += ["", "inside, those that use most of it:", *_table(good[:SHOWN])]
     return "\n".join(lines)
 
 
-def _verdict(comparison: Comparison) -> str:
+def headline(comparison: Comparison) -> str:
+    """The verdict in one sentence."""
     judged = sum(one.verdict != "unjudged" for one in comparison.ops)
     if comparison.passed:
         return f"PASS: no op is wrong; all {judged} tensors are inside their budgets"
@@ -44,21 +46,21 @@ def _verdict(comparison: Comparison) -> str:
     return f"{word}: the first bad op is {comparison.first_bad_op}"
 
 
-def _beside_a_twin(comparison: Comparison) -> list[str]:
+def beside_a_twin(comparison: Comparison) -> str:
+    """What the emulated program says of all tensors; nothing if none was asked for."""
     judged = [one for one in comparison.ops if one.three_way is not None]
     if not judged:
-        return []
+        return ""
     counts = {word: sum(one.three_way == word for one in judged) for word in ("expected", "suspicious", "broken")}
     last = judged[-1]
-    return [
-        "",
-        f"beside an emulated {comparison.precision} program: "
-        + ", ".join(f"{count} {word}" for word, count in counts.items())
-        + f"; at the end ({last.name}) {last.three_way}, {last.twin_ratio:.2g} times the error of the twin",
-    ]
+    return (
+        ", ".join(f"{count} {word}" for word, count in counts.items())
+        + f"; at the end ({last.name}) {last.three_way}, {last.twin_ratio:.2g} times the error of the twin"
+    )
 
 
-def _share(one: OpResult) -> float:
+def share(one: OpResult) -> float:
+    """The largest of its three shares of what is allowed; 0 where it was not judged."""
     return max(x if x is not None else 0.0 for x in (one.budget_share, one.rms_share, one.bias_share))
 
 

@@ -12,6 +12,7 @@ import pytest
 TEST_CUDA = "pip install -e '.[test-cuda]'"
 # every name that ALBERT_NP_REQUIRE may hold, and how to get what it stands for
 NEEDS = {
+    "browser": "apt-get install chromium, or Google Chrome",
     "cc": "a C compiler, as cc",
     "cuda-compiler": TEST_CUDA,
     "data": "optional data, not in the repository: ALBERT_NP_FIXTURES may name a folder that holds it",

@@ -7,20 +7,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from albert_np.cli.golden import amplify, capture, compare, diagnose, extract, record, synthetic
+from albert_np.cli.golden import amplify, capture, compare, diagnose, extract, record, report, synthetic
 from albert_np.cli.shared import HelpFormatter
 
 EXAMPLES = """examples:
   albert-np golden synthetic albert-base-v2 -o base
   albert-np golden record ./my-albert --inputs inputs.npz -o goldens
   albert-np golden compare goldens candidate.npz
+  albert-np golden report goldens candidate.npz -o page.html
   albert-np golden extract goldens attention.query:3 -o query
   albert-np golden diagnose goldens outputs.npz
   albert-np golden amplify ./my-albert --inputs inputs.npz
 
 Each SUBCOMMAND has its own --help, with examples.
 """
-COMMANDS: tuple[Any, ...] = (synthetic, record, compare, diagnose, capture, extract, amplify)
+COMMANDS: tuple[Any, ...] = (synthetic, record, compare, report, diagnose, capture, extract, amplify)
 
 
 def add(commands: Any) -> None:

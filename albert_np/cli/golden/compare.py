@@ -25,18 +25,24 @@ def add(commands: Any) -> None:
         epilog=EXAMPLES,
         formatter_class=HelpFormatter,
     )
-    compare.add_argument("recording", metavar="DIR", help="what `golden record` wrote")
-    candidate_options(compare)
-    compare.add_argument("--partial", action="store_true", help="the candidate may hold only some of the tensors")
-    compare.add_argument("--ignore-padding", action="store_true", help="leave out padded queries and padded keys")
-    compare.add_argument(
+    comparison_options(compare)
+    compare.add_argument("--json", action="store_true", help="print JSON instead of text")
+    compare.add_argument("--junit", metavar="FILE", help="write JUnit XML for a build server")
+    compare.add_argument("--report", metavar="FILE", help="write a page with charts (see albert-np golden report)")
+    compare.set_defaults(run=run)
+
+
+def comparison_options(parser: Any) -> None:
+    """What `compared` reads."""
+    parser.add_argument("recording", metavar="DIR", help="what `golden record` wrote")
+    candidate_options(parser)
+    parser.add_argument("--partial", action="store_true", help="the candidate may hold only some of the tensors")
+    parser.add_argument("--ignore-padding", action="store_true", help="leave out padded queries and padded keys")
+    parser.add_argument(
         "--twin",
         action="store_true",
         help="also emulate a correct program of that precision, and say whether each error is expected, suspicious or broken",
     )
-    compare.add_argument("--json", action="store_true", help="print JSON instead of text")
-    compare.add_argument("--junit", metavar="FILE", help="write JUnit XML for a build server")
-    compare.set_defaults(run=run)
 
 
 def candidate_options(parser: Any) -> None:
@@ -61,10 +67,23 @@ def candidate_options(parser: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from albert_np.files import write_atomically
-    from albert_np.golden.comparing import compare
     from albert_np.golden.comparison_text import as_junit, as_text
+    from albert_np.golden.reporting import report
 
-    comparison = compare(
+    comparison = compared(args)
+    if args.junit:
+        write_atomically(args.junit, as_junit(comparison).encode())
+    if args.report:
+        report(comparison, args.report)
+    print(as_json(comparison.as_dict(), indent=1) if args.json else as_text(comparison))
+    return 0 if comparison.passed else 1
+
+
+def compared(args: argparse.Namespace) -> Any:
+    """The comparison that a command asks for."""
+    from albert_np.golden.comparing import compare
+
+    return compare(
         args.recording,
         args.candidate,
         name_map=args.map,
@@ -74,7 +93,3 @@ def run(args: argparse.Namespace) -> int:
         ignore_padding=args.ignore_padding,
         twin=args.twin,
     )
-    if args.junit:
-        write_atomically(args.junit, as_junit(comparison).encode())
-    print(as_json(comparison.as_dict(), indent=1) if args.json else as_text(comparison))
-    return 0 if comparison.passed else 1
