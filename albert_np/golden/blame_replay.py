@@ -30,8 +30,9 @@ DRAWS = 4
 # from few draws
 SPAN_WORST = 10.0
 EXACT = Exact()
-# half precision: which operands a correct program may have rounded before it began, as (inputs, weights)
-ROUNDED = ((False, True), (False, False), (True, True))
+# half precision: which operands a correct program may have rounded before it began, as (inputs, matrices, vectors). A bias
+# is often added in float32, behind a product of rounded operands
+ROUNDED = ((False, True, True), (False, False, False), (True, True, True), (True, True, False), (False, True, False))
 
 
 @dataclass
@@ -101,8 +102,9 @@ class Replayer:
             yield [*values, *weights]
             return
         seen: list[list[Array]] = []
-        for inputs_too, weights_too in ROUNDED:
-            operands = [self._rounded(x, inputs_too) for x in values] + [self._rounded(x, weights_too) for x in weights]
+        for inputs_too, matrices_too, vectors_too in ROUNDED:
+            operands = [self._rounded(x, inputs_too) for x in values]
+            operands += [self._rounded(x, vectors_too if x.ndim == 1 else matrices_too) for x in weights]
             if not any(all(a is b or np.array_equal(a, b) for a, b in zip(operands, old, strict=True)) for old in seen):
                 seen.append(operands)
                 yield operands
@@ -165,7 +167,7 @@ def _exact(step: Step, operands: list[Array]) -> Array:
 
 
 def _share(error: Array, worst: Array) -> float:
-    """The largest error as a share of its worst case, over what is a number."""
+    """The largest error as a share of its worst case; ∞ where there must be none, as in a gather. NaN does not count."""
     with np.errstate(all="ignore"):
         shares = np.where(error == 0, 0, np.abs(error) / worst)
-    return float(np.max(shares, where=np.isfinite(shares), initial=0))
+    return float(np.max(shares, where=~np.isnan(shares), initial=0))
