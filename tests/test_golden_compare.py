@@ -216,6 +216,9 @@ def test_final_outputs_alone_are_judged_too(reference):
     comparison = golden.compare(reference, outputs, partial=True)
     assert comparison.first_bad_op == "predictions.decoder"
     assert len(comparison.span) > 40
+    said = comparison.as_dict()
+    assert said["span"] == ["embeddings.sum", "predictions.decoder"]
+    assert said["span_ops"][-1] == said["first_bad_op"]
 
 
 def test_scores_with_the_mask_added_are_recognised(reference):
@@ -262,17 +265,18 @@ def test_half_precision_is_found_from_the_values(name, reference):
     assert forced.verdict == "fail"
 
 
-def test_tf32_is_found_from_the_products(reference):
-    class Tf32(Exact):
+@pytest.mark.parametrize("name", ["tf32", "bfloat16"])
+def test_rounded_operands_are_found_from_the_products(name, reference):
+    class Narrow(Exact):
         def linear(self, x, weight, bias, **how):
-            return super().linear(rounded(x, "tf32"), rounded(weight, "tf32"), bias, **how).astype(np.float32)
+            return super().linear(rounded(x, name), rounded(weight, name), bias, **how).astype(np.float32)
 
     given = {key: x.astype(np.float32) if x.dtype.kind == "f" else x for key, x in reference.batch.items()}
     weights = {key: x.astype(np.float32) for key, x in reference.weights.items()}
-    values = run(reference.steps, given, weights, Tf32())
+    values = run(reference.steps, given, weights, Narrow())
     candidate = {key: values[key].astype(np.float32) for key in plain(reference)}
     comparison = golden.compare(reference, candidate)
-    assert comparison.precision == "tf32"
+    assert comparison.precision == name
     assert comparison.verdict == "pass", as_text(comparison)
 
 

@@ -65,8 +65,9 @@ class Comparison:
         raise KeyError(f"{name} was not compared")
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain Python, ready for JSON: infinities and NaN are text."""
-        return _plain(asdict(self))
+        """Plain Python, ready for JSON: infinities and NaN are text, span has the two ends alone, and span_ops all of it."""
+        values = _plain(asdict(self))
+        return values | {"span": values["span"][:1] + values["span"][-1:], "span_ops": values["span"]}
 
 
 def compare(
@@ -124,7 +125,7 @@ def compare(
     return Comparison(
         verdict="fail" if failed else "suspicious" if bad else "pass",
         first_bad_op=first,
-        span=next((one.span for one in bad if one.name == first), (first,) if first else ()),
+        span=_in_order(reference, next((one.span for one in bad if one.name == first), (first,) if first else ())),
         precision=chosen.name,
         precision_reason=reason,
         mask_mode=reference.mask_mode,
@@ -170,6 +171,10 @@ def _real_tokens(reference: Recording) -> Array | None:  # -> (B,T) bool
     """Which tokens are no padding; None where a mask of pairs says nothing about it."""
     allowed = reference.batch["allowed"]
     return allowed[:, 0, 0] if allowed.shape[2] == 1 else None
+
+
+def _in_order(reference: Recording, span: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(one.name for one in reference.steps if one.name in span)
 
 
 def _first(reference: Recording, bad: list[OpResult], misshapen: Problem | None) -> str | None:
