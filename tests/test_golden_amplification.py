@@ -393,12 +393,35 @@ def test_the_command_prints_a_table_and_says_in_words_what_it_means(saved, capsy
     model, inputs = saved
     assert cli.main(["golden", "amplify", model, "--inputs", inputs, "--output", "last_hidden_state"]) == 0
     out = capsys.readouterr().out
-    assert "Error of last_hidden_state, in % of its standard deviation" in out
+    assert "the error of last_hidden_state, in % of its" in out
     lines = {line.split()[0]: line.split()[1:] for line in out.splitlines() if line}
-    assert len(lines["attention.query"]) == 7  # first, middle, last, all, repeated; allowed twice
+    assert len(lines["attention.query"]) == 7  # first, middle, last, all, the same in all; units allowed twice
+    assert "~" in lines["attention.query"][5]  # too large for derivatives
+    assert "~" not in "".join(lines["all"])  # measured
     assert set(lines) >= {"attention.probs:exp", "activation:tanh", "layer_norm", "tanh", "all"}
     assert "If every op is off by 1 ULP of bfloat16 at random" in out
-    assert "Lyapunov exponent" in out
+    assert "each application of the layer" in out
+
+
+def test_the_command_measures_the_rows_that_are_named(saved, capsys):
+    model, inputs = saved
+    argv = ["golden", "amplify", model, "--inputs", inputs, "--json", "--pcc", "0.9"]
+    argv += ["--measure", "attention.query", "layer_norm"]
+    assert cli.main(argv) == 0
+    found = json.loads(capsys.readouterr().out)
+    rows = {row["name"]: row for row in found["parts"] + found["together"]}
+    assert {name for name, row in rows.items() if row["measured"]} == {
+        "encoder.layer.*.attention.query",
+        "layer_norm",
+        "all",
+    }
+    _, same, call = made("pretraining")
+    amp = golden.amplification(same, call)
+    row = rows["layer_norm"]
+    assert row["allowed"] == pytest.approx(amp.allowed(row["name"], 0.9))
+    assert amp.measure({row["name"]: row["allowed"]}).pcc == pytest.approx(0.9, abs=0.01)
+    assert row["allowed_why"] == ""
+    assert rows["encoder.layer.*.attention.key"]["allowed_why"]
 
 
 def test_the_command_in_json_has_what_the_function_says(saved, capsys):
@@ -423,6 +446,7 @@ def test_the_command_in_json_has_what_the_function_says(saved, capsys):
     ("options", "message"),
     [
         (["--precision", "int8"], "precision must be one of"),
+        (["--measure", "nothing"], "--measure names a row of the table"),
         (["--pcc", "2"], "pcc must lie between 0 and 1"),
         (["--output", "logits"], "output must be one of prediction_logits, sop_logits, last_hidden_state"),
     ],

@@ -6,9 +6,8 @@ standard deviations δ, the output's mean square is ‖J·diag(δ)‖²/n, in th
 E ‖δ ⊙ Jᵀu‖²/n (Hutchinson 1990), and Jᵀu comes for every place of the graph from one way back. The same sum forwards
 would need a way of its own for every place.
 
-Three sums over the applications of an op: *independent* errors, whose squares add; *repeated* ones, where the same pattern
-of errors comes in each application, so that Jᵀu is summed before it is squared; and the *bound*, as if all pointed the
-same way.
+Two sums over the applications of an op: *independent* errors, whose squares add; and *repeated* ones, where the same pattern
+of errors comes in each application, so that Jᵀu is summed before it is squared.
 
 What this cannot say: J is the derivative at the exact values. Errors that are not small change it, and errors that saturate
 (no error is larger than the values themselves) grow no further. `predict` sees that its own answer is too large to
@@ -18,7 +17,7 @@ trust, and runs the noise itself.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +37,7 @@ from albert_np.ops import Array
 SMALL = 0.2  # the largest error, as a share of the values that it is in, for which the derivative is trusted
 ELEMENTS = 1 << 24  # of probes that one way back carries at once
 DOUBLINGS = 30  # of an error that does no harm, until it is called harmless
+CLOSE = 0.02  # of the measured number of units: the logarithm of what is wanted and what is found
 HIDDEN = "last_hidden_state"
 
 
@@ -83,8 +83,10 @@ class Amplification:
         unit: str,
         probes: int,
         seed: int,
+        progress: Callable[[int, int], None] | None = None,
     ) -> None:
         self.config, self.weights = config, weights
+        self._progress = progress
         self.unit, self.seed, self.probes = unit, seed, probes
         self.values = {**batch, **run(steps, batch, weights, Exact())}
         self.way = [one for one in steps if not one.beside]
@@ -96,6 +98,10 @@ class Amplification:
                 raise ValueError(
                     f"amplification differentiates at finite values; {name} of this model has NaN or infinity"
                 )
+        # output -> its standard deviation and its root mean square
+        self._scales = {
+            name: (float(np.std(x)), _rms(x)) for name in self.outputs for x in [self.of(self.values, name)]
+        }
         self.gains, self._repeated = self._measure_gains()
 
     def of(self, values: Mapping[str, Array], output: str) -> Array:
@@ -112,10 +118,15 @@ class Amplification:
     def _measure_gains(self) -> tuple[list[Gain], dict[str, dict[str, float]]]:
         squares: dict[str, dict[str, list[float]]] = {}
         repeated: dict[str, dict[str, list[float]]] = {}
+        counts = {name: min(self.of(self.values, name).size, self.probes) for name in self.outputs}
+        done = 0
         for number, output in enumerate(self.outputs):
             rng = np.random.default_rng([self.seed, number])
             for probes in self._probes(output, rng):
                 self._way_back(output, probes, squares, repeated)
+                done += len(probes)
+                if self._progress is not None:
+                    self._progress(done, sum(counts.values()))
         gains = []
         for one in self.way:
             for site in sites(one, self.values, self.weights):
@@ -251,38 +262,49 @@ class Amplification:
         arguments = (self.way, self.values, self.weights, sizes)
         return noisy(*arguments, unit=self.unit, seed=(self.seed, number), repeated=repeated)
 
+    def inverse(
+        self, name: str, pcc: float = 0.99, *, output: str | None = None, repeated: bool = False
+    ) -> tuple[float, str]:
+        """How many units the op may be off for that final PCC by the derivatives alone, and why they are not to be trusted.
+
+        The reason is "" where they are. Infinity units: the output does not change.
+        """
+        output = self._known(output)
+        if not 0 < pcc < 1:
+            raise ValueError(f"pcc must lie between 0 and 1; got {pcc}")
+        one, spread = math.sqrt(self._variance(self.sizes({name: 1.0}), output, repeated)), self._scales[output][0]
+        if not one or not spread:
+            return math.inf, ""
+        most = spread * _noise_of(pcc) / one
+        return most, self.predict({name: most}, output=output, repeated=repeated, measure=False).why
+
     def allowed(self, name: str, pcc: float = 0.99, *, output: str | None = None, repeated: bool = False) -> float:
         """How many units the op may be off for that final PCC; infinity where it does not matter.
 
         Where the derivatives are not to be trusted, the noise is run with more and less of it, and the answer is good to 2 %.
         """
-        output = self._known(output)
-        if not 0 < pcc < 1:
-            raise ValueError(f"pcc must lie between 0 and 1; got {pcc}")
-        one = math.sqrt(self._variance(self.sizes({name: 1.0}), output, repeated))
-        deviation_of = float(np.std(self.of(self.values, output)))
-        if not one or not deviation_of:
-            return math.inf
-        most = deviation_of * math.sqrt(1 / pcc**2 - 1) / one
-        if not self.predict({name: most}, output=output, repeated=repeated, measure=False).why:
-            return most
-
-        def met(size: float) -> bool:
-            return self.measure({name: size}, output=output, repeated=repeated).pcc >= pcc
-
-        low = high = most
-        for _ in range(DOUBLINGS):
-            if not met(high):
-                break
-            low, high = high, 2 * high
-        else:
-            return math.inf
-        while low == high or not met(low):
-            low, high = low / 2, low
-        for _ in range(5):
-            middle = math.sqrt(low * high)
-            low, high = (middle, high) if met(middle) else (low, middle)
-        return low
+        start, why = self.inverse(name, pcc, output=output, repeated=repeated)
+        if not why:
+            return start
+        # Both axes are logarithms. The line is straight, with a slope of 1, as far as the derivatives hold.
+        x, stride = math.log(start), 0.0
+        inside: tuple[float, float] | None = None
+        outside: tuple[float, float] | None = None
+        while x - math.log(start) < DOUBLINGS * math.log(2):
+            found = self.measure({name: math.exp(x)}, output=output, repeated=repeated).pcc
+            y = math.log(_noise_of(found) / _noise_of(pcc))
+            if abs(y) <= CLOSE:
+                return math.exp(x)
+            inside, outside = ((x, y), outside) if y < 0 else (inside, (x, y))
+            if inside is None or outside is None:
+                stride = max(1.1 * abs(y), 2 * stride)
+                x += stride if y < 0 else -stride
+                continue
+            if outside[0] - inside[0] <= CLOSE:
+                return math.exp(inside[0])
+            along = -inside[1] / (outside[1] - inside[1])
+            x = inside[0] + min(max(along, 0.1), 0.9) * (outside[0] - inside[0])
+        return math.inf
 
     def _known(self, output: str | None) -> str:
         if output is None:
@@ -328,8 +350,7 @@ class Amplification:
 
     def _prediction(self, output: str, rms: float, why: str = "") -> Prediction:
         """An error that has nothing to do with the values: PCC = σ/√(σ² + e²), and the cosine alike without the mean."""
-        x = self.of(self.values, output)
-        spread, size = float(np.std(x)), _rms(x)
+        spread, size = self._scales[output]
         pcc, cosine = (0.0 if not s else s / math.hypot(s, rms) for s in (spread, size))
         snr = 20 * math.log10(size / rms) if size and rms else (math.inf if size else -math.inf)
         return Prediction(output, rms, rms / spread if spread else math.inf, pcc, cosine, snr, False, why)
@@ -342,13 +363,15 @@ def amplification(
     precision: str = "bfloat16",
     probes: int = 16,
     seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Amplification:
     """How an error of each op in each application grows to the end, for one model and one batch of inputs.
 
     model: one of the seven classes, in any dtype; float64 is computed with. inputs: the arrays of a call, by name.
     precision: the unit of errors: the ULP of "float32", "tf32", "float16", "bfloat16" or "float64" at each element;
     "relative", to each element; "absolute". probes: the mean squares of gains are off by √(2/probes) at the most, where
-    one direction has the whole error, and much less where many have. Memory: all steps of one forward, in float64.
+    one direction has the whole error, and much less where many have. progress: called with probes that are done, and all.
+    Memory: all steps of one forward, in float64.
     Raises ValueError for inputs that the model refuses, and where an output is not finite.
     """
     if not isinstance(model, AlbertPreTrainedModel):
@@ -362,7 +385,15 @@ def amplification(
     embeds, head_mask = "inputs_embeds" in call, "head_mask" in call
     steps = graph(model.config, architecture, embeds=embeds, head_mask=head_mask, pooler="pooler" in model.parts)
     batch = batch_of(model.config, architecture, call)
-    return Amplification(model.config, steps, architecture, batch, model._tensors, unit=unit, probes=probes, seed=seed)
+    return Amplification(
+        model.config, steps, architecture, batch, model._tensors, unit=unit, probes=probes, seed=seed, progress=progress
+    )
+
+
+def _noise_of(pcc: float) -> float:
+    """The standard deviation of the noise that leaves this PCC, as a share of the values'."""
+    pcc = min(max(pcc, 1e-9), 1 - 1e-15)
+    return math.sqrt(1 / pcc**2 - 1)
 
 
 def _rms(x: Array) -> float:

@@ -6,7 +6,7 @@ import argparse
 import math
 from typing import TYPE_CHECKING, Any
 
-from albert_np.cli.golden.record import load
+from albert_np.cli.golden.record import load, read_inputs
 from albert_np.cli.shared import HelpFormatter, as_json, model_options
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 EXAMPLES = """examples:
   albert-np golden amplify ./my-albert --inputs text
   albert-np golden amplify ./my-albert --inputs inputs.npz --precision float32 --pcc 0.999 --json
+  albert-np golden amplify ./my-albert --inputs "text:The river runs." --measure tanh attention.query
 """
 TOGETHER = ("linear", "layer_norm", "activation", "tanh", "exp", "rsqrt", "all")
 
@@ -25,8 +26,10 @@ def add(commands: Any) -> None:
         "amplify",
         parents=[model_options()],
         help="how an error of one op grows to the end, and how many ULPs each op may be off",
-        description="Differentiates a model in float64 and says what one unit of error of each op, in each application, "
-        "makes of the output; and how far each op may be off for a wanted PCC. Errors are random, with the given deviation.",
+        description="Says what a small random error of each op makes of the model's output, before anything is built; and "
+        "how far each op may be off if the output is to keep a wanted PCC (its correlation with the right one). The answers "
+        "come from derivatives in float64. Where an error is too large for them, the number is marked with ~; with "
+        "--measure, the model is run with errors of that size instead. For all ops together that is done anyway.",
         epilog=EXAMPLES,
         formatter_class=HelpFormatter,
     )
@@ -41,6 +44,14 @@ def add(commands: Any) -> None:
         "--architecture", metavar="CLASS", help="a class such as AlbertForMaskedLM (default: config's)"
     )
     amplify.add_argument("--pcc", type=float, default=0.99, help="wanted of the output (default: %(default)s)")
+    amplify.add_argument(
+        "--measure",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="run the model with errors in these rows of the table, such as layer_norm or attention.query, where "
+        "derivatives are not to be trusted; each takes up to a few dozen forwards",
+    )
     amplify.add_argument(
         "--precision",
         default="bfloat16",
@@ -58,17 +69,30 @@ def add(commands: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    from tqdm import tqdm
+
     from albert_np.golden.amplifier import amplification
     from albert_np.golden.dynamics import growth
-    from albert_np.golden.input_sets import load_inputs
 
     model = load(args)
-    inputs = load_inputs(args.inputs, model.config)
-    amp = amplification(model, inputs, precision=args.precision, probes=args.probes, seed=args.seed)
+    inputs = read_inputs(args.inputs, model.config, args.model)
+    with tqdm(desc="derivatives", unit="probe", disable=None, leave=False) as bar:
+
+        def progress(done: int, count: int) -> None:
+            bar.total = count
+            bar.update(done - bar.n)
+
+        options = {"precision": args.precision, "probes": args.probes, "seed": args.seed}
+        amp = amplification(model, inputs, **options, progress=progress)
     output = args.output or amp.outputs[0]
-    parts = [_row(amp, name, output, args.pcc) for name in dict.fromkeys(gain.part for gain in amp.gains)]
+    names = list(dict.fromkeys(gain.part for gain in amp.gains))
+    measured = {"all", *(_known(amp, name) for name in args.measure)}
     known = {name for gain in amp.gains for name in (gain.op, gain.function, "all")}
-    together = [_row(amp, name, output, args.pcc) for name in TOGETHER if name in known]
+    several = [name for name in dict.fromkeys([*(m for m in measured if m not in names), *TOGETHER]) if name in known]
+    several.sort(key=lambda name: name == "all")  # at the end
+    with tqdm([*names, *several], desc="rows", unit="row", disable=None, leave=False) as bar:
+        rows = [_row(amp, name, output, args.pcc, measure=name in measured) for name in bar]
+    parts, together = rows[: len(names)], rows[len(names) :]
     grown = growth(amp)
     says = _sentences(amp, output, args.pcc, parts, together, grown)
     if args.json:
@@ -77,22 +101,45 @@ def run(args: argparse.Namespace) -> None:
         _print(amp, output, args.pcc, parts, together, says)
 
 
-def _row(amp: Amplification, name: str, output: str, pcc: float) -> dict[str, Any]:
-    """One line of the table: errors of the output, as shares of its standard deviation, for one unit of error."""
+def _known(amp: Amplification, name: str) -> str:
+    """The row that --measure names: a part of the layer may be named without what all parts begin with."""
+    from albert_np.golden.injection import LAYER
+
+    full = LAYER + name
+    if any(gain.part == full for gain in amp.gains):
+        return full
+    if all(name not in (gain.part, gain.op, gain.function, "all") for gain in amp.gains):
+        raise ValueError(f"--measure names a row of the table, such as layer_norm or attention.query; got {name!r:.80}")
+    return name
+
+
+def _row(amp: Amplification, name: str, output: str, pcc: float, *, measure: bool) -> dict[str, Any]:
+    """One line of the table: errors of the output, as shares of its standard deviation, for one unit of error.
+
+    allowed_why: why the number of units is not to be trusted; "" if the derivatives hold, or noise was run (measured).
+    """
     gains = amp.matching(name)
     one = amp.predict({name: 1.0}, output=output, measure=False)
     unit = one.relative / one.rms if one.rms else 0.0
-    places = {gain.application for gain in gains}
     row: dict[str, Any] = {"name": name}
     if len({gain.part for gain in gains}) == 1 and len(gains) > 1:
         at = (gains[0], gains[len(gains) // 2], gains[-1])
         row |= {word: gain.rms[output] * unit for word, gain in zip(("first", "middle", "last"), at, strict=True)}
-    independent = amp.allowed(name, pcc, output=output)
-    row |= {"places": len(gains), "together": one.relative, "allowed": independent}
-    if places != {None}:
-        same = amp.predict({name: 1.0}, output=output, repeated=True, measure=False)
-        row |= {"repeated": same.relative, "allowed_repeated": amp.allowed(name, pcc, output=output, repeated=True)}
+    row |= {"places": len(gains), "together": one.relative, "measured": measure}
+    row["allowed"], row["allowed_why"] = _units(amp, name, output, pcc, measure, repeated=False)
+    if {gain.application for gain in gains} != {None}:
+        row["repeated"] = amp.predict({name: 1.0}, output=output, repeated=True, measure=False).relative
+        row["allowed_repeated"], row["allowed_repeated_why"] = _units(amp, name, output, pcc, measure, repeated=True)
     return row
+
+
+def _units(
+    amp: Amplification, name: str, output: str, pcc: float, measure: bool, *, repeated: bool
+) -> tuple[float, str]:
+    """How many units the op may be off, and why that is not to be trusted ("" if it is)."""
+    if measure:
+        return amp.allowed(name, pcc, output=output, repeated=repeated), ""
+    return amp.inverse(name, pcc, output=output, repeated=repeated)
 
 
 def _json(
@@ -138,17 +185,22 @@ def _sentences(
         amp.unit, f"1 ULP of {amp.unit}"
     )
     one, every = amp.predict({"all": 1.0}, output=output), together[-1]
-    how = f"measured with noise, because {one.why}" if one.measured else "predicted"
+    how = f"measured with random errors, because {one.why}" if one.measured else "predicted from derivatives"
     weakest = min(parts, key=lambda row: row["allowed"])
-    last = grown[-1]
-    fate = "grows" if last.exponent > 0 else "dies out"
+    rate = math.exp(grown[-1].exponent)
+    if rate < 1:
+        fate = f"shrinks: each application of the layer leaves {rate:.3f} of it. What early applications do wrong fades"
+    else:
+        fate = f"grows: each application of the layer multiplies it by {rate:.3f}. What early applications do wrong counts most"
+    again = rate ** len(grown)
     return [
-        f"If every op is off by {unit} at random, {output} has an error of {one.relative:.2%} of its standard deviation, "
-        f"and a PCC of {one.pcc:.6f} ({how}).",
-        f"For a PCC of {pcc:g}, all ops together may be off by {every['allowed']:.3g} such units; of single parts, "
-        f"{_short(weakest['name'])} may be off the least: {weakest['allowed']:.3g} in all of its places.",
-        f"A small error {fate} from application to application: the layer multiplies it by {math.exp(last.exponent):.3f} "
-        f"in the mean of {len(grown)} (Lyapunov exponent {last.exponent:+.3f}), and each application adds its own.",
+        f"If every op is off by {unit} at random, the error of {output} is {one.relative:.2%} of its standard deviation, "
+        f"and its PCC with the right values is {one.pcc:.6f} ({how}).",
+        f"To keep a PCC of {pcc:g}, all ops together may be off by {every['allowed']:.3g} units (measured). If only one part "
+        f"is off, in all of its applications, {_short(weakest['name'])} may be off the least: by "
+        f"{'about ' if weakest['allowed_why'] else ''}{weakest['allowed']:.3g} units.",
+        f"On its way through the model, a small error {fate}. Over all {len(grown)} applications that is a factor of "
+        f"{again:.3g}. It belongs to the model: no program can change it, and no test of a single op can show it.",
     ]
 
 
@@ -160,19 +212,24 @@ def _print(
     together: list[dict[str, Any]],
     says: list[str],
 ) -> None:
-    print(f"Error of {output}, in % of its standard deviation, for 1 unit of error ({amp.unit}) of each part")
-    print("in one application; in all of them, independent or the same in each; and units allowed for that PCC\n")
+    print(f"If a part of the model is off by 1 unit ({amp.unit}) at random: the error of {output}, in % of its")
+    print("standard deviation. First, middle, last: in one application only. All: in each, with errors of its own.")
+    print(f"Same: in each, with the same errors. At the right, how many units it may be off for a PCC of {pcc:g}.\n")
     names = {row["name"]: _short(row["name"]) for row in parts + together}
     width = max(map(len, names.values()))
-    heads = ("first", "middle", "last", "all", "repeated", f"PCC {pcc:g}", "repeated")
-    print(" " * width + "".join(f"{head:>11}" for head in heads))
+    heads = ("first", "middle", "last", "all", "same", "units, all", "same")
+    print(" " * width + "".join(f"{head:>12}" for head in heads))
     for rows in (parts, together):
         for row in rows:
             shares = [row.get(word) for word in ("first", "middle", "last", "together", "repeated")]
             cells = ["" if x is None else f"{100 * x:.3g}" for x in shares]
-            cells += [f"{row[word]:.3g}" if word in row else "" for word in ("allowed", "allowed_repeated")]
-            print(f"{names[row['name']]:<{width}}" + "".join(f"{cell:>11}" for cell in cells))
+            for word in ("allowed", "allowed_repeated"):
+                mark = "~" if row.get(f"{word}_why") else ""
+                cells.append(f"{mark}{row[word]:.3g}" if word in row else "")
+            print(f"{names[row['name']]:<{width}}" + "".join(f"{cell:>12}" for cell in cells))
         print()
+    if any(row.get(f"{word}_why") for row in parts + together for word in ("allowed", "allowed_repeated")):
+        print("~ is from derivatives, for an error that is too large for them: --measure NAME runs it.\n")
     print("\n".join(says))
 
 
