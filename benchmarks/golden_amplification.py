@@ -16,8 +16,8 @@ import numpy as np
 
 import albert_np
 from albert_np import golden
-from albert_np.golden.dynamics import along, growth
-from albert_np.golden.generator import sized
+from albert_np.golden.amplifier.dynamics import along, growth
+from albert_np.golden.models.generator import sized
 
 matplotlib.use("Agg")
 matplotlib.rcParams |= {"svg.fonttype": "path", "svg.hashsalt": "albert_np", "font.size": 9}

@@ -1,8 +1,8 @@
 """Real programs before the golden kit: what it says of ONNX Runtime, OpenVINO and PyTorch, each in the precisions it has.
 
 One synthetic ALBERT-base with its pre-training heads, one sequence of 128 tokens. Every program hands out all its tensors
-(golden/capturing.py), and is run a second time without that, since handing them out keeps ops from being fused. Each is
-compared with the recording, and with a twin of its precision (golden/emulation.py). Writes real_candidates.json and .md into
+(golden/capturing/capture.py), and is run a second time without that, since handing them out keeps ops from being fused. Each is
+compared with the recording, and with a twin of its precision (golden/twin). Writes real_candidates.json and .md into
 benchmarks/results, which docs/golden_real_candidates.md explains.
 
 python benchmarks/real_candidates.py [--only NAME …] [--work DIR] [--seed N]
@@ -24,15 +24,15 @@ import numpy as np
 from machine import RESULTS, write
 
 from albert_np import AlbertForPreTraining, golden
-from albert_np.golden.capturing import capture_onnx, capture_openvino, capture_torch, onnx_names
-from albert_np.golden.comparing import Comparison, compare
-from albert_np.golden.emulation import emulate
-from albert_np.golden.generator import save_synthetic, sized
+from albert_np.golden.capturing.capture import capture_onnx, capture_openvino, capture_torch, onnx_names
+from albert_np.golden.comparing.comparison import Comparison, compare
 from albert_np.golden.graph import outputs
-from albert_np.golden.input_sets import inputs
-from albert_np.golden.metrics import metrics
+from albert_np.golden.measures.metrics import metrics
+from albert_np.golden.measures.three_errors import three_way
+from albert_np.golden.models.generator import save_synthetic, sized
+from albert_np.golden.models.input_sets import inputs
 from albert_np.golden.recording import Recording
-from albert_np.golden.three_way import three_way
+from albert_np.golden.twin.emulation import emulate
 
 ARCHITECTURE = "AlbertForPreTraining"
 FINAL = ("prediction_logits", "sop_logits")

@@ -9,14 +9,14 @@ import pytest
 
 import albert_np
 from albert_np import cli, golden
+from albert_np.golden.amplifier.dynamics import along, growth
+from albert_np.golden.amplifier.injection import deviation, sites
+from albert_np.golden.amplifier.tangents import pull, push
 from albert_np.golden.arithmetic import Exact
 from albert_np.golden.cases import CASES, PARTS, TINY, batch, trained_like
-from albert_np.golden.dynamics import along, growth
-from albert_np.golden.generator import sized
 from albert_np.golden.graph import evaluate, graph, run
-from albert_np.golden.injection import deviation, sites
+from albert_np.golden.models.generator import sized
 from albert_np.golden.recording import batch_of
-from albert_np.golden.tangents import pull, push
 from albert_np.run import Trace
 
 

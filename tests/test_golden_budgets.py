@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from albert_np import ops
 from albert_np.golden.arithmetic import Exact
-from albert_np.golden.budgets import Budgets, budget
-from albert_np.golden.judging import judge
-from albert_np.golden.precisions import NAMES, precision
+from albert_np.golden.budgets.judging import judge
+from albert_np.golden.budgets.precisions import NAMES, precision
+from albert_np.golden.budgets.table import Budgets, budget
 
 DTYPES = {"float32": np.float32, "tf32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
 TRUTH = Exact()

@@ -11,9 +11,9 @@ import pytest
 from safetensors.numpy import save_file
 
 from albert_np import AlbertConfig, AlbertModel, golden
-from albert_np.golden.candidates import read
+from albert_np.golden.candidates.candidate import read
+from albert_np.golden.candidates.output_names import as_steps, outputs_as_steps
 from albert_np.golden.graph import graph
-from albert_np.golden.output_names import as_steps, outputs_as_steps
 
 A = np.array([[1.5, -2.0, 3.25], [0.0, -0.0, 65280.0]], np.float32)  # exact in bfloat16
 BITS = np.array([[0x3FC0, 0xC000, 0x4050], [0, 0x8000, 0x477F]], np.uint16)

@@ -12,7 +12,8 @@ from support import needs
 
 import albert_np
 from albert_np import AlbertConfig, cli, golden
-from albert_np.golden import capturing, module_names, onnx_modules
+from albert_np.golden.capturing import capture as capturing
+from albert_np.golden.capturing import module_names, onnx_modules
 from albert_np.golden.cases import PARTS, TINY, trained_like
 from albert_np.golden.graph import graph
 

@@ -12,10 +12,10 @@ from support import TINY_MODEL
 
 from albert_np import AlbertConfig, AlbertForPreTraining, AlbertTokenizer, cli, golden
 from albert_np.checkpoints import hub
-from albert_np.golden import generator
 from albert_np.golden.arithmetic import Exact
-from albert_np.golden.exact_model import save_exact
 from albert_np.golden.graph import outputs, run
+from albert_np.golden.models import generator
+from albert_np.golden.models.exact_model import save_exact
 
 
 def subcommands(parser):

@@ -13,9 +13,9 @@ import albert_np
 from albert_np import cli, golden
 from albert_np.golden.arithmetic import Exact
 from albert_np.golden.cases import CASES, PARTS, TINY, batch, trained_like
-from albert_np.golden.comparison_text import as_junit, as_text
+from albert_np.golden.comparing.text import as_junit, as_text
 from albert_np.golden.graph import run
-from albert_np.golden.ulps import rounded
+from albert_np.golden.measures.ulps import rounded
 
 
 def recorded(name, folder, mask_mode="uniform", **changed):
@@ -337,7 +337,7 @@ def test_a_twin_tells_what_the_precision_costs_from_what_is_broken(reference, tm
 
 
 def test_a_recording_of_exact_numbers_is_compared_to_the_bit(tmp_path):
-    from albert_np.golden.exact_model import save_exact
+    from albert_np.golden.models.exact_model import save_exact
 
     save_exact(tmp_path / "model")
     model = albert_np.AlbertForPreTraining.from_pretrained(tmp_path / "model", backend="numpy", dtype="float64")

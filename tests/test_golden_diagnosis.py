@@ -12,11 +12,11 @@ from support.foreign_mistakes import FOREIGN
 from support.golden_models import KINDS, Case, tiny
 
 from albert_np import cli
-from albert_np.golden import hypotheses
 from albert_np.golden.cases import random_config
-from albert_np.golden.diagnosis import Suspects, diagnose
-from albert_np.golden.mistakes import mistakes, with_mistake
-from albert_np.golden.noise import precision_of, rounded
+from albert_np.golden.mistakes import hypotheses
+from albert_np.golden.mistakes.catalogue import mistakes, with_mistake
+from albert_np.golden.mistakes.diagnosis import Suspects, diagnose
+from albert_np.golden.mistakes.noise import precision_of, rounded
 from albert_np.golden.recorder import record
 
 

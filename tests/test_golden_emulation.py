@@ -10,15 +10,15 @@ import albert_np
 from albert_np import golden
 from albert_np.golden.arithmetic import Exact
 from albert_np.golden.cases import CASES, PARTS, TINY, batch, random_case, trained_like
-from albert_np.golden.emulation import PRECISIONS
-from albert_np.golden.formats import FLOAT32, FORMATS
-from albert_np.golden.functions import function
 from albert_np.golden.graph import evaluate, graph
-from albert_np.golden.program import Program, unrounded
+from albert_np.golden.measures.formats import FLOAT32, FORMATS
+from albert_np.golden.measures.three_errors import three_way
 from albert_np.golden.recording import batch_of
-from albert_np.golden.summation import Order, Summation
-from albert_np.golden.three_way import three_way
-from albert_np.golden.variants import ORDERS, PLAIN
+from albert_np.golden.twin.emulation import PRECISIONS
+from albert_np.golden.twin.functions import function
+from albert_np.golden.twin.other_programs import ORDERS, PLAIN
+from albert_np.golden.twin.program import Program, unrounded
+from albert_np.golden.twin.summation import Order, Summation
 
 
 @pytest.fixture

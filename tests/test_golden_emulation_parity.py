@@ -6,9 +6,9 @@ import pytest
 import albert_np
 from albert_np import golden
 from albert_np.golden.cases import PARTS, trained_like
-from albert_np.golden.formats import FORMATS
-from albert_np.golden.program import Program
-from albert_np.golden.three_way import three_way
+from albert_np.golden.measures.formats import FORMATS
+from albert_np.golden.measures.three_errors import three_way
+from albert_np.golden.twin.program import Program
 
 pytestmark = pytest.mark.parity
 SIZES = {

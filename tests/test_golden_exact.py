@@ -12,10 +12,10 @@ import albert_np
 from albert_np import AlbertConfig, golden
 from albert_np.cli import main
 from albert_np.golden.arithmetic import Exact
-from albert_np.golden.exact_model import EXACT_SIZES, exact_set, save_exact
 from albert_np.golden.graph import ARCHITECTURES, evaluate, graph, run
-from albert_np.golden.input_sets import load_inputs
-from albert_np.golden.mistakes import Mistaken, mistakes, with_mistake
+from albert_np.golden.mistakes.catalogue import Mistaken, mistakes, with_mistake
+from albert_np.golden.models.exact_model import EXACT_SIZES, exact_set, save_exact
+from albert_np.golden.models.input_sets import load_inputs
 from albert_np.golden.recording import batch_of
 
 ml_dtypes = pytest.importorskip("ml_dtypes", reason="bfloat16 in NumPy: the extra `golden`")

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from albert_np import golden
-from albert_np.golden.house_rules import Rule, as_text, card
-from albert_np.golden.ulps import FORMATS
+from albert_np.golden.measures.house_rules import Rule, as_text, card
+from albert_np.golden.measures.ulps import FORMATS
 
 INF, NAN = math.inf, math.nan
 TORCH, NUMPY, PCC, ULP = (

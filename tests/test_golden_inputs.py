@@ -12,8 +12,8 @@ import albert_np
 from albert_np import AlbertConfig, golden
 from albert_np.cli import main
 from albert_np.golden.cases import TINY
-from albert_np.golden.generator import sized, synthetic
-from albert_np.golden.input_sets import EMBEDS, PRESETS, checked, inputs, load_inputs
+from albert_np.golden.models.generator import sized, synthetic
+from albert_np.golden.models.input_sets import EMBEDS, PRESETS, checked, inputs, load_inputs
 
 CONFIG = AlbertConfig(**TINY)
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from albert_np.golden import metrics as module
-from albert_np.golden.metrics import metrics
-from albert_np.golden.ulps import FORMATS, rounded, ulp
+from albert_np.golden.measures import metrics as module
+from albert_np.golden.measures.metrics import metrics
+from albert_np.golden.measures.ulps import FORMATS, rounded, ulp
 
 INF, NAN = math.inf, math.nan
 

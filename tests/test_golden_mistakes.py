@@ -10,8 +10,8 @@ from support.golden_models import KINDS, of_seed, tiny
 from albert_np.golden.arithmetic import Exact
 from albert_np.golden.cases import random_config
 from albert_np.golden.graph import graph, run
-from albert_np.golden.mistakes import catalogue, first_wrong_step, mistakes, with_mistake
-from albert_np.golden.rewriting import matches
+from albert_np.golden.mistakes.catalogue import catalogue, first_wrong_step, mistakes, with_mistake
+from albert_np.golden.mistakes.rewriting import matches
 
 
 @pytest.mark.parametrize("seed", range(8))

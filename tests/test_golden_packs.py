@@ -15,14 +15,14 @@ from support.refusals import refusal
 
 import albert_np
 from albert_np import cli, golden
-from albert_np.golden import candidates
 from albert_np.golden.arithmetic import Exact
-from albert_np.golden.budgets import Budgets
+from albert_np.golden.budgets.precisions import precision
+from albert_np.golden.budgets.table import Budgets
+from albert_np.golden.candidates import candidate as candidates
 from albert_np.golden.cases import CASES, PARTS, TINY, batch, trained_like
 from albert_np.golden.graph import evaluate
 from albert_np.golden.packs import c_header, extraction, pack
 from albert_np.golden.packs.boundaries import boundaries, resolve
-from albert_np.golden.precisions import precision
 
 # every op of the graph, with what changes it, in a dtype each
 DRAWN = [

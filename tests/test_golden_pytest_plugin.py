@@ -71,7 +71,7 @@ def test_a_failure_names_the_op_and_shows_elements_and_the_commands_that_go_on(r
             "*albert-np golden extract */goldens ffn:2 -o pack*",
         ]
     )
-    assert "golden/comparing.py" not in done.stdout.str()  # the test's own line is what the traceback shows
+    assert "golden/comparing/comparison.py" not in done.stdout.str()  # the test's own line is what the traceback shows
 
 
 def test_arrays_in_memory_are_compared_and_a_failure_says_how_to_keep_them(run):

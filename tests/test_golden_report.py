@@ -15,10 +15,10 @@ import albert_np
 from albert_np import cli, golden
 from albert_np.golden.arithmetic import Exact
 from albert_np.golden.cases import CASES, PARTS, TINY, batch, trained_like
-from albert_np.golden.comparing import Comparison, Problem
+from albert_np.golden.comparing.comparison import Comparison, Problem
+from albert_np.golden.comparing.html import as_html
+from albert_np.golden.comparing.page import embedded, escaped, visible
 from albert_np.golden.graph import run
-from albert_np.golden.page import embedded, escaped, visible
-from albert_np.golden.reporting import as_html
 
 BAD = "encoder.layer.2.activation"
 HOSTILE = "</script><script>window.hacked = 1</script><img src=x onerror='hacked = 1'>\"'&\u202e\u2028\x00\ud800"

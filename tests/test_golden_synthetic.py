@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 import albert_np
 from albert_np import AlbertConfig
 from albert_np.cli import main
-from albert_np.golden import counter
 from albert_np.golden.arithmetic import Exact
 from albert_np.golden.cases import TINY
-from albert_np.golden.counter import Recipe
-from albert_np.golden.generator import recipes, save_synthetic, sized, synthetic
 from albert_np.golden.graph import ARCHITECTURES, graph, run
-from albert_np.golden.input_sets import inputs
+from albert_np.golden.models import counter
+from albert_np.golden.models.counter import Recipe
+from albert_np.golden.models.generator import recipes, save_synthetic, sized, synthetic
+from albert_np.golden.models.input_sets import inputs
 from albert_np.golden.recording import batch_of
 
 CONFIG = AlbertConfig(**TINY)

@@ -7,11 +7,11 @@ import pytest
 from support.golden_models import of_seed, tiny
 
 from albert_np.golden.arithmetic import Exact
-from albert_np.golden.budgets import Budgets
+from albert_np.golden.budgets.judging import judge
+from albert_np.golden.budgets.precisions import precision
+from albert_np.golden.budgets.table import Budgets
 from albert_np.golden.graph import evaluate
-from albert_np.golden.judging import judge
-from albert_np.golden.precisions import precision
-from albert_np.golden.variants import PLAIN, variants
+from albert_np.golden.twin.other_programs import PLAIN, variants
 
 
 def root_mean_square(x):

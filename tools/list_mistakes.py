@@ -7,19 +7,19 @@ tests/test_golden_mistakes.py fails if the page is not what this writes.
 
 from pathlib import Path
 
-from albert_np.golden.mistakes import catalogue
+from albert_np.golden.mistakes.catalogue import catalogue
 
 PAGE = Path(__file__).parents[1] / "docs" / "golden_mistakes.md"
 PLACES = ("embeddings", "attention", "full_layer", "predictions", "encoder")
 HEAD = """# Porting mistakes
 
 `albert-np golden diagnose` knows these mistakes, and names the one that explains a candidate's outputs best. Each is a small,
-runnable rewriting of the list of steps (`albert_np.golden.mistakes`), which falls on all applications of a layer or on one:
+runnable rewriting of the list of steps (`golden.mistakes.catalogue`), which falls on all applications of a layer or on one:
 
 ```python
 from albert_np import AlbertConfig
 from albert_np.golden.graph import graph
-from albert_np.golden.mistakes import first_wrong_step, mistakes, with_mistake
+from albert_np.golden.mistakes.catalogue import first_wrong_step, mistakes, with_mistake
 
 config = AlbertConfig(vocab_size=60, embedding_size=8, hidden_size=16, num_attention_heads=2, intermediate_size=32)
 known = {one.name: one for one in mistakes(config, "AlbertForMaskedLM")}

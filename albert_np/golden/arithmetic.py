@@ -1,7 +1,7 @@
 """The ops of the graph in graph.py, as one table: the same methods compute exactly, in other precisions, or with mistakes.
 
 `Exact` is the truth: the reference (albert_np.ops), run in float64. Whoever wants another arithmetic writes a table with the
-same methods. The budgets (budgets.py) have them too, and answer with how far a correct program may be off.
+same methods. The budgets (budgets/table.py) have them too, and answer with how far a correct program may be off.
 """
 
 from __future__ import annotations

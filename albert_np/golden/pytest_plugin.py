@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from albert_np.golden.comparing import Comparison
+    from albert_np.golden.comparing.comparison import Comparison
 
 PRECISIONS = ("float32", "tf32", "float16", "bfloat16")
 
@@ -38,7 +38,7 @@ def golden_compare(request: pytest.FixtureRequest) -> Callable[..., Comparison]:
 
     def check(recording: Any, candidate: Any, **options: Any) -> Comparison:
         __tracebackhide__ = True
-        from albert_np.golden.comparing import compare
+        from albert_np.golden.comparing.comparison import compare
 
         if options.get("precision") is None:
             options["precision"] = request.config.getoption("golden_precision")
@@ -52,7 +52,7 @@ def golden_compare(request: pytest.FixtureRequest) -> Callable[..., Comparison]:
 
 def failure(comparison: Comparison, recording: Any, candidate: Any) -> str:
     """What a failed test prints: the comparison, and the commands that go on from there."""
-    from albert_np.golden.comparison_text import as_text
+    from albert_np.golden.comparing.text import as_text
 
     folder = getattr(recording, "folder", recording)
     lines = [as_text(comparison), "", "to go on:"]

@@ -17,8 +17,8 @@ from albert_np.checkpoints.save import save
 from albert_np.encoder import LAYERS, applications, layer_name
 from albert_np.golden.arithmetic import Exact
 from albert_np.golden.graph import Step, evaluate, graph
+from albert_np.golden.measures.ulps import rounded
 from albert_np.golden.recording import GRADIENT, MODEL, Recording, Writer, batch_of
-from albert_np.golden.ulps import rounded
 from albert_np.ops import Array, MaskMode
 from albert_np.run import Trace
 from albert_np.version import __version__

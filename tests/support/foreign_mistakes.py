@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from albert_np.golden.rewriting import changed, wrong
+from albert_np.golden.mistakes.rewriting import changed, wrong
 
 QUERY, KEY, VALUE, DENSE, SCORES, PROBS, CONTEXT = (
     f"*.attention.{name}" for name in ("query", "key", "value", "dense", "scores", "probs", "context")

@@ -6,8 +6,8 @@ import albert_np
 from albert_np.golden.arithmetic import Exact
 from albert_np.golden.cases import PARTS, TINY, batch, random_config, trained_like
 from albert_np.golden.graph import graph, outputs, run
-from albert_np.golden.mistakes import Mistaken, mistakes
-from albert_np.golden.noise import NARROW, rounded
+from albert_np.golden.mistakes.catalogue import Mistaken, mistakes
+from albert_np.golden.mistakes.noise import NARROW, rounded
 from albert_np.golden.recording import batch_of
 
 KINDS = tuple(PARTS)

@@ -10,8 +10,8 @@ from albert_np.cli.golden.record import load, read_inputs
 from albert_np.cli.shared import HelpFormatter, as_json, model_options
 
 if TYPE_CHECKING:
-    from albert_np.golden.amplifier import Amplification, Gain
-    from albert_np.golden.dynamics import Growth
+    from albert_np.golden.amplifier.dynamics import Growth
+    from albert_np.golden.amplifier.gains import Amplification, Gain
 
 EXAMPLES = """examples:
   albert-np golden amplify ./my-albert --inputs text
@@ -71,8 +71,8 @@ def add(commands: Any) -> None:
 def run(args: argparse.Namespace) -> None:
     from tqdm import tqdm
 
-    from albert_np.golden.amplifier import amplification
-    from albert_np.golden.dynamics import growth
+    from albert_np.golden.amplifier.dynamics import growth
+    from albert_np.golden.amplifier.gains import amplification
 
     model = load(args)
     inputs = read_inputs(args.inputs, model.config, args.model)
@@ -103,7 +103,7 @@ def run(args: argparse.Namespace) -> None:
 
 def _known(amp: Amplification, name: str) -> str:
     """The row that --measure names: a part of the layer may be named without what all parts begin with."""
-    from albert_np.golden.injection import LAYER
+    from albert_np.golden.amplifier.injection import LAYER
 
     full = LAYER + name
     if any(gain.part == full for gain in amp.gains):
@@ -153,7 +153,7 @@ def _json(
 ) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from albert_np.golden.metrics import json_ready
+    from albert_np.golden.measures.metrics import json_ready
 
     def gain(one: Gain) -> dict[str, Any]:
         return {"name": one.key, "op": one.op, "application": one.application, "share": one.share, "rms": one.rms}
@@ -235,6 +235,6 @@ def _print(
 
 def _short(name: str) -> str:
     """A part of the layer, without what all of them begin with."""
-    from albert_np.golden.injection import LAYER
+    from albert_np.golden.amplifier.injection import LAYER
 
     return name.removeprefix(LAYER)

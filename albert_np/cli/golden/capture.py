@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> None:
 
     from albert_np.cli.golden.record import read_inputs
     from albert_np.files import atomic_path
-    from albert_np.golden import capturing
+    from albert_np.golden.capturing import capture as capturing
 
     if args.runtime == "openvino" and (args.no_fusion or args.unmatched):
         raise ValueError("--no-fusion and --unmatched are ONNX Runtime's: leave them out with --runtime openvino")

@@ -47,11 +47,11 @@ def add(commands: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from albert_np.golden.candidates import read
-    from albert_np.golden.emulation import emulate
-    from albert_np.golden.house_rules import as_text, card
-    from albert_np.golden.output_names import as_steps
+    from albert_np.golden.candidates.candidate import read
+    from albert_np.golden.candidates.output_names import as_steps
+    from albert_np.golden.measures.house_rules import as_text, card
     from albert_np.golden.recording import Recording
+    from albert_np.golden.twin.emulation import emulate
 
     reference = Recording(args.recording)
     given = as_steps(read(args.candidate, args.map), reference.architecture, reference.config)
@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> None:
 def _chosen(args: argparse.Namespace, reference: Recording, given: Mapping[str, Array]) -> tuple[list[str], str]:
     """The tensors of the card, and the precision; a comparison says what the command line does not."""
     from albert_np.files import listed
-    from albert_np.golden.comparing import compare
+    from albert_np.golden.comparing.comparison import compare
     from albert_np.golden.graph import outputs
 
     known = {one.name for one in reference.steps}

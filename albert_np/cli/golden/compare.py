@@ -67,8 +67,8 @@ def candidate_options(parser: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from albert_np.files import write_atomically
-    from albert_np.golden.comparison_text import as_junit, as_text
-    from albert_np.golden.reporting import report
+    from albert_np.golden.comparing.html import report
+    from albert_np.golden.comparing.text import as_junit, as_text
 
     comparison = compared(args)
     if args.junit:
@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
 
 def compared(args: argparse.Namespace) -> Any:
     """The comparison that a command asks for."""
-    from albert_np.golden.comparing import compare
+    from albert_np.golden.comparing.comparison import compare
 
     return compare(
         args.recording,

@@ -48,8 +48,8 @@ def add(commands: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from albert_np.golden.candidates import read
-    from albert_np.golden.diagnosis import diagnose
+    from albert_np.golden.candidates.candidate import read
+    from albert_np.golden.mistakes.diagnosis import diagnose
     from albert_np.golden.recording import MANIFEST, Recording
 
     inputs = None

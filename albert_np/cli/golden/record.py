@@ -111,8 +111,8 @@ def read_inputs(spec: str, config: Any = None, model: str = "", **source: Any) -
 
     model, source: where the tokenizer is looked for, if there is a text to encode.
     """
-    from albert_np.golden.candidate_files import find
-    from albert_np.golden.input_sets import load_inputs
+    from albert_np.golden.candidates.files import find
+    from albert_np.golden.models.input_sets import load_inputs
 
     if config is None:
         return {tensor.name: tensor.load() for tensor in find(Path(spec))[1]}

@@ -33,8 +33,8 @@ def add(commands: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from albert_np.golden.comparison_text import headline
-    from albert_np.golden.reporting import report
+    from albert_np.golden.comparing.html import report
+    from albert_np.golden.comparing.text import headline
 
     comparison = compared(args)
     rules = _rules(args, comparison.precision) if args.rules else []
@@ -46,8 +46,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _rules(args: argparse.Namespace, precision: str) -> Any:
     """The house rules for one tensor of the candidate."""
-    from albert_np.golden.candidates import read
-    from albert_np.golden.house_rules import card
+    from albert_np.golden.candidates.candidate import read
+    from albert_np.golden.measures.house_rules import card
     from albert_np.golden.recording import Recording
 
     reference, candidate = Recording(args.recording), read(args.candidate, args.map)

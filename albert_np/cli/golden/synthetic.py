@@ -48,7 +48,7 @@ def add(commands: Any) -> None:
 def run(args: argparse.Namespace) -> None:
     from tqdm import tqdm
 
-    from albert_np.golden import exact_model, generator
+    from albert_np.golden.models import exact_model, generator
 
     if args.config in exact_model.EXACT_SIZES or args.config.startswith(EXACT):
         _exact(args)
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> None:
 
 def _exact(args: argparse.Namespace) -> None:
     from albert_np import AlbertConfig
-    from albert_np.golden.exact_model import EXACT_SIZES, save_exact
+    from albert_np.golden.models.exact_model import EXACT_SIZES, save_exact
 
     sizes = EXACT_SIZES.get(args.config)
     config = AlbertConfig(**sizes) if sizes else _config(args.config.removeprefix(EXACT))
@@ -76,7 +76,7 @@ def _exact(args: argparse.Namespace) -> None:
 def _config(named: str) -> Any:
     """The config of a size, a file or a folder. Nothing is downloaded."""
     from albert_np import AlbertConfig
-    from albert_np.golden.generator import SIZES, sized
+    from albert_np.golden.models.generator import SIZES, sized
 
     if named == "demo" or Path(named).is_dir():
         return AlbertConfig.from_pretrained(named)

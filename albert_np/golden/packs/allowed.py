@@ -1,6 +1,6 @@
 """What each element of a pack's output may be off: the budget of its op, or of several ops one behind the other.
 
-A single op has the budget of golden/budgets.py. Behind it, in a fused op, the next op's input is off by as much as that
+A single op has the budget of golden/budgets/table.py. Behind it, in a fused op, the next op's input is off by as much as that
 budget allows, and each function below says what this does to its output: a bound for perturbations of any size, not a
 derivative. The next op's own budget is taken at both ends of what its input may be, and the larger one counts.
 """
@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from albert_np.golden.budgets import Budgets
+from albert_np.golden.budgets.precisions import Precision, precision
+from albert_np.golden.budgets.table import Budgets
 from albert_np.golden.graph import Step, evaluate
 from albert_np.golden.packs.pack import Argument
-from albert_np.golden.precisions import Precision, precision
 from albert_np.ops import Array
 
 # the largest slope of each activation: GELU's, in both forms, is 1.1290 at x = ±√2 (the erf form's has its maximum where

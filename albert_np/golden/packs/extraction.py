@@ -44,7 +44,7 @@ def extract(
     out: a folder, new or of an older pack, which is replaced. It gets README.md, pack.json, and a folder for each of formats:
     "npz", "raw", "onnx", "c", "pytest".
     dtype: of the inputs and weights, which are rounded to it: "float32", "float16", "bfloat16" or "float64". The expected
-    output is what float64 makes of the rounded values; each element has its budget (golden/budgets.py).
+    output is what float64 makes of the rounded values; each element has its budget (golden/budgets/table.py).
     Raises ValueError for a name that means nothing or several ops, for values that the dtype cannot hold, and where a
     format's package is missing; OSError for a folder that is no recording, or cannot be written to.
     """

@@ -1,0 +1,1 @@
+"""How an error of one op in one application grows to the end."""

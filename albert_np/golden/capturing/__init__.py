@@ -1,0 +1,1 @@
+"""The tensors of torch modules, ONNX files and OpenVINO under the names of a trace."""

@@ -1,0 +1,1 @@
+"""A catalogue of porting mistakes that run, and the diagnosis of final outputs with it."""
