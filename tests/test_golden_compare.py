@@ -12,6 +12,9 @@ from support.refusals import refusal
 import albert_np
 from albert_np import cli, golden
 from albert_np.golden.arithmetic import Exact
+from albert_np.golden.budgets.judging import judge
+from albert_np.golden.budgets.precisions import precision
+from albert_np.golden.budgets.table import Budgets
 from albert_np.golden.cases import CASES, PARTS, TINY, batch, trained_like
 from albert_np.golden.comparing.text import as_junit, as_text
 from albert_np.golden.graph import run
@@ -175,7 +178,8 @@ def test_a_constant_tensor_fails(reference):
     candidate = plain(reference)
     name = "encoder.layer.0.ffn"
     candidate[name] = np.full_like(candidate[name], candidate[name].mean())
-    assert golden.compare(reference, candidate)[name].verdict == "fail"
+    result = golden.compare(reference, candidate)[name]
+    assert (result.verdict, result.reason) == ("fail", "every element is the same")
 
 
 def test_other_inputs_are_said(reference):
@@ -372,3 +376,98 @@ def test_a_program_that_rounds_only_the_factors_of_its_products_passes(reference
     assert comparison.passed, as_text(comparison)
     assert comparison["embeddings.word_embeddings"].local < 1e-6
     assert comparison["predictions.decoder"].local < 1e-4  # the bias was found not to be rounded
+
+
+def test_a_residual_sum_may_be_made_of_a_product_that_was_not_rounded_yet(reference):
+    """The epilogue of a product: in float32 the sum of the unrounded dense output and the residual, where both cancel."""
+    candidate, a = plain(reference), "encoder.layer.1."
+    x, weights = candidate["encoder.layer.0.full_layer_layer_norm"].astype(np.float64), reference.weights
+    layer = next(one.weights[0] for one in reference.steps if one.name == f"{a}attention.dense").rpartition(".")[0]
+    wide = (
+        candidate[f"{a}attention.context"].astype(np.float64) @ weights[f"{layer}.weight"].T + weights[f"{layer}.bias"]
+    )
+    candidate[f"{a}attention.dense"] = wide.astype(np.float32)
+    candidate[f"{a}attention.sum"] = (x + wide).astype(np.float32)
+    assert golden.compare(reference, candidate, partial=True)[f"{a}attention.sum"].verdict == "pass"
+    candidate[f"{a}attention.sum"] = (x + 0.9999 * wide).astype(np.float32)
+    assert golden.compare(reference, candidate, partial=True)[f"{a}attention.sum"].verdict == "fail"
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_the_terms_of_a_sum_that_was_not_recorded_count_where_they_cancel(fused):
+    """A sum that cancels, in float16: a fused LayerNorm reads terms that were not rounded yet."""
+    rng = np.random.default_rng(0)
+    wide = rng.standard_normal((40, 64))
+    wide[:, 7] = 50 + rng.standard_normal(40)
+    residual = rounded(rng.standard_normal((40, 64)), "float16")
+    residual[:, 7] = rounded(-wide[:, 7] + rng.standard_normal(40) / 50, "float16")
+    dense, one, zero = rounded(wide, "float16"), np.ones(64), np.zeros(64)
+    truth = Exact().layer_norm(residual + dense, one, zero, eps=1e-12)
+    got = rounded(Exact().layer_norm(residual + wide, one, zero, eps=1e-12), "float16")
+    terms = {"terms": [residual, dense]} if fused else {}
+    allowed = Budgets(precision("float16")).layer_norm(residual + dense, one, zero, eps=1e-12, **terms)
+    assert (judge(got - truth, allowed).verdict == "pass") == fused
+
+
+def test_ignored_padding_does_not_choose_the_operands_that_a_program_rounded(reference):
+    """Autocast: LayerNorm hands out float32, and the next product rounds it to bfloat16; padded rows hold anything."""
+    candidate, weights = plain(reference), reference.weights
+    x, n = candidate["embeddings.LayerNorm"], "encoder.embedding_hidden_mapping_in"
+    weight, bias = (rounded(weights[f"{n}.{kind}"], "bfloat16") for kind in ("weight", "bias"))
+    y = rounded(rounded(x.astype(np.float64), "bfloat16") @ weight.T + bias, "bfloat16")
+    real = reference.batch["allowed"][:, 0, 0]
+    assert not real.all()
+    y[~real] = 99
+    few = {"embeddings.LayerNorm": x, n: y}
+    found = golden.compare(reference, few, partial=True, precision="bfloat16", ignore_padding=True)
+    assert found[n].verdict == "pass", as_text(found)
+
+
+def test_numbers_that_are_rounded_to_the_same_one_are_no_constant_tensor(tmp_path):
+    """Logits that differ by less than a rounding are all equal in a correct program."""
+    _, model, call = recorded("sequence_single", tmp_path / "first")
+    tensors = {name: x.copy() for name, x in model._tensors.items()}
+    tensors["classifier.weight"] *= np.float32(1e-10)
+    tensors["classifier.bias"][:] = 1
+    model = albert_np.AlbertForSequenceClassification(model.config, tensors=tensors)
+    recording = golden.record(model, call, tmp_path / "goldens")
+    candidate = plain(recording)
+    assert np.ptp(candidate["classifier"]) == 0 < np.ptp(recording["classifier"])
+    comparison = golden.compare(recording, candidate)
+    assert comparison.passed, as_text(comparison)
+
+
+def test_the_pooler_reads_its_first_token_where_padding_is_ignored(tmp_path):
+    """A sequence with nothing to attend to, or one that is padded on the left, is pooled all the same."""
+    recording, _, _ = recorded("model_nothing_to_attend", tmp_path / "goldens")
+    assert not recording.call["attention_mask"][:, 0].all()
+    comparison = golden.compare(recording, plain(recording), ignore_padding=True)
+    assert comparison.passed, as_text(comparison)
+
+
+def test_large_scores_of_16_bits_may_have_been_far_from_what_was_recorded():
+    """bfloat16 has one number in 4 around 1000: fused attention has scores between them."""
+    rng = np.random.default_rng(1)
+    wide = 1000 + 30 * rng.standard_normal((2, 3, 12, 12))
+    scores, allowed = rounded(wide, "bfloat16"), np.ones((2, 1, 1, 12), bool)
+    error = rounded(Exact().probs(wide, allowed), "bfloat16") - Exact().probs(scores, allowed)
+    assert judge(error, Budgets(precision("bfloat16")).probs(scores, allowed)).verdict == "pass"
+
+
+@pytest.mark.parametrize("broken", ["few tensors", "no shapes", "no inputs", "other inputs"])
+def test_a_recording_that_is_broken_is_refused_in_one_line(broken, tmp_path):
+    recording, _, _ = recorded("model", tmp_path / "goldens")
+    candidate, manifest = plain(recording), recording.folder / "manifest.json"
+    said = json.loads(manifest.read_text())
+    if broken == "few tensors":
+        said["tensors"] = said["tensors"][:5]
+    if broken == "no shapes":
+        for entry in said["tensors"]:
+            del entry["shape"]
+    manifest.write_text(json.dumps(said))
+    if broken == "no inputs":
+        (recording.folder / "inputs.npz").unlink()
+    if broken == "other inputs":
+        (recording.folder / "inputs.npz").write_bytes(b"x" * 100)
+    with pytest.raises((ValueError, OSError), match="record again"):
+        golden.compare(recording.folder, candidate)

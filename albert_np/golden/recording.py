@@ -162,6 +162,8 @@ class Recording(Mapping[str, Array]):
             self.pooler: bool = self.manifest["pooler"]
         except (KeyError, TypeError) as error:
             raise ValueError(f"{self.folder / MANIFEST} lacks {error}, which every recording has") from error
+        if not all(isinstance(entry.get("shape"), list) and "file" in entry for entry in self.entries.values()):
+            raise ValueError(f"{self.folder / MANIFEST} must have a shape and a file for every tensor: record again")
 
     @classmethod
     def open(cls, folder: str | os.PathLike) -> Recording:
@@ -171,8 +173,13 @@ class Recording(Mapping[str, Array]):
     @functools.cached_property
     def call(self) -> dict[str, Array]:
         """The arrays that the model was called with, labels included."""
-        with np.load(self.folder / INPUTS, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
+        try:
+            with np.load(self.folder / INPUTS, allow_pickle=False) as file:
+                return {name: file[name] for name in file.files}
+        except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+            raise OSError(
+                f"{self.folder / INPUTS} cannot be read as the inputs of a recording: record again"
+            ) from error
 
     @functools.cached_property
     def batch(self) -> dict[str, Array]:
@@ -183,7 +190,7 @@ class Recording(Mapping[str, Array]):
     def steps(self) -> list[Step]:
         """The graph of what was run."""
         call = self.call
-        return graph(
+        steps = graph(
             self.config,
             self.architecture,
             mask_mode=self.mask_mode,
@@ -191,6 +198,10 @@ class Recording(Mapping[str, Array]):
             head_mask="head_mask" in call,
             pooler=self.pooler,
         )
+        lacking = next((one.name for one in steps if one.name not in self.entries), None)
+        if lacking is not None:
+            raise ValueError(f"{self.folder / MANIFEST} lacks {lacking}, which its model computes: record again")
+        return steps
 
     @functools.cached_property
     def weights(self) -> dict[str, Array]:

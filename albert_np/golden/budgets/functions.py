@@ -26,6 +26,7 @@ HONEST = 1.2  # u·|y|, the root mean square of a function whose largest error i
 HONEST_HALF = 0.6  # the same of a function in 16 bits: computed wider, and rounded once
 SYSTEMATIC = 1.5  # u·|y|: what all errors in one place of the argument may have in common, in float32
 SYSTEMATIC_HALF = 0.1
+COARSE = 0.25  # an exponent that is off by more is no small error: e^E − 1 is 14 % larger than E
 
 
 def _constants(p: Precision) -> tuple[float, float, float]:
@@ -138,6 +139,8 @@ def probs(  # (B,N,T,T), (B,1,1|T,T) bool, (N,) -> (B,N,T,T)
 
     exponents = (ROUNDING * wider) ** 2 + 2 * (ROUNDING * i * below) ** 2 + honest**2
     own = y * y * exponents + (ROUNDING * i * y) ** 2 + stored_variance
+    # e^E is no longer 1 + E where a score may have been a large step away: any error inside the worst case is usual
+    own = own + np.where(np.max(wider, axis=-1, keepdims=True) > COARSE, worst * worst, 0)
     first, second = sequential(T)
     squares = np.sum(y * y, axis=-1, keepdims=True)
     factor = (ROUNDING * p.accumulate) ** 2 * (first * squares + second) + (2 * ROUNDING * i) ** 2

@@ -5,6 +5,8 @@ y = d·r·w + b, with d = x − mean and r = 1/√(variance + ε). The statistic
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from albert_np.golden.budgets.parts import Budget, Rows, coherent, gamma, sequential, stored
@@ -44,7 +46,7 @@ def square_error(d: Array, p: Precision) -> Array:  # (..., n) -> (..., 1)
 
 
 def layer_norm(  # (..., H), (H,), (H,) -> (..., H)
-    x: Array, weight: Array, bias: Array, eps: float, p: Precision
+    x: Array, weight: Array, bias: Array, eps: float, p: Precision, terms: Sequence[Array] = ()
 ) -> Budget:
     """Two passes, statistics in the accumulator's format, and every other step rounded: in the stored format at worst.
 
@@ -55,21 +57,28 @@ def layer_norm(  # (..., H), (H,), (H,) -> (..., H)
 
     One pass, E[x²] − mean², is another algorithm: its error is γ·(mean² + variance), which has no bound in terms of the
     variance. It stays inside while mean² is small beside the variance, and where it does not, it is worth being told.
+
+    terms: of the residual sum x, if it was not recorded. A program that fuses the sum has each term wider than it is recorded
+    (see Budgets.add): x is off by u·Σ|term|, which is more than u·|x| where the terms cancel, and u·√Σterm² in the root mean
+    square, which is about as much as u·|x|.
     """
-    n, i, wider = x.shape[-1], p.unit if p.half else p.accumulate, p.unit if p.half else 0.0
+    n, i = x.shape[-1], p.unit if p.half else p.accumulate
+    wider = p.unit if p.half or terms else 0.0
+    size = sum((np.abs(term) for term in terms[1:]), np.abs(terms[0])) if terms else np.abs(x)
+    usual = np.sqrt(sum((term * term for term in terms[1:]), terms[0] * terms[0])) if terms else np.abs(x)
     mean = np.mean(x, axis=-1, keepdims=True)
     d = x - mean
     variance = np.mean(d * d, axis=-1, keepdims=True)
     r = 1 / np.sqrt(variance + eps)
     M, M_variance = mean_error(x, p)
-    M = M + (i + wider) * np.abs(mean) + wider * np.mean(np.abs(x), axis=-1, keepdims=True)
-    M_variance = M_variance + (ROUNDING * i * mean) ** 2 + recorded(x, wider)
+    M = M + (i + wider) * np.abs(mean) + wider * np.mean(size, axis=-1, keepdims=True)
+    M_variance = M_variance + (ROUNDING * i * mean) ** 2 + recorded(usual, wider)
 
     # worst
     flush = p.smallest
-    moved = M + i * np.abs(d) + wider * np.abs(x) + flush  # of d
+    moved = M + i * np.abs(d) + wider * size + flush  # of d
     relative = gamma(n + 2, p.accumulate) + 4 * i
-    moved_variance = np.mean(2 * np.abs(d) * (i * np.abs(d) + wider * np.abs(x)) + moved**2, axis=-1, keepdims=True)
+    moved_variance = np.mean(2 * np.abs(d) * (i * np.abs(d) + wider * size) + moved**2, axis=-1, keepdims=True)
     moved_variance = moved_variance + relative * (variance + moved_variance) + i * eps + flush
     low = np.maximum(variance + eps - moved_variance, 0)
     with np.errstate(divide="ignore"):
@@ -83,11 +92,11 @@ def layer_norm(  # (..., H), (H,), (H,) -> (..., H)
     worst = (scaled + 3 * i * (sizes + scaled)) * (1 + 4 * i) + worst_stored
 
     # deviation: what is each element's own
-    own = (weight * r) ** 2 * (M_variance + (ROUNDING * wider * x) ** 2) + 4 * (ROUNDING * i * sizes) ** 2
+    own = (weight * r) ** 2 * (M_variance + (ROUNDING * wider * usual) ** 2) + 4 * (ROUNDING * i * sizes) ** 2
     own = own + stored_variance
     # and the factor that a row shares: half of what the variance is off, and r itself
     added = square_error(d, p) + M_variance**2 + (2 * ROUNDING * i * variance) ** 2
-    added = added + np.mean((2 * ROUNDING * wider * x * d) ** 2, axis=-1, keepdims=True) / n
+    added = added + np.mean((2 * ROUNDING * wider * usual * d) ** 2, axis=-1, keepdims=True) / n
     factor = added / (2 * (variance + eps)) ** 2 + (HONEST_RSQRT * i) ** 2
     place = 2 * i / np.ldexp(np.frexp(r)[0], 1)  # one unit in the last place of r, relative to it
     rows = Rows(normalised * weight, np.sqrt(factor), place, 1.5)

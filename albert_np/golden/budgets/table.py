@@ -56,16 +56,21 @@ class Budgets:
 
     @_quiet
     def add(self, *terms: Array) -> Budget:  # (...) -> (...)
-        """n − 1 sums of n terms, each of which may have been wider before it was recorded."""
+        """n − 1 sums of n terms, each of which may have been wider before it was recorded: u·|term|.
+
+        In float32 too: a product whose epilogue adds the bias and the residual has the dense output in a register, or adds the
+        residual before the bias, and what is recorded as dense was rounded once more (or not at all) on another way. That
+        is one rounding of a term, and it may be far more than one of the sum where the terms cancel.
+        """
         p, n = self.precision, len(terms)
         size, total, squares = (_sum(x) for x in zip(*((np.abs(x), x, x * x) for x in terms), strict=True))
         i = p.unit if p.half else p.accumulate
         flushed = _sum([np.where(np.abs(x) < p.smallest, np.abs(x), 0) for x in terms])
-        worst = (gamma(max(n - 2, 0), i) + self._wider) * size + flushed
+        worst = (gamma(max(n - 2, 0), i) + p.unit) * size + flushed
         worst_stored, variance = stored(total, p, smaller_by=worst)
         first, second = sequential(n)
         inside = (ROUNDING * i) ** 2 * np.maximum(first * squares + (second - 1) * total * total, 0) if n > 2 else 0
-        variance = variance + inside + (ROUNDING * self._wider) ** 2 * squares + flushed**2
+        variance = variance + inside + (ROUNDING * p.unit) ** 2 * squares + flushed**2
         return Budget(worst + worst_stored, np.sqrt(variance), value=total)
 
     @_quiet
@@ -87,9 +92,11 @@ class Budgets:
         return Budget(worst.reshape(shape), own.reshape(shape), value=value.reshape(shape))
 
     @_quiet
-    def layer_norm(self, x: Array, weight: Array, bias: Array, *, eps: float) -> Budget:  # (...,H) -> (...,H)
-        """See norm.py."""
-        return budgets_norm.layer_norm(x, weight, bias, eps, self.precision)
+    def layer_norm(  # (...,H), (H,), (H,) -> (...,H)
+        self, x: Array, weight: Array, bias: Array, *, eps: float, terms: Sequence[Array] = ()
+    ) -> Budget:
+        """See norm.py. terms: what x is the sum of, if the program did not hand x out."""
+        return budgets_norm.layer_norm(x, weight, bias, eps, self.precision, terms)
 
     @_quiet
     def mean(self, x: Array) -> Budget:  # (...,H) -> (...,1)

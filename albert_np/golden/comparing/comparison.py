@@ -110,7 +110,8 @@ def compare(
             f"no tensor of the candidate has a name and shape of this recording; it has {listed(sorted(given))}, and the "
             f"recording has {listed(list(reference))}: give a name map"
         )
-    values = Values(given, usable, _real_tokens(reference) if ignore_padding else None)
+    pooled = frozenset(name for one in reference.steps if one.attributes.get("first_token") for name in one.inputs)
+    values = Values(given, usable, _real_tokens(reference) if ignore_padding else None, pooled)
     chosen, reason = _precision(precision, accumulate, reference, values, given)
     results: list[OpResult] = []
     for result, note in blame(reference, values, chosen):

@@ -14,6 +14,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -76,25 +77,34 @@ class Replayer:
         self._inside: dict[str, Known] = {}  # what the candidate lacks, computed
         self._last_reader = {name: one.name for one in steps if not one.beside for name in one.inputs}
 
-    def replay(self, step: Step, actual: Array) -> Replay:
-        """The step from its nearest inputs. actual: what the candidate has, to find out which operands it rounded."""
+    def replay(self, step: Step, actual: Array, where: Array | None = None) -> Replay:
+        """The step from its nearest inputs. actual: what the candidate has, to find out which operands it rounded; where:
+        the elements of it that count, all if it is None."""
         read = [self._known(name) for name in step.inputs]
         weights = [self._weights[name] for name in step.weights]
         choices = list(self._choices(step, [known.value for known in read], weights))
         made = [_exact(step, operands) for operands in choices]
-        budget = self._budget(step, choices[0])
+        terms = self._terms(step)
+        budget = self._budget(step, choices[0], **terms)
         best = 0
         if len(made) > 1:  # the one that explains the worst element
-            best = int(np.argmin([_share(actual - value, budget.worst) for value in made]))
-            budget = self._budget(step, choices[best])
+            best = int(np.argmin([_share(actual - value, budget.worst, where) for value in made]))
+            budget = self._budget(step, choices[best], **terms)
         span = tuple(dict.fromkeys(itertools.chain(*(known.span for known in read), (step.name,))))
         if any(known.draws is not None for known in read):
             budget = self._of_span(step, made[best], budget, read, choices[best][len(read) :])
         return Replay(made[best], budget, span)
 
-    def _budget(self, step: Step, operands: list[Array]) -> Budget:
-        found: Budget = getattr(self._budgets, step.op)(*operands, **step.attributes)
+    def _budget(self, step: Step, operands: list[Array], **more: Any) -> Budget:
+        found: Budget = getattr(self._budgets, step.op)(*operands, **step.attributes, **more)
         return found
+
+    def _terms(self, step: Step) -> dict[str, list[Array]]:
+        """What the residual sum that a LayerNorm reads is made of, if the candidate lacks the sum: it may be fused."""
+        read = self._steps.get(step.inputs[0])
+        if step.op != "layer_norm" or read is None or read.op != "add" or read.name in self._candidate:
+            return {}
+        return {"terms": [self._known(name).value for name in read.inputs]}
 
     def _choices(self, step: Step, values: list[Array], weights: list[Array]) -> Iterator[list[Array]]:
         half = self._precision.half
@@ -166,8 +176,9 @@ def _exact(step: Step, operands: list[Array]) -> Array:
     return np.asarray(getattr(EXACT, step.op)(*operands, **step.attributes))
 
 
-def _share(error: Array, worst: Array) -> float:
+def _share(error: Array, worst: Array, where: Array | None) -> float:
     """The largest error as a share of its worst case; ∞ where there must be none, as in a gather. NaN does not count."""
     with np.errstate(all="ignore"):
         shares = np.where(error == 0, 0, np.abs(error) / worst)
-    return float(np.max(shares, where=~np.isnan(shares), initial=0))
+    counts = ~np.isnan(shares) if where is None else ~np.isnan(shares) & where
+    return float(np.max(shares, where=counts, initial=0))
