@@ -17,6 +17,7 @@ from albert_np.golden.mistakes import hypotheses
 from albert_np.golden.mistakes.catalogue import mistakes, with_mistake
 from albert_np.golden.mistakes.diagnosis import Suspects, diagnose
 from albert_np.golden.mistakes.noise import precision_of, rounded
+from albert_np.golden.mistakes.screening import Screen, complete, shortened
 from albert_np.golden.recorder import record
 
 
@@ -179,6 +180,67 @@ def test_of_many_numbers_a_sample_is_compared_and_what_is_found_must_fit_them_al
     assert known.diagnose({"logits": hidden}).diagnosis == "unknown"
 
 
+@pytest.mark.parametrize(
+    "name", ["erf_gelu_instead_of_tanh", "one_application_too_few", "epsilon_1e-5_instead_of_1e-12"]
+)
+def test_of_a_slow_model_likely_mistakes_are_tried_first_and_few(monkeypatch, name):
+    monkeypatch.setattr(hypotheses, "SLOW", 0)
+    case = tiny("AlbertForMaskedLM", seed=6)
+    known = Suspects(case)
+    found = known.diagnose(wrong(case, name))
+    assert found.diagnosis == name
+    tried = found.tried
+    assert tried < len(mistakes(case.config, case.architecture)) / 2
+    assert "other mistakes were not tried" in found.notes[0]
+    correct = known.diagnose(case.program(case.steps))
+    assert correct.diagnosis == "none"
+    assert known.diagnose(case.program(with_mistake(case.steps, FOREIGN[0]))).diagnosis == "unknown"
+
+
+def test_after_the_first_application_all_alike_mistakes_have_one_effect():
+    case = tiny("AlbertForMaskedLM", seed=6)
+    short = shortened(case.steps)
+    assert {one.application for one in short} == {None, 0}
+    assert complete(short, case.batch)
+    effects = {
+        "a": np.array([3.0, 4]),
+        "b": np.array([3.0, 4.1]),
+        "c": np.array([5.0, 0]),
+        "d": None,
+        "e": np.array([1e4, 0]),
+    }
+    screen = Screen(effects, np.array([30.0, 40]))
+    assert list(screen.alike("a")) == ["a", "b"]
+    assert screen.order(3.0) == ["d", "b", "a", "c"]  # e is ruled out
+    assert set(Screen(effects, np.array([1.0, 1])).order(3.0)) == {"a", "b", "c", "d"}  # what noise may hide is tried
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "value_heads_reversed",
+        "residual_missing.everywhere",
+        "bias_twice.query_key_value",
+        "weights_int8_per_tensor.value",
+    ],
+)
+def test_mistakes_of_some_layers_or_halves_of_a_layer_are_named(suspects, name):
+    case, known = suspects
+    found = known.diagnose(wrong(case, name))
+    assert name in (found.diagnosis, *found.ties)
+
+
+def test_a_part_of_an_effect_is_not_the_mistake(suspects):
+    """In bfloat16 noise hides small differences, so a mistake that explains 60% of a foreign one would fit."""
+    case, known = suspects
+    right, all_of_it = (
+        case.program(s, "bfloat16") for s in (case.steps, with_mistake(case.steps, case.mistake("scale_by_D")))
+    )
+    part = {key: rounded(x + 0.6 * (all_of_it[key] - x), "bfloat16") for key, x in right.items()}
+    assert known.diagnose(all_of_it).diagnosis == "scale_by_D"
+    assert "scale_by_D" not in (known.diagnose(part).diagnosis, *known.diagnose(part).ties)
+
+
 def test_nan_is_never_explained(suspects):
     case, known = suspects
     candidate = case.program(case.steps)
@@ -194,6 +256,9 @@ def test_the_precision_is_found_from_the_values_or_the_file():
         assert precision_of([rounded(x, name)]) == name
     assert precision_of([rounded(x, "bfloat16")], ["float16"]) == "float16"
     assert precision_of([np.zeros(3)]) == "float32"
+    three = [rounded(x, "bfloat16"), rounded(x[:3], "bfloat16"), rounded(x, "float32")]
+    assert precision_of(three) == "bfloat16"  # a program in 16 bits may keep one output wider
+    assert precision_of(three[1:]) == "float32"
 
 
 def test_outputs_that_cannot_be_used_are_refused_in_one_line(suspects):

@@ -371,6 +371,11 @@ def _heads(config: AlbertConfig) -> Iterator[Mistake]:
         first = channels.reshape(N, D)[[1, 0, *range(2, N)]].ravel()
         text = "first two heads exchanged in the context"
         yield wrong("heads_exchanged", text, CONTEXT, of_context(permuted(first)))
+    text = "values of the heads in reverse order: each head's probabilities meet another head's values"
+    yield wrong("value_heads_reversed", text, CONTEXT, of_value(order))
+    if N > 2:
+        text = "values of the first two heads exchanged: their probabilities meet each other's values"
+        yield wrong("value_heads_exchanged", text, CONTEXT, of_value(permuted(first)))
     yield wrong("last_head_missing", "last head missing: its context is zero", CONTEXT, of_context(zero))
     text = "probabilities of the first head used for all heads"
     yield wrong(

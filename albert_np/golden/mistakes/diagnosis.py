@@ -19,16 +19,21 @@ import numpy as np
 
 from albert_np.golden.candidates import candidate as candidates
 from albert_np.golden.mistakes.distances import Noise, gap, relative, rms
-from albert_np.golden.mistakes.hypotheses import NONE, Hypothesis, Search, Suspected
+from albert_np.golden.mistakes.hypotheses import FITS, NONE, Hypothesis, Search, Suspected
 from albert_np.golden.mistakes.noise import UNIT
-from albert_np.ops import Array
 
 UNKNOWN = "unknown"
 FINALISTS = 6  # hypotheses whose own noise is drawn
-FITS = 3.0  # a hypothesis fits if the candidate is at most this many times its noise away (few numbers: more)
+NEAR = 100.0  # of a large model, only hypotheses that are this many times as near as FITS get noise of their own
 WORST = 8.0  # …and no number more than this many times further
 SEEN = 4.0  # standard errors between the effect that is seen and none
+ONCE = 0.15  # …and at most this far from the whole effect
 APART = 3.0  # …between two mistakes that can be told apart
+
+
+UNTRIED = (
+    "{} other mistakes were not tried: after the first application they change too much, too little or other numbers."
+)
 
 
 @dataclass(frozen=True)
@@ -113,9 +118,10 @@ class Suspects:
             raise ValueError(f"precision must be one of {', '.join(UNIT)}; got {precision!r:.80}")
         search = Search(self.recording, candidates.read(outputs), precision, ignore_padding)
         key = (search.precision, tuple(search.found), ignore_padding)
-        if key not in self._known:
-            self._known[key] = search.suspects(progress)
-        found = _Verdict(search, self._known[key]).result()
+        known = self._known.get(key) or search.suspects(progress)
+        if not search.slow:  # what is tried of a large model depends on the candidate
+            self._known[key] = known
+        found = _Verdict(search, known).result()
         return replace(found, seconds=time.perf_counter() - start)
 
 
@@ -147,8 +153,8 @@ class _Verdict:
         return found
 
     def _answer(self, wrong: list[Hypothesis]) -> Diagnosis:
-        ranked = sorted([self.truth, *wrong], key=lambda one: rms(self._difference(one, self.noise.sd)))
-        finalists = [self.search.exactly(one) for one in ranked[:FINALISTS]]
+        ranked = sorted([self.truth, *wrong], key=lambda one: self.search.distance(one, self.noise.sd))
+        finalists = [self.search.exactly(one) if self._near(one) else one for one in ranked[:FINALISTS]]
         if self.truth not in finalists:
             finalists.append(self.truth)
         judged = [self._judge(one) for one in finalists]
@@ -166,6 +172,7 @@ class _Verdict:
             evidence=tuple(one.evidence for one in order[:3]),
             tried=len(self.known.everywhere) + len(self.known.invisible),
             invisible=tuple(self.known.invisible),
+            notes=(UNTRIED.format(self.known.untried),) if self.known.untried else (),
         )
 
     def _with_near(self, best: _Judged, judged: list[_Judged]) -> Evidence:
@@ -178,16 +185,16 @@ class _Verdict:
                     ties = (*ties, one.evidence.name, *one.evidence.ties)
         return replace(best.evidence, ties=ties)
 
-    def _difference(self, hypothesis: Hypothesis, sd: Array) -> Array:
-        """The candidate less the prediction, in units of noise; infinite where only one of them is finite."""
-        return min((gap(self.search.seen, hypothesis.outputs + s, sd) for s in self.search.shifts), key=rms)
+    def _near(self, hypothesis: Hypothesis) -> bool:
+        """Whether it may be the answer, so that more work on it is worth the time."""
+        return not self.search.slow or self.search.distance(hypothesis, self.noise.sd) <= NEAR * FITS
 
     def _judge(self, hypothesis: Hypothesis) -> _Judged:
         seen, truth, noise = self.search.seen, self.truth.outputs, self.noise
-        if hypothesis is not self.truth:
-            draws = self.search.draws(hypothesis, max(self.search.count // 2, 3))
+        if hypothesis is not self.truth and self._near(hypothesis):
+            draws = self.search.draws(hypothesis, max(self.search.count // 2, 2))
             noise = Noise(draws, hypothesis.outputs, UNIT[self.search.precision])
-        off_by = self._difference(hypothesis, noise.sd)
+        off_by = self.search.difference(hypothesis, noise.sd)
         off, n = rms(off_by), off_by.size
         limit = FITS * (1 + 2 / np.sqrt(n))
         fits = bool(off <= limit and np.abs(off_by).max(initial=0) <= WORST * limit)
@@ -219,13 +226,13 @@ class _Judged:
 
 
 def _choice(judged: list[_Judged]) -> _Judged | None:
-    """The likeliest hypothesis that fits; a mistake only if it is seen."""
+    """The likeliest hypothesis that fits; a mistake only if its effect is seen, and all of it rather than a share."""
     fitting = sorted((one for one in judged if one.evidence.fits), key=lambda one: one.score)
     none = next((one for one in fitting if one.evidence.name == NONE), None)
     for one in fitting:
         found = one.evidence
-        near_one = abs(found.effect - 1) < max(0.2, 4 * found.effect_error)
-        if one is none or none is None or (near_one and abs(found.effect) > SEEN * found.effect_error):
+        once = abs(found.effect - 1) < max(ONCE, SEEN * found.effect_error)
+        if one is none or (once and (none is None or abs(found.effect) > SEEN * found.effect_error)):
             return one
     return None
 

@@ -18,12 +18,14 @@ from albert_np.golden.mistakes.distances import Noise, gap, rms
 from albert_np.golden.mistakes.noise import NARROW, UNIT, precision_of, rounded_weights, tables
 from albert_np.golden.mistakes.outcomes import chosen_values, found_outputs, real_tokens
 from albert_np.golden.mistakes.replay import Replay
+from albert_np.golden.mistakes.screening import Screen, complete, shortened
 from albert_np.ops import Array
 
 NONE = "none"
 DRAWS = 12  # of a noisy run; of a large model SLOW_DRAWS, since its outputs have many numbers
-SLOW_DRAWS, SLOW = 4, 0.3  # seconds of one run
+SLOW_DRAWS, SLOW = 3, 0.3  # seconds of one run
 PATIENCE = 60.0  # seconds, at most, for mistakes in one application only
+FITS = 3.0  # a hypothesis fits if the candidate is at most this many times its noise away (few numbers: more)
 FAR = 10.0  # what is this many times the noise away is found in float32 first
 MOST = (
     30_000  # numbers that hypotheses are compared by, of all the outputs; the one that is chosen must fit all of them
@@ -51,6 +53,7 @@ class Suspected:
     everywhere: list[Hypothesis]
     invisible: list[str]
     noise: Noise
+    untried: int = 0  # mistakes of which a short run says that they do not explain the candidate
     alone: list[Hypothesis] | None = None  # in one application only; computed when it is asked for
 
 
@@ -58,13 +61,14 @@ class Search:
     """One candidate, and all that is computed for it."""
 
     def __init__(self, recording: Any, candidate: Candidate, precision: str | None, ignore_padding: bool) -> None:
-        self.config, self.architecture = recording.config, recording.architecture
+        self.config, self.architecture, self.untried = recording.config, recording.architecture, 0
         self.batch, weights = recording.batch, recording.weights
         self.steps: list[Step] = recording.steps
         start = time.perf_counter()
         exact = Replay(self.steps, self.batch, weights, Exact())
         self.seconds = time.perf_counter() - start
-        self.count = SLOW_DRAWS if self.seconds > SLOW else DRAWS
+        self.slow = self.seconds > SLOW
+        self.count = SLOW_DRAWS if self.slow else DRAWS
         self.found = found_outputs(candidate, self.architecture, self.config, self.steps, exact.values)
         stored = [candidate.stored[name] for name in candidate if name in {o.name for o in self.found}]
         self.detected = precision is None
@@ -134,15 +138,67 @@ class Search:
     def hypotheses(self, noise: Noise, progress: Callable[[int, int, float], None] | None) -> Iterator[Hypothesis]:
         """Each mistake that changes the steps, in all applications."""
         known = mistakes(self.config, self.architecture)
-        quick = self._quick() if self.seconds > SLOW else None
         start = time.perf_counter()
         for i, mistake in enumerate(known):
             steps = _changed(self.steps, mistake, None)
-            found = None if steps is None else self._hypothesis(mistake.name, mistake.description, steps, quick, noise)
+            found = None if steps is None else self._hypothesis(mistake.name, mistake.description, steps, None, noise)
             if found is not None:
                 yield found
             if progress is not None:
                 progress(i + 1, len(known), time.perf_counter() - start)
+
+    def likely(self, noise: Noise, progress: Callable[[int, int, float], None] | None) -> list[Hypothesis]:
+        """Of a large model: mistakes in the order of a screen, until one explains the candidate; and those that are like it.
+
+        To progress, the short runs of the screen count like whole ones.
+        """
+        start, found = time.perf_counter(), list[Hypothesis]()
+        known = {one.name: one for one in mistakes(self.config, self.architecture)}
+        changed = {name: steps for name, one in known.items() if (steps := _changed(self.steps, one, None)) is not None}
+        quick = self._quick()
+
+        def say(done: int, all_: int) -> None:
+            if progress is not None:
+                progress(done, all_, time.perf_counter() - start)
+
+        screen = self._screen({name: known[name] for name in changed}, quick, noise, say)
+        limit = FITS * (1 + 2 / np.sqrt(self.seen.size))
+        waiting = screen.order(limit)
+        done, explained = 0, False
+        while waiting:
+            name = waiting.pop(0)
+            one = self._hypothesis(name, known[name].description, changed[name], quick, noise)
+            done += 1
+            if one is not None:
+                found.append(one)
+                if not explained and screen.distance > limit and self.distance(one, noise.sd) <= limit:
+                    explained, near = True, set(screen.alike(name))
+                    waiting = [other for other in waiting if other in near]
+            say(len(changed) + done, len(changed) + done + len(waiting))
+        self.untried = len(changed) - done
+        return found
+
+    def _screen(
+        self, known: Mapping[str, Mistake], quick: Replay, noise: Noise, say: Callable[[int, int], None]
+    ) -> Screen:
+        """What each mistake changes if the model has its first application alone."""
+        short = Replay(shortened(self.steps), quick.batch, quick.weights, Exact())
+        right, effects = self._predicted(short.steps, short.values), dict[str, Array | None]()
+        for name, mistake in known.items():
+            steps, effects[name] = _changed(short.steps, mistake, None), None
+            if right is not None and steps is not None and complete(steps, self.batch):
+                row = self._predicted(steps, short.run(steps))
+                effects[name] = None if row is None else gap(row, right, noise.sd).astype(np.float32)
+            say(len(effects), 2 * len(known))
+        return Screen(effects, gap(self.seen, self.truth.outputs, noise.sd))
+
+    def distance(self, hypothesis: Hypothesis, sd: Array) -> float:
+        """How far the candidate is from the prediction, in units of noise."""
+        return rms(self.difference(hypothesis, sd))
+
+    def difference(self, hypothesis: Hypothesis, sd: Array) -> Array:
+        """The candidate less the prediction, in units of noise; infinite where only one of them is finite."""
+        return min((gap(self.seen, hypothesis.outputs + s, sd) for s in self.shifts), key=rms)
 
     def _quick(self) -> Replay:
         """The same in float32, which is enough to find out what is far away."""
@@ -180,7 +236,8 @@ class Search:
     def suspects(self, progress: Callable[[int, int, float], None] | None) -> Suspected:
         """Mistakes that could be seen, the names of the others, and the noise around the truth."""
         noise = Noise(self.draws(self.truth, self.count), self.truth.outputs, UNIT[self.precision])
-        return Suspected(*_merged(self.hypotheses(noise, progress), self.truth, noise), noise)
+        found = iter(self.likely(noise, progress)) if self.slow else self.hypotheses(noise, progress)
+        return Suspected(*_merged(found, self.truth, noise), noise, self.untried)
 
 
 def _changed(steps: list[Step], mistake: Mistake, application: int | None) -> list[Step] | None:

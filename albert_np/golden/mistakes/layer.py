@@ -107,6 +107,15 @@ def _truncated(weight: Array) -> Array:
     return bits.view(np.float32).astype(weight.dtype)
 
 
+STORED = (  # what a weight becomes when it is stored in fewer bits
+    ("int8_per_tensor", "quantised to int8, one scale for a tensor", _int8(None)),
+    ("int8_per_channel", "quantised to int8, one scale for an output channel", _int8(1)),
+    ("bfloat16", "rounded to bfloat16", _bfloat16),
+    ("bfloat16_truncated", "cut to bfloat16 without rounding", _truncated),
+    ("float16", "rounded to float16", _half),
+)
+
+
 def _last_row(table: Table, x: Array, weight: Array, bias: Array, **how: Any) -> Array:
     out = np.array(table.linear(x, weight, bias, **how))
     out[:, -1] = 0
@@ -154,6 +163,8 @@ def _linears(config: AlbertConfig, parts: tuple[str, ...]) -> Iterator[Mistake]:
     three = tuple(LINEAR[name][0] for name in ("query", "key", "value"))
     text = "biases of query, key and value missing"
     yield wrong("bias_missing.query_key_value", text, three, _bias(np.zeros_like))
+    text = "biases of query, key and value added twice"
+    yield wrong("bias_twice.query_key_value", text, three, _bias(lambda b: b + b))
     text = "weights of query, key and value transposed"
     yield wrong("weight_transposed.query_key_value", text, three, _weight(np.transpose))
     every = tuple(where for where, _ in LINEAR.values())
@@ -161,14 +172,12 @@ def _linears(config: AlbertConfig, parts: tuple[str, ...]) -> Iterator[Mistake]:
     yield wrong("bias_twice.everywhere", "all biases of linear layers added twice", every, _bias(lambda b: b + b))
     text = "end of the reduction missing in every linear layer (last 1/16 of K dropped)"
     yield wrong("reduction_cut.everywhere", text, every, _weight(_tail))
-    for name, text, f in (
-        ("int8_per_tensor", "quantised to int8, one scale for a tensor", _int8(None)),
-        ("int8_per_channel", "quantised to int8, one scale for an output channel", _int8(1)),
-        ("bfloat16", "rounded to bfloat16", _bfloat16),
-        ("bfloat16_truncated", "cut to bfloat16 without rounding", _truncated),
-        ("float16", "rounded to float16", _half),
-    ):
+    for name, text, f in STORED:
         yield wrong(f"weights_{name}", f"weights of all linear layers {text}", every, _weight(f))
+        for layer_, (where, _) in LINEAR.items():
+            if layer_ in heads and layer_.partition(".")[0] not in present:
+                continue
+            yield wrong(f"weights_{name}.{layer_}", f"weight of {layer_} {text}", where, _weight(f))
 
 
 # --- activations ----------------------------------------------------------------------------------------------------------
@@ -314,7 +323,7 @@ def _rms_of_centred(table: Table, x: Array, weight: Array, bias: Array, *, eps: 
 
 
 def _layer_norms(eps: float, place: str, where: tuple[str, ...]) -> Iterator[Mistake]:
-    for value in (1e-3, 1e-5, 1e-6, 1e-7, 1e-8, 1e-12):
+    for value in (1e-12, 1e-5, 1e-6, 1e-3, 1e-7, 1e-8):  # of those that predict the same, the first is named
         if value != eps:
             name, text = _here(
                 f"epsilon_{value:g}_instead_of_{eps:g}", f"epsilon (ε) {value:g} instead of {eps:g}", place

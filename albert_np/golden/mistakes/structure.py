@@ -72,6 +72,13 @@ def _residuals(config: AlbertConfig) -> Iterator[Mistake]:
             factors = (factor, 1.0) if skip else (1.0, factor)
             text = f"what is added to the residual is times {label.replace('_over_', '/')} (dropout 0.1 left on),"
             yield of(f"branch_times_{label}", text, lambda one, f=factors: _scaled(one, f))  # type: ignore[misc]
+    for name, words, factors in (
+        ("missing", "missing", (0.0, 1.0)),
+        ("twice", "added twice", (2.0, 1.0)),
+        ("halved", "halved", (0.5, 1.0)),
+    ):
+        text = f"residual {words} around attention and around the feed-forward network"
+        yield changed(f"residual_{name}.everywhere", text, (ATTENTION_SUM, FFN_SUM), _both(*factors))
     text = "residual from the layer's input instead of the attention output,"
     yield ffn("residual_from_layer_input", text, lambda one: _add(one, one.inputs[0], _before(one.application or 0)))
     text = "residual from before the attention's LayerNorm instead of after it,"
@@ -81,6 +88,11 @@ def _residuals(config: AlbertConfig) -> Iterator[Mistake]:
         yield attention("residual_from_embeddings", text, lambda one: _add(one, HIDDEN, one.inputs[1]))
     text = "residual from the context instead of the layer's input,"
     yield attention("residual_from_context", text, lambda one: _add(one, _at(one, "attention.context"), one.inputs[1]))
+
+
+def _both(skip: float, branch: float) -> Callable[[Step], Step]:
+    """Factors of the residual and of what is added to it, in either half of a layer: their inputs are the other way round."""
+    return lambda one: _scaled(one, (skip, branch) if one.name.endswith(".attention.sum") else (branch, skip))
 
 
 def _of_sums(name: str, text: str, change: Callable[[Step], Step], in_attention: bool) -> Mistake:
