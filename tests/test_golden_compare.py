@@ -471,3 +471,22 @@ def test_a_recording_that_is_broken_is_refused_in_one_line(broken, tmp_path):
         (recording.folder / "inputs.npz").write_bytes(b"x" * 100)
     with pytest.raises((ValueError, OSError), match="record again"):
         golden.compare(recording.folder, candidate)
+
+
+def test_the_text_says_what_to_do_next(reference):
+    candidate = plain(reference)
+    candidate["encoder.layer.1.ffn"] = candidate["encoder.layer.1.ffn"] * np.float32(1.5)
+    text = as_text(golden.compare(reference, candidate))
+    assert f"golden extract {reference.folder} encoder.layer.1.ffn -o repro" in text
+    few = {name: candidate[name] for name in ("encoder.layer.1.attention.query", "encoder.layer.1.ffn")}
+    assert "next: record the tensors between" in as_text(golden.compare(reference, few, partial=True))
+    one = {"embeddings.sum": candidate["embeddings.sum"]}
+    assert "PASS: no op is wrong; 1 tensor inside the budget" in as_text(golden.compare(reference, one, partial=True))
+
+
+def test_a_recording_with_an_unknown_policy_is_refused(tmp_path):
+    recording, _, _ = recorded("model", tmp_path / "goldens")
+    manifest = recording.folder / "manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"mask_mode": "foo"}))
+    with pytest.raises(ValueError, match="mask_mode"):
+        golden.Recording(recording.folder)

@@ -162,6 +162,10 @@ class Recording(Mapping[str, Array]):
             self.pooler: bool = self.manifest["pooler"]
         except (KeyError, TypeError) as error:
             raise ValueError(f"{self.folder / MANIFEST} lacks {error}, which every recording has") from error
+        if self.mask_mode not in ("uniform", "zeros", "nan"):
+            raise ValueError(
+                f"{self.folder / MANIFEST} has no known mask_mode; got {self.mask_mode!r:.40}: record again"
+            )
         if not all(isinstance(entry.get("shape"), list) and "file" in entry for entry in self.entries.values()):
             raise ValueError(f"{self.folder / MANIFEST} must have a shape and a file for every tensor: record again")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from xml.etree import ElementTree
 
 from albert_np.golden.comparing.blame import OpResult
@@ -25,6 +26,8 @@ def as_text(comparison: Comparison) -> str:
         if len(bad) > SHOWN:
             lines.append(f"… and {len(bad) - SHOWN} more")
         lines += ["", *_elements(next(one for one in bad if one.name == comparison.first_bad_op or one is bad[0]))]
+    if comparison.first_bad_op is not None:
+        lines += ["", _next(comparison)]
     if twin := beside_a_twin(comparison):
         lines += ["", f"beside an emulated {comparison.precision} program: {twin}"]
     good = sorted((one for one in comparison.ops if one.verdict == "pass"), key=lambda one: -share(one))
@@ -33,13 +36,24 @@ def as_text(comparison: Comparison) -> str:
     return "\n".join(lines)
 
 
+def _next(comparison: Comparison) -> str:
+    """What to do about it."""
+    name, folder = comparison.first_bad_op, comparison.about.get("reference", "DIR")
+    if len(comparison.span) > 1:
+        return f"next: record the tensors between {comparison.span[0]} and {name}, too, to tell these ops apart"
+    return (
+        f"next: look at {name} alone, since what it read was right or is allowed for; what follows may be its consequence. "
+        f"`albert-np golden extract {shlex.quote(folder)} {name} -o repro` writes it with its inputs and budget"
+    )
+
+
 def headline(comparison: Comparison) -> str:
     """The verdict in one sentence."""
     judged = sum(one.verdict != "unjudged" for one in comparison.ops)
     if comparison.passed:
-        return f"PASS: no op is wrong; all {judged} tensors are inside their budgets"
+        return f"PASS: no op is wrong; {_tensors(judged)} inside the budget"
     if comparison.first_bad_op is None:
-        return f"FAIL: no op of the {judged} tensors is wrong, but {len(comparison.problems)} tensors have problems"
+        return f"FAIL: no op is wrong in {_tensors(judged)}, but {_tensors(len(comparison.problems))} cannot be used as given"
     word = comparison.verdict.upper()
     if len(comparison.span) > 1:
         return f"{word}: the first bad op is {comparison.first_bad_op}, or one before it: {' → '.join(comparison.span)}"
@@ -57,6 +71,10 @@ def beside_a_twin(comparison: Comparison) -> str:
         ", ".join(f"{count} {word}" for word, count in counts.items())
         + f"; at the end ({last.name}) {last.three_way}, {last.twin_ratio:.2g} times the error of the twin"
     )
+
+
+def _tensors(count: int) -> str:
+    return f"{count} tensor{'s' * (count != 1)}"
 
 
 def share(one: OpResult) -> float:
