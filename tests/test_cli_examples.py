@@ -242,7 +242,7 @@ def test_every_example_that_is_shown_runs(name, tiny, tmp_path, monkeypatch, cap
         if getattr(args, "json", False):
             assert all(map(json.loads, out.splitlines() if "job" in args else [out]))
         if getattr(args, "out", None):
-            assert args.out.stat().st_size
+            assert Path(args.out).stat().st_size
         if getattr(args, "output", None):
             (told,) = (line for line in out.splitlines() if line.startswith("step "))
             checkpoint = Path(told.partition(": ")[2])
