@@ -314,6 +314,32 @@ def test_sums_that_are_cut_off_are_allowed_where_the_precision_says_so():
     assert verdicts == ["suspicious", "pass"]
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_numbers_below_the_normal_ones_may_become_0_before_or_after_they_are_rounded(name):
+    """Just below the smallest normal number, rounding gives that number; and flushing first gives 0."""
+    p = precision(name)
+    table = p.smallest * np.array([[1 - 2.0**-30, 0.5, 1.0, -0.25, 2.0]])
+    kept = np.array([[p.smallest, 0.5 * p.smallest, p.smallest, -0.25 * p.smallest, 2 * p.smallest]])
+    for flushed in ([0, 0, p.smallest, 0, 2 * p.smallest], [p.smallest, 0, 0, 0, 2 * p.smallest]):
+        error = np.array([flushed]) - kept
+        assert judge(error, Budgets(p).gather(np.array([0]), stored(table, name))).verdict == "pass"
+    error[0, 4] = -2 * p.smallest
+    assert judge(error, Budgets(p).gather(np.array([0]), stored(table, name))).verdict == "fail"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_bias_or_a_weight_below_the_normal_numbers_may_become_0(name):
+    p = precision(name)
+    x, weight = np.ones((1, 2)), np.array([[0.5 * p.smallest, 0.5]])
+    bias = np.array([0.75 * p.smallest])
+    for left in (0.5, 0.5 + 0.75 * p.smallest, 0.5 + 0.5 * p.smallest):  # without both, or one of them
+        error = np.array([[left]]) - TRUTH.linear(x, weight, bias)
+        assert judge(error, Budgets(p).linear(x, weight, bias)).verdict == "pass"
+    z, weight, bias = np.array([[1.0, -1.0]]), np.array([0.5 * p.smallest, 1]), np.array([0.75 * p.smallest, 0])
+    error = np.array([[0.0, -1.0]]) - ops.layer_norm(z, weight, bias, 1e-12)
+    assert judge(error, Budgets(p).layer_norm(z, weight, bias, eps=1e-12)).verdict == "pass"
+
+
 def test_rows_that_agree_are_not_taken_for_many():
     """Equal rows are rounded alike: 64 of them say no more than one does."""
     rng = np.random.default_rng(0)

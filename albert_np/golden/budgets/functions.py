@@ -14,7 +14,18 @@ import numpy as np
 
 from albert_np.activations import ACTIVATIONS, DERIVATIVES, SQRT_2_OVER_PI, gelu, gelu_new, relu, silu
 from albert_np.activations import tanh as true_tanh
-from albert_np.golden.budgets.parts import Bins, Budget, Rivals, Rows, coherent, gamma, rounded, sequential, stored
+from albert_np.golden.budgets.parts import (
+    Bins,
+    Budget,
+    Rivals,
+    Rows,
+    coherent,
+    flushable,
+    gamma,
+    rounded,
+    sequential,
+    stored,
+)
 from albert_np.golden.budgets.precisions import Precision
 from albert_np.golden.budgets.rivals import of_activation
 from albert_np.golden.stochastic import ROUNDING
@@ -70,7 +81,7 @@ def activation(x: Array, name: str, p: Precision) -> Budget:  # (...) -> (...)
     if function is true_tanh:
         return tanh(x, p)
     if function is relu:
-        flushed = np.where(np.abs(y) < p.smallest, np.abs(y), 0)
+        flushed = flushable(y, p)
         return Budget(flushed, flushed)
     half, t, slope = _inside(x, function)
     exponent = (

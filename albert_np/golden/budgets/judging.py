@@ -30,7 +30,9 @@ LUCK = 20.0  # a correct op looks suspicious by chance once in e²⁰ = 5·10⁸
 BINS = 64
 FEW = 32  # elements in a bin, at least
 EXPLAINS = 4.0  # so many times smaller is what a wrong function leaves of the square of an error, if it is the one
-EVIDENCE = 40.0  # and the right one leaves at least this much of it, in units of the deviation
+EVIDENCE = (
+    60.0  # and the right one leaves at least this much of it: in units of one rounding, none counting more than 4
+)
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,10 @@ def _factors(error: Array, budget: Budget, counts: Array) -> tuple[Array, Array]
     """δ of each row, by weighted least squares, error = δ·basis, and the standard deviation that own errors give it."""
     assert budget.rows is not None
     usable = counts & (budget.own > 0) & np.isfinite(error)
-    weights = np.where(usable, 1 / np.where(usable, budget.own, 1) ** 2, 0)
+    own = np.where(usable, budget.own, 0)
+    if budget.bins is not None:  # many small elements may be off alike: the large ones say what the row shares
+        own = np.hypot(own, np.max(own, axis=-1, keepdims=True))
+    weights = np.where(usable, 1 / np.where(usable, own, 1) ** 2, 0)
     basis = np.where(usable, budget.rows.basis, 0)
     precision = np.sum(weights * basis * basis, axis=-1, keepdims=True)
     known = precision > 0
@@ -219,25 +224,32 @@ def _rivals(error: Array, budget: Budget, counts: Array) -> dict[str, float]:
     least squares over the different arguments it is λ times as large, and λ is 0 for the one and 1 for the other.
     """
     rivals = budget.rivals
-    if rivals is None or not rivals.wrong:
+    if rivals is None or rivals.rounding is None:
         return {}
-    own = np.where(counts & (budget.own > 0), budget.own, np.inf)
+    if rivals.argument is None:
+        says, place = _independent(budget, counts)[counts], np.arange(np.sum(counts))
+    else:  # each argument says one thing, however often it comes
+        distinct, place, often = np.unique(rivals.argument[counts], return_inverse=True, return_counts=True)
+        says = np.ones(len(distinct))
+    size_of = np.bincount(place)
+
+    def each(z: Array) -> Array:
+        found: Array = np.bincount(place, z[counts]) / size_of
+        return found
+
+    e, rounding = each(error), each(rivals.rounding)
 
     def left(program: Array) -> float:
-        return float(np.sum(np.minimum(np.abs((error - program) / own), 10) ** 2))
+        return float(np.sum(says * np.minimum(np.abs((e - each(program)) / rounding), 2) ** 2))
 
     right, wrong = (min(map(left, programs)) for programs in (rivals.correct, rivals.wrong))
     found = {"a wrong function explains it": min(right / EVIDENCE, right / (EXPLAINS * wrong) if wrong else math.inf)}
-    if rivals.argument is None or rivals.difference is None:
+    if rivals.argument is None or rivals.difference is None or len(distinct) < FEW:
         return found
-    x = rivals.argument[counts]
-    distinct, place, often = np.unique(x, return_inverse=True, return_counts=True)
-    if len(distinct) < FEW:
-        return found
-    e, d, deviation = (np.bincount(place, z[counts]) / often for z in (error, rivals.difference, budget.own))
-    weights = np.minimum(often, 20) / deviation**2
+    d = each(rivals.difference)
+    weights = np.minimum(often, 20) / each(budget.own) ** 2
     evidence = float(np.sum(weights * d * d))
-    if evidence < 2 * EVIDENCE:
+    if evidence < 80:  # λ is not known well enough
         return found
     size = float(np.sum(weights * d * e)) / evidence
     noise = math.sqrt(np.sum((weights * d * (e - size * d)) ** 2) / evidence**2 + 1 / evidence)

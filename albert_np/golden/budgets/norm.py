@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from albert_np.golden.budgets.parts import Budget, Rows, coherent, gamma, sequential, stored
+from albert_np.golden.budgets.parts import Budget, Rows, coherent, flushable, gamma, sequential, stored
 from albert_np.golden.budgets.precisions import Precision
 from albert_np.golden.budgets.rivals import of_layer_norm
 from albert_np.golden.stochastic import ROUNDING
@@ -89,11 +89,12 @@ def layer_norm(  # (..., H), (H,), (H,) -> (..., H)
     scaled = np.abs(weight) * (moved * (r + off) + np.abs(d) * off)
     sizes = np.abs(weight * normalised)
     worst_stored, stored_variance = stored(normalised * weight + bias, p)
-    worst = (scaled + 3 * i * (sizes + scaled)) * (1 + 4 * i) + worst_stored
+    flushed = flushable(weight, p) * np.abs(normalised) + flushable(bias, p)
+    worst = (scaled + 3 * i * (sizes + scaled)) * (1 + 4 * i) + flushed + worst_stored
 
     # deviation: what is each element's own
     own = (weight * r) ** 2 * (M_variance + (ROUNDING * wider * usual) ** 2) + 4 * (ROUNDING * i * sizes) ** 2
-    own = own + stored_variance
+    own = own + stored_variance + flushed**2
     # and the factor that a row shares: half of what the variance is off, and r itself
     added = square_error(d, p) + M_variance**2 + (2 * ROUNDING * i * variance) ** 2
     added = added + np.mean((2 * ROUNDING * wider * usual * d) ** 2, axis=-1, keepdims=True) / n

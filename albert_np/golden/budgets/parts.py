@@ -45,6 +45,7 @@ class Rivals:
 
     correct: tuple[Array, ...]  # roundings of neighbours may agree, and here they are known
     wrong: tuple[Array, ...] = ()  # of a function that is often taken for the right one
+    rounding: Array | None = None  # the largest error of one rounding of the output
     difference: Array | None = None  # that function − the right one, not rounded
     argument: Array | None = None  # of both
 
@@ -94,10 +95,15 @@ def stored(size: Array, p: Precision, *, smaller_by: Array | float = 0.0) -> tup
     smaller_by: how much smaller than that the values of a correct program may be.
     """
     size = np.abs(size)
-    flushed = np.where(size - smaller_by < p.smallest, np.minimum(size + smaller_by, p.smallest), 0)
+    flushed = np.where(size - smaller_by <= p.smallest, np.minimum(size + smaller_by, p.smallest), 0)
     spacing = p.unit * p.smallest  # half of the distance of two numbers down there
     variance = (ROUNDING * p.unit * size) ** 2 + np.minimum(flushed, size) ** 2 + spacing**2
     return p.unit * size + flushed + spacing, variance
+
+
+def flushable(x: Array, p: Precision) -> Array:
+    """|x| where hardware may give 0. The smallest normal number is among them: it may be what a smaller one was rounded to."""
+    return np.where(np.abs(x) <= p.smallest, np.abs(x), 0)
 
 
 def rounded(x: Array, p: Precision) -> Array:
@@ -172,9 +178,9 @@ def products(  # (..., R, K), (..., K, C), (C,) -> 2 × (..., R, C), and the pro
     if p.truncates:  # and every partial sum is too small, by CUT·u on average
         variance = variance + (CUT * p.accumulate) ** 2 * ((K + 1) / 2) ** 2 * (S * S + squares)
     variance = variance + 2 * (ROUNDING * operands) ** 2 * squares + (CUT * p.multiply * value) ** 2
-    lost = K * p.smallest_sum * np.ones_like(size)
+    lost = K * p.smallest_sum + flushable(np.asarray(bias), p) + np.zeros_like(size)
     for x, other, left in ((a, b, True), (b, a, False)):
-        tiny = np.where(np.abs(x) < p.smallest, np.abs(x), 0)
+        tiny = flushable(x, p)
         if np.any(tiny):
             lost = lost + (matmul(tiny, np.abs(other)) if left else matmul(np.abs(other), tiny))
     # what float32 may have got wrong above is far smaller than the constant

@@ -35,7 +35,8 @@ def of_activation(x: Array, function: Function, p: Precision) -> Rivals:  # (...
     if other is None:
         return Rivals(correct)
     wrong = tuple(everywhere(z) for z in programs(distinct, other, p))
-    return Rivals(correct, wrong, everywhere(other(distinct)), x)
+    rounding = (p.unit * (np.abs(y) + p.smallest))[place].reshape(x.shape)
+    return Rivals(correct, wrong, rounding, everywhere(other(distinct)), x)
 
 
 def programs(x: Array, function: Function, p: Precision) -> list[Array]:  # (...) -> (...)
@@ -78,4 +79,5 @@ def of_layer_norm(x: Array, weight: Array, bias: Array, eps: float, p: Precision
     others = [once(variance, other) for other in (1e-5, 1e-12) if other != eps]
     if n > 1:
         others.append(once(variance * n / (n - 1), eps))
-    return Rivals((rounded(y, p) - y,), tuple(rounded(z, p) - y for z in others))
+    rounding = p.unit * (np.abs(y) + p.smallest)
+    return Rivals((rounded(y, p) - y,), tuple(rounded(z, p) - y for z in others), rounding)

@@ -19,7 +19,7 @@ import numpy as np
 from albert_np import ops
 from albert_np.golden.budgets import functions as budgets_functions
 from albert_np.golden.budgets import norm as budgets_norm
-from albert_np.golden.budgets.parts import Budget, gamma, products, sequential, stored
+from albert_np.golden.budgets.parts import Budget, flushable, gamma, matmul, products, sequential, stored
 from albert_np.golden.budgets.precisions import Precision, precision
 from albert_np.golden.stochastic import ROUNDING
 from albert_np.ops import Array, MaskMode
@@ -65,7 +65,7 @@ class Budgets:
         p, n = self.precision, len(terms)
         size, total, squares = (_sum(x) for x in zip(*((np.abs(x), x, x * x) for x in terms), strict=True))
         i = p.unit if p.half else p.accumulate
-        flushed = _sum([np.where(np.abs(x) < p.smallest, np.abs(x), 0) for x in terms])
+        flushed = _sum([flushable(x, p) for x in terms])
         worst = (gamma(max(n - 2, 0), i) + p.unit) * size + flushed
         worst_stored, variance = stored(total, p, smaller_by=worst)
         first, second = sequential(n)
@@ -83,8 +83,8 @@ class Budgets:
         rows = x.reshape(-1, x.shape[-1])
         worst, variance, value = products(rows, weight.T, p, bias, operands=p.multiply)
         if p.half:
-            worst = worst + p.unit * (np.abs(value - bias) + worst)
-            variance = variance + (ROUNDING * p.unit * (value - bias)) ** 2
+            before, before_variance = stored(value - bias, p, smaller_by=worst)
+            worst, variance = worst * (1 + p.unit) + before, variance + before_variance
         worst_stored, stored_variance = stored(value, p, smaller_by=worst)
         worst = worst * (1 + p.unit) + worst_stored
         shape = (*x.shape[:-1], len(weight))
@@ -129,6 +129,10 @@ class Budgets:
         T, D = q.shape[-2:]
         operands = max(p.multiply, p.unit)
         worst, variance, value = products(q / math.sqrt(D), k.swapaxes(-1, -2), p, operands=operands)
+        lost = flushable(k / D**0.25, p) * D**0.25  # of keys that were scaled by ∜D; products has query/√D
+        if np.any(lost):
+            missing = matmul(np.abs(q) / math.sqrt(D), lost.swapaxes(-1, -2))
+            worst, variance = worst + missing, variance + missing**2
         if position_type != "absolute":
             assert distance_table is not None
             a = distance_table[ops.distances(T, len(distance_table), None)]  # (T,T,D)
@@ -169,7 +173,7 @@ class Budgets:
         p = self.precision
         v = ops.split_heads(value, num_heads)
         worst, variance, total = products(probs, v, p, operands=max(p.multiply, self._wider))
-        tiny = np.where((probs < p.smallest) & (probs > -p.smallest), p.smallest, 0) if p.half else np.zeros(0)
+        tiny = np.where(np.abs(probs) <= p.smallest, p.smallest, 0) if p.half else np.zeros(0)
         if np.any(tiny):  # what was recorded as 0 may have been as large as the smallest normal number
             worst = worst + tiny @ np.abs(v)
             variance = variance + (tiny * tiny) @ (v * v)
@@ -191,7 +195,7 @@ class Budgets:
         return budgets_functions.tanh(x, self.precision)
 
     def _copied(self, y: Array) -> Budget:
-        flushed = np.where(np.abs(y) < self.precision.smallest, np.abs(y), 0)
+        flushed = flushable(y, self.precision)
         return Budget(flushed, flushed)
 
 
