@@ -389,3 +389,22 @@ def test_the_tanh_of_onnx_runtime_is_allowed_where_it_is_worst():
     x = np.array([-4.1755595207214355, -3.2078988552093506, -3.2509894371032715, -4.954913139343262])
     y = np.array([-2.8994840249652043e-05, -0.001819322002120316, -0.001563563011586666, 2.953358375634707e-07])
     assert np.all(np.abs(y - TRUTH.activation(x, name="gelu_new")) <= budgets.activation(x, name="gelu_new").worst)
+
+
+def test_a_bias_that_cancels_the_products_hides_how_large_the_partial_sums_were():
+    """Both orders are honest: the bias first, or last."""
+    rng = np.random.default_rng(0)
+    K = 96
+    x = np.repeat(rng.standard_normal((1, K)), 40, axis=0) + 0.05 * rng.standard_normal((40, K))
+    weight = rng.standard_normal((8, K)) * 0.1 + 0.05 * np.sign(x[0])
+    bias = -(x @ weight.T).mean(axis=0)
+    x, weight, bias = (a.astype(np.float32) for a in (x, weight, bias))
+    truth = x.astype(float) @ weight.astype(float).T + bias
+    allowed = Budgets(precision("float32")).linear(*(a.astype(float) for a in (x, weight, bias)))
+    for first in (True, False):
+        total = np.broadcast_to(bias, truth.shape) if first else np.zeros(truth.shape, np.float32)
+        for k in range(K):
+            total = total + x[:, k : k + 1] * weight[:, k]
+        error = (total if first else total + bias) - truth
+        assert judge(error, allowed).verdict == "pass"
+        assert np.sqrt(np.mean((error / allowed.deviation) ** 2)) > 0.3  # and it is not idle

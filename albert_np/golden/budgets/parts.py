@@ -160,7 +160,9 @@ def products(  # (..., R, K), (..., K, C), (C,) -> 2 × (..., R, C), and the pro
     Worst: K + 1 roundings of sums and products in any order, γ·P (Higham 2002, section 3.1). With separate products, sums
     from left to right, a bias at either end, or one in K parts, no product goes through more of them.
     Deviation: sums from left to right and products rounded apart, which is the least accurate usual order: (ROUNDING·u)² times
-    the squares of all partial sums, α·Q + β·S² (stochastic.py, `steps`), and Q for the products.
+    the squares of all partial sums, α·Q + β·V² (stochastic.py, `steps`), and Q for the products. V is the sum of the products
+    alone if the bias is added at the end; if the sum begins with it, V² becomes V² + 3·V·bias + 3·bias², the mean square
+    between bias and S. The larger counts: where the bias cancels the products, S says nothing about the partial sums.
     operands: each factor may be rounded once more, by this unit (tf32; a query that was scaled before).
     Products and sums below the accumulator's normal numbers may be lost, and so may factors below those of storage.
     """
@@ -174,9 +176,10 @@ def products(  # (..., R, K), (..., K, C), (C,) -> 2 × (..., R, C), and the pro
     cut = 2 if p.truncates else 1
     worst = gamma(K + 1, cut * p.accumulate) * total + 2 * operands * (1 + operands) * size
     first, second = sequential(K)
-    variance = (ROUNDING * cut * p.accumulate) ** 2 * ((first + 1) * squares + second * S * S + S * S)
+    between = value * value + np.maximum(3 * bias * (value + bias), 0)
+    variance = (ROUNDING * cut * p.accumulate) ** 2 * ((first + 1) * squares + second * between + S * S)
     if p.truncates:  # and every partial sum is too small, by CUT·u on average
-        variance = variance + (CUT * p.accumulate) ** 2 * ((K + 1) / 2) ** 2 * (S * S + squares)
+        variance = variance + (CUT * p.accumulate) ** 2 * ((K + 1) / 2) ** 2 * (between + squares)
     variance = variance + 2 * (ROUNDING * operands) ** 2 * squares + (CUT * p.multiply * value) ** 2
     lost = K * p.smallest_sum + flushable(np.asarray(bias), p) + np.zeros_like(size)
     for x, other, left in ((a, b, True), (b, a, False)):
