@@ -340,6 +340,18 @@ def test_a_bias_or_a_weight_below_the_normal_numbers_may_become_0(name):
     assert judge(error, Budgets(p).layer_norm(z, weight, bias, eps=1e-12)).verdict == "pass"
 
 
+def test_what_was_flushed_when_it_was_recorded_may_be_there_in_a_fused_kernel():
+    p = precision("float16")
+    lost, budgets = 0.9 * p.smallest, Budgets(p)
+    zero, one = np.zeros((1, 2)), np.array([[2.0**-8, 0.25]])
+    for error, allowed in (
+        (stored(one + lost, "float16") - one, budgets.add(zero, one)),
+        (stored(TRUTH.activation(zero + lost, name="gelu_new"), "float16"), budgets.activation(zero, name="gelu_new")),
+        (stored(TRUTH.tanh(zero + lost), "float16"), budgets.tanh(zero)),
+    ):
+        assert judge(error, allowed).verdict == "pass"
+
+
 def test_rows_that_agree_are_not_taken_for_many():
     """Equal rows are rounded alike: 64 of them say no more than one does."""
     rng = np.random.default_rng(0)

@@ -25,6 +25,7 @@ from albert_np.golden.budgets.parts import (
     rounded,
     sequential,
     stored,
+    unrecorded,
 )
 from albert_np.golden.budgets.precisions import Precision
 from albert_np.golden.budgets.rivals import of_activation
@@ -77,7 +78,7 @@ def activation(x: Array, name: str, p: Precision) -> Budget:  # (...) -> (...)
     function = ACTIVATIONS[name]
     y = function(x)
     i, honest, systematic = _constants(p)
-    wider = np.abs(x * DERIVATIVES[function](x)) if p.half else np.zeros_like(x)
+    wider = unrecorded(x, p) * np.abs(DERIVATIVES[function](x))
     if function is true_tanh:
         return tanh(x, p)
     if function is relu:
@@ -92,10 +93,10 @@ def activation(x: Array, name: str, p: Precision) -> Budget:  # (...) -> (...)
     size = np.abs(y)
     floor = 4 * p.smallest * np.abs(x)
     # where x is far to the left, 1 + t may be 0, and so may e
-    worst = i * with_t * (1 + 8 * i) + i * size * (ULP2 + 6 + 6 * exponent * (x < 0)) + p.unit * wider + floor
+    worst = i * with_t * (1 + 8 * i) + i * size * (ULP2 + 6 + 6 * exponent * (x < 0)) + wider + floor
     worst_stored, stored_variance = stored(y, p, smaller_by=worst)
     own = (half * t * honest) ** 2 + (2 * ROUNDING * i * half * slope) ** 2 + (size * honest) ** 2
-    own = own + (2 * ROUNDING * i * size) ** 2 + (ROUNDING * p.unit * wider) ** 2 + stored_variance
+    own = own + (2 * ROUNDING * i * size) ** 2 + (ROUNDING * wider) ** 2 + stored_variance
     # 1 + t, for t near −1, is one of a few numbers
     lost = np.minimum(half * 2 * i, size) * (x < -1)
     own = own + (lost / 2) ** 2 + np.minimum(floor, size) ** 2
@@ -110,10 +111,10 @@ def tanh(x: Array, p: Precision) -> Budget:  # (...) -> (...)
     """5 ULP; in 16 bits 2, and one rounding, and x may have been wider."""
     y = np.tanh(x)
     i, honest, systematic = _constants(p)
-    wider = np.abs(x) * (1 - y * y) if p.half else np.zeros_like(x)
-    worst = (ULP2 if p.half else TANH) * i * np.abs(y) + p.unit * wider + np.minimum(np.abs(x), p.smallest)
+    wider = unrecorded(x, p) * (1 - y * y)
+    worst = (ULP2 if p.half else TANH) * i * np.abs(y) + wider + np.minimum(np.abs(x), p.smallest)
     worst_stored, stored_variance = stored(y, p, smaller_by=worst)
-    own = (honest * y) ** 2 + (ROUNDING * p.unit * wider) ** 2 + stored_variance
+    own = (honest * y) ** 2 + (ROUNDING * wider) ** 2 + stored_variance
     shared = systematic * np.abs(y) + np.where(np.abs(y) < 2 * p.smallest, np.abs(y), 0)
     return Budget(
         worst + worst_stored, np.sqrt(own), bins=Bins(x, shared), rivals=of_activation(x, true_tanh, p), value=y
@@ -138,7 +139,7 @@ def probs(  # (B,N,T,T), (B,1,1|T,T) bool, (N,) -> (B,N,T,T)
     s = np.where(allowed & some, scores, 0)
     top = np.max(np.where(allowed, scores, -np.inf), axis=-1, keepdims=True)
     below = np.where(allowed & some, np.where(some, top, 0) - scores, 0)
-    wider = p.unit * np.abs(s) if p.half else np.zeros_like(s)
+    wider = unrecorded(s, p)
     E = np.minimum(wider + 4 * i * below + ULP2 * i, 300.0)
     grown, shrunk = np.exp(E), np.exp(-E)
     high = y * (grown / np.sum(y * shrunk, axis=-1, keepdims=True) - 1)
@@ -162,8 +163,9 @@ def probs(  # (B,N,T,T), (B,1,1|T,T) bool, (N,) -> (B,N,T,T)
         heads = np.abs(head_mask)[:, None, None]
         worst, own, y = worst * heads + p.unit * heads * y, (own + (ROUNDING * p.unit * y) ** 2) * heads**2, y * heads
     row = Rows(y, np.sqrt(factor), np.full_like(factor, 2 * i), math.inf)
+    argument = rounded(-below, p) if p.half else -below  # steps of 16 bits have few exponents, and one error for each
     # log₂e is a constant that is rounded once; what is too small for the format may be 0
     shared = (systematic + 2.0**-24 * below) * y + np.where(y < 2 * p.smallest, y, 0)
     return Budget(
-        worst, np.sqrt(own), rows=row, bins=Bins(-below, shared), rivals=Rivals((rounded(y, p) - y,)), value=y
+        worst, np.sqrt(own), rows=row, bins=Bins(argument, shared), rivals=Rivals((rounded(y, p) - y,)), value=y
     )

@@ -102,20 +102,22 @@ def _groups(shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
     return kinds
 
 
-def _independent(budget: Budget, counts: Array) -> Array:
-    """For each element, what it adds to the number of independent roundings in its column: 1, or less next to one that agrees.
+def _independent(budget: Budget, counts: Array, *, rows: bool = False) -> Array:
+    """For each element, what it adds to the number of independent roundings in its column, or in its row: 1, or less next to
+    one that agrees.
 
-    The rows of a deep layer may nearly agree, and their roundings then do as well.
+    The rows of a deep layer may nearly agree, and so may the keys that a query meets. Their roundings then do as well.
     """
     if budget.value is None:
         return counts.astype(float)
-    columns = np.where(counts, budget.value, np.inf).reshape(-1, counts.shape[-1])
-    width = np.where(counts, 2 * budget.own, 0).reshape(columns.shape)
-    order = np.argsort(columns, axis=0)
-    gaps = np.diff(np.take_along_axis(columns, order, axis=0), axis=0, prepend=-np.inf)
-    new = np.minimum(_ratio(gaps, np.take_along_axis(width, order, axis=0)), 1)
-    found = np.zeros_like(columns)
-    np.put_along_axis(found, order, new, axis=0)
+    groups = np.where(counts, budget.value, np.inf).reshape(-1, counts.shape[-1])
+    width = np.where(counts, 2 * budget.own, 0).reshape(groups.shape)
+    axis = 1 if rows else 0
+    order = np.argsort(groups, axis=axis)
+    gaps = np.diff(np.take_along_axis(groups, order, axis=axis), axis=axis, prepend=-np.inf)
+    new = np.minimum(_ratio(gaps, np.take_along_axis(width, order, axis=axis)), 1)
+    found = np.zeros_like(groups)
+    np.put_along_axis(found, order, new, axis=axis)
     return np.where(counts, found.reshape(counts.shape), 0)
 
 
@@ -125,11 +127,13 @@ def _spreads(error: Array, budget: Budget, counts: Array) -> dict[str, float]:
     if budget.bins is not None:  # a column may hold one argument only
         deviation = np.hypot(deviation, budget.bins.systematic)
     squares = np.where(counts, _ratio(np.abs(error), deviation) ** 2, 0)
-    independent = _independent(budget, counts)
+    in_columns, in_rows = _independent(budget, counts), _independent(budget, counts, rows=True)
     found: dict[str, float] = {}
     for kind, axes in _groups(error.shape).items():
         size = np.sum(counts, axis=axes)
-        n = size if kind == "row" else np.sum(independent, axis=axes)
+        n = np.sum(in_rows if kind == "row" else in_columns, axis=axes)
+        if kind in ("all", "head"):
+            n = np.minimum(n, np.sum(in_rows, axis=axes))
         if budget.rows is not None:  # what rows share makes as few independent numbers as there are rows
             n = np.minimum(n, 1 if kind == "row" else np.sum(np.any(counts, axis=-1)))
         limits = FACTOR * _most(max(int(np.size(n)), 1), np.maximum(n, 1))
@@ -140,7 +144,7 @@ def _spreads(error: Array, budget: Budget, counts: Array) -> dict[str, float]:
     if budget.rows is not None:  # and without what rows share
         left = np.where(counts, error - _factors(error, budget, counts)[0] * budget.rows.basis, 0)
         squares = np.where(counts, _ratio(np.abs(left), budget.own) ** 2, 0)
-        size, n = np.sum(counts), np.maximum(np.sum(independent), 1)
+        size, n = np.sum(counts), np.maximum(np.sum(in_columns), 1)
         found["elements apart from their rows"] = math.sqrt(np.sum(squares) / size) / (FACTOR * float(_most(1, n)))
     return found
 

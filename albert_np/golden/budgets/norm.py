@@ -94,7 +94,10 @@ def layer_norm(  # (..., H), (H,), (H,) -> (..., H)
 
     # deviation: what is each element's own
     own = (weight * r) ** 2 * (M_variance + (ROUNDING * wider * usual) ** 2) + 4 * (ROUNDING * i * sizes) ** 2
-    own = own + stored_variance + flushed**2
+    lost = (
+        np.where(np.abs(x) <= p.smallest, p.smallest, 0) if p.half else np.zeros_like(x)
+    )  # from a sum that was recorded
+    own = own + stored_variance + flushed**2 + (weight * r * lost) ** 2
     # and the factor that a row shares: half of what the variance is off, and r itself
     added = square_error(d, p) + M_variance**2 + (2 * ROUNDING * i * variance) ** 2
     added = added + np.mean((2 * ROUNDING * wider * usual * d) ** 2, axis=-1, keepdims=True) / n

@@ -106,6 +106,14 @@ def flushable(x: Array, p: Precision) -> Array:
     return np.where(np.abs(x) <= p.smallest, np.abs(x), 0)
 
 
+def unrecorded(x: Array, p: Precision) -> Array:
+    """How far x may be from what a fused kernel goes on with, in 16 bits: one rounding, and what was flushed when x was
+    recorded and not in the kernel. 0 in float32, which kernels do not hold wider."""
+    if not p.half:
+        return np.zeros_like(x)
+    return p.unit * np.abs(x) + np.where(np.abs(x) <= p.smallest, p.smallest, 0)
+
+
 def rounded(x: Array, p: Precision) -> Array:
     """x as it is stored, to the nearest number, of two the even one."""
     return nearest(x, "float32" if p.name == "tf32" else p.name)

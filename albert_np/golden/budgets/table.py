@@ -65,7 +65,8 @@ class Budgets:
         p, n = self.precision, len(terms)
         size, total, squares = (_sum(x) for x in zip(*((np.abs(x), x, x * x) for x in terms), strict=True))
         i = p.unit if p.half else p.accumulate
-        flushed = _sum([flushable(x, p) for x in terms])
+        lost = [np.where(np.abs(x) <= p.smallest, p.smallest, 0) if p.half else flushable(x, p) for x in terms]
+        flushed = _sum(lost)
         worst = (gamma(max(n - 2, 0), i) + p.unit) * size + flushed
         worst_stored, variance = stored(total, p, smaller_by=worst)
         first, second = sequential(n)
