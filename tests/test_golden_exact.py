@@ -380,7 +380,8 @@ def test_porting_mistakes_change_bits_unless_they_are_about_the_middle_of_a_func
     nowhere, inside, count = unseen(every)
     print(f"of {count} mistakes {len(nowhere)} change nothing: {nowhere}; {len(inside)} not the outputs: {inside}")
     assert count >= 400 // every
-    assert len(nowhere) < 0.18 * count
+    # weights that are rounded to another format are those of the set, which every format holds
+    assert len([name for name in nowhere if not name.startswith("weights_")]) < 0.18 * count
     assert not [name for name in nowhere if not any(part in name for part in FUNCTIONS)]
     assert len(inside) < 0.1 * count
 

@@ -265,7 +265,7 @@ def test_the_test_file_runs_under_pytest_with_a_function_by_name(recorded, tmp_p
     (folder / "mine.py").write_text("import numpy\ndef tanh(x):\n    return numpy.tanh(x)\n")
 
     def tested(**more):
-        alone = unmeasured() | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": "."} | more
+        alone = unmeasured() | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": ".", "PYTEST_ADDOPTS": ""} | more
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_op.py"]
         return subprocess.run(command, cwd=folder, env=alone, capture_output=True, text=True, check=False)
 
