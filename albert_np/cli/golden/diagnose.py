@@ -49,6 +49,7 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from albert_np.golden.candidates.candidate import read
+    from albert_np.golden.measures.metrics import json_ready
     from albert_np.golden.mistakes.diagnosis import diagnose
     from albert_np.golden.recording import MANIFEST, Recording
 
@@ -68,22 +69,13 @@ def run(args: argparse.Namespace) -> None:
         ignore_padding=args.ignore_padding,
         progress=_progress if sys.stderr is not None and sys.stderr.isatty() else None,
     )
-    print(as_json(_finite(found.to_dict()), indent=1) if args.json else _text(found))
+    print(as_json(json_ready(found.to_dict()), indent=1) if args.json else _text(found))
 
 
 def _progress(done: int, all_: int, seconds: float) -> None:
     left = seconds / done * (all_ - done)
     end = "\r" if done < all_ else "\r\033[K"
     print(f"\r\033[K{done} of {all_} mistakes tried, about {left:.0f} s left", end=end, file=sys.stderr, flush=True)
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no infinity and no NaN: they become null."""
-    if isinstance(value, dict):
-        return {key: _finite(x) for key, x in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(x) for x in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _text(found: Any) -> str:

@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from albert_np.files import listed, shown
+from albert_np.files import listed
 from albert_np.golden.budgets.precisions import Precision
 from albert_np.golden.budgets.precisions import precision as precision_called
 from albert_np.golden.candidates.candidate import Candidate, read
 from albert_np.golden.candidates.detection import detected
 from albert_np.golden.candidates.output_names import as_steps
 from albert_np.golden.comparing.blame import OpResult, Values, blame, real_places
+from albert_np.golden.measures.metrics import json_ready
 from albert_np.golden.measures.three_errors import three_way
 from albert_np.golden.recording import CALL, Recording
 from albert_np.ops import Array
@@ -66,7 +67,7 @@ class Comparison:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain Python, ready for JSON: infinities and NaN are text, span has the two ends alone, and span_ops all of it."""
-        values = _plain(asdict(self))
+        values = json_ready(asdict(self))
         return values | {"span": values["span"][:1] + values["span"][-1:], "span_ops": values["span"]}
 
 
@@ -225,13 +226,3 @@ def _precision(
     else:
         name, reason = detected(reference, values, given.stored)
     return precision_called(name, accumulate or "float32"), reason
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(x) for key, x in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(x) for x in value]
-    if isinstance(value, float) and not np.isfinite(value):
-        return shown(value)
-    return value

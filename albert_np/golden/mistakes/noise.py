@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from albert_np.golden.measures.ulps import format_of
 from albert_np.golden.stochastic import drawn
 from albert_np.ops import Array
 
@@ -45,15 +46,8 @@ def _telling(x: Array) -> Array:  # (n,) -> (m,)
 
 
 def rounded(x: Array, precision: str) -> Array:
-    """x, rounded to the format, in x's dtype."""
-    if precision == "float16":
-        with np.errstate(over="ignore"):
-            return x.astype(np.float16).astype(x.dtype)
-    if precision == "bfloat16":
-        bits = x.astype(np.float32).view(np.uint32)
-        bits = (bits + np.uint32(0x7FFF) + ((bits >> 16) & 1)) & np.uint32(0xFFFF0000)
-        return np.where(np.isfinite(x), bits.view(np.float32), x).astype(x.dtype)
-    return x if precision == "float64" else x.astype(np.float32).astype(x.dtype)
+    """x, rounded to the format in which that precision stores, in x's dtype."""
+    return format_of("float32" if precision == "tf32" else precision).round(x).astype(x.dtype)
 
 
 def rounded_weights(weights: Mapping[str, Array], precision: str) -> dict[str, Array]:

@@ -12,6 +12,7 @@ import numpy as np
 from albert_np.files import shown
 from albert_np.golden.arithmetic import Exact
 from albert_np.golden.graph import Step, evaluate
+from albert_np.golden.measures.ulps import rounded as nearest
 from albert_np.golden.packs.boundaries import PRODUCT, Boundary
 from albert_np.golden.recording import Recording, sha256
 from albert_np.ops import Array
@@ -20,7 +21,6 @@ FORMAT, VERSION = "albert_np.golden.pack", 1
 DTYPES = ("float32", "float16", "bfloat16", "float64")
 # the largest finite value of each, and bfloat16's smallest step, as IEEE 754 has it for 8 bits of exponent and 7 of fraction
 LARGEST = {name: float(np.finfo(name).max) for name in DTYPES if name != "bfloat16"} | {"bfloat16": 2.0**128 - 2.0**120}
-SMALLEST_BFLOAT16 = -133  # 2⁻¹³³
 
 
 @dataclass(frozen=True)
@@ -113,16 +113,9 @@ def rounded(x: Array, dtype: str, name: str) -> Array:
     if x.dtype.kind in "iu":
         return x.astype(np.int64)
     wide = x.astype(np.float64)
-    with np.errstate(over="ignore", under="ignore"):
-        if dtype == "bfloat16":
-            _, exponent = np.frexp(wide)
-            step = np.ldexp(1.0, np.maximum(exponent - 8, SMALLEST_BFLOAT16))
-            near = np.rint(wide / step) * step
-            near = np.where(np.abs(near) > LARGEST[dtype], np.copysign(np.inf, wide), near)
-        else:
-            near = wide.astype(dtype).astype(np.float64)
+    near = nearest(wide, dtype)
     check_range(wide, near, dtype, name)
-    return np.asarray(np.where(np.isfinite(wide), near, wide))
+    return near
 
 
 def check_range(wide: Array, near: Array, dtype: str, name: str) -> None:
