@@ -10,10 +10,11 @@ from typing import Any, ClassVar, Literal, Self, overload
 import numpy as np
 
 from albert_np.backends import choose
+from albert_np.checkpoints.formats.protocol import as_tensors
 from albert_np.checkpoints.initialise import initialise
 from albert_np.checkpoints.load import LoadedKeys, load, load_state_dict, stored_tensors
 from albert_np.checkpoints.names import expected_shapes, hub_name, to_store, with_aliases
-from albert_np.checkpoints.options import resolve_options
+from albert_np.checkpoints.options import resolve_options, take_formats
 from albert_np.checkpoints.save import check_options, save
 from albert_np.config import AlbertConfig, as_config
 from albert_np.device import backend_on, place_of
@@ -25,6 +26,9 @@ from albert_np.run import weight_tree
 class StoredModel:
     """A config, its arrays and an engine. module.py adds PyTorch's names, calling.py calls, and model.py heads."""
 
+    own_format: ClassVar[str] = (
+        ""  # the format of weight files that is looked for first; "": in the order of formats.FORMATS
+    )
     parts: ClassVar[tuple[str, ...]] = ()  # the heads of checkpoints/names.py whose tensors this class has
     # the encoder of a model with a head as a model of its own, as long as somebody has it; and there, the model with the head,
     # whose arrays and engine it has
@@ -136,7 +140,11 @@ class StoredModel:
         output_loading_info: bool = False,
         **options: Any,
     ) -> Self | tuple[Self, dict[str, Any]]:
-        """Loads a model from a folder, "demo" or a hub id: safetensors in float32, float16, bfloat16 or float64.
+        """Loads a model from a folder, "demo" or a hub id, in float32, float16, bfloat16 or float64.
+
+        Of several weight files in a folder, model.safetensors counts, then those of checkpoints/formats in their order.
+        from_tf, from_flax: read TensorFlow's or Flax's files alone. use_safetensors: True reads nothing but safetensors, and
+        False anything else.
 
         dtype: "float32" (the default, whatever the file holds) or "float64"; torch_dtype is an alias. backend="cuda" also
         takes "tf32" and "bfloat16": products are then computed in that type, on tensor cores, and weights and results stay
@@ -160,9 +168,10 @@ class StoredModel:
             raise ValueError(f"from_pretrained takes one value without a name; got {len(model_args)} more: name them")
         backend = backend_on(backend, place_of(None, options.pop("device_map", None)))
         parts = cls._parts(options)
+        formats = take_formats(options, cls.own_format)
         where, config = resolve_options(pretrained_model_name_or_path, config, state_dict, options)
         _, dtype = choose.resolve(backend, dtype)  # a backend that cannot run says so before gigabytes are read
-        found, source = stored_tensors(pretrained_model_name_or_path, where, state_dict)
+        found, source = stored_tensors(pretrained_model_name_or_path, where, formats, state_dict)
         tensors, info = load(
             found,
             source,
@@ -215,7 +224,7 @@ class StoredModel:
             )
         stored = to_store({hub_name(name, self.parts): x for name, x in tensors.items()})
         config = self.config.replace(architectures=[type(self).__name__], dtype=self.dtype.name)
-        save(save_directory, config if is_main_process else None, stored, max_shard_size)
+        save(save_directory, config if is_main_process else None, as_tensors(stored), max_shard_size)
 
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False, *, check_finite: str = "error"

@@ -63,10 +63,11 @@ def test_another_format_is_a_reader_and_a_map_of_names_and_the_first_with_a_file
     def read(path):
         stored = np.load(path)
         for name in stored.files:
-            yield Tensor(name, stored[name].shape, "F32", lambda name=name: stored[name])
+            tensor = Tensor(name, stored[name].shape, "F32", lambda name=name: stored[name])
+            yield tensor.under(name.removeprefix("theirs/"))
 
-    other = Format("other.npz", "other.npz.index.json", read, lambda name: name.removeprefix("theirs/"))
-    monkeypatch.setattr("albert_np.checkpoints.stored.FORMATS", (*FORMATS, other))
+    other = Format("other", "other.npz", "other.npz.index.json", read)
+    monkeypatch.setattr("albert_np.checkpoints.formats.FORMATS", (*FORMATS, other))
     plain = trained_like(CONFIG, PARTS["AlbertModel"], 1)
     CONFIG.save_pretrained(tmp_path)
     np.savez(tmp_path / "other.npz", **{f"theirs/{name}": x.astype(np.float32) for name, x in plain.items()})

@@ -15,7 +15,8 @@ import pytest
 import safetensors
 import safetensors.numpy
 
-from albert_np.checkpoints.formats.safetensors import read
+from albert_np.checkpoints.formats.protocol import as_tensors, stored_values
+from albert_np.checkpoints.formats.safetensors import read, write
 
 NUMPY = {
     "F64": "<f8",
@@ -247,3 +248,22 @@ def test_a_file_cut_short_after_its_header_was_read_is_an_oserror(tmp_path):
     path.write_bytes(path.read_bytes()[:-8])
     with pytest.raises(OSError, match=r"a.safetensors was cut off while it was being read"):
         tensor.load()
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16"])
+def test_the_bytes_written_are_the_librarys(tmp_path, dtype):
+    rng = np.random.default_rng(3)
+    shapes = {"b": (3, 5), "a": (), "c.weight": (0, 4), "ä": (7,)}
+    arrays = {name: rng.standard_normal(shape).astype(dtype) for name, shape in shapes.items()}
+    arrays["wide"] = rng.standard_normal((2, 2))
+    write(tmp_path / "ours.safetensors", as_tensors(arrays))
+    safetensors.numpy.save_file(arrays, tmp_path / "theirs.safetensors", metadata={"format": "pt"})
+    assert (tmp_path / "ours.safetensors").read_bytes() == (tmp_path / "theirs.safetensors").read_bytes()
+
+
+def test_bfloat16_is_written_and_read_bit_for_bit(tmp_path):
+    halves = np.arange(1 << 16, dtype=np.uint16).reshape(256, 256)
+    write(tmp_path / "x.safetensors", as_tensors({"w": halves}, "BF16"))
+    (tensor,) = read(tmp_path / "x.safetensors")
+    assert np.array_equal(tensor.load().view(np.uint32) >> 16, halves)
+    assert np.array_equal(stored_values(tensor), halves)

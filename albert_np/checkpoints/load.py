@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from albert_np.checkpoints.formats.protocol import Tensor
+from albert_np.checkpoints.formats.protocol import Format, Tensor
 from albert_np.checkpoints.initialise import initialise, within_memory
 from albert_np.checkpoints.memory import SOURCE, read_state_dict
 from albert_np.checkpoints.names import ALIASES, BUFFERS, PRETRAINING, expected_shapes, hub_name
@@ -38,15 +38,15 @@ class _Match(NamedTuple):
 
 
 def stored_tensors(
-    name_or_path: str | os.PathLike | None, where: dict[str, Any], state_dict: Any
+    name_or_path: str | os.PathLike | None, where: dict[str, Any], formats: tuple[Format, ...], state_dict: Any
 ) -> tuple[dict[str, Tensor], str]:
     """(tensors by their names in names.py, what messages call their source): of a state dict, or else of a model's files."""
     if state_dict is not None:
         return read_state_dict(state_dict), SOURCE
     assert name_or_path is not None
-    stored = find_weights(name_or_path, where)
+    stored = find_weights(name_or_path, where, formats)
     if stored is None:
-        raise OSError(no_weights(name_or_path, where))
+        raise OSError(no_weights(name_or_path, where, formats))
     return read_headers(stored), str(stored.source)
 
 

@@ -6,6 +6,8 @@ import os
 from typing import Any
 
 from albert_np.checkpoints import hub
+from albert_np.checkpoints.formats import in_order
+from albert_np.checkpoints.formats.protocol import Format
 from albert_np.config import AlbertConfig, as_config
 from albert_np.config_defaults import PASSIVE_DEFAULTS
 from albert_np.files import listed, shown
@@ -22,7 +24,6 @@ WITHOUT_EFFECT = (
     "use_fast",
     "weights_only",
 )
-FORMATS_READ = "weights are read from safetensors files"
 NOT_QUANTISED = "weights are float32 or float64, and are not quantised"
 ONE_PLACE = "a model is in one place, which backend= names"
 # keywords of which only some values can be honoured: (these values, why no others)
@@ -35,10 +36,8 @@ LIMITED: dict[str, tuple[tuple[Any, ...], str]] = {
     ),
     "device_mesh": ((None,), ONE_PLACE),
     "distributed_config": ((None,), ONE_PLACE),
-    "from_flax": ((None, False), FORMATS_READ),
-    "from_tf": ((None, False), FORMATS_READ),
     "generation_config": ((None,), "an encoder generates no text"),
-    "gguf_file": ((None,), FORMATS_READ),
+    "gguf_file": ((None,), "no GGUF file of ALBERT exists"),
     "kernel_config": ((None,), "kernels come with albert_np and from nowhere else"),
     "key_mapping": ((None,), "tensors are found by ALBERT's names; rename them in a state_dict= instead"),
     "load_in_4bit": ((None, False), NOT_QUANTISED),
@@ -49,9 +48,28 @@ LIMITED: dict[str, tuple[tuple[Any, ...], str]] = {
     "tp_size": ((None,), ONE_PLACE),
     "use_flash_attention_2": ((None, False), "attention is computed in one way, which is both eager's and sdpa's"),
     "use_kernels": ((None, False), "kernels come with albert_np and from nowhere else"),
-    "use_safetensors": ((None, True), FORMATS_READ),
-    "variant": ((None,), "weights are read from model.safetensors or its shards"),
+    "variant": ((None,), "weights are read from files without a variant in their names"),
 }
+
+
+FILES = ("from_tf", "from_flax", "use_safetensors")  # which weight files to read
+
+
+def take_formats(options: dict[str, Any], own: str = "") -> tuple[Format, ...]:
+    """Takes the keywords that say which weight files count out of `options`, and gives the formats in their order.
+
+    own: the format that the class looks for before all others. Raises ValueError for a value that cannot be honoured.
+    """
+    chosen = {name: options.pop(name, None) for name in FILES}
+    for name, value in chosen.items():
+        if value is not None and not isinstance(value, bool):
+            raise ValueError(f"{name} must be True, False or None; got {shown(repr(value), 80)}")
+    return in_order(
+        own,
+        from_tf=bool(chosen["from_tf"]),
+        from_flax=bool(chosen["from_flax"]),
+        use_safetensors=chosen["use_safetensors"],
+    )
 
 
 def resolve_options(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -12,14 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from albert_np.checkpoints.names import INDEX_NAME, WEIGHTS_NAME
+from albert_np.checkpoints.formats import safetensors
+from albert_np.checkpoints.formats.protocol import Format, Tensor
 from albert_np.config import AlbertConfig
 from albert_np.files import atomic_path, folder_to_write, shown, write_atomically
-from albert_np.ops import Array
 
 UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
-SHARD_NAME = "model-{:05}-of-{:05}.safetensors"
-SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
 # the keywords that transformers' save_pretrained has beside those of ours, with the values that change nothing here
 WITHOUT_EFFECT: dict[str, tuple[Any, ...]] = {
     "push_to_hub": (False, None),
@@ -65,64 +64,67 @@ def shard_bytes(size: Any) -> int:
 def save(
     folder: str | os.PathLike,
     config: AlbertConfig | None,
-    tensors: Mapping[str, Array],
+    tensors: Mapping[str, Tensor],
     max_shard_size: int | str = "5GB",
+    kind: Format = safetensors.FORMAT,
+    architecture: str = "",
 ) -> None:
     """Writes config.json and the weights, as transformers reads them, in files of at most max_shard_size bytes of tensors.
 
     A tensor that is larger has a file of its own. Each file appears whole or not at all, and the weights of an earlier save
     are not left beside the new ones. config: None writes no config.json and removes nothing.
+    kind: a format that has `write`. Raises ValueError if it makes one file only, and the tensors are more than that may hold.
     """
+    assert kind.write is not None
     limit = shard_bytes(max_shard_size)
     folder = folder_to_write(folder)
-    shards = _shards({name: np.ascontiguousarray(x) for name, x in tensors.items()}, limit)
+    shards = _shards(tensors, limit, kind)
     with contextlib.ExitStack() as files:  # all take their places together, after the last is written
-        for name, arrays in shards.items():
-            _write(files.enter_context(atomic_path(folder / name)), arrays, folder / name)
+        for name, some in shards.items():
+            kind.write(files.enter_context(atomic_path(folder / name)), some, architecture)
     if len(shards) > 1:
         index = {
             "metadata": {
-                "total_parameters": sum(x.size for x in tensors.values()),
-                "total_size": sum(x.nbytes for x in tensors.values()),
+                "total_parameters": sum(math.prod(x.shape) for x in tensors.values()),
+                "total_size": sum(map(_bytes, tensors.values())),
             },
-            "weight_map": {tensor: name for name, arrays in shards.items() for tensor in arrays},
+            "weight_map": {tensor: name for name, some in shards.items() for tensor in some},
         }
-        write_atomically(folder / INDEX_NAME, (json.dumps(index, indent=2, sort_keys=True) + "\n").encode())
+        write_atomically(folder / kind.index, (json.dumps(index, indent=2, sort_keys=True) + "\n").encode())
     if config is not None:
-        _remove_others(folder, set(shards))
+        _remove_others(folder, set(shards), kind)
         config.save_pretrained(folder)
 
 
-def _shards(arrays: dict[str, Array], limit: int) -> dict[str, dict[str, Array]]:  # file name -> its tensors
-    """Tensors in their order, as many in a file as fit."""
-    groups: list[dict[str, Array]] = []
+def _bytes(tensor: Tensor) -> int:
+    return math.prod(tensor.shape) * np.dtype(safetensors.DTYPES[tensor.dtype]).itemsize
+
+
+def _shards(tensors: Mapping[str, Tensor], limit: int, kind: Format) -> dict[str, dict[str, Tensor]]:
+    """File name -> its tensors, in their order, as many in a file as fit."""
+    groups: list[dict[str, Tensor]] = []
     room = 0
-    for name, x in arrays.items():
-        if not groups or x.nbytes > room:
+    for name, x in tensors.items():
+        if not groups or _bytes(x) > room:
             groups.append({})
             room = limit
         groups[-1][name] = x
-        room -= x.nbytes
+        room -= _bytes(x)
     if len(groups) < 2:
-        return {WEIGHTS_NAME: arrays}
-    return {SHARD_NAME.format(i + 1, len(groups)): group for i, group in enumerate(groups)}
+        return {kind.file: dict(tensors)}
+    if not kind.shard:
+        raise ValueError(
+            f"{kind.file} is written as one file, and max_shard_size is {limit:,} bytes: give a larger one"
+        )
+    return {kind.shard.format(i + 1, len(groups)): group for i, group in enumerate(groups)}
 
 
-def _write(temporary: Path, arrays: dict[str, Array], path: Path) -> None:
-    from safetensors import SafetensorError
-    from safetensors.numpy import save_file
-
-    try:
-        save_file(arrays, temporary, metadata={"format": "pt"})
-    except SafetensorError as error:  # what the library makes of a full disk
-        raise OSError(f"cannot write {path}: {shown(error, 300)}") from error
-
-
-def _remove_others(folder: Path, written: set[str]) -> None:
-    """Removes the weights of an earlier save: a reader would take model.safetensors first, whatever the index says."""
-    others = [WEIGHTS_NAME, *(path.name for path in folder.iterdir() if SHARD.fullmatch(path.name))]
-    if len(written) == 1:
-        others.append(INDEX_NAME)
+def _remove_others(folder: Path, written: set[str], kind: Format) -> None:
+    """Removes the weights of an earlier save: a reader would take the one file first, whatever the index says."""
+    shard = re.compile(re.escape(kind.shard).replace(r"\{:05\}", r"\d{5}") if kind.shard else "(?!)")
+    others = [kind.file, *(path.name for path in folder.iterdir() if shard.fullmatch(path.name))]
+    if len(written) == 1 and kind.index:
+        others.append(kind.index)
     for name in others:
         if name not in written:
             (folder / name).unlink(missing_ok=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -18,14 +18,14 @@ LEGACY = {"gamma": "weight", "beta": "bias"}
 ENCODER = re.compile(rf"(.*?\.|)({'|'.join(map(re.escape, BASE))}|{re.escape(LAYERS)}\d.*)", re.DOTALL)
 
 
-def by_plain_name(tensors: Sequence[Tensor], source: str, hub_name: Callable[[str], str] = str) -> dict[str, Tensor]:
+def by_plain_name(tensors: Sequence[Tensor], source: str) -> dict[str, Tensor]:
     """Every tensor under its name in names.py. Names that are not ALBERT's stay as they are, without the prefix.
 
     A prefix such as "module." is left out where all tensors have it and ALBERT's names stand behind it. A LayerNorm's gamma
-    and beta are its weight and bias. hub_name: the stored name in Hugging Face's words.
+    and beta are its weight and bias.
     Raises ValueError if it is not clear which name or which of two tensors counts.
     """
-    modern = {tensor.name: _modern(hub_name(tensor.name)) for tensor in tensors}
+    modern = {tensor.name: _modern(tensor.known_as) for tensor in tensors}
     found = [match for match in map(ENCODER.fullmatch, modern.values()) if match]
     prefixes = sorted({match[1] for match in found})
     wrapper = _wrapper(list(modern.values()), prefixes, source)

@@ -12,12 +12,10 @@ from typing import Any, NamedTuple
 from albert_np.checkpoints import hub
 from albert_np.checkpoints.formats import FORMATS
 from albert_np.checkpoints.formats.protocol import Format, Tensor
-from albert_np.checkpoints.names import INDEX_NAME, WEIGHTS_NAME
 from albert_np.checkpoints.spellings import by_plain_name
 from albert_np.files import listed, read_json, shown
 
 MAX_INDEX_BYTES = 10 * 1024 * 1024
-OTHER_FORMATS = (".bin", ".pt", ".pth", ".h5", ".msgpack", ".ckpt", ".index", ".meta", ".onnx", ".npz", ".ot")
 
 
 class Stored(NamedTuple):
@@ -28,16 +26,21 @@ class Stored(NamedTuple):
     files: dict[Path, set[str]]  # -> the tensors that the index says are in the file; none where there is no index
 
 
-def find_weights(name_or_path: str | os.PathLike, where: dict[str, Any]) -> Stored | None:
-    """The weight files of a folder, "demo" or a hub id, in the first format that it has; None if there are none.
+def find_weights(
+    name_or_path: str | os.PathLike, where: dict[str, Any], formats: tuple[Format, ...] = FORMATS
+) -> Stored | None:
+    """The weight files of a folder, "demo" or a hub id, in the first of these formats that it has; None if there are none.
 
     `where`: hub.OPTIONS. Raises OSError (a file cannot be found or fetched) or ValueError (an index that makes no sense).
     """
-    for kind in FORMATS:
-        path = hub.resolve(name_or_path, kind.file, required=False, **where)
+    folder = hub.local_folder(name_or_path)
+    for kind in formats:
+        path = hub.resolve(name_or_path, kind.file, required=False, **where) if kind.file else None
+        if path is None and kind.find is not None and folder is not None:
+            path = kind.find(folder / (where.get("subfolder") or ""))
         if path is not None:
             return Stored(kind, path, {path: set()})
-        index = hub.resolve(name_or_path, kind.index, required=False, **where)
+        index = hub.resolve(name_or_path, kind.index, required=False, **where) if kind.index else None
         if index is not None:
             shards = _shards(index, Path(kind.file).suffix)
             paths = {hub.resolve(name_or_path, shard, **where): names for shard, names in shards.items()}
@@ -50,11 +53,12 @@ def read_headers(stored: Stored) -> dict[str, Tensor]:
     found: list[Tensor] = []
     for path, names in stored.files.items():
         tensors = list(stored.format.read(path))
-        lost = names - {tensor.name for tensor in tensors}
+        held = {name for tensor in tensors for name in (tensor.name, tensor.known_as)}
+        lost = {name for name in names if name not in held and stored.format.hub_name(name) not in held}
         if lost:
             raise ValueError(f"{stored.source} says that {path.name} holds {listed(sorted(lost))}, but it does not")
         found += tensors
-    return by_plain_name(found, str(stored.source), stored.format.hub_name)
+    return by_plain_name(found, str(stored.source))
 
 
 def _shards(index_path: Path, suffix: str) -> dict[str, set[str]]:  # -> file name: tensor names
@@ -74,20 +78,22 @@ def _shards(index_path: Path, suffix: str) -> dict[str, set[str]]:  # -> file na
     return shards
 
 
-def no_weights(name_or_path: str | os.PathLike, where: dict[str, Any]) -> str:
+def no_weights(name_or_path: str | os.PathLike, where: dict[str, Any], formats: tuple[Format, ...]) -> str:
     """The text for a message that says why there is nothing to load."""
+    files = [kind.file for kind in formats if kind.file]
     folder = hub.local_folder(name_or_path)
     if folder is None:
-        text = f"{name_or_path} has neither {WEIGHTS_NAME} nor {INDEX_NAME} that could be fetched; other formats are not read"
+        text = f"{name_or_path} has none of {listed(files)} that could be fetched"
         try:  # once more as a required file, to get the reason: being offline, say, does not mean that it is absent
-            hub.resolve(name_or_path, WEIGHTS_NAME, **where)
+            hub.resolve(name_or_path, files[0], **where)
         except OSError as error:
             text += f" ({error})"
         return text
     folder = folder / (where.get("subfolder") or "")
     names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-    others = [name for name in names if name.endswith(OTHER_FORMATS) or name == "checkpoint"]
-    text = f"{folder} has neither {WEIGHTS_NAME} nor {INDEX_NAME}"
+    text = f"{folder} has no weights: none of {listed(files)}"
+    others = [kind for kind in FORMATS if kind not in formats and find_weights(folder, {}, (kind,))]
     if others:
-        return f"{text}, only {listed(others)}, formats that are not read: save it as safetensors first"
+        names = [kind.file or kind.name for kind in others]
+        return f"{text}; it has {listed(names)}, which from_tf, from_flax or use_safetensors leaves out"
     return f"{text}; it holds {listed(names) or 'nothing'}"

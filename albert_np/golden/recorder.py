@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from albert_np.calling import AlbertPreTrainedModel
+from albert_np.checkpoints.formats.protocol import as_tensors
 from albert_np.checkpoints.names import PREFIX, hub_name, to_store
 from albert_np.checkpoints.save import save
 from albert_np.encoder import LAYERS, applications, layer_name
@@ -118,7 +119,7 @@ def _write_model(model: AlbertPreTrainedModel[Any], folder: Path) -> None:
     narrow = {name: x.astype(np.float32) for name, x in tensors.items()}
     exact = all(np.array_equal(narrow[name], x, equal_nan=True) for name, x in tensors.items())
     config = model.config.replace(architectures=[type(model).__name__], dtype="float32" if exact else "float64")
-    save(folder, config, narrow if exact else tensors, max_shard_size="1TB")
+    save(folder, config, as_tensors(narrow if exact else tensors), max_shard_size="1TB")
 
 
 class _Written(Trace):

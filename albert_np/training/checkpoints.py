@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from albert_np.checkpoints.formats import safetensors as safetensors_format
+from albert_np.checkpoints.formats.protocol import as_tensors
 from albert_np.checkpoints.names import WEIGHTS_NAME
 from albert_np.files import atomic_path, listed, parse_json, read_json, shown
 from albert_np.ops import Array
@@ -181,14 +182,8 @@ def _read_arrays(path: Path, expected: Mapping[str, Array]) -> dict[str, Array]:
 
 
 def _save_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
-    from safetensors import SafetensorError
-    from safetensors.numpy import save_file
-
-    with atomic_path(path) as temporary:  # for its permissions: the library's file is readable by one user only
-        try:
-            save_file({name: np.asarray(x, order="C") for name, x in arrays.items()}, temporary)
-        except SafetensorError as error:  # what the library makes of a full disk
-            raise OSError(f"cannot write {path}: {shown(error, 300)}") from error
+    with atomic_path(path) as temporary:
+        safetensors_format.write(temporary, as_tensors({name: np.asarray(x) for name, x in arrays.items()}))
 
 
 def _to_disk(path: Path) -> None:

@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 
+from albert_np.checkpoints.formats.protocol import as_tensors
 from albert_np.checkpoints.save import save as save_model
 from albert_np.config import AlbertConfig
 from albert_np.training.checkpoints import save_checkpoint
@@ -35,7 +36,7 @@ class Logistic:
         return dict(self.tensors)
 
     def save_pretrained(self, folder):
-        save_model(folder, AlbertConfig(), self.tensors)
+        save_model(folder, AlbertConfig(), as_tensors(self.tensors))
 
     def value_and_grad(self, x, labels, training=False, seed=None):
         self.calls += 1

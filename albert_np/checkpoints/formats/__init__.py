@@ -1,4 +1,4 @@
-"""The formats of weight files, one module for each: its reader and its map of names.
+"""The formats of weight files, one module for each: its reader, beside a literal table of its names.
 
 To add a format, write a module with a FORMAT (protocol.py says what that is), and name it in FORMATS.
 """
@@ -9,3 +9,22 @@ from albert_np.checkpoints.formats import safetensors
 from albert_np.checkpoints.formats.protocol import Format
 
 FORMATS: tuple[Format, ...] = (safetensors.FORMAT,)  # a checkpoint is read in the first format that it has a file of
+TENSORFLOW = ("tf1", "h5")  # what from_tf=True reads, in transformers' order
+FLAX = ("msgpack",)
+
+
+def in_order(
+    own: str = "", *, from_tf: bool = False, from_flax: bool = False, use_safetensors: bool | None = None
+) -> tuple[Format, ...]:
+    """The formats to look for, the first one first. The arguments are those of from_pretrained in transformers.
+
+    own: the format that a class looks for before all others. from_tf, from_flax: nothing but TensorFlow's or Flax's files.
+    use_safetensors: True for nothing but safetensors, False for anything else. Raises ValueError if they exclude each other.
+    """
+    if from_tf + from_flax + (use_safetensors is True) > 1:
+        raise ValueError("from_tf=True, from_flax=True and use_safetensors=True exclude each other: give one")
+    if from_tf or from_flax:
+        names = TENSORFLOW if from_tf else FLAX
+        return tuple(sorted((kind for kind in FORMATS if kind.name in names), key=lambda kind: names.index(kind.name)))
+    found = [kind for kind in FORMATS if use_safetensors is None or (kind.name == "safetensors") == use_safetensors]
+    return tuple(sorted(found, key=lambda kind: kind.name != own))

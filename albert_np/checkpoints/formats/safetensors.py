@@ -1,21 +1,22 @@
 """The safetensors format: 8 bytes of header length, a JSON header, then the bytes of every tensor, end to end.
 
-The `safetensors` library has no bfloat16 for NumPy, and of two equal keys it takes the last. So the header is read here, and
-every rule is checked before one byte of a tensor is read or allocated. The library writes our files, and the tests compare
-this reader with it.
+The `safetensors` library has no bfloat16 for NumPy, and of two equal keys it takes the last. So the header is read and
+written here, and every rule is checked before one byte of a tensor is read or allocated. The tests compare reader and writer
+with the library.
 """
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from albert_np.checkpoints.formats.protocol import Format, Tensor
+from albert_np.checkpoints.formats.protocol import Format, Tensor, stored_values
 from albert_np.checkpoints.names import INDEX_NAME, WEIGHTS_NAME
 from albert_np.files import explain_impostor, parse_json, shown
 from albert_np.ops import Array
@@ -43,8 +44,15 @@ DTYPES = {
 }
 
 
+# what __metadata__'s "format" says -> how tensors named and oriented by that framework are to be understood
+FRAMEWORKS: dict[str, Callable[[Tensor], Tensor]] = {}
+
+
 def read(path: Path) -> Iterator[Tensor]:
-    """The tensors of one file, in the order they are stored. Raises a ValueError that names the rule the file breaks."""
+    """The tensors of one file, in the order they are stored. Raises a ValueError that names the rule the file breaks.
+
+    transformers wrote TensorFlow's and Flax's names, too, into files of this format: its metadata says so.
+    """
     header, start, length = _header(path)
     metadata = header.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
@@ -62,8 +70,37 @@ def read(path: Path) -> Iterator[Tensor]:
         expected = end
     if expected != length:
         raise ValueError(f"{path}: the tensors end at byte {expected:,} and the file's data at {length:,}")
+    understood = FRAMEWORKS.get(metadata.get("format", "pt"), _as_it_is)
     for name, begin, _, dtype, shape in entries:
-        yield Tensor(name, shape, dtype, partial(_load, path, start + begin, dtype, shape))
+        yield understood(Tensor(name, shape, dtype, partial(_load, path, start + begin, dtype, shape)))
+
+
+def _as_it_is(tensor: Tensor) -> Tensor:
+    return tensor
+
+
+def write(path: Path, tensors: Mapping[str, Tensor], architecture: str = "") -> None:
+    """Writes the bytes that the `safetensors` library writes, and bfloat16 too. The names are the same for every class.
+
+    The widest dtypes come first, so that every tensor is aligned; the header ends in spaces, at a multiple of 8 bytes.
+    """
+    width = {name: np.dtype(DTYPES[tensor.dtype]).itemsize for name, tensor in tensors.items()}
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    order = sorted(tensors, key=lambda name: (-width[name], name))
+    end = 0
+    for name in order:
+        begin, end = end, end + math.prod(tensors[name].shape) * width[name]
+        header[name] = {
+            "dtype": tensors[name].dtype,
+            "shape": list(tensors[name].shape),
+            "data_offsets": [begin, end],
+        }
+    head = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    head += b" " * (-len(head) % 8)
+    with path.open("wb") as file:
+        file.write(len(head).to_bytes(8, "little") + head)
+        for name in order:
+            file.write(stored_values(tensors[name]).data)
 
 
 def _header(path: Path) -> tuple[dict[str, Any], int, int]:  # -> header, first byte of data, bytes of data
@@ -125,4 +162,4 @@ def _load(path: Path, at: int, dtype: str, shape: tuple[int, ...]) -> Array:
     return x.reshape(shape)
 
 
-FORMAT = Format(WEIGHTS_NAME, INDEX_NAME, read, str)  # the names are Hugging Face's already
+FORMAT = Format("safetensors", WEIGHTS_NAME, INDEX_NAME, read, write=write, shard="model-{:05}-of-{:05}.safetensors")

@@ -21,6 +21,8 @@ import numpy as np
 
 from albert_np import AlbertForPreTraining, AlbertTokenizer
 from albert_np.calling import AlbertPreTrainedModel
+from albert_np.checkpoints.formats import safetensors
+from albert_np.checkpoints.formats.protocol import as_tensors
 from albert_np.checkpoints.names import WEIGHTS_NAME
 from albert_np.demo.recipe import evaluate
 from albert_np.demo.recipe.card import loss_curve, model_card
@@ -67,20 +69,8 @@ def write_weights(model: AlbertPreTrainedModel, folder: Path, dtype: str) -> boo
         return False
     model.config.replace(architectures=[type(model).__name__], dtype=dtype).save_pretrained(folder)
     stored = {name: x for name, x in halved.items() if x is not None}
-    (folder / WEIGHTS_NAME).write_bytes(safetensors_bytes(stored, {"float16": "F16", "bfloat16": "BF16"}[dtype]))
+    safetensors.write(folder / WEIGHTS_NAME, as_tensors(stored, {"float16": "F16", "bfloat16": "BF16"}[dtype]))
     return True
-
-
-def safetensors_bytes(tensors: Mapping[str, Array], dtype: str) -> bytes:
-    """The format of safetensors files with all tensors of one dtype: the library writes no bfloat16 without torch."""
-    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
-    end = 0
-    for name, x in tensors.items():
-        start, end = end, end + x.nbytes
-        header[name] = {"dtype": dtype, "shape": list(x.shape), "data_offsets": [start, end]}
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)  # so that what follows is aligned
-    return len(text).to_bytes(8, "little") + text + b"".join(x.tobytes() for x in tensors.values())
 
 
 def held_out_loss(folder: Path, books: Mapping[str, list[str]], seed: int, backend: str, progress: bool) -> float:

@@ -46,6 +46,7 @@ from pathlib import Path
 
 import numpy as np
 
+from albert_np.checkpoints.formats.protocol import as_tensors
 from albert_np.checkpoints.names import expected_shapes, hub_name
 from albert_np.checkpoints.save import save
 from albert_np.config import AlbertConfig
@@ -130,7 +131,7 @@ def save_exact(
 ) -> None:
     """Writes an exact set as a folder: config.json and model.safetensors as save_pretrained writes them, and inputs.npz."""
     tensors, config, call = exact_set(config, seed, architecture, length=length)
-    save(folder, config.replace(dtype="float32"), tensors)
+    save(folder, config.replace(dtype="float32"), as_tensors(tensors))
     data = io.BytesIO()
     np.savez(data, **call)  # type: ignore[arg-type]
     write_atomically(Path(folder) / INPUTS_NAME, data.getvalue())
