@@ -11,8 +11,9 @@ import numpy as np
 
 from albert_np.ops import Array
 
-# the side of the squares that a transposed matrix is copied in: two of float64 fit into a core's first cache
-TILE = 64
+# Rows that a transposed matrix is copied by: of float32, one cache line of the result. A whole (768,3072) at once takes 6.5 ms,
+# in squares of 64 4.0, in strips of 8 rows 1.5, of 16 1.3, of 32 2.0.
+STRIP = 16
 
 
 class Tensor(NamedTuple):
@@ -43,14 +44,10 @@ class Tensor(NamedTuple):
 
 
 def transposed(x: Array) -> Array:
-    """x.T in an order of its own, copied square by square: a plain copy reads a new cache line for each number."""
-    if x.ndim != 2:
-        return np.ascontiguousarray(x.T)
-    rows, columns = x.shape
-    y = np.empty((columns, rows), x.dtype)
-    for i in range(0, rows, TILE):
-        for j in range(0, columns, TILE):
-            y[j : j + TILE, i : i + TILE] = x[i : i + TILE, j : j + TILE].T
+    """x.T in an order of its own, copied strip by strip: a plain copy writes or reads a new cache line for each number."""
+    y = np.empty(x.shape[::-1], x.dtype)
+    for i in range(0, len(x), STRIP):
+        y[..., i : i + STRIP] = x[i : i + STRIP].T
     return y
 
 
