@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from albert_np.checkpoints.formats.protocol import Format, Tensor
+from albert_np.checkpoints.formats.tensorflow_names import is_tensorflow
 from albert_np.checkpoints.initialise import initialise, within_memory
 from albert_np.checkpoints.memory import SOURCE, read_state_dict
 from albert_np.checkpoints.names import ALIASES, BUFFERS, PRETRAINING, expected_shapes, hub_name
@@ -140,6 +141,8 @@ def _match(found: dict[str, Tensor], source: str, config: AlbertConfig, parts: t
     words, decoder = "embeddings.word_embeddings.weight", "predictions.decoder.weight"
     if config.tie_word_embeddings and words not in found and decoder in found:
         found[words] = found[decoder]
+    if not config.tie_word_embeddings and words in found and decoder not in found and is_tensorflow(found[words]):
+        found[decoder] = found[words]  # TensorFlow's classes tie them whatever the config says
     known = {*expected, *BUFFERS, *(ALIASES if "predictions" in parts else ())}
     for name in expected:
         if name in found and found[name].dtype not in DTYPES:

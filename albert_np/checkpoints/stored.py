@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from albert_np.checkpoints import hub
 from albert_np.checkpoints.formats import FORMATS
 from albert_np.checkpoints.formats.protocol import Format, Tensor
+from albert_np.checkpoints.formats.tensorflow_names import as_computed
 from albert_np.checkpoints.spellings import by_plain_name
 from albert_np.files import listed, read_json, shown
 
@@ -58,7 +59,7 @@ def read_headers(stored: Stored) -> dict[str, Tensor]:
         if lost:
             raise ValueError(f"{stored.source} says that {path.name} holds {listed(sorted(lost))}, but it does not")
         found += tensors
-    return by_plain_name(found, str(stored.source))
+    return as_computed(by_plain_name(found, str(stored.source)))
 
 
 def _shards(index_path: Path, suffix: str) -> dict[str, set[str]]:  # -> file name: tensor names

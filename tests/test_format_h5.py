@@ -1,0 +1,335 @@
+"""tf_model.h5: what TensorFlow's own files hold, and that no trick of HDF5 leads out of a file or takes much memory."""
+
+import json
+import resource
+import shutil
+import sys
+import tracemalloc
+import zlib
+
+import numpy as np
+import pytest
+from support import TESTS, refusals
+
+import albert_np
+from albert_np.checkpoints.formats import h5, tensorflow_names
+from albert_np.checkpoints.names import BASE, LAYER, PARTS
+
+h5py = pytest.importorskip("h5py")
+
+GOLDENS = TESTS / "goldens" / "formats"
+WORDS = "embeddings/word_embeddings/weight:0"
+MODELS = [name for name in json.loads((GOLDENS / "manifest.json").read_text()) if name.startswith("h5_")]
+
+
+def by_hub_name(path):
+    return {tensor.known_as: tensor for tensor in h5.read(path)}
+
+
+def made(tmp_path, fill):
+    path = tmp_path / "tf_model.h5"
+    with h5py.File(path, "w") as file:
+        fill(file)
+    return path
+
+
+def refusal(path):
+    message = refusals.refusal(lambda: [tensor.load() for tensor in h5.read(path)])
+    assert path.name in message
+    return message
+
+
+@pytest.fixture
+def masked_lm(tmp_path):
+    """A golden with the masked-language-model head in one file, to be changed."""
+    shutil.copytree(GOLDENS / "h5_pretraining", tmp_path / "model")
+    return tmp_path / "model"
+
+
+def datasets(path):
+    found = {}
+    with h5py.File(path, "r") as file:
+        file.visititems(lambda name, x: found.update({name: x[...]}) if isinstance(x, h5py.Dataset) else None)
+    return found
+
+
+# --- names --------------------------------------------------------------------------------------------------------------
+
+
+def test_the_table_has_every_weight_but_those_that_tensorflow_has_not():
+    """Names there and back. A table of relative positions, and a decoder's own weight, are what TensorFlow never stores."""
+    layer = "encoder.albert_layer_groups.{}.albert_layers.{}.{}"
+    hub = [*BASE, *(name for part in PARTS.values() for name in part)]
+    hub += [layer.format(group, inner, name) for group, inner in ((0, 0), (1, 3), (11, 0)) for name in LAYER]
+    without = {name for name in hub if name.endswith(("distance_embedding.weight", "decoder.weight"))}
+    for name in {*hub} - without:
+        prefix = "albert." if name.startswith(("embeddings", "encoder", "pooler")) else ""
+        for before in ("", "tf_albert_model_12/", "predictions/tf_albert_for_masked_lm/"):
+            assert tensorflow_names.hub_name(f"{before}{tensorflow_names.tensorflow_name(name)}:0") == prefix + name
+    for name in without:
+        with pytest.raises(ValueError, match="no weight for"):
+            tensorflow_names.tensorflow_name(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        (
+            "albert/encoder/albert_layer_groups_._0/albert_layers_._1/layer_normalization_7/gamma:0",
+            "full_layer_layer_norm",
+        ),
+        (
+            "albert/encoder/albert_layer_groups_._0/albert_layers_._1/attention/layer_normalization/gamma",
+            "attention.LayerNorm",
+        ),
+        ("albert/embeddings/layer_normalization_3/gamma:0", "embeddings.LayerNorm"),
+        ("predictions/layer_normalization_3/gamma:0", "predictions.LayerNorm"),
+        ("x/albert/embeddings/position_embeddings/weight:0", "embeddings.position_embeddings"),
+        ("x/albert/embeddings/word_embeddings/embeddings:0", "embeddings.word_embeddings"),
+    ],
+)
+def test_other_words_for_a_layer_are_known_where_its_place_says_which_it_is(name, expected):
+    assert tensorflow_names.hub_name(name).removesuffix(".weight").endswith(expected)
+
+
+@pytest.mark.parametrize(
+    "name", ["layer_normalization_3/gamma:0", "gamma", "", "a/b/c:0", "albert/encoder/weight", "//:0"]
+)
+def test_a_name_that_is_not_alberts_stays_as_it_is(name):
+    assert tensorflow_names.hub_name(name) == ""
+
+
+# --- TensorFlow's own files ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_dataset_is_read_with_h5pys_values_in_hugging_faces_orientation(name):
+    for path in (GOLDENS / name).glob("*.h5"):
+        stored, seen = datasets(path), 0
+        for tensor in h5.read(path):
+            x = stored[tensor.name]
+            np.testing.assert_array_equal(tensor.load(), x.T if tensor.name.endswith("kernel:0") else x)
+            assert tensor.shape == tensor.load().shape
+            assert tensor.hub_name
+            seen += 1
+        assert seen == len({tensorflow_names.hub_name(key) for key in stored})
+
+
+def test_the_decoders_bias_counts_and_the_other_may_be_anything(masked_lm):
+    """TensorFlow adds predictions/decoder/bias; transformers' converter to PyTorch takes the other one."""
+    path = masked_lm / "tf_model.h5"
+    before = albert_np.AlbertForPreTraining.from_pretrained(masked_lm).state_dict()["predictions.bias"]
+    with h5py.File(path, "r+") as file:
+        name = next(name for name in datasets(path) if name.endswith("predictions/bias:0"))
+        file[name][...] = np.nan
+    after = albert_np.AlbertForPreTraining.from_pretrained(masked_lm).state_dict()["predictions.bias"]
+    np.testing.assert_array_equal(before, after)
+
+
+def test_untied_means_tied_in_tensorflow(masked_lm):
+    """tie_word_embeddings=false changes nothing there: the decoder is the word table."""
+    tied = albert_np.AlbertForPreTraining.from_pretrained(masked_lm)
+    untied = albert_np.AlbertForPreTraining.from_pretrained(masked_lm, tie_word_embeddings=False)
+    ids = [[2, 5, 7, 3]]
+    np.testing.assert_array_equal(tied(ids).prediction_logits, untied(ids).prediction_logits)
+
+
+def test_two_copies_of_the_embeddings_must_be_equal(masked_lm):
+    path = masked_lm / "tf_model.h5"
+    copies = [name for name in datasets(path) if name.endswith(WORDS)]
+    assert len(copies) == 2
+    with h5py.File(path, "r+") as file:
+        file[copies[1]][0, 0] += 1
+    with pytest.raises(ValueError, match="are one weight, but differ"):
+        albert_np.AlbertForPreTraining.from_pretrained(masked_lm)
+
+
+def test_a_table_of_another_shape_is_not_reshaped(masked_lm):
+    path = masked_lm / "tf_model.h5"
+    with h5py.File(path, "r+") as file:
+        for name in [name for name in datasets(path) if name.endswith(WORDS)]:
+            x = file[name][...].reshape(file[name].shape[::-1])
+            del file[name]
+            file[name] = x
+    with pytest.raises(ValueError, match=r"word_embeddings.* has the shape"):
+        albert_np.AlbertForPreTraining.from_pretrained(masked_lm)
+
+
+def test_attributes_may_be_of_any_kind_or_missing(masked_lm):
+    path = masked_lm / "tf_model.h5"
+    before = {name: tensor.load() for name, tensor in by_hub_name(path).items()}
+    with h5py.File(path, "r+") as file:
+        for group in (file, *(file[name] for name in file)):
+            for key in list(group.attrs):
+                del group.attrs[key]
+    after = {name: tensor.load() for name, tensor in by_hub_name(path).items()}
+    assert list(before) == list(after)
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+
+
+def test_the_optimizers_own_weights_are_left_out(tmp_path):
+    def fill(file):
+        file["model_weights/albert/albert/" + WORDS] = np.ones((3, 2), np.float32)
+        file["optimizer_weights/Adam/m/albert/" + WORDS] = np.zeros((3, 2), np.float32)
+
+    (tensor,) = h5.read(made(tmp_path, fill))
+    np.testing.assert_array_equal(tensor.load(), np.ones((3, 2)))
+
+
+# --- how HDF5 may store values ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {},
+        {"chunks": (3, 2)},
+        {"chunks": (5, 7), "compression": "gzip"},
+        {"chunks": (4, 4), "compression": "gzip", "shuffle": True},
+        {"chunks": (2, 3), "shuffle": True, "maxshape": (None, None)},
+        {"chunks": (16, 16), "maxshape": (None, None)},
+    ],
+)
+@pytest.mark.parametrize("dtype", ["<f4", ">f4", "<f2", "<f8", ">i8"])
+def test_values_in_one_piece_or_several_packed_or_not(tmp_path, how, dtype):
+    x = np.random.default_rng(3).normal(0, 9, (11, 7)).astype(dtype)
+    path = made(tmp_path, lambda file: file.create_dataset("albert/" + WORDS, data=x, **how))
+    (tensor,) = h5.read(path)
+    assert tensor.load().dtype == x.dtype.newbyteorder("=")
+    np.testing.assert_array_equal(tensor.load(), x)
+
+
+def test_small_values_among_the_metadata(tmp_path):
+    def fill(file):
+        plan = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        plan.set_layout(h5py.h5d.COMPACT)
+        space, kind = h5py.h5s.create_simple((2, 3)), h5py.h5t.py_create(np.dtype(">f4"))
+        dataset = h5py.h5d.create(file.id, b"weight", kind, space, plan)
+        dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, np.arange(6, dtype=np.float32).reshape(2, 3))
+
+    (tensor,) = h5.read(made(tmp_path, fill))
+    np.testing.assert_array_equal(tensor.load(), np.arange(6).reshape(2, 3))
+
+
+def with_data(**how):
+    return lambda file: file.create_dataset("albert/w", **how)
+
+
+def external(file):
+    file.create_dataset("w", (4,), "f4", external=[("/proc/version", 0, 16)])
+
+
+def virtual(file):
+    layout = h5py.VirtualLayout((4,), "f4")
+    layout[:] = h5py.VirtualSource("/etc/hostname", "x", (4,))
+    file.create_virtual_dataset("w", layout)
+
+
+def soft_link(file):
+    file["w"] = np.ones(3, np.float32)
+    file["again"] = h5py.SoftLink("/w")
+
+
+def external_link(file):
+    file["w"] = h5py.ExternalLink("/etc/other.h5", "/w")
+
+
+def circle(file):
+    file.create_group("a")["b"] = file["/"]
+
+
+def deep(file):
+    file["/".join("a" * 50)] = np.ones(3, np.float32)
+
+
+def late(file):
+    plan = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    plan.set_alloc_time(h5py.h5d.ALLOC_TIME_LATE)
+    h5py.h5d.create(file.id, b"w", h5py.h5t.IEEE_F32LE, h5py.h5s.create_simple((1 << 30,)), plan)
+
+
+def odd_float(file):
+    kind = h5py.h5t.IEEE_F32LE.copy()
+    kind.set_fields(15, 7, 8, 0, 7)
+    kind.set_size(2)
+    h5py.h5d.create(file.id, b"w", kind, h5py.h5s.create_simple((2,)))
+
+
+def checked_by_fletcher(file):
+    file.create_dataset("w", data=np.ones((4, 4), "f4"), chunks=(2, 2), fletcher32=True)
+
+
+REFUSED = {
+    "external storage": (external, "values in other files"),
+    "virtual dataset": (virtual, "values in other files"),
+    "soft link": (soft_link, "is a link to somewhere else"),
+    "external link": (external_link, "is a link to somewhere else"),
+    "a group in itself": (circle, "a second time"),
+    "deep groups": (deep, "deep"),
+    "never written": (late, "not in the file"),
+    "chunks never written": (with_data(shape=(64, 64), dtype="f4", chunks=(8, 8)), "not all of them"),
+    "a terabyte of zeros": (with_data(shape=(1 << 20, 1 << 18), dtype="f4", chunks=(1, 1)), "pieces"),
+    "gzip bomb": (
+        with_data(data=np.zeros((1 << 12, 1 << 12), "f4"), chunks=(1 << 12, 1 << 12), compression="gzip"),
+        "says",
+    ),
+    "another filter": (checked_by_fletcher, "filter that is not read"),
+    "a float of HDF5's own": (odd_float, "something else than"),
+    "text": (with_data(data="abc"), "something else than"),
+    "a record": (with_data(data=np.zeros(3, [("a", "f4")])), "something else than"),
+    "complex": (with_data(data=np.zeros(3, "c8")), "something else than"),
+    "no values": (with_data(data=h5py.Empty("f4")), "without any values"),
+    "Keras's object paths": (
+        lambda file: file.create_dataset("layers/dense/vars/0", data=np.ones(3, "f4")),
+        "tree of objects",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_tricks_of_hdf5_are_refused_in_words(tmp_path, what):
+    fill, says = REFUSED[what]
+    path = made(tmp_path, fill)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert says in refusal(path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 * 1024
+
+
+def test_a_piece_that_unpacks_to_more_than_its_numbers_is_not_unpacked_to_the_end(tmp_path):
+    """HDF5's own gzip follows a piece to its end, however long that is."""
+    x = np.random.default_rng(1).normal(size=(64, 64)).astype(np.float32)
+
+    def fill(file):
+        dataset = file.create_dataset("w", x.shape, "f4", chunks=x.shape, compression="gzip")
+        dataset.id.write_direct_chunk((0, 0), zlib.compress(x.tobytes() + bytes(200 << 20), 9))
+
+    path = made(tmp_path, fill)
+    tracemalloc.start()
+    try:
+        assert "does not unpack" in refusal(path)
+        assert tracemalloc.get_traced_memory()[1] < 20 << 20
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "not an HDF5 file"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "Git-LFS"),
+        (b"<!DOCTYPE html>", "web page"),
+        (h5.SIGNATURE, "cut off or damaged"),
+        (h5.SIGNATURE + bytes(1000), "cut off or damaged"),
+        (b"PK\3\4" + bytes(100), "not an HDF5 file"),
+    ],
+)
+def test_other_files_under_this_name(tmp_path, content, says):
+    path = tmp_path / "tf_model.h5"
+    path.write_bytes(content)
+    assert says in refusal(path)
+
+
+def test_without_h5py_the_message_says_what_to_install(tmp_path, monkeypatch):
+    path = made(tmp_path, lambda file: None)
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    assert 'pip install "albert-np[formats]"' in refusal(path)
