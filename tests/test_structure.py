@@ -28,6 +28,7 @@ LAYERS = [
     ["tokenization"],
     ["auto"],
     ["golden"],
+    ["conversion"],
     ["tasks"],
     ["pipelines", "distributed", "vectorizer"],
     ["training"],

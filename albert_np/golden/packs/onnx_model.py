@@ -62,7 +62,7 @@ def _model(pack: Pack, onnx: Any) -> Any:
     def described(name: str, x: Array) -> Any:
         return onnx.helper.make_tensor_value_info(name, element_type(onnx, x, pack.dtype), list(x.shape))
 
-    nodes = Nodes(onnx.helper.make_node, pack.dtype)
+    nodes = Nodes(onnx.helper.make_node, pack.dtype, OPSET)
     names = {one.source: one.name for one in pack.arguments}
     shapes = {one.source: one.value.shape for one in pack.arguments} | {key: x.shape for key, x in pack.values.items()}
     for one in pack.steps:

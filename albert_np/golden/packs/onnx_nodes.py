@@ -1,4 +1,7 @@
-"""Each op of the graph in standard ops of ONNX. The methods are those of a table (golden/arithmetic.py), over names."""
+"""Each op of the graph in standard ops of ONNX. The methods are those of a table (golden/arithmetic.py), over names.
+
+conversion/onnx_nodes.py makes whole models of them.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +25,11 @@ HALF = {"float16": 10, "bfloat16": 16}
 class Nodes:
     """The nodes of a graph while it is built. constants: arrays by name, floats in float64."""
 
-    def __init__(self, make_node: Callable[..., Any], dtype: str) -> None:
+    def __init__(self, make_node: Callable[..., Any], dtype: str, opset: int) -> None:
         self.made: list[Any] = []
         self.constants: dict[str, Array] = {}
         self._make, self._dtype = make_node, dtype
+        self._has_gelu = opset >= 20 and dtype != "float64"  # runtimes have the constants of ONNX's own in float32
         self._shapes: dict[str, Shape] = {}
 
     def op(self, step: Step, names: Sequence[str], shapes: Sequence[Shape]) -> str:
@@ -40,10 +44,13 @@ class Nodes:
         return output
 
     def constant(self, value: Any, dtype: Any = np.float64) -> str:
-        """A constant of the pack's dtype, or of int64."""
-        x = np.asarray(value, dtype)
+        """A constant of the pack's dtype, or of int64. Equal ones are stored once."""
+        x = rounded(np.asarray(value, dtype), self._dtype, "a constant")
+        for name, other in self.constants.items():
+            if other.dtype == x.dtype and np.array_equal(other, x, equal_nan=True):
+                return name
         name = f"constant_{len(self.constants)}"
-        self.constants[name] = rounded(x, self._dtype, name)
+        self.constants[name] = x
         return name
 
     def whole(self, *values: int) -> str:
@@ -64,8 +71,10 @@ class Nodes:
     def linear(self, x: str, weight: str, bias: str, *, first_token: bool = False) -> str:
         if first_token:
             x = self.node("Gather", x, self.constant(0, np.int64), axis=1)
-        product = self.node("MatMul", x, self.node("Transpose", weight, perm=[1, 0]))
-        return self.node("Add", product, bias)
+        return self.node("Add", self.node("MatMul", x, self._kernel(weight)), bias)
+
+    def _kernel(self, weight: str) -> str:  # (out,in) -> (in,out)
+        return self.node("Transpose", weight, perm=[1, 0])
 
     def layer_norm(self, x: str, weight: str, bias: str, *, eps: float) -> str:
         if self._dtype != "float64":
@@ -99,29 +108,36 @@ class Nodes:
         return self.node("Transpose", self._split(x, num_heads), perm=[0, 2, 1, 3])
 
     def _split(self, x: str, num_heads: int) -> str:  # (B,T,H) -> (B,T,N,D)
-        return self.node("Reshape", x, self.whole(0, 0, num_heads, -1))
+        return self.node("Reshape", x, self.whole(0, 0, num_heads, self._width(x) // num_heads))
+
+    def _width(self, x: str) -> int:
+        """H."""
+        return self._shapes[x][-1]
 
     def scores(self, query: str, key: str, table: str = "", *, num_heads: int, position_type: str = "absolute") -> str:
-        _, T, H = self._shapes[query]
-        q, k = self.heads(query, num_heads=num_heads), self.heads(key, num_heads=num_heads)
-        scores = self.node("MatMul", q, self.node("Transpose", k, perm=[0, 1, 3, 2]))
-        scores = self.node("Div", scores, self.constant(math.sqrt(H // num_heads)))
+        q = self.heads(query, num_heads=num_heads)
+        k = self.node("Transpose", self._split(key, num_heads), perm=[0, 2, 3, 1])  # (B,N,D,T)
+        scores = self.node("MatMul", q, k)
+        scores = self.node("Div", scores, self.constant(math.sqrt(self._width(query) // num_heads)))
         if position_type == "absolute":
             return scores
-        where = distances(T, self._shapes[table][0], None)
-        scores = self.node("Add", scores, self._relative(query, table, where, num_heads, [1, 2, 0, 3]))
+        a = self._distance_vectors(table, query)
+        scores = self.node("Add", scores, self._relative(query, a, num_heads, [1, 2, 0, 3]))
         if position_type == "relative_key_query":  # the rows are keys here: (T_j, B, N, T_i), and a[i−j] as [j, i]
-            scores = self.node("Add", scores, self._relative(key, table, where.T, num_heads, [1, 2, 3, 0]))
+            a = self.node("Transpose", a, perm=[2, 1, 0, 3])
+            scores = self.node("Add", scores, self._relative(key, a, num_heads, [1, 2, 3, 0]))
         return scores
 
-    def _relative(self, x: str, table: str, where: Array, num_heads: int, order: list[int]) -> str:
+    def _distance_vectors(self, table: str, query: str) -> str:  # (2P−1,D) -> (T,1,T,D)
+        """a[i−j] for query i and key j."""
+        where = distances(self._shapes[query][1], self._shapes[table][0], None)
+        return self.node("Gather", table, self.constant(where[:, None], np.int64))
+
+    def _relative(self, x: str, a: str, num_heads: int, order: list[int]) -> str:
         """x·a for each row of the sequence with its own distances, as one batch of products."""
-        B, T, H = self._shapes[x]
-        a = self.node("Gather", table, self.constant(where, np.int64))  # (T,T,D)
-        rows = self.node("Transpose", self._split(x, num_heads), perm=[1, 0, 2, 3])
-        rows = self.node("Reshape", rows, self.whole(T, B * num_heads, H // num_heads))
-        product = self.node("MatMul", rows, self.node("Transpose", a, perm=[0, 2, 1]))  # (T,B·N,T)
-        return self.node("Transpose", self.node("Reshape", product, self.whole(T, B, num_heads, T)), perm=order)
+        rows = self.node("Transpose", self._split(x, num_heads), perm=[1, 0, 2, 3])  # (T,B,N,D)
+        product = self.node("MatMul", rows, self.node("Transpose", a, perm=[0, 1, 3, 2]))  # (T,B,N,T)
+        return self.node("Transpose", product, perm=order)
 
     def masked_scores(self, scores: str, allowed: str) -> str:
         return self.node("Where", allowed, scores, self.constant(-LARGEST[self._dtype]))
@@ -139,13 +155,14 @@ class Nodes:
 
     def context(self, probs: str, value: str, *, num_heads: int) -> str:
         mixed = self.node("MatMul", probs, self.heads(value, num_heads=num_heads))
-        return self.node("Reshape", self.node("Transpose", mixed, perm=[0, 2, 1, 3]), self.whole(0, 0, -1))
+        mixed = self.node("Transpose", mixed, perm=[0, 2, 1, 3])
+        return self.node("Reshape", mixed, self.whole(0, 0, self._width(value)))
 
     def activation(self, x: str, *, name: str) -> str:
         function = ACTIVATIONS[name]
         if function is silu:
             return self.node("Mul", x, self.node("Sigmoid", x))
-        if function in (gelu, gelu_new) and self._dtype != "float64":
+        if function in (gelu, gelu_new) and self._has_gelu:
             return self.node("Gelu", x, approximate="tanh" if function is gelu_new else "none")
         if function is gelu_new:
             return self._gelu_new(x)
@@ -156,7 +173,7 @@ class Nodes:
         return self.node(name.capitalize(), x)  # Relu, Tanh
 
     def _gelu_new(self, x: str) -> str:
-        """x·sigmoid(2u): runtimes have the constants of ONNX's own in float32."""
+        """x·sigmoid(2u), which keeps its digits where x is far below 0."""
         cubed = self.node("Mul", self.node("Mul", x, x), x)
         inner = self.node("Add", x, self.node("Mul", cubed, self.constant(0.044715)))
         return self.node("Mul", x, self.node("Sigmoid", self.node("Mul", inner, self.constant(2 * SQRT_2_OVER_PI))))
