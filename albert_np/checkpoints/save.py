@@ -88,7 +88,7 @@ def save(
                 "total_parameters": sum(math.prod(x.shape) for x in tensors.values()),
                 "total_size": sum(map(_bytes, tensors.values())),
             },
-            "weight_map": {tensor: name for name, some in shards.items() for tensor in some},
+            "weight_map": {kind.index_name(tensor): name for name, some in shards.items() for tensor in some},
         }
         write_atomically(folder / kind.index, (json.dumps(index, indent=2, sort_keys=True) + "\n").encode())
     if config is not None:

@@ -92,3 +92,5 @@ class Format:
     shard: str = ""  # the name of one file of several, with two places for numbers; "" if `write` makes only one
     # for files without a fixed name: looks into a folder of this machine, where `file` is not. ValueError if it cannot choose
     find: Callable[[Path], Path | None] | None = None
+    # Hugging Face's name -> the name that an index uses, where `write` makes several files. ValueError if there is none
+    index_name: Callable[[str], str] = str

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from albert_np.checkpoints.formats import tensorflow_names
+from albert_np.checkpoints.formats import flax_names, tensorflow_names
 from albert_np.checkpoints.formats.protocol import Format, Tensor, stored_values
 from albert_np.checkpoints.names import INDEX_NAME, WEIGHTS_NAME
 from albert_np.files import explain_impostor, parse_json, shown
@@ -46,7 +46,10 @@ DTYPES = {
 
 
 # what __metadata__'s "format" says -> how tensors named and oriented by that framework are to be understood
-FRAMEWORKS: dict[str, Callable[[Tensor], Tensor]] = {"tf": tensorflow_names.understood}
+FRAMEWORKS: dict[str, Callable[[Tensor], Tensor]] = {
+    "tf": tensorflow_names.understood,
+    "flax": flax_names.understood,
+}
 
 
 def read(path: Path) -> Iterator[Tensor]:
