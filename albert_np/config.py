@@ -22,6 +22,7 @@ from typing import Any, ClassVar, Literal, overload
 
 from albert_np.checkpoints import hub
 from albert_np.config_defaults import COMMON_DEFAULTS, PASSIVE_DEFAULTS
+from albert_np.config_google import GOOGLE_CONFIG_NAME, from_google
 from albert_np.config_labels import merge_labels, resolve_labels
 from albert_np.config_values import by_name, dtype_name, is_int, is_real, json_path, shown_value
 from albert_np.files import class_of, folder_to_write, listed, read_json, write_atomically
@@ -303,7 +304,7 @@ class AlbertConfig:
         revision: str | None = None,
         **options: Any,
     ) -> Any:
-        """The config of a folder, a JSON file, "demo" or a hub id.
+        """The config of a folder, a JSON file, "demo" or a hub id. Without config.json, a folder's albert_config.json is read.
 
         cache_dir, force_download, local_files_only, token, revision and subfolder: as in `hub.resolve`.
         options: return_unused_kwargs as in from_dict; every other keyword replaces a value of the file.
@@ -318,13 +319,14 @@ class AlbertConfig:
         cls, pretrained_model_name_or_path: str | os.PathLike, **options: Any
     ) -> tuple[Any, dict[str, Any]]:
         """(what the JSON of a config holds, unchecked; the keywords that do not say where it is)."""
-        return read_json(_file(pretrained_model_name_or_path, options), MAX_CONFIG_BYTES), options
+        path = _file(pretrained_model_name_or_path, options)
+        return _own_words(read_json(path, MAX_CONFIG_BYTES), path), options
 
     @classmethod
     def _from_file(cls, path: Path, overrides: dict[str, Any]) -> Any:
         values = read_json(path, MAX_CONFIG_BYTES)
         try:
-            return cls.from_dict(values, **overrides)
+            return cls.from_dict(_own_words(values, path), **overrides)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
 
@@ -334,9 +336,21 @@ def _file(name: Any, options: dict[str, Any]) -> Path:
     where = hub.take_options(options)
     if isinstance(name, (str, os.PathLike)) and name not in hub.EMBEDDED and os.path.isfile(name):
         return Path(name)
-    path = hub.resolve(name, CONFIG_NAME, **where)
+    return config_path(name, where)
+
+
+def config_path(name_or_path: str | os.PathLike, where: dict[str, Any]) -> Path:
+    """config.json of a model, or else albert_config.json of its folder. `where`: hub.OPTIONS. OSError if there is neither."""
+    path = hub.resolve(name_or_path, CONFIG_NAME, required=False, **where)
+    path = path or hub.google_file(name_or_path, GOOGLE_CONFIG_NAME, **where)
+    path = path or hub.resolve(name_or_path, CONFIG_NAME, **where)
     assert path is not None
     return path
+
+
+def _own_words(values: Any, path: Path) -> Any:
+    """What a config's file holds, in the words of config.json: Google's file has a name of its own."""
+    return from_google(values) if path.name == GOOGLE_CONFIG_NAME else values
 
 
 def as_config(value: Any) -> AlbertConfig:

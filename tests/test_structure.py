@@ -17,8 +17,8 @@ from support import ROOT
 # a module or folder of the package, "albert_np." left out; whoever adds a module says where it belongs
 LAYERS = [
     ["kernels"],
-    ["version", "imports", "files", "text_files", "machine"],
-    ["config_defaults", "config_labels", "config_values", "config", "device"],
+    ["version", "imports", "files", "protobuf", "text_files", "machine"],
+    ["config_defaults", "config_google", "config_labels", "config_values", "config", "device"],
     # the book: ids to logits and back, and what it is written over
     ["ops", "activations", "losses", "embeddings", "encoder", "heads", "gradients", "inputs", "outputs", "run", "tree"],
     ["checkpoints"],

@@ -24,6 +24,7 @@ EMBEDDED = {
     "demo-names": DEMO_FOLDER / "names",
     "demo-speech": DEMO_FOLDER / "speech",
 }
+ASSETS = "assets"  # where a SavedModel has its small files
 SHARED = ("spiece.model", "tokenizer_config.json")
 
 
@@ -123,6 +124,15 @@ def resolve(
         subfolder=subfolder or None,
         force_download=force_download,
     )
+
+
+def google_file(name_or_path: str | os.PathLike, filename: str, *, subfolder: str = "", **_: Any) -> Path | None:
+    """A file as google-research/albert names it: in a folder of this machine, or in its assets, as in TF-Hub's modules."""
+    if local_folder(name_or_path) is None:
+        return None
+    inside = [subfolder or "", f"{subfolder}/{ASSETS}" if subfolder else ASSETS]
+    found = (resolve(name_or_path, filename, subfolder=folder, required=False) for folder in inside)
+    return next(filter(None, found), None)
 
 
 def _download(repo: str, filename: str, required: bool, *, revision: str | None, **options: Any) -> Path | None:

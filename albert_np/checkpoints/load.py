@@ -70,7 +70,7 @@ def load(
     expected, absent, mismatched, unexpected = _match(found, source, config, parts)
     if mismatched and not ignore_mismatched_sizes:
         way_out = "; is it this model's config.json? ignore_mismatched_sizes=True draws a new tensor, for a new head"
-        raise ValueError(_mismatch_message(mismatched, source, way_out))
+        raise ValueError(_mismatch_message(mismatched, source, _labels(mismatched, parts) or way_out))
     encoder = [name for name in absent if name.startswith(("embeddings.", "encoder."))]
     if encoder:
         raise ValueError(_no_encoder_message(encoder, expected, unexpected, source))
@@ -194,6 +194,15 @@ def _values(tensor: Tensor, dtype: np.dtype, check_finite: str, source: str) -> 
 
 def _differs(found: Mapping[str, Tensor], name: str, shape: tuple[int, ...]) -> bool:
     return name in found and found[name].shape != shape
+
+
+def _labels(mismatched: list[tuple[str, tuple, tuple]], parts: tuple[str, ...]) -> str:
+    """What to do if nothing but the number of labels differs, which Google's configs do not have."""
+    rows = {shape[:1] for _, shape, _ in mismatched}
+    others = {shape[1:] == wanted[1:] and name.startswith("classifier.") for name, shape, wanted in mismatched}
+    if "classifier" not in parts or len(rows) > 1 or others != {True} or () in rows:
+        return ""
+    return f"; num_labels={rows.pop()[0]} reads it as it is, and ignore_mismatched_sizes=True draws a new head"
 
 
 def _mismatch_message(mismatched: list[tuple[str, tuple, tuple]], source: str, way_out: str) -> str:

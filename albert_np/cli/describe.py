@@ -10,9 +10,9 @@ from typing import Any
 from albert_np import model
 from albert_np.backends import choose as backend
 from albert_np.backends import cuda
-from albert_np.checkpoints import hub, names
+from albert_np.checkpoints import names
 from albert_np.checkpoints.stored import Stored, find_weights, read_headers
-from albert_np.config import CONFIG_NAME, AlbertConfig
+from albert_np.config import AlbertConfig, config_path
 
 # what a tensor's name contains -> its row in the table; the first that fits counts, and the rest is a head
 ROWS = {
@@ -145,7 +145,6 @@ def _stored_shapes(stored: Stored, config: AlbertConfig) -> dict[str, tuple[int,
 
 
 def _files(name_or_path: str | os.PathLike, where: dict[str, Any]) -> list[dict[str, Any]]:
-    config_path = hub.resolve(name_or_path, CONFIG_NAME, **where)
-    assert config_path is not None
-    paths = [path for path in config_path.parent.iterdir() if path.is_file() and path.suffix not in (".py", ".pyc")]
+    folder = config_path(name_or_path, where).parent
+    paths = [path for path in folder.iterdir() if path.is_file() and path.suffix not in (".py", ".pyc")]
     return [{"name": path.name, "bytes": path.stat().st_size} for path in sorted(paths)]

@@ -16,7 +16,6 @@ piece_encoder   the first two, through SentencePiece
 fast            the third, through `tokenizers`
 tokenizer_json  the file that it runs: made from spiece.model, and the way back
 spiece          a spiece.model, checked before SentencePiece sees it
-protobuf        the wire form of that file
 charsmap        the trie of replacements inside it
 vocabulary      pieces and added tokens: from text to id, and from id to text
 alignment       from which character of the caller's string a normalised character comes

@@ -16,6 +16,7 @@ from albert_np.tokenization.vocabulary import ATTRIBUTES, Vocabulary
 logger = logging.getLogger("albert_np")
 
 VOCAB = "spiece.model"
+GOOGLE_VOCAB = "30k-clean.model"  # the same file, in google-research/albert's archives
 CONFIG = "tokenizer_config.json"
 SPECIAL_TOKENS_MAP = "special_tokens_map.json"
 ADDED_TOKENS = "added_tokens.json"

@@ -18,8 +18,7 @@ from typing import Any
 import numpy as np
 
 from albert_np.files import explain_impostor, shown
-from albert_np.tokenization.charsmap import charsmap_problem
-from albert_np.tokenization.protobuf import (
+from albert_np.protobuf import (
     BYTES,
     FIXED32,
     VARINT,
@@ -29,6 +28,7 @@ from albert_np.tokenization.protobuf import (
     write_field,
     write_number,
 )
+from albert_np.tokenization.charsmap import charsmap_problem
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 UNIGRAM = 1

@@ -17,6 +17,7 @@ from albert_np.tokenization.files import (
     ADDED_TOKENS,
     CONFIG,
     FAST,
+    GOOGLE_VOCAB,
     SETTINGS,
     SPECIAL_TOKENS_MAP,
     VOCAB,
@@ -171,8 +172,9 @@ class AlbertTokenizer(TokenizerCalls):
         """Loads the tokenizer of a folder, a hub id, or "demo".
 
         It reads tokenizer_config.json, special_tokens_map.json and added_tokens.json as transformers does, but never
-        follows a path inside them. A folder with a tokenizer.json and no spiece.model, as transformers 5 saves it, has the
-        default style too, with SentencePiece's ids; if its rules are not ALBERT's, style is "hf_fast", which a warning says.
+        follows a path inside them. Where there is no spiece.model, the vocabulary is the 30k-clean.model of Google's folders.
+        A folder with a tokenizer.json and no vocabulary beside it, as transformers 5 saves it, has the default style too, with
+        SentencePiece's ids; if its rules are not ALBERT's, style is "hf_fast", which a warning says.
 
         options: revision, cache_dir, local_files_only, token, subfolder and force_download say where files come from; the
         arguments of the class replace what the files say; transformers' other keywords are ignored where they change nothing
@@ -183,15 +185,17 @@ class AlbertTokenizer(TokenizerCalls):
             raise ValueError(f"from_pretrained takes one value without a name; got {len(init_inputs)} more: name them")
         where, overrides = loading_options(options, AlbertTokenizer)
 
-        def find(filename: str, required: bool = False) -> Path | None:
-            return hub.resolve(name_or_path, filename, required=required, **where)
+        def find(filename: str) -> Path | None:
+            path = hub.resolve(name_or_path, filename, required=False, **where)
+            is_vocab = filename == VOCAB
+            return hub.google_file(name_or_path, GOOGLE_VOCAB, **where) if path is None and is_vocab else path
 
         refuse_wordpiece(name_or_path)
         files = read_files(find, overrides)
         if files.vocab_file is None and files.fast_file is None:
             if find("vocab.txt"):
                 raise ValueError(f"{name_or_path} has no {VOCAB}, and a vocab.txt, which is {WORDPIECE}")
-            find(VOCAB, required=True)
+            hub.resolve(name_or_path, VOCAB, **where)  # which says what is there instead
         make = functools.partial(
             cls, files.vocab_file, tokenizer_file=files.fast_file, name_or_path=str(name_or_path), **files.settings
         )

@@ -1,4 +1,4 @@
-"""The wire format of protobuf, as far as a SentencePiece vocabulary uses it. Every bound is checked."""
+"""The wire format of protobuf, as SentencePiece's vocabularies and TensorFlow's checkpoints use it. Every bound is checked."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class BadFileError(Exception):
     """Says what is wrong with the bytes. Whoever catches it adds the name of the file."""
 
 
-def _varint(data: bytes, at: int) -> tuple[int, int]:
+def read_number(data: bytes, at: int) -> tuple[int, int]:
     """The base-128 number at `at`, and the index after it. As in protobuf, it has at most 10 bytes and 64 bits."""
     value = 0
     for shift in range(0, 70, 7):
@@ -35,16 +35,16 @@ def read_fields(data: bytes) -> Iterator[tuple[int, int, Any]]:
         tag = data[at]
         at += 1
         if tag >= 0x80:
-            tag, at = _varint(data, at - 1)
+            tag, at = read_number(data, at - 1)
         number, wire = tag >> 3, tag & 7
         if not 1 <= number < 1 << 29:
             raise BadFileError(f"it has a field with the impossible number {number}")
         if wire == BYTES and at < size and data[at] < 0x80:  # the common case, a short field, without a call
             length, at = data[at], at + 1
         elif wire == BYTES:
-            length, at = _varint(data, at)
+            length, at = read_number(data, at)
         elif wire == VARINT:
-            value, at = _varint(data, at)
+            value, at = read_number(data, at)
             yield number, wire, value
             continue
         elif wire == FIXED32:
@@ -52,7 +52,7 @@ def read_fields(data: bytes) -> Iterator[tuple[int, int, Any]]:
         elif wire == FIXED64:
             length = 8
         else:
-            raise BadFileError(f"field {number} has wire type {wire}, which SentencePiece never writes")
+            raise BadFileError(f"field {number} has wire type {wire}, which nothing writes any more")
         if length > size - at:
             raise BadFileError(f"field {number} claims {length} bytes where {size - at} are left (truncated?)")
         yield number, wire, data[at : at + length]

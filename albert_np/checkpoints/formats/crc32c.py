@@ -1,0 +1,117 @@
+"""CRC-32C (Castagnoli), with which TensorFlow checks each block of an index and each tensor of a checkpoint.
+
+google-crc32c computes it with the CPU's own instruction. Where it is not installed, NumPy computes the same numbers.
+
+A CRC is the remainder of the message, as a polynomial over GF(2), divided by a fixed polynomial P of degree 32: the bits of a
+byte, the lowest first, have falling powers of x, and so have the bytes, the first one first. The message is followed by 32
+zero bits, and its first 32 bits, as the result, are inverted (RFC 3720, section 12.1).
+So with y = x⁶⁴ the words of 8 bytes are coefficients of powers of y. A table per byte would need an instruction of Python for
+each; instead the message is made short by multiples of P that have few terms,
+
+    y⁵⁶⁸⁵ + y¹³⁶² + y⁴²⁶ + 1  and  y²⁹⁰ + y¹³⁶ + y¹¹³ + y¹⁰⁷ + y³² + 1.
+
+By the first, a word does the same where it is as 4323, 5259 and 5685 places further on: three XORs of arrays move thousands of
+words. Over GF(2) the square of a sum is the sum of the squares, so all distances may be doubled, again and again. Of what is
+left, each bit that is set adds its own power of x.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import numpy as np
+
+from albert_np import imports
+from albert_np.ops import Array
+
+POLYNOMIAL = 0x82F63B78  # P without x³²; bit 31 is x⁰, as in all of this file
+FOUR_TERMS = (5685 - 1362, 5685 - 426, 5685)  # how far words are moved
+SIX_TERMS = (290 - 136, 290 - 113, 290 - 107, 290 - 32, 290)
+# one after the other, each on what the last has left: (distances, how often they are doubled)
+FOLDS = ((FOUR_TERMS, 2), (FOUR_TERMS, 0), (SIX_TERMS, 3), (SIX_TERMS, 0))
+LONGEST = SIX_TERMS[0] + SIX_TERMS[-1]  # words that the last may leave
+BLOCKS = 4  # arrays that are moved between two returns of the buffer to its start
+ONES = 0xFFFFFFFF
+
+
+def crc32c(data: Array) -> int:  # (n,) uint8 -> int
+    """The CRC-32C of the bytes. b"123456789" has 0xE3069283."""
+    library = _library()
+    return by_numpy(data) if library is None else library(data)
+
+
+def unmasked(crc: int) -> int:
+    """The CRC that TensorFlow stores rotated and shifted, since a CRC of data that holds its own CRC tells nothing."""
+    crc = (crc - 0xA282EAD8) & ONES
+    return (crc << 15 | crc >> 17) & ONES
+
+
+@functools.cache
+def _library() -> Callable[[Array], int] | None:
+    """google_crc32c.value, if that is compiled: its own way out, in Python, would take minutes for a checkpoint."""
+    try:
+        with imports.lock:
+            import google_crc32c
+    except ImportError:
+        return None
+    return google_crc32c.value if google_crc32c.implementation == "c" else None
+
+
+def by_numpy(data: Array) -> int:  # (n,) uint8 -> int
+    """The CRC-32C of the bytes by NumPy alone: some gigabytes a second."""
+    whole = data.size // 8 * 8
+    if whole <= 8 * LONGEST:
+        left = np.concatenate([data, np.zeros(4, np.uint8)])
+        left[:4] ^= 0xFF
+    else:
+        words, first = data[:whole].view(np.uint64), ONES
+        for distances, doublings in FOLDS:
+            words, first = _fold(words, [n << doublings for n in distances], first), 0
+        left = np.concatenate([words.view(np.uint8), data[whole:], np.zeros(4, np.uint8)])
+    bits = np.unpackbits(left, bitorder="little")
+    powers = _powers()[-bits.size :]
+    return int(np.bitwise_xor.reduce(np.where(bits, powers, np.uint32(0)))) ^ ONES
+
+
+def _fold(words: Array, distances: list[int], first: int) -> Array:  # (n,) uint64 -> (m,) uint64, a new array
+    """Words with the same remainder, after `first` was added to word 0: fewer than the nearest and the furthest distance."""
+    near, far = distances[0], distances[-1]
+    steps = max(0, words.size - far) // near
+    room = np.zeros(min(steps, BLOCKS) * near + far, np.uint64)  # what is to be added to the next words
+    room[0] = first
+    begin = 0
+    while steps:
+        count = min(steps, BLOCKS)
+        width = count * near
+        room[:width] ^= words[begin : begin + width]
+        for i in range(0, width, near):
+            moved = room[i : i + near]
+            for distance in distances:
+                room[i + distance : i + distance + near] ^= moved
+        room[:far] = room[width : width + far]
+        room[far:] = 0
+        begin, steps = begin + width, steps - count
+    left = words[begin:].copy()
+    n = min(left.size, far)
+    left[:n] ^= room[:n]
+    return left
+
+
+@functools.cache
+def _powers() -> Array:  # -> (K,) uint32, the highest power first
+    """The remainders of x^(K-1) … x⁰, for all bits that by_numpy has left at the end."""
+    count = 64 * LONGEST + 8 * (7 + 4)
+    powers = np.array([1 << 31], np.uint32)
+    while powers.size < count:
+        shift = _times_x(int(powers[0]))  # x^(number of powers so far)
+        raised = np.zeros_like(powers)
+        for bit in range(31, -1, -1):  # the bit of x⁰ first
+            raised ^= np.where(powers >> bit & 1, np.uint32(shift), np.uint32(0))
+            shift = _times_x(shift)
+        powers = np.concatenate([raised, powers])
+    return powers[-count:]
+
+
+def _times_x(remainder: int) -> int:
+    return remainder >> 1 ^ (POLYNOMIAL if remainder & 1 else 0)
