@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal, Self, overload
 import numpy as np
 
 from albert_np.backends import choose
+from albert_np.checkpoints.formats import bin, safetensors
 from albert_np.checkpoints.formats.protocol import as_tensors
 from albert_np.checkpoints.initialise import initialise
 from albert_np.checkpoints.load import LoadedKeys, load, load_state_dict, stored_tensors
@@ -210,6 +211,8 @@ class StoredModel:
         """Writes config.json and model.safetensors, which transformers can load. Tied tensors are written once, and no file
         is left half written.
 
+        safe_serialization: False writes pytorch_model.bin instead, which torch.load reads with weights_only=True, with both
+        names of a tied tensor. A model.safetensors of an earlier save is then removed, since every reader would take that.
         max_shard_size: bytes, or text such as "200MB"; weights that are larger are written in several files and an index.
         state_dict: other values for the weights of this model, named as in files.
         is_main_process: False writes the weights alone, as in transformers. The other arguments are transformers' too; they
@@ -223,8 +226,11 @@ class StoredModel:
                 tensors, state_dict, self.config, self.parts, strict=True, check_finite="error"
             )
         stored = to_store({hub_name(name, self.parts): x for name, x in tensors.items()})
+        kind = safetensors.FORMAT
+        if safe_serialization is False:
+            kind, stored = bin.FORMAT, with_aliases(stored)
         config = self.config.replace(architectures=[type(self).__name__], dtype=self.dtype.name)
-        save(save_directory, config if is_main_process else None, as_tensors(stored), max_shard_size)
+        save(save_directory, config if is_main_process else None, as_tensors(stored), max_shard_size, kind)
 
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False, *, check_finite: str = "error"

@@ -225,7 +225,7 @@ def test_the_arguments_of_transformers_are_taken_by_name_and_position(tmp_path):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("safe_serialization", False),
+        ("safe_serialization", "no"),
         ("push_to_hub", True),
         ("variant", "fp16"),
         ("repo_id", "me/mine"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import math
 import os
@@ -13,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from albert_np.checkpoints.formats import safetensors
+from albert_np.checkpoints.formats import FORMATS, safetensors
 from albert_np.checkpoints.formats.protocol import Format, Tensor
 from albert_np.config import AlbertConfig
 from albert_np.files import atomic_path, folder_to_write, shown, write_atomically
@@ -22,7 +23,7 @@ UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 # the keywords that transformers' save_pretrained has beside those of ours, with the values that change nothing here
 WITHOUT_EFFECT: dict[str, tuple[Any, ...]] = {
     "push_to_hub": (False, None),
-    "safe_serialization": (True, None),
+    "safe_serialization": (True, False, None),
     "variant": (None,),
     "distributed_checkpoint": (False, None),
 }
@@ -39,7 +40,7 @@ def check_options(options: Mapping[str, Any]) -> None:
         if not any(value is allowed for allowed in WITHOUT_EFFECT[name]):
             allowed = " or ".join(map(repr, WITHOUT_EFFECT[name]))
             raise ValueError(
-                f"{name} can only be {allowed}: save_pretrained writes model.safetensors or its shards into a folder; "
+                f"{name} can only be {allowed}: save_pretrained writes weights and config.json into a folder; "
                 f"got {shown(repr(value), 80)}"
             )
 
@@ -71,8 +72,9 @@ def save(
 ) -> None:
     """Writes config.json and the weights, as transformers reads them, in files of at most max_shard_size bytes of tensors.
 
-    A tensor that is larger has a file of its own. Each file appears whole or not at all, and the weights of an earlier save
-    are not left beside the new ones. config: None writes no config.json and removes nothing.
+    A tensor that is larger has a file of its own. Each file appears whole or not at all. The weights of an earlier save are not
+    left beside the new ones, in this format and in those that readers look for before it. config: None writes no config.json
+    and removes nothing.
     kind: a format that has `write`. Raises ValueError if it makes one file only, and the tensors are more than that may hold.
     """
     assert kind.write is not None
@@ -86,18 +88,14 @@ def save(
         index = {
             "metadata": {
                 "total_parameters": sum(math.prod(x.shape) for x in tensors.values()),
-                "total_size": sum(map(_bytes, tensors.values())),
+                "total_size": sum(map(safetensors.stored_bytes, tensors.values())),
             },
             "weight_map": {kind.index_name(tensor): name for name, some in shards.items() for tensor in some},
         }
         write_atomically(folder / kind.index, (json.dumps(index, indent=2, sort_keys=True) + "\n").encode())
     if config is not None:
-        _remove_others(folder, set(shards), kind)
+        _remove_others(folder, {*shards, kind.index} if len(shards) > 1 else set(shards), kind)
         config.save_pretrained(folder)
-
-
-def _bytes(tensor: Tensor) -> int:
-    return math.prod(tensor.shape) * np.dtype(safetensors.DTYPES[tensor.dtype]).itemsize
 
 
 def _shards(tensors: Mapping[str, Tensor], limit: int, kind: Format) -> dict[str, dict[str, Tensor]]:
@@ -105,11 +103,11 @@ def _shards(tensors: Mapping[str, Tensor], limit: int, kind: Format) -> dict[str
     groups: list[dict[str, Tensor]] = []
     room = 0
     for name, x in tensors.items():
-        if not groups or _bytes(x) > room:
+        if not groups or safetensors.stored_bytes(x) > room:
             groups.append({})
             room = limit
         groups[-1][name] = x
-        room -= _bytes(x)
+        room -= safetensors.stored_bytes(x)
     if len(groups) < 2:
         return {kind.file: dict(tensors)}
     if not kind.shard:
@@ -121,10 +119,9 @@ def _shards(tensors: Mapping[str, Tensor], limit: int, kind: Format) -> dict[str
 
 def _remove_others(folder: Path, written: set[str], kind: Format) -> None:
     """Removes the weights of an earlier save: a reader would take the one file first, whatever the index says."""
-    shard = re.compile(re.escape(kind.shard).replace(r"\{:05\}", r"\d{5}") if kind.shard else "(?!)")
-    others = [kind.file, *(path.name for path in folder.iterdir() if shard.fullmatch(path.name))]
-    if len(written) == 1 and kind.index:
-        others.append(kind.index)
-    for name in others:
-        if name not in written:
-            (folder / name).unlink(missing_ok=True)
+    for earlier in (*itertools.takewhile(lambda other: other is not kind, FORMATS), kind):
+        shard = re.compile(re.escape(earlier.shard).replace(r"\{:05\}", r"\d{5}") if earlier.shard else "(?!)")
+        shards = [path.name for path in folder.iterdir() if shard.fullmatch(path.name)]
+        for name in (earlier.file, earlier.index, *shards):
+            if name and name not in written:
+                (folder / name).unlink(missing_ok=True)

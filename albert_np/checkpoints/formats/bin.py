@@ -11,11 +11,11 @@ import zlib
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from albert_np.checkpoints.formats import pickle_program, zip_archive
+from albert_np.checkpoints.formats import bin_writer, pickle_program, zip_archive
 from albert_np.checkpoints.formats.pickle_program import OrderedTable, Storage, View
 from albert_np.checkpoints.formats.protocol import Format, Tensor, transposed
 from albert_np.checkpoints.formats.safetensors import DTYPES
@@ -23,41 +23,23 @@ from albert_np.files import explain_impostor, shown
 from albert_np.ops import Array
 
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # at the start of the older files
-CHUNK = 1024 * 1024  # bytes that are read at a time where only their checksum is wanted
 OTHER_FORMATS = {b"\x89HDF": "HDF5", b"\x1f\x8b": "gzip", b"GGUF": "GGUF", b"\x93NUM": "NumPy", b"%PDF": "PDF"}
 
 
-class Place:
-    """Where the numbers of a storage lie in a file, and their checksum; 0: there is none."""
+class Place(NamedTuple):
+    """Where the numbers of a storage lie."""
 
-    def __init__(self, path: Path, at: int, storage: Storage, crc: int = 0) -> None:
-        self.path, self.at, self.crc = path, at, crc
-        self.length = storage.length
-        self.dtype = storage.dtype
-        self.width = np.dtype(DTYPES[storage.dtype]).itemsize
+    path: Path
+    at: int
+    storage: Storage
 
-    def read(self, first: int, count: int) -> Array:
-        """Entries of the storage, as they are stored. Raises OSError (the file changed) or ValueError (the checksum)."""
-        # read, not mapped: a mapped file that another process cuts short kills this one
-        x = np.fromfile(self.path, np.dtype(DTYPES[self.dtype]), count, offset=self.at + first * self.width)
-        if x.size != count:
-            raise OSError(f"{self.path} was cut off while it was being read")
-        if self.crc:  # once for each storage
-            found = zlib.crc32(x.data) if count == self.length else self._checksum()
-            if found != self.crc:
-                raise ValueError(
-                    f"{self.path} is damaged: {count:,} numbers from byte {self.at:,} have another checksum"
-                )
-            self.crc = 0
-        return x
+    @property
+    def dtype(self) -> np.dtype:
+        return np.dtype(DTYPES[self.storage.dtype])
 
-    def _checksum(self) -> int:
-        crc, left = 0, self.length * self.width
-        with self.path.open("rb") as file:
-            file.seek(self.at)
-            while left and (chunk := file.read(min(left, CHUNK))):
-                crc, left = zlib.crc32(chunk, crc), left - len(chunk)
-        return crc
+    @property
+    def size(self) -> int:  # in bytes
+        return self.storage.length * self.dtype.itemsize
 
 
 def read(path: Path) -> Iterator[Tensor]:
@@ -112,9 +94,9 @@ def _read_zip(path: Path) -> tuple[dict[str, View], dict[str, Place]]:
         member = members.get(f"{root}data/{key}")
         if member is None:
             raise ValueError(f"{path} has no member {shown(f'{root}data/{key}')!r}, where a tensor's numbers should be")
-        places[key] = Place(path, member.at, storage, member.crc)
-        if member.size != storage.length * places[key].width:
-            raise ValueError(f"{path}: {_size_text(storage)}, its member {shown(key)!r} has {member.size:,}")
+        places[key] = Place(path, member.at, storage)
+        if member.size != places[key].size:
+            raise ValueError(f"{path}: {_size_text(places[key])}, its member {shown(key)!r} has {member.size:,}")
     return state, places
 
 
@@ -156,14 +138,12 @@ def _read_legacy(path: Path) -> tuple[dict[str, View], dict[str, Place]]:
         for key in keys:
             file.seek(at)
             count = int.from_bytes(file.read(8), "little")
-            places[key] = Place(path, at + 8, storages[key])
-            at += 8 + storages[key].length * places[key].width
+            place = places[key] = Place(path, at + 8, storages[key])
+            at += 8 + place.size
             if at > size:
-                raise ValueError(
-                    f"{path} is cut off: {_size_text(storages[key])}, and they end at byte {at:,} of {size:,}"
-                )
-            if count != storages[key].length:
-                raise ValueError(f"{path}: {_size_text(storages[key])}, and {count:,} numbers are said to be there")
+                raise ValueError(f"{path} is cut off: {_size_text(place)}, and they end at byte {at:,} of {size:,}")
+            if count != place.storage.length:
+                raise ValueError(f"{path}: {_size_text(place)}, and {count:,} numbers are said to be there")
     if at != size:
         raise ValueError(f"{path}: {size - at:,} bytes follow its last tensor; torch.save writes none")
     return state, places
@@ -191,9 +171,8 @@ def _storages(state: dict[str, View], path: Path) -> dict[str, Storage]:
     return found
 
 
-def _size_text(storage: Storage) -> str:
-    width = np.dtype(DTYPES[storage.dtype]).itemsize
-    return f"a storage of {storage.length:,} {storage.dtype} takes {storage.length * width:,} bytes"
+def _size_text(place: Place) -> str:
+    return f"a storage of {place.storage.length:,} {place.storage.dtype} takes {place.size:,} bytes"
 
 
 def _check_view(what: str, view: View) -> None:
@@ -219,13 +198,30 @@ def _extent(view: View) -> int:
 
 
 def _load(place: Place, view: View) -> Array:
-    values = place.read(view.offset, _extent(view) if math.prod(view.shape) else 0)
-    if place.dtype == "BF16":  # the upper half of a float32
-        values = (values.astype(np.uint32) << 16).view(np.float32)
+    """The numbers of a tensor. They are read with what lies between the first and the last, and not compared with a checksum.
+
+    torch does not compare them either, and writes no checksums if it is told so.
+    """
+    count = _extent(view) if math.prod(view.shape) else 0
+    # read, not mapped: a mapped file that another process cuts short kills this one
+    values = np.fromfile(place.path, place.dtype, count, offset=place.at + view.offset * place.dtype.itemsize)
+    if values.size != count:
+        raise OSError(f"{place.path} was cut off while it was being read")
+    if place.storage.dtype == "BF16":  # the upper half of a float32
+        values = values.astype(np.uint32)
+        values <<= 16
+        values = values.view(np.float32)
     # where there is one entry, the stride is any number
     strides = [values.itemsize * stride if n > 1 else 0 for n, stride in zip(view.shape, view.strides, strict=True)]
     x: Array = np.ndarray(view.shape, values.dtype, values, strides=strides)
     return transposed(x.T) if x.ndim == 2 and x.T.flags.c_contiguous and not x.flags.c_contiguous else x
 
 
-FORMAT = Format("bin", "pytorch_model.bin", "pytorch_model.bin.index.json", read)
+FORMAT = Format(
+    "bin",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+    read,
+    write=bin_writer.write,
+    shard="pytorch_model-{:05}-of-{:05}.bin",
+)

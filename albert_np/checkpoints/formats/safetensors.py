@@ -93,7 +93,7 @@ def write(path: Path, tensors: Mapping[str, Tensor], architecture: str = "") -> 
     order = sorted(tensors, key=lambda name: (-width[name], name))
     end = 0
     for name in order:
-        begin, end = end, end + math.prod(tensors[name].shape) * width[name]
+        begin, end = end, end + stored_bytes(tensors[name])
         header[name] = {
             "dtype": tensors[name].dtype,
             "shape": list(tensors[name].shape),
@@ -105,6 +105,11 @@ def write(path: Path, tensors: Mapping[str, Tensor], architecture: str = "") -> 
         file.write(len(head).to_bytes(8, "little") + head)
         for name in order:
             file.write(stored_values(tensors[name]).data)
+
+
+def stored_bytes(tensor: Tensor) -> int:
+    """What the numbers of a tensor take in a file."""
+    return math.prod(tensor.shape) * np.dtype(DTYPES[tensor.dtype]).itemsize
 
 
 def _header(path: Path) -> tuple[dict[str, Any], int, int]:  # -> header, first byte of data, bytes of data
