@@ -13,7 +13,9 @@ from support import TESTS, refusals
 
 import albert_np
 from albert_np.checkpoints.formats import h5, tensorflow_names
-from albert_np.checkpoints.names import BASE, LAYER, PARTS
+from albert_np.checkpoints.formats.protocol import as_tensors
+from albert_np.checkpoints.names import BASE, LAYER, PARTS, to_store
+from albert_np.checkpoints.save import save
 
 h5py = pytest.importorskip("h5py")
 
@@ -174,6 +176,86 @@ def test_the_optimizers_own_weights_are_left_out(tmp_path):
 
     (tensor,) = h5.read(made(tmp_path, fill))
     np.testing.assert_array_equal(tensor.load(), np.ones((3, 2)))
+
+
+# --- writing ------------------------------------------------------------------------------------------------------------
+
+CLASSES = ["Model", "ForPreTraining", "ForMaskedLM", "ForSequenceClassification", "ForTokenClassification"]
+CLASSES += ["ForQuestionAnswering", "ForMultipleChoice"]
+SIZES = {"vocab_size": 30, "embedding_size": 6, "hidden_size": 12, "num_attention_heads": 3, "intermediate_size": 20}
+SIZES |= {"num_hidden_layers": 4, "num_hidden_groups": 2, "inner_group_num": 2, "max_position_embeddings": 9}
+
+
+def written(folder, model, dtype=np.float32, **more):
+    tensors = as_tensors({name: x.astype(dtype) for name, x in to_store(dict(model.named_parameters())).items()} | more)
+    save(folder, model.config, tensors, kind=h5.FORMAT, architecture=type(model).__name__)
+    return folder / "tf_model.h5"
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_what_is_written_is_read_again_bit_for_bit(tmp_path, kind):
+    model = getattr(albert_np, f"Albert{kind}")(albert_np.AlbertConfig(**SIZES), backend="numpy", seed=5)
+    written(tmp_path, model)
+    again = type(model).from_pretrained(tmp_path, backend="numpy")
+    for (name, x), (other, y) in zip(model.named_parameters(), again.named_parameters(), strict=True):
+        assert name == other
+        np.testing.assert_array_equal(x, y)
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if "sharded" not in name])
+def test_a_file_has_tensorflows_layout(tmp_path, name):
+    """Beside a file of TensorFlow: the same layers, each weight under the same name, but for the repeated embeddings."""
+    cls = getattr(albert_np, json.loads((GOLDENS / "manifest.json").read_text())[name]["class"])
+    theirs = GOLDENS / name / "tf_model.h5"
+    if not theirs.exists():
+        pytest.skip("saved as safetensors")
+    mine = written(tmp_path, cls.from_pretrained(GOLDENS / name, backend="numpy"))
+
+    def names(path, layer):
+        with h5py.File(path, "r") as file:
+            found = [text if isinstance(text, str) else text.decode() for text in file[layer].attrs["weight_names"]]
+            assert all(weight in file[layer] for weight in found)
+            shapes = {weight: file[layer][weight].shape for weight in found}
+        # the model's name and its counter differ from process to process; transformers drops it
+        return {weight.partition("/")[2]: shape for weight, shape in shapes.items()}
+
+    with h5py.File(theirs, "r") as file:
+        layers = [layer for layer in file if len(file[layer].attrs["weight_names"])]
+    with h5py.File(mine, "r") as file:
+        assert sorted(file.attrs["layer_names"]) == sorted(layers)
+    for layer in layers:
+        expected = names(theirs, layer)
+        if layer == "predictions":
+            expected = {weight: shape for weight, shape in expected.items() if not weight.startswith("albert/")}
+        assert names(mine, layer) == expected
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_values_keep_their_dtype(tmp_path, dtype):
+    model = albert_np.AlbertForMaskedLM(albert_np.AlbertConfig(**SIZES), backend="numpy", seed=5)
+    path = written(tmp_path, model, dtype)
+    assert {x.dtype for x in datasets(path).values()} == {np.dtype(dtype)}
+
+
+def test_what_tensorflow_would_compute_otherwise_is_not_written(tmp_path):
+    model = albert_np.AlbertForMaskedLM(albert_np.AlbertConfig(**SIZES, tie_word_embeddings=False), backend="numpy")
+    assert "which differs from them" in refusals.refusal(written, tmp_path, model)
+    relative = albert_np.AlbertConfig(**SIZES, position_embedding_type="relative_key")
+    assert "no weight for" in refusals.refusal(written, tmp_path, albert_np.AlbertModel(relative, backend="numpy"))
+    half = as_tensors({"embeddings.word_embeddings.weight": np.ones((3, 2), np.float32)}, "BF16")
+    assert "BF16" in refusals.refusal(h5.FORMAT.write, tmp_path / "tf_model.h5", half, "AlbertModel")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_long_list_of_names_is_split_as_keras_splits_it(tmp_path):
+    """An attribute of HDF5 holds 64 KiB."""
+    sizes = SIZES | {"num_hidden_layers": 300, "num_hidden_groups": 300, "inner_group_num": 1, "hidden_size": 3}
+    model = albert_np.AlbertModel(albert_np.AlbertConfig(**sizes), backend="numpy")
+    with h5py.File(written(tmp_path, model), "r") as file:
+        attributes = file["albert"].attrs
+        assert "weight_names" not in attributes
+        assert sum(len(attributes[name]) for name in attributes) == len(dict(model.named_parameters()))
+    assert len(albert_np.AlbertModel.from_pretrained(tmp_path, backend="numpy").state_dict()) == len(model.state_dict())
 
 
 # --- how HDF5 may store values ------------------------------------------------------------------------------------------

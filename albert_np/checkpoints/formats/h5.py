@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from albert_np import imports
+from albert_np.checkpoints.formats.h5_writer import import_h5py, write
 from albert_np.checkpoints.formats.protocol import Format, Tensor
-from albert_np.checkpoints.formats.tensorflow_names import hub_name, understood
+from albert_np.checkpoints.formats.tensorflow_names import hub_name, is_kernel, understood
 from albert_np.files import explain_impostor, shown
 from albert_np.ops import Array
 
@@ -26,7 +26,7 @@ MAX_OBJECTS = 20_000  # ALBERT-xxlarge has a hundred groups and datasets
 MAX_DEPTH = 32
 MAX_CHUNKS = 100_000
 EXPANSION = 16  # how many times a file its unpacked values may be: trained weights can hardly be packed at all
-BLOCK = 1 << 20  # bytes that two copies of a weight are compared in
+STRIP = 16  # rows that are transposed together: a cache line of float32
 DTYPES = {"f2": "F16", "f4": "F32", "f8": "F64", "i1": "I8", "i2": "I16", "i4": "I32", "i8": "I64"}
 DTYPES |= {"u1": "U8", "u2": "U16", "u4": "U32", "u8": "U64"}
 DEFLATE, SHUFFLE = 1, 2  # the numbers of HDF5's filters
@@ -52,14 +52,21 @@ def read(path: Path) -> Iterator[Tensor]:
     """
     copies: dict[str, list[Tensor]] = {}
     for tensor in _tensors(path):
-        tensor = understood(tensor)
-        copies.setdefault(tensor.known_as, []).append(tensor)
+        copies.setdefault(hub_name(tensor.name) or tensor.name, []).append(tensor)
     for first, *others in copies.values():
-        if any(other.shape != first.shape or other.dtype != first.dtype for other in others):
-            raise ValueError(
-                f"{path} holds {shown(first.name)} again as {shown(others[0].name)}, with another shape or dtype"
-            )
-        yield first._replace(load=partial(_load_equal, path, first, others)) if others else first
+        for other in others:
+            if other.shape != first.shape or other.dtype != first.dtype:
+                raise ValueError(
+                    f"{path} holds {shown(first.name)} again as {shown(other.name)}, with another shape or dtype"
+                )
+        tensor = understood(first)
+        if others:
+            tensor = understood(first._replace(load=partial(_load_equal, path, first, others)))
+        elif (
+            tensor.hub_name and is_kernel(first.name) and isinstance(first.load, _InOnePiece) and len(first.shape) == 2
+        ):
+            tensor = tensor._replace(load=first.load.transposed)
+        yield tensor
 
 
 def _tensors(path: Path) -> list[Tensor]:
@@ -83,16 +90,6 @@ def _tensors(path: Path) -> list[Tensor]:
     if unpacked > EXPANSION * size:
         raise ValueError(f"{path} is {size:,} bytes and says that it holds {unpacked:,} bytes of weights")
     return [tensor for tensor, _ in found]
-
-
-def import_h5py(what: str) -> Any:
-    """The module h5py. what: for which purpose. ValueError if it is not installed."""
-    with imports.lock:
-        try:
-            import h5py
-        except ImportError:
-            raise ValueError(f'{what} needs h5py, which is not installed: pip install "albert-np[formats]"') from None
-    return h5py
 
 
 def _datasets(h5py: Any, path: Path, root: Any) -> Iterator[tuple[str, Any]]:
@@ -146,7 +143,7 @@ def _tensor(h5py: Any, path: Path, size: int, name: str, dataset: Any) -> tuple[
         at = dataset.get_offset() if needed else 0
         if at is None or not 0 <= at <= size - needed:
             raise _RefusalError(f"{what} is {needed:,} bytes of values, which are not in the file's {size:,} bytes")
-        load = partial(_load, path, at, dtype, shape)
+        load = _InOnePiece(path, at, dtype, shape)
     else:  # compact: at most 64 KiB, among the metadata
         if dataset.get_storage_size() != needed:
             raise _RefusalError(
@@ -211,12 +208,47 @@ def _chunks(h5py: Any, what: str, size: int, dataset: Any, plan: Any, shape: tup
 # --- values -----------------------------------------------------------------------------------------------------------
 
 
-def _load(path: Path, at: int, dtype: np.dtype, shape: tuple[int, ...]) -> Array:
-    # read, not mapped: a mapped file that another process cuts short kills this one
-    x = np.fromfile(path, dtype, math.prod(shape), offset=at)
-    if x.size != math.prod(shape):
-        raise OSError(f"{path} was cut off while it was being read")
-    return x.astype(dtype.newbyteorder("="), copy=False).reshape(shape)
+class _InOnePiece(NamedTuple):
+    """A dataset whose values lie end to end. A call loads them."""
+
+    path: Path
+    at: int
+    dtype: np.dtype
+    shape: tuple[int, ...]
+
+    def __call__(self) -> Array:
+        # read, not mapped: a mapped file that another process cuts short kills this one
+        x = np.fromfile(self.path, self.dtype, math.prod(self.shape), offset=self.at)
+        if x.size != math.prod(self.shape):
+            raise OSError(f"{self.path} was cut off while it was being read")
+        return x.astype(self.dtype.newbyteorder("="), copy=False).reshape(self.shape)
+
+    def transposed(self) -> Array:
+        """The transpose of a matrix. Its rows are read a few at a time, and so half of a model's memory is not needed."""
+        rows, columns = self.shape
+        x = np.empty((columns, rows), self.dtype.newbyteorder("="))
+        for i, strip in zip(range(0, rows, STRIP), self._blocks(STRIP * columns), strict=False):
+            x[:, i : i + STRIP] = strip.reshape(-1, columns).T
+        return x
+
+    def equals(self, x: Array) -> bool:
+        """Whether the file holds the same bits as x."""
+        held, size = x.reshape(-1).view(f"u{x.itemsize}"), 1 << 16
+        blocks = zip(range(0, held.size, size), self._blocks(size), strict=False)
+        native = self.dtype.newbyteorder("=")
+        return all(np.array_equal(held[i : i + size], b.astype(native).view(held.dtype)) for i, b in blocks)
+
+    def _blocks(self, count: int) -> Iterator[Array]:
+        """The values, `count` at a time, always in the same array: memory that is new takes longer than a read."""
+        block, left = np.empty(count, self.dtype), math.prod(self.shape)
+        with self.path.open("rb", buffering=0) as file:
+            file.seek(self.at)
+            while left:
+                part = block[: min(count, left)]
+                if file.readinto(part.view(np.uint8).data) != part.nbytes:
+                    raise OSError(f"{self.path} was cut off while it was being read")
+                left -= part.size
+                yield part
 
 
 def _load_chunks(path: Path, name: str, chunks: _Chunks, dtype: np.dtype, shape: tuple[int, ...]) -> Array:
@@ -259,10 +291,9 @@ def _load_equal(path: Path, first: Tensor, others: list[Tensor]) -> Array:
     """The values of a weight that is stored several times. ValueError if they differ: which one would count?"""
     x = first.load()
     for other in others:
-        y = other.load()
-        if not np.array_equal(x, y, equal_nan=True):
+        if not (other.load.equals(x) if isinstance(other.load, _InOnePiece) else x.tobytes() == other.load().tobytes()):
             raise ValueError(f"{path}: {shown(first.name)} and {shown(other.name)} are one weight, but differ")
     return x
 
 
-FORMAT = Format("h5", "tf_model.h5", "tf_model.h5.index.json", read, hub_name)
+FORMAT = Format("h5", "tf_model.h5", "tf_model.h5.index.json", read, hub_name, write)

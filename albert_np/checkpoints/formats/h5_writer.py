@@ -1,0 +1,88 @@
+"""Writing tf_model.h5 as transformers' TFAlbert classes read it: a group for each layer of a model, a dataset a weight."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from albert_np import imports
+from albert_np.checkpoints.formats.protocol import Tensor, stored_values, transposed
+from albert_np.checkpoints.formats.tensorflow_names import is_kernel, tensorflow_name
+from albert_np.checkpoints.names import BUFFERS, PREFIX
+from albert_np.files import shown
+
+DTYPES = ("F16", "F32", "F64")
+NAMES_AT_ONCE = 2000  # an attribute holds 64 KiB, and a name takes 16 bytes of them; Keras splits a longer list
+WORDS, DECODER, BIAS = "embeddings.word_embeddings.weight", "predictions.decoder.weight", "predictions.bias"
+
+
+def import_h5py(what: str) -> Any:
+    """The module h5py. what: for which purpose. ValueError if it is not installed."""
+    with imports.lock:
+        try:
+            import h5py
+        except ImportError:
+            raise ValueError(f'{what} needs h5py, which is not installed: pip install "albert-np[formats]"') from None
+    return h5py
+
+
+def write(path: Path, tensors: Mapping[str, Tensor], architecture: str = "") -> None:
+    """Writes one file. TensorFlow computes with the decoder's bias; the other one, which it stores too, has the same values.
+
+    Raises ValueError for a dtype that HDF5 does not have, and for weights that the TensorFlow classes would ignore: a decoder
+    of its own and relative positions. OSError if the file cannot be written.
+    """
+    layers = _layers(path, tensors)
+    h5py = import_h5py(f"writing {path.name}")
+    model = (
+        "tf_" + re.sub(r"(?<!^)(?<![A-Z])(?=[A-Z])", "_", (architecture or "AlbertModel").removeprefix("TF")).lower()
+    )
+    try:
+        with h5py.File(path, "w", locking=False) as file:
+            _note_names(file, "layer_names", list(layers))
+            file.attrs["backend"] = "tensorflow"
+            file.attrs["keras_version"] = "2.15.1"  # whose layout this is
+            for layer, weights in layers.items():
+                group = file.create_group(layer)
+                _note_names(group, "weight_names", [f"{model}/{name}:0" for name in weights])
+                for name, tensor in weights.items():
+                    x = stored_values(tensor)
+                    group.create_dataset(f"{model}/{name}:0", data=transposed(x) if is_kernel(name) else x)
+    except Exception as error:  # h5py's errors are of many classes, and their texts of several lines
+        reason = shown(" ".join(str(error).split()) or type(error).__name__, 200)
+        raise OSError(f"{path.name} could not be written: {reason}") from error
+
+
+def _layers(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """Layer -> its weights under TensorFlow's names, in the order in which they came."""
+    plain = {name.removeprefix(PREFIX): tensor for name, tensor in tensors.items()}
+    if DECODER in plain and not np.array_equal(plain[DECODER].load(), plain[WORDS].load()):
+        raise ValueError(
+            f"{path.name} cannot hold this model: TensorFlow's classes compute with the word embeddings instead of {DECODER}, "
+            "which differs from them"
+        )
+    if BIAS in plain:
+        plain |= {"predictions.decoder.bias": plain[BIAS]}
+    layers: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in plain.items():
+        if name == DECODER or name in BUFFERS:  # no weights of their own
+            continue
+        if tensor.dtype not in DTYPES:
+            raise ValueError(
+                f"{path.name} holds {', '.join(DTYPES)}, and {shown(name)} is {tensor.dtype}: give dtype='float32'"
+            )
+        found = tensorflow_name(name)
+        layers.setdefault(found.partition("/")[0], {})[found] = tensor
+    return layers
+
+
+def _note_names(group: Any, attribute: str, names: list[str]) -> None:
+    if len(names) <= NAMES_AT_ONCE:
+        group.attrs[attribute] = names
+        return
+    for i in range(0, len(names), NAMES_AT_ONCE):
+        group.attrs[f"{attribute}{i // NAMES_AT_ONCE}"] = names[i : i + NAMES_AT_ONCE]
