@@ -112,9 +112,9 @@ def shown(value: Any, limit: int = 120) -> str:
     return "".join(c if c.isprintable() else "?" for c in text)
 
 
-def listed(names: list[str]) -> str:
+def listed(names: list[str], most: int = 6) -> str:
     """The first few names, ready for a message."""
-    return ", ".join(shown(name) for name in names[:6]) + (f" … ({len(names)} in all)" if len(names) > 6 else "")
+    return ", ".join(shown(name) for name in names[:most]) + (f" … ({len(names)} in all)" if len(names) > most else "")
 
 
 def class_of(value: Any) -> str:

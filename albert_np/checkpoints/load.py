@@ -225,7 +225,8 @@ def _missing_message(absent: list[str], expected: Mapping[str, tuple], parts: tu
 def _no_encoder_message(
     encoder: list[str], expected: Mapping[str, tuple], unexpected: Mapping[str, str], source: str
 ) -> str:
+    beside = listed(list(unexpected.values()), most=2) or "nothing"
     return (
-        f"{source} has no {listed(encoder)} ({len(encoder)} of {len(expected)} tensors); instead it holds "
-        f"{listed(list(unexpected.values())) or 'nothing'}: only a head and a pooler can be drawn, the encoder must be there"
+        f"{source} has no {listed(encoder)} ({len(encoder)} of {len(expected)} tensors); instead it holds {beside}: only a "
+        "head and a pooler can be drawn, the encoder must be there"
     )

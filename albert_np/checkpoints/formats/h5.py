@@ -26,7 +26,7 @@ MAX_OBJECTS = 20_000  # ALBERT-xxlarge has a hundred groups and datasets
 MAX_DEPTH = 32
 MAX_CHUNKS = 100_000
 EXPANSION = 16  # how many times a file its unpacked values may be: trained weights can hardly be packed at all
-STRIP = 16  # rows that are transposed together: a cache line of float32
+STRIP = 64  # rows that are transposed together: some cache lines of float32
 DTYPES = {"f2": "F16", "f4": "F32", "f8": "F64", "i1": "I8", "i2": "I16", "i4": "I32", "i8": "I64"}
 DTYPES |= {"u1": "U8", "u2": "U16", "u4": "U32", "u8": "U64"}
 DEFLATE, SHUFFLE = 1, 2  # the numbers of HDF5's filters
@@ -48,24 +48,27 @@ class _Chunks(NamedTuple):
 def read(path: Path) -> Iterator[Tensor]:
     """The weights of one file. Raises a ValueError that says what no file of Keras has, or an OSError.
 
-    The group of a head with a decoder repeats the embeddings: these are one tensor, and must be equal when they are loaded.
+    The layer of a vocabulary head repeats the embeddings. TensorFlow sets a weight once for each layer that has it, and so
+    the last one counts here.
     """
-    copies: dict[str, list[Tensor]] = {}
+    found: dict[str, Tensor] = {}
     for tensor in _tensors(path):
-        copies.setdefault(hub_name(tensor.name) or tensor.name, []).append(tensor)
-    for first, *others in copies.values():
-        for other in others:
-            if other.shape != first.shape or other.dtype != first.dtype:
-                raise ValueError(
-                    f"{path} holds {shown(first.name)} again as {shown(other.name)}, with another shape or dtype"
-                )
-        tensor = understood(first)
-        if others:
-            tensor = understood(first._replace(load=partial(_load_equal, path, first, others)))
-        elif (
-            tensor.hub_name and is_kernel(first.name) and isinstance(first.load, _InOnePiece) and len(first.shape) == 2
+        name = hub_name(tensor.name) or tensor.name
+        other = found.get(name, tensor)
+        if (other.shape, other.dtype) != (tensor.shape, tensor.dtype):
+            raise ValueError(
+                f"{path} holds {shown(other.name)} again as {shown(tensor.name)}, with another shape or dtype"
+            )
+        found[name] = tensor
+    for stored in found.values():
+        tensor = understood(stored)
+        if (
+            tensor.hub_name
+            and is_kernel(stored.name)
+            and isinstance(stored.load, _InOnePiece)
+            and len(stored.shape) == 2
         ):
-            tensor = tensor._replace(load=first.load.transposed)
+            tensor = tensor._replace(load=stored.load.transposed)
         yield tensor
 
 
@@ -122,7 +125,7 @@ def _datasets(h5py: Any, path: Path, root: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _tensor(h5py: Any, path: Path, size: int, name: str, dataset: Any) -> tuple[Tensor, int]:  # -> and its bytes
-    what = f"{path}: {shown(name)}"
+    what = f"{path}: {name}" if name.isprintable() and len(name) < 120 else f"{path}: {shown(name)}"
     plan = dataset.get_create_plist()
     layout = plan.get_layout()
     if layout == h5py.h5d.VIRTUAL or plan.get_external_count():
@@ -227,16 +230,13 @@ class _InOnePiece(NamedTuple):
         """The transpose of a matrix. Its rows are read a few at a time, and so half of a model's memory is not needed."""
         rows, columns = self.shape
         x = np.empty((columns, rows), self.dtype.newbyteorder("="))
-        for i, strip in zip(range(0, rows, STRIP), self._blocks(STRIP * columns), strict=False):
-            x[:, i : i + STRIP] = strip.reshape(-1, columns).T
+        # rows a little apart: a power of two from each other, they would push one another out of the cache
+        strip = np.empty((STRIP, columns + 16), x.dtype)[:, :columns]
+        for i, block in zip(range(0, rows, STRIP), self._blocks(STRIP * columns), strict=False):
+            part = strip[: block.size // columns]
+            part[...] = block.reshape(-1, columns)
+            x[:, i : i + STRIP] = part.T
         return x
-
-    def equals(self, x: Array) -> bool:
-        """Whether the file holds the same bits as x."""
-        held, size = x.reshape(-1).view(f"u{x.itemsize}"), 1 << 16
-        blocks = zip(range(0, held.size, size), self._blocks(size), strict=False)
-        native = self.dtype.newbyteorder("=")
-        return all(np.array_equal(held[i : i + size], b.astype(native).view(held.dtype)) for i, b in blocks)
 
     def _blocks(self, count: int) -> Iterator[Array]:
         """The values, `count` at a time, always in the same array: memory that is new takes longer than a read."""
@@ -285,15 +285,6 @@ def _unpacked(data: bytes, filters: tuple[int, ...], left_out: int, count: int, 
         elif len(data) == size:  # shuffled: the first bytes of all numbers, then the second ones
             data = np.frombuffer(data, np.uint8).reshape(width, count).T.tobytes()
     return np.frombuffer(data, np.uint8) if len(data) == size else None
-
-
-def _load_equal(path: Path, first: Tensor, others: list[Tensor]) -> Array:
-    """The values of a weight that is stored several times. ValueError if they differ: which one would count?"""
-    x = first.load()
-    for other in others:
-        if not (other.load.equals(x) if isinstance(other.load, _InOnePiece) else x.tobytes() == other.load().tobytes()):
-            raise ValueError(f"{path}: {shown(first.name)} and {shown(other.name)} are one weight, but differ")
-    return x
 
 
 FORMAT = Format("h5", "tf_model.h5", "tf_model.h5.index.json", read, hub_name, write)
