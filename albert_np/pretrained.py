@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, Self, overload
 import numpy as np
 
 from albert_np.backends import choose
-from albert_np.checkpoints.formats import bin, safetensors
+from albert_np.checkpoints.formats import FORMATS, bin, safetensors
 from albert_np.checkpoints.formats.protocol import as_tensors
 from albert_np.checkpoints.initialise import initialise
 from albert_np.checkpoints.load import LoadedKeys, load, load_state_dict, stored_tensors
@@ -30,6 +30,7 @@ class StoredModel:
     own_format: ClassVar[str] = (
         ""  # the format of weight files that is looked for first; "": in the order of formats.FORMATS
     )
+    framework: ClassVar[str] = ""  # "TF" or "Flax": what stands before the name of the architecture in a class's name
     parts: ClassVar[tuple[str, ...]] = ()  # the heads of checkpoints/names.py whose tensors this class has
     # the encoder of a model with a head as a model of its own, as long as somebody has it; and there, the model with the head,
     # whose arrays and engine it has
@@ -145,7 +146,8 @@ class StoredModel:
 
         Of several weight files in a folder, model.safetensors counts, then those of checkpoints/formats in their order.
         from_tf, from_flax: read TensorFlow's or Flax's files alone. use_safetensors: True reads nothing but safetensors, and
-        False anything else.
+        False anything else. Classes with the calling habits of TensorFlow or Flax look for their framework's file first, and
+        from_pt=True makes them read PyTorch's alone.
 
         dtype: "float32" (the default, whatever the file holds) or "float64"; torch_dtype is an alias. backend="cuda" also
         takes "tf32" and "bfloat16": products are then computed in that type, on tensor cores, and weights and results stay
@@ -212,7 +214,8 @@ class StoredModel:
         is left half written.
 
         safe_serialization: False writes pytorch_model.bin instead, which torch.load reads with weights_only=True, with both
-        names of a tied tensor. A model.safetensors of an earlier save is then removed, since every reader would take that.
+        names of a tied tensor; classes with TensorFlow's or Flax's calling habits write that framework's file. What an
+        earlier save left, and readers would take first, is removed.
         max_shard_size: bytes, or text such as "200MB"; weights that are larger are written in several files and an index.
         state_dict: other values for the weights of this model, named as in files.
         is_main_process: False writes the weights alone, as in transformers. The other arguments are transformers' too; they
@@ -228,9 +231,11 @@ class StoredModel:
         stored = to_store({hub_name(name, self.parts): x for name, x in tensors.items()})
         kind = safetensors.FORMAT
         if safe_serialization is False:
-            kind, stored = bin.FORMAT, with_aliases(stored)
-        config = self.config.replace(architectures=[type(self).__name__], dtype=self.dtype.name)
-        save(save_directory, config if is_main_process else None, as_tensors(stored), max_shard_size, kind)
+            kind = next(kind for kind in FORMATS if kind.name == (self.own_format or "bin"))
+            stored = with_aliases(stored) if kind is bin.FORMAT else stored
+        name = type(self).__name__.removeprefix(self.framework)
+        config = self.config.replace(architectures=[name], dtype=self.dtype.name) if is_main_process else None
+        save(save_directory, config, as_tensors(stored), max_shard_size, kind, name, self.own_format)
 
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False, *, check_finite: str = "error"

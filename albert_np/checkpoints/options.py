@@ -58,9 +58,10 @@ FILES = ("from_tf", "from_flax", "use_safetensors")  # which weight files to rea
 def take_formats(options: dict[str, Any], own: str = "") -> tuple[Format, ...]:
     """Takes the keywords that say which weight files count out of `options`, and gives the formats in their order.
 
-    own: the format that the class looks for before all others. Raises ValueError for a value that cannot be honoured.
+    own: the format that the class looks for before all others; from_pt is a keyword of classes that have one. Raises
+    ValueError for a value that cannot be honoured.
     """
-    chosen = {name: options.pop(name, None) for name in FILES}
+    chosen = {name: options.pop(name, None) for name in (*FILES, *(("from_pt",) if own else ()))}
     for name, value in chosen.items():
         if value is not None and not isinstance(value, bool):
             raise ValueError(f"{name} must be True, False or None; got {shown(repr(value), 80)}")
@@ -68,6 +69,7 @@ def take_formats(options: dict[str, Any], own: str = "") -> tuple[Format, ...]:
         own,
         from_tf=bool(chosen["from_tf"]),
         from_flax=bool(chosen["from_flax"]),
+        from_pt=bool(chosen.get("from_pt")),
         use_safetensors=chosen["use_safetensors"],
     )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 import math
 import os
@@ -14,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from albert_np.checkpoints.formats import FORMATS, safetensors
+from albert_np.checkpoints.formats import FORMATS, in_order, safetensors
 from albert_np.checkpoints.formats.protocol import Format, Tensor
 from albert_np.config import AlbertConfig
 from albert_np.files import atomic_path, folder_to_write, shown, write_atomically
@@ -69,12 +68,14 @@ def save(
     max_shard_size: int | str = "5GB",
     kind: Format = safetensors.FORMAT,
     architecture: str = "",
+    own: str = "",
 ) -> None:
     """Writes config.json and the weights, as transformers reads them, in files of at most max_shard_size bytes of tensors.
 
     A tensor that is larger has a file of its own. Each file appears whole or not at all. The weights of an earlier save are not
     left beside the new ones, in this format and in those that readers look for before it. config: None writes no config.json
     and removes nothing.
+    own: the format that the class of this model looks for before all others.
     kind: a format that has `write`. Raises ValueError if it makes one file only, and the tensors are more than that may hold.
     """
     assert kind.write is not None
@@ -94,7 +95,7 @@ def save(
         }
         write_atomically(folder / kind.index, (json.dumps(index, indent=2, sort_keys=True) + "\n").encode())
     if config is not None:
-        _remove_others(folder, {*shards, kind.index} if len(shards) > 1 else set(shards), kind)
+        _remove_others(folder, {*shards, kind.index} if len(shards) > 1 else set(shards), kind, own)
         config.save_pretrained(folder)
 
 
@@ -117,9 +118,10 @@ def _shards(tensors: Mapping[str, Tensor], limit: int, kind: Format) -> dict[str
     return {kind.shard.format(i + 1, len(groups)): group for i, group in enumerate(groups)}
 
 
-def _remove_others(folder: Path, written: set[str], kind: Format) -> None:
+def _remove_others(folder: Path, written: set[str], kind: Format, own: str) -> None:
     """Removes the weights of an earlier save: a reader would take the one file first, whatever the index says."""
-    for earlier in (*itertools.takewhile(lambda other: other is not kind, FORMATS), kind):
+    before = {other.name for order in (FORMATS, in_order(own)) for other in order[: order.index(kind)]}
+    for earlier in (*(other for other in FORMATS if other.name in before), kind):
         shard = re.compile(re.escape(earlier.shard).replace(r"\{:05\}", r"\d{5}") if earlier.shard else "(?!)")
         shards = [path.name for path in folder.iterdir() if shard.fullmatch(path.name)]
         for name in (earlier.file, earlier.index, *shards):

@@ -12,20 +12,29 @@ from albert_np.checkpoints.formats.protocol import Format
 FORMATS: tuple[Format, ...] = (safetensors.FORMAT, bin.FORMAT, h5.FORMAT, msgpack.FORMAT, tf1.FORMAT)
 TENSORFLOW = ("tf1", "h5")  # what from_tf=True reads, in transformers' order
 FLAX = ("msgpack",)
+PYTORCH = ("safetensors", "bin")
 
 
 def in_order(
-    own: str = "", *, from_tf: bool = False, from_flax: bool = False, use_safetensors: bool | None = None
+    own: str = "",
+    *,
+    from_tf: bool = False,
+    from_flax: bool = False,
+    from_pt: bool = False,
+    use_safetensors: bool | None = None,
 ) -> tuple[Format, ...]:
     """The formats to look for, the first one first. The arguments are those of from_pretrained in transformers.
 
-    own: the format that a class looks for before all others. from_tf, from_flax: nothing but TensorFlow's or Flax's files.
-    use_safetensors: True for nothing but safetensors, False for anything else. Raises ValueError if they exclude each other.
+    own: the format that a class looks for before all others. from_tf, from_flax, from_pt: nothing but the files of TensorFlow,
+    Flax or PyTorch. use_safetensors: True for nothing but safetensors, False for anything else. Raises ValueError if they
+    exclude each other.
     """
-    if from_tf + from_flax + (use_safetensors is True) > 1:
-        raise ValueError("from_tf=True, from_flax=True and use_safetensors=True exclude each other: give one")
-    if from_tf or from_flax:
-        names = TENSORFLOW if from_tf else FLAX
+    if from_tf + from_flax + from_pt + (use_safetensors is True) > 1:
+        raise ValueError(
+            "from_tf=True, from_flax=True, from_pt=True and use_safetensors=True exclude each other: give one"
+        )
+    if from_tf or from_flax or from_pt:
+        names = TENSORFLOW if from_tf else FLAX if from_flax else PYTORCH
         return tuple(sorted((kind for kind in FORMATS if kind.name in names), key=lambda kind: names.index(kind.name)))
     found = [kind for kind in FORMATS if use_safetensors is None or (kind.name == "safetensors") == use_safetensors]
     return tuple(sorted(found, key=lambda kind: kind.name != own))
