@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from albert_np.auto import AutoTokenizer as AutoTokenizer
     from albert_np.calling import AlbertPreTrainedModel as AlbertPreTrainedModel
     from albert_np.config import AlbertConfig as AlbertConfig
+    from albert_np.conversion.convert import convert as convert
+    from albert_np.conversion.verify import verify as verify
     from albert_np.kernels.cpu.threads import get_num_threads as get_num_threads
     from albert_np.kernels.cpu.threads import num_threads as num_threads
     from albert_np.kernels.cpu.threads import set_num_threads as set_num_threads
@@ -84,10 +86,12 @@ _HOME = {
     "SentenceEncoder": "pipelines.sentence_encoder",
     "SequenceClassifierOutput": "outputs",
     "TokenClassifierOutput": "outputs",
+    "convert": "conversion.convert",
     "get_num_threads": "kernels.cpu.threads",
     "num_threads": "kernels.cpu.threads",
     "pipeline": "pipelines.make",
     "set_num_threads": "kernels.cpu.threads",
+    "verify": "conversion.verify",
 }
 
 __all__ = ["__version__", *_HOME]

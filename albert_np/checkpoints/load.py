@@ -29,7 +29,7 @@ class LoadedKeys(NamedTuple):
     unexpected_keys: list[str]
 
 
-class _Match(NamedTuple):
+class Match(NamedTuple):
     """Stored tensors beside the table of a model."""
 
     expected: dict[str, tuple[int, ...]]
@@ -67,7 +67,7 @@ def load(
     if missing not in ("error", "init"):
         raise ValueError(f"missing must be 'error' or 'init'; got {missing!r}")
     _check_policy(check_finite)
-    expected, absent, mismatched, unexpected = _match(found, source, config, parts)
+    expected, absent, mismatched, unexpected = match(found, source, config, parts)
     if mismatched and not ignore_mismatched_sizes:
         way_out = "; is it this model's config.json? ignore_mismatched_sizes=True draws a new tensor, for a new head"
         raise ValueError(_mismatch_message(mismatched, source, _labels(mismatched, parts) or way_out))
@@ -111,7 +111,7 @@ def load_state_dict(
     """(the arrays of a model after loading, what was missing and unexpected). What is missing keeps its current values."""
     _check_policy(check_finite)
     found = read_state_dict(state_dict)
-    _, absent, mismatched, unexpected = _match(found, SOURCE, config, parts)
+    _, absent, mismatched, unexpected = match(found, SOURCE, config, parts)
     if mismatched:
         raise ValueError(_mismatch_message(mismatched, SOURCE, "; is it of a model with this config?"))
     keys = LoadedKeys([hub_name(name, parts) for name in absent], list(unexpected.values()))
@@ -133,7 +133,7 @@ def _check_policy(value: str) -> None:
         raise ValueError(f"check_finite must be 'error', 'warn' or 'off'; got {value!r}")
 
 
-def _match(found: dict[str, Tensor], source: str, config: AlbertConfig, parts: tuple[str, ...]) -> _Match:
+def match(found: dict[str, Tensor], source: str, config: AlbertConfig, parts: tuple[str, ...]) -> Match:
     """Compares names and shapes with the table; first, `found` gets the tensors that have only their second name."""
     expected = expected_shapes(config, parts)
     if "predictions" in parts:
@@ -149,7 +149,7 @@ def _match(found: dict[str, Tensor], source: str, config: AlbertConfig, parts: t
             raise ValueError(
                 f"{source}: tensor {name} is {found[name].dtype}; weights are read from {', '.join(DTYPES)}"
             )
-    return _Match(
+    return Match(
         expected,
         [name for name in expected if name not in found],
         [(name, found[name].shape, shape) for name, shape in expected.items() if _differs(found, name, shape)],

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from albert_np.config import AlbertConfig
 from albert_np.encoder import layer_name
 from albert_np.ops import Array
+
+Stored = TypeVar("Stored")  # an array, or a tensor of a file
 
 WEIGHTS_NAME = "model.safetensors"
 INDEX_NAME = "model.safetensors.index.json"
@@ -115,7 +119,7 @@ def with_aliases(tensors: dict[str, Array]) -> dict[str, Array]:
     return tensors
 
 
-def to_store(tensors: dict[str, Array]) -> dict[str, Array]:
+def to_store(tensors: dict[str, Stored]) -> dict[str, Stored]:
     """Hub names -> what a file holds of them. An untied decoder has its bias under both names.
 
     transformers 4.57.6 takes either; transformers 5 adds that of the decoder, and draws it where a file has the other alone.

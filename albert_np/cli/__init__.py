@@ -1,7 +1,7 @@
 """The command `albert-np`, with a module for each subcommand. It prints plain text for people, or JSON with --json.
 
-Exit codes: 0 done, 1 refused (one line on stderr says why), 2 wrong usage; `golden` has a meaning of its own for each (see
-there). A module has `add`, which adds its parser, and
+Exit codes: 0 done, 1 refused (one line on stderr says why), 2 wrong usage; `golden` and `verify` have a meaning of their own
+for each (see there). A module has `add`, which adds its parser, and
 `run`; or a COMMAND that asks a model about texts (jobs.py). What is heavy is imported when a command runs, so that --help
 stays fast.
 """
@@ -20,6 +20,7 @@ from typing import Any
 from albert_np.cli import (
     choose,
     classify,
+    convert,
     embed,
     fill_mask,
     finetune,
@@ -32,6 +33,7 @@ from albert_np.cli import (
     qa,
     similar,
     tokenize,
+    verify,
     warmup,
     zero_shot,
 )
@@ -87,7 +89,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"albert-np {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     asked = (classify, ner, qa, zero_shot, choose, order, embed, similar, fill_mask, tokenize)
-    for command in (predict, *(module.COMMAND for module in asked), info, finetune, pretrain, golden, warmup):
+    for command in (
+        predict,
+        *(module.COMMAND for module in asked),
+        info,
+        convert,
+        verify,
+        finetune,
+        pretrain,
+        golden,
+        warmup,
+    ):
         command.add(commands)
     return parser
 

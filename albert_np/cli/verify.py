@@ -1,0 +1,46 @@
+"""`albert-np verify`: whether a checkpoint is whole, and what is odd about it."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from albert_np.cli.shared import HelpFormatter, as_json
+
+EXAMPLES = """examples:
+  albert-np verify ./my-albert
+  albert-np verify demo
+  albert-np verify ./my-albert --json
+
+exit codes: 0 whole, 1 something is wrong, 2 not readable
+"""
+
+
+def add(commands: Any) -> None:
+    verify = commands.add_parser(
+        "verify",
+        help="whether a checkpoint is whole, and what is odd about it",
+        description="Reads every file of a checkpoint's folder, in any format: config, names, shapes, tied weights, numbers "
+        "and tokenizer. Each oddity is explained: an error makes answers wrong, a warning may, a note is good to know.",
+        epilog=EXAMPLES,
+        formatter_class=HelpFormatter,
+    )
+    verify.add_argument("folder", metavar="FOLDER", help="the folder of a checkpoint, or demo")
+    verify.add_argument("--json", action="store_true", help="print JSON instead of text")
+    verify.set_defaults(run=run, refused=2)
+
+
+def run(args: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from albert_np.conversion.verify import verify
+
+    with tqdm(desc="numbers", unit_scale=True, disable=None, leave=False, delay=1) as bar:
+
+        def advance(more: int, total: int) -> None:
+            bar.total = total
+            bar.update(more)
+
+        found = verify(args.folder, progress=advance)
+    print(as_json(found.to_dict(), indent=2) if args.json else found)
+    return found.exit_code

@@ -1,0 +1,296 @@
+"""From a checkpoint in any format to one in another: the same tensors, bit for bit, unless another dtype is asked for."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from albert_np.checkpoints import hub
+from albert_np.checkpoints.formats import FORMATS
+from albert_np.checkpoints.formats.protocol import Format, Tensor, stored_values
+from albert_np.checkpoints.load import Match, match
+from albert_np.checkpoints.names import ALIASES, BUFFERS, PARTS, PREFIX, hub_name, to_store
+from albert_np.checkpoints.save import save, shard_bytes
+from albert_np.checkpoints.stored import find_weights, no_weights, read_headers
+from albert_np.config import AlbertConfig
+from albert_np.conversion import trial
+from albert_np.conversion.architecture import by_heads, choose, parts_of
+from albert_np.conversion.folders import beside, copy_tokenizer, move_into_place, target_folder
+from albert_np.conversion.report import LeftOut, Outputs, Report, TensorRow, dtype_name
+from albert_np.conversion.rounding import loss, rounded, word_of
+from albert_np.files import listed, shown
+from albert_np.ops import Array
+
+ALIASES_OF_FORMATS = {
+    "pytorch": "bin",
+    "pytorch_model.bin": "bin",
+    "pt": "bin",
+    "model.safetensors": "safetensors",
+    "st": "safetensors",
+    "tf": "h5",
+    "tensorflow": "h5",
+    "keras": "h5",
+    "tf_model.h5": "h5",
+    "flax": "msgpack",
+    "jax": "msgpack",
+    "flax_model.msgpack": "msgpack",
+    "model.onnx": "onnx",
+}
+Progress = Callable[[int, int], object]  # how many numbers more are done, and how many there are
+
+
+class _Model(NamedTuple):
+    """A checkpoint that is being converted."""
+
+    kind: Format
+    config: AlbertConfig
+    architecture: str
+    parts: tuple[str, ...]
+    stored: dict[str, Tensor]  # by the names that are written, as the source has them
+    left_out: list[LeftOut]
+    notes: list[str]
+
+
+def convert(
+    source: str | os.PathLike,
+    target: str | os.PathLike,
+    to: str = "safetensors",
+    *,
+    dtype: Any = None,
+    max_shard_size: int | str = "5GB",
+    architecture: str | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+    **where: Any,
+) -> Report:
+    """Writes a checkpoint of any format as another: "safetensors", "bin", "h5", "msgpack" or "onnx". Returns what it did.
+
+    source: a folder, "demo" or a hub id. target: a folder, which gets weights, config.json and the tokenizer's files, all of
+    them or none. It is refused if it has weights, unless force=True, which replaces them.
+    dtype: None keeps the dtype of each tensor, bit for bit; "float32", "float16", "bfloat16" or "float64" rounds to the
+    nearest, ties to even, and the report says what that changed.
+    architecture: the class to write; without it, the one that config.json names, or else the one whose heads are stored.
+    max_shard_size: as in save_pretrained. progress: called as progress(more, all) when more of all numbers are done.
+    where: hub.OPTIONS, such as revision.
+    What was written is read again: every tensor must be equal to the bit, and the outputs of a small batch are compared.
+    Raises ValueError (content, arguments) or OSError (files, network), and then nothing has been written.
+    """
+    kind, word = writer(to), word_of(dtype)
+    shard_bytes(max_shard_size)
+    where = _where(where)
+    folder = target_folder(target, force)
+    model = _read(source, architecture, where)
+    tensors = {name: rounded(x, word) if word else x for name, x in model.stored.items()}
+    config = model.config.replace(architectures=[model.architecture], dtype=_common_dtype(tensors))
+    with beside(folder) as made:
+        write(made, config, _counted(tensors, progress), model.architecture, kind, max_shard_size)
+        tokenizer_files = copy_tokenizer(source, made, where)
+        rows = _compared(model, tensors, made, kind, progress)
+        outputs = _outputs(source, made, model, config, exact=word is None, where=where)
+        files = {path.name: path.stat().st_size for path in made.iterdir()}
+        move_into_place(made, folder)
+    return Report(
+        source=str(source),
+        source_format=model.kind.name,
+        target=str(target),
+        format=kind.name,
+        architecture=model.architecture,
+        tensors=rows,
+        left_out=model.left_out,
+        files=files,
+        tokenizer_files=tokenizer_files,
+        outputs=outputs,
+        notes=model.notes,
+    )
+
+
+def writer(name: str) -> Format:
+    """The format that is meant. ValueError if it is unknown, or nothing writes it."""
+    written = [kind.name for kind in FORMATS if kind.write is not None]
+    plain = ALIASES_OF_FORMATS.get(name, name) if isinstance(name, str) else name
+    if plain not in written:
+        raise ValueError(f"the formats that are written are {', '.join(written)}; got {shown(repr(name), 60)}")
+    return next(kind for kind in FORMATS if kind.name == plain)
+
+
+def write(
+    folder: Path,
+    config: AlbertConfig,
+    tensors: dict[str, Tensor],
+    architecture: str,
+    kind: Format,
+    max_shard_size: int | str = "5GB",
+) -> None:
+    """Writes weights and config.json. tensors: by Hugging Face's names for this class."""
+    save(folder, config, to_store(tensors), max_shard_size, kind, architecture)
+
+
+def _where(options: dict[str, Any]) -> dict[str, Any]:
+    where = hub.take_options(options)
+    if options:
+        raise ValueError(f"convert knows no {listed(sorted(options))}")
+    return where
+
+
+# --- reading --------------------------------------------------------------------------------------------------------------
+
+
+def _read(source: str | os.PathLike, given: str | None, where: dict[str, Any]) -> _Model:
+    """What is to be written of a checkpoint, under the names that it is written under. Only headers are read, and biases."""
+    config = AlbertConfig.from_pretrained(source, **where)
+    weights = find_weights(source, where)
+    if weights is None:
+        raise OSError(no_weights(source, where, FORMATS))
+    text = str(weights.source)
+    found = read_headers(weights)
+    architecture = choose(found, config, text, given)
+    parts = parts_of(architecture, found)
+    config, notes = _with_labels(config, found, parts)
+    matched = match(found, text, config, parts)
+    _check_whole(matched, found, text, architecture)
+    stored = {hub_name(name, parts): found[name] for name in matched.expected}
+    written = {tensor.name for tensor in stored.values()}
+    left_out = [
+        LeftOut(tensor.name, tensor.shape, dtype_name(tensor.dtype), _why(tensor, found, architecture, parts))
+        for path in weights.files
+        for tensor in weights.format.read(path)
+        if tensor.name not in written
+    ]
+    if architecture == "AlbertModel" and not parts:
+        notes.append(
+            "the source has no pooler, and so the written model has none: load it with add_pooling_layer=False"
+        )
+    return _Model(weights.format, config, architecture, parts, stored, left_out, notes)
+
+
+def _with_labels(
+    config: AlbertConfig, found: dict[str, Tensor], parts: tuple[str, ...]
+) -> tuple[AlbertConfig, list[str]]:
+    """The config with as many labels as the classifier has rows, where it names no labels: Google's configs know none."""
+    if "classifier" not in parts or "classifier.weight" not in found or len(found["classifier.weight"].shape) != 2:
+        return config, []
+    rows = found["classifier.weight"].shape[0]
+    unnamed = all(name == f"LABEL_{i}" for i, name in config.label_names.items())
+    if rows in (config.num_labels, 0) or not unnamed:
+        return config, []
+    note = f"the classifier has {rows} rows and the config named no labels: num_labels is {rows} in the new config.json"
+    return config.replace(num_labels=rows), [note]
+
+
+def _check_whole(matched: Match, found: dict[str, Tensor], source: str, architecture: str) -> None:
+    if matched.absent:
+        heads = by_heads(found)
+        hint = (
+            "" if architecture in heads else f"; its heads are those of {' or '.join(heads)}, to be named with --class"
+        )
+        raise ValueError(
+            f"{source} has no {listed(matched.absent)} ({len(matched.absent)} of {len(matched.expected)} tensors), which "
+            f"{architecture} needs{hint}"
+        )
+    for name, shape, wanted in matched.mismatched:
+        raise ValueError(f"{source}: tensor {name} has the shape {shape}, but the config says {wanted}")
+
+
+def _why(tensor: Tensor, found: dict[str, Tensor], architecture: str, parts: tuple[str, ...]) -> str:
+    """Why a stored tensor is not written."""
+    plain = {other.name: name for name, other in found.items()}
+    name = plain.get(tensor.name, tensor.known_as.removeprefix(PREFIX))
+    if name in BUFFERS:
+        return "a range of numbers that older versions stored; it holds no weight"
+    if name in ALIASES and "predictions" in parts:
+        first = found[ALIASES[name]]
+        if _equal(tensor, first):
+            return f"the second name of {ALIASES[name]}, which is written once"
+        return f"differs from {ALIASES[name]}, to which config.json ties it: ALBERT's classes compute with the latter"
+    if name == "predictions.bias" and "predictions" in parts:
+        equal = _equal(tensor, found[name])
+        return (
+            "the decoder's bias has the same numbers" if equal else "the decoder has another bias, and that one counts"
+        )
+    heads = {tensor: part for part, names in PARTS.items() for tensor in names} | dict.fromkeys(ALIASES, "predictions")
+    if name in heads:
+        return f"{architecture} has no {heads[name]}; --class names another class"
+    return "no tensor that ALBERT has"
+
+
+def _equal(one: Tensor, other: Tensor) -> bool:
+    return one.dtype == other.dtype and _same(stored_values(one), stored_values(other))
+
+
+# --- writing and comparing ------------------------------------------------------------------------------------------------
+
+
+def _common_dtype(tensors: dict[str, Tensor]) -> str:
+    """The dtype of most numbers, for config.json."""
+    counts = Counter[str]()
+    for tensor in tensors.values():
+        counts[dtype_name(tensor.dtype)] += math.prod(tensor.shape)
+    return counts.most_common(1)[0][0]
+
+
+def _counted(tensors: dict[str, Tensor], progress: Progress | None) -> dict[str, Tensor]:
+    """The same tensors, which report when they have been read."""
+    total = 2 * sum(math.prod(x.shape) for x in tensors.values())
+
+    def load(tensor: Tensor) -> Array:
+        x = tensor.load()
+        if progress is not None:
+            progress(x.size, total)
+        return x
+
+    return {name: x._replace(load=partial(load, x)) for name, x in tensors.items()}
+
+
+def _compared(
+    model: _Model, tensors: dict[str, Tensor], made: Path, kind: Format, progress: Progress | None
+) -> list[TensorRow]:
+    """Reads what was written, and compares each tensor with what it was to be. ValueError where a bit differs."""
+    weights = find_weights(made, {}, (kind,))
+    assert weights is not None
+    again = read_headers(weights)
+    matched = match(again, "what was written", model.config, model.parts)
+    rows = []
+    for plain, (name, tensor) in zip(matched.expected, _counted(tensors, progress).items(), strict=True):
+        wanted = stored_values(tensor)
+        got = again.get(plain)
+        if got is None or got.dtype != tensor.dtype or not _same(stored_values(got), wanted):
+            raise ValueError(f"{name} is not what it was, as read back from the {kind.name} file that was just written")
+        before = model.stored[name]
+        lost = loss(before.load(), tensor.load()) if before.dtype != tensor.dtype else None
+        rows.append(
+            TensorRow(name, tensor.shape, dtype_name(tensor.dtype), _sha256(wanted), dtype_name(before.dtype), lost)
+        )
+    return rows
+
+
+def _same(one: Array, other: Array) -> bool:
+    """Whether two arrays are equal to the bit, NaNs included."""
+    return one.shape == other.shape and one.dtype == other.dtype and bool(np.array_equal(_bytes(one), _bytes(other)))
+
+
+def _bytes(x: Array) -> Array:
+    return x.reshape(-1).view(np.uint8)
+
+
+def _sha256(x: Array) -> str:
+    return hashlib.sha256(_bytes(x).data).hexdigest()
+
+
+def _outputs(
+    source: str | os.PathLike, made: Path, model: _Model, config: AlbertConfig, *, exact: bool, where: dict[str, Any]
+) -> Outputs:
+    """The outputs of the model of the source, and of what was written. ValueError if they differ where no number changed."""
+    first = trial.run(source, model.config, model.architecture, model.parts, **where)
+    second = trial.run(made, config, model.architecture, model.parts)
+    outputs = trial.compare(first, second, "the numpy backend in float32")
+    if exact and outputs.difference != 0:
+        raise ValueError(f"the written model's outputs differ by {outputs.difference}, though every tensor is the same")
+    return outputs

@@ -1,0 +1,132 @@
+"""The folders of a conversion: the weight files of one, a new one that appears whole or not at all, the tokenizer's files."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from albert_np.checkpoints import hub
+from albert_np.checkpoints.formats import FORMATS
+from albert_np.checkpoints.formats.protocol import Format
+from albert_np.files import explain_impostor, folder_to_write
+
+# the files of a tokenizer, by all of their names: what is found under a name -> the name that it is written under
+TOKENIZER_FILES = {
+    "spiece.model": "spiece.model",
+    "30k-clean.model": "spiece.model",  # as Google's archives call it
+    "tokenizer.json": "tokenizer.json",
+    "vocab.txt": "vocab.txt",
+    "tokenizer_config.json": "tokenizer_config.json",
+    "special_tokens_map.json": "special_tokens_map.json",
+    "added_tokens.json": "added_tokens.json",
+}
+ASSETS = "assets"  # where a SavedModel keeps them
+MAX_TOKENIZER_BYTES = 64 << 20
+
+
+def shards_of(folder: Path, kind: Format) -> list[Path]:
+    """The files of a folder that are named as one of several weight files of this format."""
+    stem, _, suffix = kind.file.partition(".")
+    shard = re.compile(rf"{re.escape(stem)}-\d{{5}}-of-\d{{5}}\.{re.escape(suffix)}")
+    return sorted(path for path in folder.iterdir() if kind.file and shard.fullmatch(path.name))
+
+
+def weight_files(folder: Path, kind: Format) -> list[Path]:
+    """The weight files of one format in a folder, with their index. They are named, not read."""
+    if not folder.is_dir():
+        return []
+    found = [folder / name for name in (kind.file, kind.index) if name and (folder / name).is_file()]
+    found += shards_of(folder, kind)
+    if kind.find is not None and not found:
+        try:
+            path = kind.find(folder)
+        except (ValueError, OSError):  # it cannot choose among several
+            path = None
+        if path is not None and path.suffix == ".index":  # TensorFlow's: an index, and data files of the same stem
+            found += sorted(path.parent.glob(f"{_literal(path.stem)}.*"))
+        elif path is not None:
+            found.append(path)
+    return found
+
+
+def _literal(text: str) -> str:
+    return re.sub(r"([*?\[])", r"[\1]", text)
+
+
+def target_folder(target: str | os.PathLike, force: bool) -> Path:
+    """The folder to write. Raises OSError if it has weights and `force` does not allow to replace them, or cannot be one."""
+    folder = folder_to_write(target)
+    held = [path.name for kind in FORMATS for path in weight_files(folder, kind)]
+    if held and not force:
+        raise OSError(f"{folder} already holds {held[0]}: name another folder, or replace its weights with --force")
+    return folder
+
+
+@contextlib.contextmanager
+def beside(folder: Path) -> Iterator[Path]:
+    """A new folder beside `folder`, which vanishes when the block ends. What is wanted of it is moved out before that."""
+    folder.absolute().parent.mkdir(parents=True, exist_ok=True)
+    temporary = folder.absolute().with_name(f".{folder.absolute().name}.{secrets.token_hex(6)}.tmp")
+    temporary.mkdir()
+    try:
+        yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def move_into_place(made: Path, folder: Path) -> None:
+    """Moves all that lies in `made` to `folder`, in place of the weights and files there; or nothing, if one move fails."""
+    if not folder.exists():
+        os.rename(made, folder)
+        return
+    kept = made.with_name(made.name.removesuffix(".tmp") + ".old.tmp")
+    kept.mkdir()
+    names = [path.name for path in made.iterdir()]
+    stale = {path for kind in FORMATS for path in weight_files(folder, kind)}
+    stale |= {folder / name for name in (*names, *TOKENIZER_FILES, "albert_config.json") if (folder / name).is_file()}
+    # each from where to where; the weights of tensors come last, so that no reader finds new ones beside an old config
+    moves = [(path, kept / f"{i}-{path.name}") for i, path in enumerate(sorted(stale))]
+    moves += [(made / name, folder / name) for name in sorted(names, key=lambda name: name != "config.json")]
+    done: list[tuple[Path, Path]] = []
+    try:
+        for one, other in moves:
+            done.append((one, other))
+            os.rename(one, other)
+    except BaseException:
+        for one, other in reversed(done):
+            if other.exists() and not one.exists():
+                os.rename(other, one)
+        raise
+    finally:
+        shutil.rmtree(kept, ignore_errors=True)
+
+
+def copy_tokenizer(source: str | os.PathLike, folder: Path, where: dict[str, Any]) -> list[str]:
+    """Copies the files of a tokenizer, by their fixed list of names. Returns the names that were written."""
+    written: list[str] = []
+    for name, target in TOKENIZER_FILES.items():
+        path = _find(source, name, where)
+        if path is None or target in written:
+            continue
+        size = path.stat().st_size
+        if size > MAX_TOKENIZER_BYTES:
+            raise ValueError(f"{path} is {size:,} bytes; a tokenizer's file has at most {MAX_TOKENIZER_BYTES:,}")
+        data = path.read_bytes()
+        explain_impostor(str(path), data[:512])
+        (folder / target).write_bytes(data)
+        written.append(target)
+    return written
+
+
+def _find(source: str | os.PathLike, name: str, where: dict[str, Any]) -> Path | None:
+    path = hub.resolve(source, name, required=False, **where)
+    if path is None and hub.local_folder(source) is not None:
+        inside = str(Path(where.get("subfolder") or "") / ASSETS)
+        path = hub.resolve(source, name, required=False, **where | {"subfolder": inside})
+    return path

@@ -1,0 +1,103 @@
+"""Is a checkpoint whole? Config, files, names, shapes, numbers and tokenizer, and each oddity with what it means."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import Counter
+from collections.abc import Callable
+
+from albert_np.checkpoints import hub
+from albert_np.checkpoints.formats import FORMATS
+from albert_np.checkpoints.formats.protocol import Tensor
+from albert_np.checkpoints.names import ALIASES
+from albert_np.checkpoints.stored import Stored, find_weights, no_weights, read_headers
+from albert_np.config import AlbertConfig
+from albert_np.conversion.architecture import by_heads, named_by, parts_of
+from albert_np.conversion.findings import Findings, Verification, capital
+from albert_np.conversion.report import dtype_name
+from albert_np.conversion.verify_config import check_config
+from albert_np.conversion.verify_files import check_files, check_other_formats
+from albert_np.conversion.verify_names import check_names, check_ties
+from albert_np.conversion.verify_tokenizer import check_tokenizer
+from albert_np.conversion.verify_values import check_values
+
+
+def verify(folder: str | os.PathLike, *, progress: Callable[[int, int], object] | None = None) -> Verification:
+    """Looks into every file of a checkpoint's folder, or "demo", and says whether it is whole.
+
+    All tensors are read, one at a time. progress: called as progress(more, all) when more of all numbers are read.
+    Nothing is raised for what is wrong with the files: it is a finding. Raises ValueError if the name is no path.
+    """
+    findings = Findings()
+    found = Verification(str(folder), findings=findings)
+    try:
+        path = hub.local_folder(folder)
+        if path is None:
+            raise OSError(f"there is no folder {folder} here; verify looks into folders, so download a hub model first")
+        stored, held, raw, config = _read(folder)
+    except (ValueError, OSError) as error:
+        if not isinstance(folder, (str, os.PathLike)):
+            raise
+        findings.error("unreadable", capital(str(error)), "The folder cannot be read as a checkpoint of ALBERT.")
+        found.readable = False
+        return found
+    fitting = by_heads(held)
+    architecture = named_by(config) or fitting[0]
+    parts = parts_of(architecture, held)
+    found.format, found.architecture = stored.format.name, architecture
+    found.files = {file.name: file.stat().st_size for file in stored.files}
+    if named_by(config) is None and len(fitting) > 1:
+        findings.note(
+            "architectures",
+            f"the heads could be those of {' or '.join(fitting)}",
+            f"The rest of the checks take {fitting[0]}.",
+            "Name the class in config.json.",
+        )
+    check_config(path, config, findings)
+    check_files(path, stored, findings)
+    try:
+        _check_tensors(found, held, raw, config, architecture, parts, progress)
+        found.other_formats = check_other_formats(path, stored, held, findings)
+    except (ValueError, OSError) as error:
+        findings.error("unreadable", capital(str(error)), "from_pretrained refuses the folder.")
+    found.tokenizer = check_tokenizer(folder, path, config, architecture, findings)
+    return found
+
+
+def _read(folder: str | os.PathLike) -> tuple[Stored, dict[str, Tensor], list[Tensor], AlbertConfig]:
+    """(where the weights are, tensors by their names in names.py, all that the files hold, the config)."""
+    config = AlbertConfig.from_pretrained(folder)
+    stored = find_weights(folder, {})
+    if stored is None:
+        raise OSError(no_weights(folder, {}, FORMATS))
+    raw = [tensor for file in stored.files for tensor in stored.format.read(file)]
+    held = read_headers(stored)
+    for alias, name in ALIASES.items():  # a tensor may be stored under its second name alone
+        if alias in held and name not in held and (alias.endswith("bias") or config.tie_word_embeddings):
+            held[name] = held[alias]
+    return stored, held, raw, config
+
+
+def _check_tensors(
+    found: Verification,
+    held: dict[str, Tensor],
+    raw: list[Tensor],
+    config: AlbertConfig,
+    architecture: str,
+    parts: tuple[str, ...],
+    progress: Callable[[int, int], object] | None,
+) -> None:
+    findings = found.findings
+    found.dtypes = dict(Counter(dtype_name(tensor.dtype) for tensor in raw))
+    found.tensors = len(raw)
+    names = check_names(held, config, architecture, parts, findings)
+    found.parameters = sum(math.prod(held[name].shape) for name in names)
+    check_ties(held, config, raw, findings)
+
+    def done(more: int) -> None:
+        if progress is not None:
+            progress(more, found.parameters)
+
+    readable = [name for name in names if held[name].dtype in ("F64", "F32", "F16", "BF16")]
+    check_values(held, readable, config, findings, done)

@@ -1,0 +1,455 @@
+"""`convert`: the same bits in every format and dtype, whole folders or nothing, and a report that leaves out nothing."""
+
+import hashlib
+import json
+import os
+import shutil
+from fractions import Fraction
+
+import ml_dtypes
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support import TINY_MODEL, checkpoints
+from support.refusals import refusal
+
+import albert_np
+from albert_np import AlbertConfig, cli, convert
+from albert_np.checkpoints.formats import FORMATS
+from albert_np.checkpoints.formats.protocol import as_tensors, stored_values
+from albert_np.checkpoints.names import hub_name
+from albert_np.checkpoints.stored import find_weights, read_headers
+from albert_np.conversion import convert as module
+from albert_np.conversion.rounding import values_in
+from albert_np.golden.cases import PARTS, TINY, trained_like
+
+KINDS = list(PARTS)
+WRITTEN = [kind.name for kind in FORMATS if kind.write is not None]
+NUMPY = {"float64": np.float64, "float32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
+WORDS = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16"}
+NO_DTYPE = {("h5", "bfloat16")}  # HDF5 and NumPy have none
+CONFIG = AlbertConfig(**TINY, num_labels=3)
+
+
+def folder_of(folder, kind, dtype="float32", tokenizer=False, **changes):
+    """A checkpoint of this class: safetensors, written byte by byte by the tests, with values that the dtype has."""
+    config = AlbertConfig(**(TINY | {"num_labels": 3, "architectures": [kind]} | changes))
+    x = trained_like(config, PARTS[kind], 3)
+    arrays = {hub_name(name, PARTS[kind]): value.astype(NUMPY[dtype]) for name, value in x.items()}
+    if not config.tie_word_embeddings and "predictions.bias" in arrays:
+        arrays["predictions.decoder.bias"] = arrays["predictions.bias"]
+    words = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16"}
+    checkpoints.write(folder, arrays, config, words=words)
+    if tokenizer:
+        for name in ("spiece.model", "tokenizer_config.json"):
+            shutil.copy(TINY_MODEL / name, folder)
+    return folder, arrays
+
+
+def held(folder):
+    """Name -> (dtype, shape, bytes) of all that the weights of a folder hold, by the names in names.py."""
+    tensors = read_headers(find_weights(folder, {}))
+    return {name: (x.dtype, x.shape, stored_values(x).tobytes()) for name, x in tensors.items()}
+
+
+def wanted(arrays, dtype):
+    return {name.removeprefix("albert."): (WORDS[dtype], x.shape, x.tobytes()) for name, x in arrays.items()}
+
+
+def assert_holds(folder, arrays, dtype):
+    """The folder's weights have these bits; a format may store second names beside them."""
+    found, expected = held(folder), wanted(arrays, dtype)
+    for name, value in expected.items():
+        if name != "predictions.decoder.bias":
+            assert found[name] == value, name
+
+
+# --- the same bits --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", list(NUMPY))
+@pytest.mark.parametrize("to", WRITTEN)
+def test_there_and_back_again_has_the_same_bits(tmp_path, to, dtype):
+    source, arrays = folder_of(tmp_path / "source", "AlbertForPreTraining", dtype)
+    if (to, dtype) in NO_DTYPE:
+        assert dtype in refusal(convert, source, tmp_path / "there", to)
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["source"]
+        return
+    there = convert(source, tmp_path / "there", to)
+    back = convert(tmp_path / "there", tmp_path / "back")
+    assert (there.source_format, there.format, back.source_format, back.format) == (
+        "safetensors",
+        to,
+        to,
+        "safetensors",
+    )
+    assert_holds(tmp_path / "there", arrays, dtype)
+    assert held(tmp_path / "back") == wanted(arrays, dtype)
+    assert not [one for one in back.left_out if "no tensor that ALBERT has" in one.why]
+    assert back.outputs.difference is not None
+    assert back.outputs.difference == 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("to", WRITTEN)
+def test_every_class_in_every_format(tmp_path, to, kind):
+    source, arrays = folder_of(tmp_path / "source", kind, num_hidden_groups=2, inner_group_num=2)
+    report = convert(source, tmp_path / "there", to)
+    assert report.architecture == kind
+    assert_holds(tmp_path / "there", arrays, "float32")
+    assert {row.name for row in report.tensors} == set(arrays)
+    config = AlbertConfig.from_pretrained(tmp_path / "there")
+    assert config.architectures == [kind]
+    assert config == AlbertConfig.from_pretrained(source).replace(dtype="float32")
+    getattr(albert_np, kind).from_pretrained(tmp_path / "there")
+
+
+@pytest.mark.parametrize(("first", "second"), [(a, b) for a in WRITTEN for b in WRITTEN if a != b])
+def test_between_any_two_formats(tmp_path, first, second):
+    source, arrays = folder_of(tmp_path / "source", "AlbertForMaskedLM", tokenizer=True, vocab_size=1000)
+    convert(source, tmp_path / "a", first)
+    report = convert(tmp_path / "a", tmp_path / "b", second)
+    assert_holds(tmp_path / "b", arrays, "float32")
+    assert report.tokenizer_files == ["spiece.model", "tokenizer_config.json"]
+    for name in report.tokenizer_files:
+        assert (tmp_path / "b" / name).read_bytes() == (source / name).read_bytes()
+
+
+@pytest.mark.parametrize("to", [name for name in WRITTEN if name not in ("h5",)])
+def test_an_untied_decoder_comes_along(tmp_path, to):
+    source, arrays = folder_of(tmp_path / "source", "AlbertForMaskedLM", tie_word_embeddings=False)
+    convert(source, tmp_path / "there", to)
+    assert_holds(tmp_path / "there", arrays, "float32")
+    assert not np.array_equal(arrays["predictions.decoder.weight"], arrays["albert.embeddings.word_embeddings.weight"])
+
+
+def test_a_base_model_without_pooler(tmp_path):
+    source, arrays = folder_of(tmp_path / "source", "AlbertModel")
+    arrays = {name: x for name, x in arrays.items() if "pooler" not in name}
+    checkpoints.write(source, arrays, AlbertConfig(**TINY, architectures=["AlbertModel"]))
+    report = convert(source, tmp_path / "there")
+    assert "add_pooling_layer=False" in report.notes[0]
+    assert held(tmp_path / "there") == wanted(arrays, "float32")
+
+
+def test_shards_are_read_and_written(tmp_path):
+    _, arrays = folder_of(tmp_path / "plain", "AlbertForMaskedLM")
+    config = AlbertConfig(**TINY, architectures=["AlbertForMaskedLM"])
+    checkpoints.shards(tmp_path / "source", arrays)
+    config.save_pretrained(tmp_path / "source")
+    report = convert(tmp_path / "source", tmp_path / "there", max_shard_size="8KB")
+    assert len([name for name in report.files if name.endswith(".safetensors")]) > 1
+    assert "model.safetensors.index.json" in report.files
+    assert held(tmp_path / "there") == wanted(arrays, "float32")
+
+
+def test_the_embedded_model_in_every_format(tmp_path):
+    for to in WRITTEN:
+        report = convert("demo", tmp_path / to, to)
+        assert report.architecture == "AlbertForPreTraining"
+        assert sum(report.files.values()) == sum(path.stat().st_size for path in (tmp_path / to).iterdir())
+    assert albert_np.AlbertTokenizer.from_pretrained(tmp_path / WRITTEN[0]).vocab_size == 8000
+
+
+# --- another dtype --------------------------------------------------------------------------------------------------------
+
+FLOATS = st.floats(width=64, allow_nan=False, allow_infinity=False)
+
+
+@settings(max_examples=200, deadline=None)
+@given(values=st.lists(FLOATS, min_size=1, max_size=8))
+def test_rounding_is_to_the_nearest_even(values):
+    """ml_dtypes and NumPy are the oracles. bfloat16 of a float64 is rounded once: an exact integer comparison says so."""
+    x = np.array(values)
+    with np.errstate(over="ignore", under="ignore"):
+        assert values_in(x, "F16").tobytes() == x.astype(np.float16).tobytes()
+        assert values_in(x, "F32").tobytes() == x.astype(np.float32).tobytes()
+        single = x.astype(np.float32)
+        assert values_in(single, "BF16").tobytes() == single.astype(ml_dtypes.bfloat16).astype(np.float32).tobytes()
+    y = values_in(x, "BF16")
+    for number, rounded in zip(x, y, strict=True):
+        if 1e-30 < abs(number) < 1e38:
+            bits = int(np.float32(rounded).view(np.uint32))
+            assert bits % 65536 == 0
+            neighbours = [float(np.uint32(bits + step).view(np.float32)) for step in (-65536, 65536)]
+            distance = abs(Fraction(float(rounded)) - Fraction(number))
+            for other in neighbours:
+                assert (distance, bits >> 16 & 1) < (abs(Fraction(other) - Fraction(number)), 1)
+
+
+def test_a_float64_is_rounded_to_bfloat16_once():
+    """1 + 2⁻⁸ + 2⁻⁴⁰ lies just above the middle of two bfloat16 numbers; by way of float32 it would be the middle."""
+    assert values_in(np.array([1 + 2.0**-8 + 2.0**-40]), "BF16")[0] == 1 + 2.0**-7
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
+def test_another_dtype_is_rounded_and_the_loss_is_told(tmp_path, dtype):
+    source, arrays = folder_of(tmp_path / "source", "AlbertForSequenceClassification")
+    report = convert(source, tmp_path / "there", dtype=dtype)
+    rounded = {name: x.astype(NUMPY[dtype]) for name, x in arrays.items()}
+    assert held(tmp_path / "there") == wanted(rounded, dtype)
+    assert AlbertConfig.from_pretrained(tmp_path / "there").dtype == dtype
+    for row in report.tensors:
+        x, y = arrays[row.name].astype(np.float64), rounded[row.name].astype(np.float64)
+        assert (row.dtype, row.stored_as) == (dtype, "float32")
+        assert row.sha256 == hashlib.sha256(rounded[row.name].tobytes()).hexdigest()
+        if dtype == "float64":
+            assert row.loss is None
+        else:
+            assert row.loss.changed == (x != y).sum()
+            assert row.loss.largest == np.abs(x - y).max()
+    assert (report.outputs.difference == 0) == (dtype == "float64")
+    assert ("rounding changed" in str(report)) == (dtype != "float64")
+
+
+def test_what_is_too_large_for_a_dtype_is_refused(tmp_path):
+    source, arrays = folder_of(tmp_path / "source", "AlbertModel")
+    arrays["pooler.bias"][5] = 70_000
+    checkpoints.write(source, arrays, AlbertConfig(**TINY, architectures=["AlbertModel"]))
+    message = refusal(convert, source, tmp_path / "there", dtype="float16")
+    assert message.startswith("tensor pooler.bias holds 70000 at [5], which is too large for float16")
+    assert not (tmp_path / "there").exists()
+    convert(source, tmp_path / "there", dtype="bfloat16")
+
+
+def test_small_numbers_that_become_zero_are_counted(tmp_path):
+    source, arrays = folder_of(tmp_path / "source", "AlbertModel")
+    arrays["pooler.bias"][:3] = 1e-9
+    checkpoints.write(source, arrays, AlbertConfig(**TINY, architectures=["AlbertModel"]))
+    report = convert(source, tmp_path / "there", dtype="float16")
+    assert next(row for row in report.tensors if row.name == "pooler.bias").loss.to_zero == 3
+    assert "3 became zero" in str(report)
+
+
+# --- which class, and what is left out ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "AlbertForMultipleChoice"])
+def test_the_heads_say_the_class_where_the_config_does_not(tmp_path, kind):
+    source, _ = folder_of(tmp_path / "source", kind, architectures=None)
+    assert convert(source, tmp_path / "there").architecture == kind
+
+
+@pytest.mark.parametrize("prefix", ["TF", "Flax"])
+def test_the_frameworks_names_of_a_class_mean_the_class(tmp_path, prefix):
+    source, _ = folder_of(tmp_path / "source", "AlbertForQuestionAnswering")
+    config = AlbertConfig.from_pretrained(source).replace(architectures=[f"{prefix}AlbertForQuestionAnswering"])
+    config.save_pretrained(source)
+    convert(source, tmp_path / "there")
+    assert AlbertConfig.from_pretrained(tmp_path / "there").architectures == ["AlbertForQuestionAnswering"]
+
+
+def test_a_classifier_of_one_number_has_to_be_named(tmp_path):
+    source, _ = folder_of(tmp_path / "source", "AlbertForMultipleChoice", architectures=None)
+    message = refusal(convert, source, tmp_path / "there")
+    assert "AlbertForSequenceClassification, AlbertForMultipleChoice" in message
+    assert "--class" in message
+    report = convert(source, tmp_path / "there", architecture="AlbertForMultipleChoice")
+    assert report.architecture == "AlbertForMultipleChoice"
+    assert "ALBERT has the classes AlbertModel" in refusal(convert, source, tmp_path / "x", architecture="Bert")
+
+
+def test_a_class_that_the_file_does_not_have_is_refused_with_the_one_it_has(tmp_path):
+    source, _ = folder_of(tmp_path / "source", "AlbertForMaskedLM")
+    message = refusal(convert, source, tmp_path / "there", architecture="AlbertForTokenClassification")
+    assert "has no classifier.weight, classifier.bias" in message
+    assert "its heads are those of AlbertForMaskedLM" in message
+
+
+def test_what_is_left_out_is_listed_with_the_reason(tmp_path):
+    source, arrays = folder_of(tmp_path / "source", "AlbertForPreTraining")
+    arrays["predictions.decoder.weight"] = arrays["albert.embeddings.word_embeddings.weight"]
+    arrays["albert.embeddings.position_ids"] = np.arange(20)[None]
+    arrays["my_head.weight"] = np.ones((2, 2), np.float32)
+    config = AlbertConfig.from_pretrained(source)
+    checkpoints.write(source, arrays, config)
+    report = convert(source, tmp_path / "there", architecture="AlbertForMaskedLM")
+    why = {one.name: one.why for one in report.left_out}
+    assert why == {
+        "albert.pooler.weight": "AlbertForMaskedLM has no pooler; --class names another class",
+        "albert.pooler.bias": "AlbertForMaskedLM has no pooler; --class names another class",
+        "sop_classifier.classifier.weight": "AlbertForMaskedLM has no sop_classifier; --class names another class",
+        "sop_classifier.classifier.bias": "AlbertForMaskedLM has no sop_classifier; --class names another class",
+        "predictions.decoder.weight": "the second name of embeddings.word_embeddings.weight, which is written once",
+        "albert.embeddings.position_ids": "a range of numbers that older versions stored; it holds no weight",
+        "my_head.weight": "no tensor that ALBERT has",
+    }
+    assert all(name in str(report) for name in why)
+    arrays["predictions.decoder.weight"] = arrays["predictions.decoder.weight"] + 1
+    checkpoints.write(source, arrays, config)
+    report = convert(source, tmp_path / "again")
+    assert "differs from embeddings.word_embeddings.weight" in report.left_out[0].why
+
+
+def test_labels_that_no_config_names_are_counted(tmp_path):
+    """Google's configs know no labels: the rows of the classifier do."""
+    source, arrays = folder_of(tmp_path / "source", "AlbertForSequenceClassification", num_labels=4)
+    config = AlbertConfig(**TINY)  # two labels, as a config has that names none
+    config.save_pretrained(source)
+    report = convert(source, tmp_path / "there")
+    assert "num_labels is 4" in report.notes[0]
+    assert AlbertConfig.from_pretrained(tmp_path / "there").num_labels == 4
+    AlbertConfig(**TINY, id2label={0: "no", 1: "yes"}).save_pretrained(source)
+    assert "has the shape (4, 24), but the config says (2, 24)" in refusal(convert, source, tmp_path / "x")
+    assert arrays["classifier.weight"].shape == (4, 24)
+
+
+# --- all or nothing -------------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_with_weights_is_refused_and_replaced_with_force(tmp_path):
+    source, arrays = folder_of(tmp_path / "source", "AlbertForMaskedLM")
+    target, _ = folder_of(tmp_path / "target", "AlbertModel", tokenizer=True)
+    (target / "README.md").write_text("mine")
+    before = {path.name: path.read_bytes() for path in target.iterdir()}
+    with pytest.raises(OSError, match=r"already holds model.safetensors.*--force"):
+        convert(source, target)
+    assert {path.name: path.read_bytes() for path in target.iterdir()} == before
+    convert(source, target, force=True)
+    assert held(target) == wanted(arrays, "float32")
+    # the tokenizer of the earlier model would be another one's now
+    assert sorted(path.name for path in target.iterdir()) == ["README.md", "config.json", "model.safetensors"]
+    assert (target / "README.md").read_text() == "mine"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["source", "target"]
+
+
+def test_a_folder_without_weights_keeps_its_files(tmp_path):
+    source, arrays = folder_of(tmp_path / "source", "AlbertForMaskedLM")
+    (tmp_path / "target").mkdir()
+    (tmp_path / "target" / "README.md").write_text("mine")
+    convert(source, tmp_path / "target")
+    assert held(tmp_path / "target") == wanted(arrays, "float32")
+    assert (tmp_path / "target" / "README.md").read_text() == "mine"
+
+
+def test_a_folder_becomes_another_format_in_its_place(tmp_path):
+    source, arrays = folder_of(tmp_path / "source", "AlbertForMaskedLM", tokenizer=True, vocab_size=1000)
+    rounded = {name: x.astype(np.float16) for name, x in arrays.items()}
+    convert(source, source, dtype="float16", max_shard_size="20KB", force=True)
+    assert held(source) == wanted(rounded, "float16")
+    assert not (source / "model.safetensors").exists()
+    assert (source / "spiece.model").exists()
+
+
+@pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt(), ValueError("no")])
+@pytest.mark.parametrize("stage", ["save", "copy_tokenizer", "_compared", "_outputs", "move_into_place"])
+@pytest.mark.parametrize("existing", [False, True])
+def test_an_interrupted_conversion_leaves_everything_as_it_was(tmp_path, monkeypatch, error, stage, existing):
+    source, _ = folder_of(tmp_path / "source", "AlbertModel")
+    target = tmp_path / "target"
+    if existing:
+        folder_of(target, "AlbertForMaskedLM")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    def fail(*_arguments, **_named):
+        raise error
+
+    monkeypatch.setattr(module, stage, fail)
+    with pytest.raises(type(error)):
+        convert(source, target, force=True)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    assert target.exists() == existing
+    assert {path.name for path in tmp_path.iterdir()} <= {"source", "target"}
+
+
+@pytest.mark.parametrize("fails_at", range(1, 6))
+def test_a_move_that_fails_is_taken_back(tmp_path, monkeypatch, fails_at):
+    source, _ = folder_of(tmp_path / "source", "AlbertModel", tokenizer=True)
+    target, _ = folder_of(tmp_path / "target", "AlbertForMaskedLM")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    rename, calls = os.rename, []
+
+    def fail(one, other):
+        calls.append(one)
+        if len(calls) == fails_at:
+            raise OSError("no space left")
+        rename(one, other)
+
+    monkeypatch.setattr(os, "rename", fail)
+    with pytest.raises(OSError, match="no space left"):
+        convert(source, target, force=True)
+    assert len(calls) > fails_at or fails_at == 1
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_a_writer_that_changes_a_bit_is_found_out(tmp_path, monkeypatch):
+    source, _ = folder_of(tmp_path / "source", "AlbertModel")
+    save = module.save
+
+    def wrong(folder, config, tensors, *rest):
+        x = tensors["pooler.bias"].load().copy()
+        x.view(np.uint32)[3] ^= 1
+        save(folder, config, tensors | {"pooler.bias": as_tensors({"pooler.bias": x})["pooler.bias"]}, *rest)
+
+    monkeypatch.setattr(module, "save", wrong)
+    assert "pooler.bias is not what it was" in refusal(convert, source, tmp_path / "there")
+    assert not (tmp_path / "there").exists()
+
+
+# --- refusals -------------------------------------------------------------------------------------------------------------
+
+
+def test_arguments_that_make_no_sense_are_refused_before_anything_is_read(tmp_path):
+    for arguments, named, words in (
+        (("nowhere", tmp_path / "x", "gguf"), {}, "the formats that are written are safetensors"),
+        (("nowhere", tmp_path / "x", "tf1"), {}, "got 'tf1'"),
+        (("nowhere", tmp_path / "x", None), {}, "got None"),
+        (("nowhere", tmp_path / "x"), {"dtype": "int8"}, "dtype must be one of float64, float32, float16, bfloat16"),
+        (("nowhere", tmp_path / "x"), {"max_shard_size": 0}, "max_shard_size must be at least one byte"),
+        (("nowhere", tmp_path / "x"), {"from_tf": True}, "convert knows no from_tf"),
+        (("nowhere", ""), {}, "takes the path of a folder"),
+    ):
+        assert words in refusal(convert, *arguments, **named)
+    with pytest.raises(OSError, match="there is no folder"):
+        convert("./nowhere", tmp_path / "x")
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="is a file"):
+        convert("demo", tmp_path / "file")
+    (tmp_path / "empty").mkdir()
+    CONFIG.save_pretrained(tmp_path / "empty")
+    with pytest.raises(OSError, match="has no weights"):
+        convert(tmp_path / "empty", tmp_path / "x")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "file"]
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path):
+    source, arrays = folder_of(tmp_path / "source", "AlbertModel")
+    arrays["pooler.bias"][1] = np.nan
+    checkpoints.write(source, arrays, AlbertConfig(**TINY, architectures=["AlbertModel"]))
+    assert "pooler.bias holds nan at [1]" in refusal(convert, source, tmp_path / "there")
+    assert not (tmp_path / "there").exists()
+
+
+def test_a_tokenizer_file_that_is_a_pointer_is_refused(tmp_path):
+    source, _ = folder_of(tmp_path / "source", "AlbertModel")
+    (source / "spiece.model").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+    assert "Git-LFS pointer" in refusal(convert, source, tmp_path / "there")
+    assert not (tmp_path / "there").exists()
+
+
+# --- the command line -----------------------------------------------------------------------------------------------------
+
+
+def test_the_command_prints_a_report(tmp_path, capsys):
+    source, arrays = folder_of(tmp_path / "source", "AlbertForMaskedLM")
+    assert cli.main(["convert", str(source), str(tmp_path / "a")]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert out.startswith(f"{source} (safetensors) -> {tmp_path / 'a'} (safetensors): AlbertForMaskedLM\n")
+    assert "largest difference of the outputs: 0" in out
+    for name, x in arrays.items():
+        line = next(line for line in out.splitlines() if line.split()[:1] == [name])
+        assert hashlib.sha256(x.tobytes()).hexdigest()[:16] in line
+        assert "float32" in line
+    command = ["convert", str(source), str(tmp_path / "b"), "--to", "st", "--dtype", "bf16", "--json"]
+    assert cli.main([*command, "--class", "TFAlbertForMaskedLM", "--max-shard-size", "20000"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["totals"]["tensors"] == len(arrays)
+    assert report["totals"]["parameters"] == sum(x.size for x in arrays.values())
+    assert report["largest_difference"] == max(report["outputs"]["largest"].values()) > 0
+    assert {row["dtype"] for row in report["tensors"]} == {"bfloat16"}
+    assert all(len(row["sha256"]) == 64 for row in report["tensors"])
+    assert cli.main(["convert", str(source), str(tmp_path / "b")]) == 1
+    assert "replace its weights with --force" in capsys.readouterr().err
+    assert cli.main(["convert", str(source), str(tmp_path / "b"), "--force"]) == 0
