@@ -324,8 +324,12 @@ def test_odd_configs_are_found(tmp_path, name):
     assert found.exit_code == 0
 
 
-def test_layers_that_do_not_divide_into_groups(tmp_path):
-    assert told(verify(plant(tmp_path / "it", num_hidden_groups=3))) == {("warning", "groups")}
+def test_layers_that_google_and_transformers_group_otherwise(tmp_path):
+    """int(i / L * G) and int(i / (L / G)) first differ at (L, G, i) = (18, 14, 9)."""
+    assert not verify(plant(tmp_path / "it", num_hidden_groups=3)).findings
+    found = verify(plant(tmp_path / "other", num_hidden_layers=18, num_hidden_groups=14))
+    assert told(found) == {("warning", "groups")}
+    assert "in layer 9" in found.findings[0].what
 
 
 def test_gelu_in_the_config_of_a_published_size_is_a_warning(tmp_path):

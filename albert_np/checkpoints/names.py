@@ -6,7 +6,6 @@ from typing import TypeVar
 
 from albert_np.config import AlbertConfig
 from albert_np.encoder import layer_name
-from albert_np.ops import Array
 
 Stored = TypeVar("Stored")  # an array, or a tensor of a file
 
@@ -111,8 +110,8 @@ def hub_name(name: str, parts: tuple[str, ...]) -> str:
     return PREFIX + name if has_head and name.startswith(("embeddings.", "encoder.", "pooler.")) else name
 
 
-def with_aliases(tensors: dict[str, Array]) -> dict[str, Array]:
-    """Hub names -> arrays. Adds the second names of tied tensors."""
+def with_aliases(tensors: dict[str, Stored]) -> dict[str, Stored]:
+    """Hub names -> arrays, or stored tensors. Adds the second names of tied tensors."""
     for alias, name in ALIASES.items():
         if "predictions.bias" in tensors and alias not in tensors:
             tensors[alias] = tensors[PREFIX + name if name.startswith("embeddings.") else name]

@@ -51,6 +51,11 @@ def find_weights(
 
 def read_headers(stored: Stored) -> dict[str, Tensor]:
     """Every stored tensor by its name in names.py. ValueError if one is stored twice, or not where the index says."""
+    return by_name(stored, read_files(stored))
+
+
+def read_files(stored: Stored) -> list[Tensor]:
+    """Every stored tensor, also those that no class computes with. ValueError if one is not where the index says."""
     found: list[Tensor] = []
     for path, names in stored.files.items():
         tensors = list(stored.format.read(path))
@@ -59,7 +64,12 @@ def read_headers(stored: Stored) -> dict[str, Tensor]:
         if lost:
             raise ValueError(f"{stored.source} says that {path.name} holds {listed(sorted(lost))}, but it does not")
         found += tensors
-    return as_computed(by_plain_name(found, str(stored.source)))
+    return found
+
+
+def by_name(stored: Stored, tensors: list[Tensor]) -> dict[str, Tensor]:
+    """The tensors that classes compute with, by their names in names.py. ValueError if one is stored twice."""
+    return as_computed(by_plain_name(tensors, str(stored.source)))
 
 
 def _shards(index_path: Path, suffix: str) -> dict[str, set[str]]:  # -> file name: tensor names

@@ -17,9 +17,9 @@ from albert_np.checkpoints import hub
 from albert_np.checkpoints.formats import FORMATS
 from albert_np.checkpoints.formats.protocol import Format, Tensor, stored_values
 from albert_np.checkpoints.load import Match, match
-from albert_np.checkpoints.names import ALIASES, BUFFERS, PARTS, PREFIX, hub_name, to_store
+from albert_np.checkpoints.names import ALIASES, BUFFERS, PARTS, PREFIX, hub_name, to_store, with_aliases
 from albert_np.checkpoints.save import save, shard_bytes
-from albert_np.checkpoints.stored import find_weights, no_weights, read_headers
+from albert_np.checkpoints.stored import by_name, find_weights, no_weights, read_files, read_headers
 from albert_np.config import AlbertConfig
 from albert_np.conversion import trial
 from albert_np.conversion.architecture import by_heads, choose, parts_of
@@ -130,7 +130,11 @@ def write(
     max_shard_size: int | str = "5GB",
 ) -> None:
     """Writes weights and config.json. tensors: by Hugging Face's names for this class."""
-    save(folder, config, to_store(tensors), max_shard_size, kind, architecture)
+    if kind.name in ("safetensors", "bin"):
+        tensors = to_store(tensors)
+    if kind.name == "bin":  # torch's state dicts have both names of a tied tensor
+        tensors = with_aliases(tensors)
+    save(folder, config, tensors, max_shard_size, kind, architecture)
 
 
 def _where(options: dict[str, Any]) -> dict[str, Any]:
@@ -150,7 +154,8 @@ def _read(source: str | os.PathLike, given: str | None, where: dict[str, Any]) -
     if weights is None:
         raise OSError(no_weights(source, where, FORMATS))
     text = str(weights.source)
-    found = read_headers(weights)
+    raw = read_files(weights)
+    found = by_name(weights, raw)
     architecture = choose(found, config, text, given)
     parts = parts_of(architecture, found)
     config, notes = _with_labels(config, found, parts)
@@ -160,8 +165,7 @@ def _read(source: str | os.PathLike, given: str | None, where: dict[str, Any]) -
     written = {tensor.name for tensor in stored.values()}
     left_out = [
         LeftOut(tensor.name, tensor.shape, dtype_name(tensor.dtype), _why(tensor, found, architecture, parts))
-        for path in weights.files
-        for tensor in weights.format.read(path)
+        for tensor in raw
         if tensor.name not in written
     ]
     if architecture == "AlbertModel" and not parts:
@@ -239,10 +243,12 @@ def _common_dtype(tensors: dict[str, Tensor]) -> str:
 def _counted(tensors: dict[str, Tensor], progress: Progress | None) -> dict[str, Tensor]:
     """The same tensors, which report when they have been read."""
     total = 2 * sum(math.prod(x.shape) for x in tensors.values())
+    seen = set()
 
     def load(tensor: Tensor) -> Array:
         x = tensor.load()
-        if progress is not None:
+        if progress is not None and tensor.name not in seen:  # some writers look twice
+            seen.add(tensor.name)
             progress(x.size, total)
         return x
 

@@ -14,6 +14,7 @@ from typing import Any
 from albert_np.checkpoints import hub
 from albert_np.checkpoints.formats import FORMATS
 from albert_np.checkpoints.formats.protocol import Format
+from albert_np.config_google import GOOGLE_CONFIG_NAME
 from albert_np.files import explain_impostor, folder_to_write
 
 # the files of a tokenizer, by all of their names: what is found under a name -> the name that it is written under
@@ -26,7 +27,6 @@ TOKENIZER_FILES = {
     "special_tokens_map.json": "special_tokens_map.json",
     "added_tokens.json": "added_tokens.json",
 }
-ASSETS = "assets"  # where a SavedModel keeps them
 MAX_TOKENIZER_BYTES = 64 << 20
 
 
@@ -89,7 +89,7 @@ def move_into_place(made: Path, folder: Path) -> None:
     kept.mkdir()
     names = [path.name for path in made.iterdir()]
     stale = {path for kind in FORMATS for path in weight_files(folder, kind)}
-    stale |= {folder / name for name in (*names, *TOKENIZER_FILES, "albert_config.json") if (folder / name).is_file()}
+    stale |= {folder / name for name in (*names, *TOKENIZER_FILES, GOOGLE_CONFIG_NAME) if (folder / name).is_file()}
     # each from where to where; the weights of tensors come last, so that no reader finds new ones beside an old config
     moves = [(path, kept / f"{i}-{path.name}") for i, path in enumerate(sorted(stale))]
     moves += [(made / name, folder / name) for name in sorted(names, key=lambda name: name != "config.json")]
@@ -111,7 +111,7 @@ def copy_tokenizer(source: str | os.PathLike, folder: Path, where: dict[str, Any
     """Copies the files of a tokenizer, by their fixed list of names. Returns the names that were written."""
     written: list[str] = []
     for name, target in TOKENIZER_FILES.items():
-        path = _find(source, name, where)
+        path = hub.resolve(source, name, required=False, **where) or hub.google_file(source, name, **where)
         if path is None or target in written:
             continue
         size = path.stat().st_size
@@ -122,11 +122,3 @@ def copy_tokenizer(source: str | os.PathLike, folder: Path, where: dict[str, Any
         (folder / target).write_bytes(data)
         written.append(target)
     return written
-
-
-def _find(source: str | os.PathLike, name: str, where: dict[str, Any]) -> Path | None:
-    path = hub.resolve(source, name, required=False, **where)
-    if path is None and hub.local_folder(source) is not None:
-        inside = str(Path(where.get("subfolder") or "") / ASSETS)
-        path = hub.resolve(source, name, required=False, **where | {"subfolder": inside})
-    return path

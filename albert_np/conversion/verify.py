@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from collections import Counter
 from collections.abc import Callable
 
@@ -11,7 +12,7 @@ from albert_np.checkpoints import hub
 from albert_np.checkpoints.formats import FORMATS
 from albert_np.checkpoints.formats.protocol import Tensor
 from albert_np.checkpoints.names import ALIASES
-from albert_np.checkpoints.stored import Stored, find_weights, no_weights, read_headers
+from albert_np.checkpoints.stored import Stored, by_name, find_weights, no_weights, read_files
 from albert_np.config import AlbertConfig
 from albert_np.conversion.architecture import by_heads, named_by, parts_of
 from albert_np.conversion.findings import Findings, Verification, capital
@@ -35,13 +36,17 @@ def verify(folder: str | os.PathLike, *, progress: Callable[[int, int], object] 
         path = hub.local_folder(folder)
         if path is None:
             raise OSError(f"there is no folder {folder} here; verify looks into folders, so download a hub model first")
-        stored, held, raw, config = _read(folder)
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            stored, held, raw, config = _read(folder)
     except (ValueError, OSError) as error:
         if not isinstance(folder, (str, os.PathLike)):
             raise
         findings.error("unreadable", capital(str(error)), "The folder cannot be read as a checkpoint of ALBERT.")
         found.readable = False
         return found
+    for warning in told:
+        findings.note("reading", capital(str(warning.message)), "Readers of this format know of it.")
     fitting = by_heads(held)
     architecture = named_by(config) or fitting[0]
     parts = parts_of(architecture, held)
@@ -71,8 +76,8 @@ def _read(folder: str | os.PathLike) -> tuple[Stored, dict[str, Tensor], list[Te
     stored = find_weights(folder, {})
     if stored is None:
         raise OSError(no_weights(folder, {}, FORMATS))
-    raw = [tensor for file in stored.files for tensor in stored.format.read(file)]
-    held = read_headers(stored)
+    raw = read_files(stored)
+    held = by_name(stored, raw)
     for alias, name in ALIASES.items():  # a tensor may be stored under its second name alone
         if alias in held and name not in held and (alias.endswith("bias") or config.tie_word_embeddings):
             held[name] = held[alias]

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from albert_np.config import MAX_CONFIG_BYTES, AlbertConfig
+from albert_np.checkpoints import hub
+from albert_np.config import CONFIG_NAME, MAX_CONFIG_BYTES, AlbertConfig
+from albert_np.config_google import GOOGLE_CONFIG_NAME, from_google
 from albert_np.conversion.architecture import CLASSES, named_by
 from albert_np.conversion.findings import Findings, capital
 from albert_np.files import listed, read_json, shown
-
-GOOGLE_CONFIG = "albert_config.json"
-GOOGLE_ACTIVATION = {"gelu": "gelu_new"}  # what Google's code calls gelu is the formula with tanh
 
 
 def check_config(folder: Path, config: AlbertConfig, findings: Findings) -> None:
@@ -44,11 +42,13 @@ def check_config(folder: Path, config: AlbertConfig, findings: Findings) -> None
                     "The model itself uses no such id, and other programs may fail on it.",
                     "Take the ids of the tokenizer.",
                 )
-    if config.num_hidden_layers % config.num_hidden_groups:
+    L, G = config.num_hidden_layers, config.num_hidden_groups
+    other = next((i for i in range(L) if int(i / L * G) != int(i / (L / G))), None)
+    if other is not None:
         findings.warning(
             "groups",
-            f"{config.num_hidden_layers} layers do not divide into {config.num_hidden_groups} groups",
-            "Google's code and transformers then give some layers to different groups; albert_np does as transformers.",
+            f"with {L} layers in {G} groups, Google's program applies group {int(other / L * G)} in layer {other}",
+            f"transformers, and albert_np, apply group {int(other / (L / G))} there: Google's own weights are another model.",
         )
     _check_google(folder, config, findings)
 
@@ -85,20 +85,20 @@ def _check_dropout(config: AlbertConfig, findings: Findings) -> None:
 
 
 def _check_google(folder: Path, config: AlbertConfig, findings: Findings) -> None:
-    path = next((p for p in (folder / GOOGLE_CONFIG, folder / "assets" / GOOGLE_CONFIG) if p.is_file()), None)
-    if path is None or not (folder / "config.json").is_file():
+    path = hub.google_file(folder, GOOGLE_CONFIG_NAME)
+    if path is None or not (folder / CONFIG_NAME).is_file():
         return
     try:
-        values = read_json(path, MAX_CONFIG_BYTES)
+        values = from_google(read_json(path, MAX_CONFIG_BYTES))
         if not isinstance(values, dict):
             raise ValueError(f"{path} must hold one JSON object")
     except (ValueError, OSError) as error:
         findings.warning("two-configs", capital(str(error)), "config.json counts, and this file cannot be read.")
         return
     differing = [
-        f"{shown(name, 40)} ({shown(_google_value(name, value), 40)}, and config.json says {shown(getattr(config, name), 40)})"
+        f"{shown(name, 40)} ({shown(value, 40)}, and config.json says {shown(getattr(config, name), 40)})"
         for name, value in values.items()
-        if name in AlbertConfig.__dataclass_fields__ and _google_value(name, value) != getattr(config, name)
+        if name in AlbertConfig.__dataclass_fields__ and value != getattr(config, name)
     ]
     if differing:
         findings.warning(
@@ -107,7 +107,3 @@ def _check_google(folder: Path, config: AlbertConfig, findings: Findings) -> Non
             "config.json counts. Google's programs read the other one.",
             "Find out which one belongs to the weights, and correct or remove the other.",
         )
-
-
-def _google_value(name: str, value: Any) -> Any:
-    return GOOGLE_ACTIVATION.get(value, value) if name == "hidden_act" and isinstance(value, str) else value

@@ -8,8 +8,8 @@ import numpy as np
 
 from albert_np.checkpoints.formats import FORMATS
 from albert_np.checkpoints.formats.protocol import Format, Tensor
+from albert_np.checkpoints.formats.safetensors import stored_bytes
 from albert_np.checkpoints.names import BUFFERS
-from albert_np.checkpoints.save import tensor_bytes
 from albert_np.checkpoints.stored import MAX_INDEX_BYTES, Stored, find_weights, read_headers
 from albert_np.conversion.findings import Findings, capital
 from albert_np.conversion.folders import shards_of, weight_files
@@ -18,7 +18,7 @@ from albert_np.conversion.rounding import NAMES, values_in
 from albert_np.files import listed, read_json
 
 # weights that nothing here reads, by how their files end
-FOREIGN = (".ot", ".pt", ".pth", ".ckpt", ".gguf", ".tflite", ".npz", ".mlmodel", ".bin", ".h5", ".msgpack", ".onnx")
+FOREIGN = (".ot", ".pt", ".pth", ".ckpt", ".gguf", ".tflite", ".mlmodel", ".bin", ".h5", ".msgpack", ".onnx")
 NO_WEIGHTS = ("training_args.bin", "optimizer.pt", "scheduler.pt", "rng_state.pth")  # of a training
 
 
@@ -63,7 +63,7 @@ def _check_index(stored: Stored, findings: Findings) -> None:
     size = 0
     for path, names in stored.files.items():
         for tensor in stored.format.read(path):
-            size += tensor_bytes(tensor)
+            size += stored_bytes(tensor)
             if not {tensor.name, tensor.known_as} & (names | {stored.format.hub_name(name) for name in names}):
                 unlisted.append(tensor.name)
     if unlisted:

@@ -7,6 +7,7 @@ from collections import Counter
 import numpy as np
 
 from albert_np.checkpoints.formats.protocol import Tensor
+from albert_np.checkpoints.formats.tensorflow_names import is_tensorflow
 from albert_np.checkpoints.load import DTYPES
 from albert_np.checkpoints.names import ALIASES, BUFFERS, HEADS, PARTS, expected_shapes
 from albert_np.config import AlbertConfig
@@ -139,7 +140,7 @@ def check_ties(held: dict[str, Tensor], config: AlbertConfig, raw: list[Tensor],
     if len(biases) < 2 or _equal(biases[BIAS], biases[DECODER_BIAS]):
         return
     one, other = biases[BIAS], biases[DECODER_BIAS]
-    if BIAS not in held or not config.tie_word_embeddings:
+    if is_tensorflow(other) or not config.tie_word_embeddings:
         findings.warning(
             "two-biases",
             f"{one.name} differs from {other.name}",

@@ -7,14 +7,15 @@ import os
 from pathlib import Path
 from typing import Any
 
+from albert_np.checkpoints import hub
 from albert_np.config import AlbertConfig
 from albert_np.conversion.findings import Findings, capital
-from albert_np.conversion.folders import ASSETS, TOKENIZER_FILES
+from albert_np.conversion.folders import TOKENIZER_FILES
 from albert_np.files import listed
-from albert_np.tokenization.files import FAST, VOCAB, read_json_object
+from albert_np.tokenization.files import FAST, GOOGLE_VOCAB, VOCAB, read_json_object
 from albert_np.tokenization.tokenizer import AlbertTokenizer
 
-VOCABULARIES = (VOCAB, "30k-clean.model", FAST, "vocab.txt")
+VOCABULARIES = (VOCAB, GOOGLE_VOCAB, FAST, "vocab.txt")
 NO_LIMIT = 10**9  # transformers writes 10³⁰, or that as a float, for "none"
 FEW_CAPITALS = 0.002  # in a vocabulary of lower-case text
 
@@ -48,7 +49,7 @@ def _load(name_or_path: str | os.PathLike) -> Any:
 
 
 def _report_unreadable(folder: Path, error: Exception, findings: Findings) -> None:
-    present = [name for name in TOKENIZER_FILES if (folder / name).exists() or (folder / ASSETS / name).exists()]
+    present = [name for name in TOKENIZER_FILES if (folder / name).exists() or (folder / hub.ASSETS / name).exists()]
     if not set(present) & set(VOCABULARIES):
         if present:
             findings.warning(
