@@ -11,7 +11,6 @@ from collections.abc import Callable
 from albert_np.checkpoints import hub
 from albert_np.checkpoints.formats import FORMATS
 from albert_np.checkpoints.formats.protocol import Tensor
-from albert_np.checkpoints.names import ALIASES
 from albert_np.checkpoints.stored import Stored, by_name, find_weights, no_weights, read_files
 from albert_np.config import AlbertConfig
 from albert_np.conversion.architecture import by_heads, named_by, parts_of
@@ -19,7 +18,7 @@ from albert_np.conversion.findings import Findings, Verification, capital
 from albert_np.conversion.report import dtype_name
 from albert_np.conversion.verify_config import check_config
 from albert_np.conversion.verify_files import check_files, check_other_formats
-from albert_np.conversion.verify_names import check_names, check_ties
+from albert_np.conversion.verify_names import check_names, check_ties, under_first_names
 from albert_np.conversion.verify_tokenizer import check_tokenizer
 from albert_np.conversion.verify_values import check_values
 
@@ -63,7 +62,7 @@ def verify(folder: str | os.PathLike, *, progress: Callable[[int, int], object] 
     check_files(path, stored, findings)
     try:
         _check_tensors(found, held, raw, config, architecture, parts, progress)
-        found.other_formats = check_other_formats(path, stored, held, findings)
+        found.other_formats = check_other_formats(path, stored, held, config, findings)
     except (ValueError, OSError) as error:
         findings.error("unreadable", capital(str(error)), "from_pretrained refuses the folder.")
     found.tokenizer = check_tokenizer(folder, path, config, architecture, findings)
@@ -77,10 +76,7 @@ def _read(folder: str | os.PathLike) -> tuple[Stored, dict[str, Tensor], list[Te
     if stored is None:
         raise OSError(no_weights(folder, {}, FORMATS))
     raw = read_files(stored)
-    held = by_name(stored, raw)
-    for alias, name in ALIASES.items():  # a tensor may be stored under its second name alone
-        if alias in held and name not in held and (alias.endswith("bias") or config.tie_word_embeddings):
-            held[name] = held[alias]
+    held = under_first_names(by_name(stored, raw), config)
     return stored, held, raw, config
 
 

@@ -9,12 +9,14 @@ import numpy as np
 from albert_np.checkpoints.formats import FORMATS
 from albert_np.checkpoints.formats.protocol import Format, Tensor
 from albert_np.checkpoints.formats.safetensors import stored_bytes
-from albert_np.checkpoints.names import BUFFERS
+from albert_np.checkpoints.names import ALIASES, BUFFERS
 from albert_np.checkpoints.stored import MAX_INDEX_BYTES, Stored, find_weights, read_headers
+from albert_np.config import AlbertConfig
 from albert_np.conversion.findings import Findings, capital
 from albert_np.conversion.folders import shards_of, weight_files
 from albert_np.conversion.report import dtype_name
 from albert_np.conversion.rounding import NAMES, values_in
+from albert_np.conversion.verify_names import under_first_names
 from albert_np.files import listed, read_json
 
 # weights that nothing here reads, by how their files end
@@ -83,7 +85,9 @@ def _check_index(stored: Stored, findings: Findings) -> None:
         )
 
 
-def check_other_formats(folder: Path, stored: Stored, held: dict[str, Tensor], findings: Findings) -> list[str]:
+def check_other_formats(
+    folder: Path, stored: Stored, held: dict[str, Tensor], config: AlbertConfig, findings: Findings
+) -> list[str]:
     """Compares the weights of other formats in the folder with those that count. Returns the names of these formats."""
     others = []
     for kind in FORMATS:
@@ -97,7 +101,7 @@ def check_other_formats(folder: Path, stored: Stored, held: dict[str, Tensor], f
             beside = find_weights(folder, {}, (kind,))
             if beside is None:
                 raise ValueError(f"{files[0].name} alone is no checkpoint")
-            compare(kind, files[0].name, read_headers(beside), stored, held, findings)
+            compare(kind, files[0].name, under_first_names(read_headers(beside), config), stored, held, findings)
         except (ValueError, OSError) as error:
             findings.warning(
                 "other-format",
@@ -138,7 +142,7 @@ def compare(
             f"Find out which one is right, and convert it to {kind.name} or to {stored.format.name} again.",
         )
         return
-    missing = sorted(set(held) - set(other) - set(BUFFERS))
+    missing = sorted(set(held) - set(other) - {*BUFFERS, *ALIASES})
     told = f", in {rounded[0]}" if rounded else ""
     findings.note(
         "other-format",

@@ -21,13 +21,20 @@ BIAS, DECODER_BIAS = "predictions.bias", "predictions.decoder.bias"
 SOP = tuple(PARTS["sop_classifier"])
 
 
+def under_first_names(held: dict[str, Tensor], config: AlbertConfig) -> dict[str, Tensor]:
+    """The same, where a tensor that is tied may be stored under its second name alone: it gets its first name too."""
+    for alias, name in ALIASES.items():
+        if alias in held and name not in held and (name == BIAS or config.tie_word_embeddings):
+            held[name] = held[alias]
+    return held
+
+
 def check_names(
     held: dict[str, Tensor], config: AlbertConfig, architecture: str, parts: tuple[str, ...], findings: Findings
 ) -> list[str]:
     """Missing, unexpected and misshapen tensors. Returns the names in names.py of those that the class computes with."""
     expected = expected_shapes(config, parts)
-    seconds = {BIAS: DECODER_BIAS, **({WORDS: DECODER} if config.tie_word_embeddings else {})}
-    missing = [name for name in expected if name not in held and seconds.get(name) not in held]
+    missing = [name for name in expected if name not in held]
     if missing:
         _report_missing(missing, held, architecture, findings)
     elif architecture == "AlbertModel" and not parts:
