@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import math
 import os
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 from albert_np import model
 from albert_np.backends import choose as backend
 from albert_np.backends import cuda
-from albert_np.checkpoints import names
+from albert_np.checkpoints import hub, names
+from albert_np.checkpoints.formats.protocol import Tensor
 from albert_np.checkpoints.stored import Stored, find_weights, read_headers
 from albert_np.config import AlbertConfig, config_path
+from albert_np.conversion.architecture import by_heads
+from albert_np.conversion.report import dtype_name
+from albert_np.conversion.verify_names import under_first_names
 
 # what a tensor's name contains -> its row in the table; the first that fits counts, and the rest is a head
 ROWS = {
@@ -36,7 +41,8 @@ def describe(name_or_path: str | os.PathLike, **where: Any) -> dict[str, Any]:
     """
     config = AlbertConfig.from_pretrained(name_or_path, **where)
     stored = find_weights(name_or_path, where)
-    shapes = _expected_shapes(config) if stored is None else _stored_shapes(stored, config)
+    held = {} if stored is None else under_first_names(read_headers(stored), config)
+    shapes = _expected_shapes(config) if stored is None else _stored_shapes(held, config)
     applications = config.num_hidden_layers * config.inner_group_num
     stored_layers = config.num_hidden_groups * config.inner_group_num
     table: dict[str, dict[str, Any]] = {row: {"part": row, "stored": 0, "unshared": 0} for row in ROWS.values()}
@@ -51,13 +57,14 @@ def describe(name_or_path: str | os.PathLike, **where: Any) -> dict[str, Any]:
         "config": config.to_dict(),
         "stored_layers": stored_layers,
         "applications": applications,
-        "counted_from": "the config: there is no safetensors file"
+        "counted_from": "the config: there are no weights"
         if stored is None
         else ", ".join(path.name for path in stored.files),
+        "weights": None if stored is None else _weights(stored, held),
         "parameters": rows,
         "stored": sum(row["stored"] for row in rows),
         "unshared": sum(row["unshared"] for row in rows),
-        "files": _files(name_or_path, where),
+        "files": _files(name_or_path, where, stored),
         **backends(),
     }
 
@@ -114,6 +121,8 @@ def as_text(info: dict[str, Any]) -> str:
     lines.append(f"  counted from {info['counted_from']}")
     lines.append(f"  stored layers: {info['stored_layers']}, applications: {info['applications']}")
     lines.append("  time goes with the right column, memory with the left")
+    if info["weights"] is not None:
+        lines += _weights_as_text(info["weights"])
     lines += ["", "  files"] + [f"  {file['name']:32} {file['bytes']:14,} bytes" for file in info["files"]]
     return "\n".join([*lines, "", backends_as_text(info)])
 
@@ -137,14 +146,38 @@ def _expected_shapes(config: AlbertConfig) -> dict[str, tuple[int, ...]]:
     return names.expected_shapes(config, getattr(kind, "parts", model.AlbertModel.parts))
 
 
-def _stored_shapes(stored: Stored, config: AlbertConfig) -> dict[str, tuple[int, ...]]:
+def _stored_shapes(held: dict[str, Tensor], config: AlbertConfig) -> dict[str, tuple[int, ...]]:
     """Every tensor that the files hold, without the second names of tied tensors."""
     left_out = {name for name in names.ALIASES if name.endswith("bias") or config.tie_word_embeddings}
     left_out.update(names.BUFFERS)
-    return {name: tensor.shape for name, tensor in read_headers(stored).items() if name not in left_out}
+    return {name: tensor.shape for name, tensor in held.items() if name not in left_out}
 
 
-def _files(name_or_path: str | os.PathLike, where: dict[str, Any]) -> list[dict[str, Any]]:
-    folder = config_path(name_or_path, where).parent
-    paths = [path for path in folder.iterdir() if path.is_file() and path.suffix not in (".py", ".pyc")]
-    return [{"name": path.name, "bytes": path.stat().st_size} for path in sorted(paths)]
+def _weights(stored: Stored, held: dict[str, Tensor]) -> dict[str, Any]:
+    """The format, the classes whose heads are stored, and what each file holds."""
+    files = [
+        {"name": path.name, "tensors": len(tensors), "dtypes": dict(Counter(dtype_name(x.dtype) for x in tensors))}
+        for path, tensors in ((path, list(stored.format.read(path))) for path in stored.files)
+    ]
+    return {"format": stored.format.name, "heads_of": by_heads(held), "files": files}
+
+
+def _weights_as_text(weights: dict[str, Any]) -> list[str]:
+    lines = [f"  weights in the format {weights['format']}, with the heads of {' or '.join(weights['heads_of'])}"]
+    for file in weights["files"]:
+        dtypes = ", ".join(f"{count} {name}" for name, count in file["dtypes"].items())
+        lines.append(f"  {file['name']:32} {file['tensors']:14,} tensors: {dtypes}")
+    return ["", *lines]
+
+
+def _files(name_or_path: str | os.PathLike, where: dict[str, Any], stored: Stored | None) -> list[dict[str, Any]]:
+    """The files of the folder, and those beside the config and the weights, which may be in folders of their own."""
+    config = config_path(name_or_path, where)
+    folder = hub.local_folder(name_or_path)
+    top = config.parent if folder is None else folder / (where.get("subfolder") or "")
+    places = {top, config.parent, *(path.parent for path in (stored.files if stored else ()))}
+    paths = {
+        path for place in places for path in place.iterdir() if path.is_file() and path.suffix not in (".py", ".pyc")
+    }
+    named = {str(path.relative_to(top)) if path.is_relative_to(top) else path.name: path for path in paths}
+    return [{"name": name, "bytes": path.stat().st_size} for name, path in sorted(named.items())]

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import re
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +26,7 @@ from albert_np.config import AlbertConfig
 from albert_np.conversion import trial
 from albert_np.conversion.architecture import by_heads, choose, parts_of
 from albert_np.conversion.folders import beside, copy_tokenizer, move_into_place, target_folder
+from albert_np.conversion.onnx_model import write_tensors
 from albert_np.conversion.report import LeftOut, Outputs, Report, TensorRow, dtype_name
 from albert_np.conversion.rounding import loss, rounded, word_of
 from albert_np.files import listed, shown
@@ -44,6 +47,9 @@ ALIASES_OF_FORMATS = {
     "flax_model.msgpack": "msgpack",
     "model.onnx": "onnx",
 }
+ONNX = "onnx"
+ONNX_TOLERANCE = 1e-4  # of the largest entry: its products and sums are taken in another order
+TEMPORARY = re.compile(r"\.(\S+)\.[0-9a-f]{12}\.tmp\b")
 Progress = Callable[[int, int], object]  # how many numbers more are done, and how many there are
 
 
@@ -94,7 +100,7 @@ def convert(
         write(made, config, _counted(tensors, progress), model.architecture, kind, max_shard_size)
         tokenizer_files = copy_tokenizer(source, made, where)
         rows = _compared(model, tensors, made, kind, progress)
-        outputs = _outputs(source, made, model, config, exact=word is None, where=where)
+        outputs = _outputs(source, made, model, config, kind, exact=word is None, where=where)
         files = {path.name: path.stat().st_size for path in made.iterdir()}
         move_into_place(made, folder)
     return Report(
@@ -114,7 +120,7 @@ def convert(
 
 def writer(name: str) -> Format:
     """The format that is meant. ValueError if it is unknown, or nothing writes it."""
-    written = [kind.name for kind in FORMATS if kind.write is not None]
+    written = [kind.name for kind in FORMATS if kind.write is not None or kind.name == ONNX]
     plain = ALIASES_OF_FORMATS.get(name, name) if isinstance(name, str) else name
     if plain not in written:
         raise ValueError(f"the formats that are written are {', '.join(written)}; got {shown(repr(name), 60)}")
@@ -134,7 +140,12 @@ def write(
         tensors = to_store(tensors)
     if kind.name == "bin":  # torch's state dicts have both names of a tied tensor
         tensors = with_aliases(tensors)
-    save(folder, config, tensors, max_shard_size, kind, architecture)
+    if kind.name == ONNX:  # a graph is made from the config too
+        kind = replace(kind, write=lambda path, x, name: write_tensors(path, x, config, name))
+    try:
+        save(folder, config, tensors, max_shard_size, kind, architecture)
+    except ValueError as error:  # the temporary name of a file says nothing to anybody
+        raise ValueError(TEMPORARY.sub(r"\1", str(error))) from error
 
 
 def _where(options: dict[str, Any]) -> dict[str, Any]:
@@ -291,12 +302,27 @@ def _sha256(x: Array) -> str:
 
 
 def _outputs(
-    source: str | os.PathLike, made: Path, model: _Model, config: AlbertConfig, *, exact: bool, where: dict[str, Any]
+    source: str | os.PathLike,
+    made: Path,
+    model: _Model,
+    config: AlbertConfig,
+    kind: Format,
+    *,
+    exact: bool,
+    where: dict[str, Any],
 ) -> Outputs:
     """The outputs of the model of the source, and of what was written. ValueError if they differ where no number changed."""
     first = trial.run(source, model.config, model.architecture, model.parts, **where)
-    second = trial.run(made, config, model.architecture, model.parts)
-    outputs = trial.compare(first, second, "the numpy backend in float32")
-    if exact and outputs.difference != 0:
+    if kind.name == ONNX:
+        second, by = trial.run_onnx(made / kind.file, config, model.architecture)
+        if not second:
+            return Outputs(False, by)
+        outputs = trial.compare(first, second, by)
+        limit = ONNX_TOLERANCE * max(outputs.scale.values())
+    else:
+        second = trial.run(made, config, model.architecture, model.parts)
+        outputs = trial.compare(first, second, "the numpy backend in float32")
+        limit = 0.0
+    if exact and not outputs.difference <= limit:
         raise ValueError(f"the written model's outputs differ by {outputs.difference}, though every tensor is the same")
     return outputs

@@ -41,9 +41,9 @@ class Outputs:
     scale: dict[str, float] = field(default_factory=dict)  # output -> the largest entry
 
     @property
-    def difference(self) -> float | None:
-        """The largest difference of all outputs; None if nothing was computed."""
-        return max(self.largest.values(), default=0.0) if self.computed else None
+    def difference(self) -> float:
+        """The largest difference of all outputs; NaN if nothing was computed."""
+        return max(self.largest.values(), default=0.0) if self.computed else math.nan
 
 
 @dataclass(frozen=True)
@@ -63,14 +63,15 @@ class Report:
     notes: list[str]
 
     @property
-    def parameters(self) -> int:
-        """How many numbers were written, each tied tensor once."""
-        return sum(math.prod(row.shape) for row in self.tensors)
+    def totals(self) -> dict[str, int]:
+        """How many tensors and numbers were written, each tied tensor once, and how many bytes all files have."""
+        numbers = sum(math.prod(row.shape) for row in self.tensors)
+        return {"tensors": len(self.tensors), "parameters": numbers, "bytes": sum(self.files.values())}
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as plain values, with the totals."""
-        total = {"tensors": len(self.tensors), "parameters": self.parameters, "bytes": sum(self.files.values())}
-        values = asdict(self) | {"totals": total, "largest_difference": self.outputs.difference}
+        difference = self.outputs.difference if self.outputs.computed else None  # JSON has no NaN
+        values = asdict(self) | {"totals": self.totals, "largest_difference": difference}
         for row, tensor in zip(values["tensors"], self.tensors, strict=True):
             row["loss"] = None if tensor.loss is None else tensor.loss._asdict()
         return values
@@ -85,7 +86,7 @@ def as_text(report: Report) -> str:
         f"{report.source} ({report.source_format}) -> {report.target} ({report.format}): {report.architecture}",
         "",
         *_table(report.tensors),
-        f"  {len(report.tensors)} tensors, {report.parameters:,} numbers",
+        f"  {len(report.tensors)} tensors, {report.totals['parameters']:,} numbers",
     ]
     changed = [row for row in report.tensors if row.loss is not None]
     if changed:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from albert_np import imports
 from albert_np.config import AlbertConfig
 from albert_np.conversion.architecture import CLASSES
 from albert_np.conversion.report import Outputs
@@ -16,6 +18,7 @@ from albert_np.ops import Array
 
 SEED = 18
 ROWS, LENGTH, CHOICES = 2, 12, 2
+MAX_EVALUATED_BYTES = 100_000_000  # a model of this size takes onnx's evaluator some seconds
 
 
 def batch(config: AlbertConfig, architecture: str) -> dict[str, Array]:  # -> (B,T) int64, or (B,2,T) of choices
@@ -42,6 +45,25 @@ def run(
         made = CLASSES[architecture].from_pretrained(folder, backend="numpy", config=config, **options, **where)
     out = made(**batch(config, architecture), return_dict=True, output_hidden_states=False, output_attentions=False)
     return {name: x for name, x in out.items() if isinstance(x, np.ndarray)}
+
+
+def run_onnx(path: Path, config: AlbertConfig, architecture: str) -> tuple[dict[str, Array], str]:
+    """(output name -> array, what computed it: ONNX Runtime, or onnx's evaluator for a small model); or (nothing, why not)."""
+    call = batch(config, architecture)
+    try:
+        with imports.lock:
+            import onnxruntime
+    except ImportError:
+        if path.stat().st_size > MAX_EVALUATED_BYTES:
+            return {}, "onnxruntime is not installed, and the model is too large for the evaluator of onnx"
+        with imports.lock:
+            import onnx
+            from onnx.reference import ReferenceEvaluator
+        evaluator = ReferenceEvaluator(onnx.load(str(path)))
+        return dict(zip(evaluator.output_names, evaluator.run(None, call), strict=True)), "onnx's ReferenceEvaluator"
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(names, call), strict=True)), f"ONNX Runtime {onnxruntime.__version__}"
 
 
 def compare(ours: Mapping[str, Array], theirs: Mapping[str, Array], by: str) -> Outputs:
