@@ -83,7 +83,8 @@ def _read_zip(path: Path) -> tuple[dict[str, View], dict[str, Place]]:
         raise ValueError(f"{path} is a TorchScript program, not weights: save the model's state_dict() with torch.save")
     order = _small(path, members[root + "byteorder"], 16) if root + "byteorder" in members else b"little"
     if order != b"little":
-        raise ValueError(f"{path} has numbers in the byte order {shown(order, 40)}; only little-endian ones are read")
+        said = shown(order.decode("utf-8", "replace"), 40)
+        raise ValueError(f"{path} has numbers in the byte order {said!r}; only little-endian ones are read")
     code = _small(path, members[programs[0]], pickle_program.MAX_BYTES)
     value, end = pickle_program.run(code, 0, str(path))
     if end != len(code):

@@ -50,23 +50,14 @@ def members(path: Path) -> dict[str, Member]:
         size = file.seek(0, 2)
         start, directory, count = _directory(file, size, path)
         entries = sorted(_entries(directory, count, path), key=lambda entry: entry.header)
+        starts = [*(entry.header for entry in entries), start]
+        if starts[0]:
+            _refuse(path, f"its first {starts[0]:,} bytes belong to no member")
         found: dict[str, Member] = {}
-        due = 0
-        for i, entry in enumerate(entries):
-            if entry.header != due:
-                what = "overlaps what is before it" if entry.header < due else "leaves a gap before it"
-                _refuse(
-                    path,
-                    f"member {shown(entry.name)!r} begins at byte {entry.header:,}, where {due:,} was due: it {what}",
-                )
+        for entry, end in zip(entries, starts[1:], strict=True):
             if entry.name in found:
                 _refuse(path, f"member {shown(entry.name)!r} is there twice: which one counts?")
-            end = entries[i + 1].header if i + 1 < len(entries) else start
-            at = _content(file, entry, end, path)
-            found[entry.name] = Member(at, entry.size, entry.crc)
-            due = end
-        if due != start:
-            _refuse(path, f"{start - due:,} bytes before its directory belong to no member")
+            found[entry.name] = Member(_content(file, entry, end, path), entry.size, entry.crc)
     return found
 
 
@@ -126,11 +117,11 @@ def _entries(directory: bytes, count: int, path: Path) -> list[_Entry]:
         extra = directory[at + n_name : at + n_name + n_extra]
         at += n_name + n_extra + n_note
         size, packed, header = _widened((size, packed, header), extra, name, path)
+        if method or packed != size:
+            _refuse(path, f"member {shown(name)!r} is compressed; only stored members are read")
         if flags & ~(DESCRIBED_BEHIND | UTF8) or n_note or disk:
             what = "encrypted" if flags & ENCRYPTED else "patched, has a comment or is in another file"
             _refuse(path, f"member {shown(name)!r} is {what}")
-        if method or packed != size:
-            _refuse(path, f"member {shown(name)!r} is compressed; only stored members are read")
         entries.append(_Entry(name, header, size, crc, flags))
     if at != len(directory):
         _refuse(path, "its directory is longer than its entries")
@@ -188,7 +179,8 @@ def _content(file: BinaryIO, entry: _Entry, end: int, path: Path) -> int:
     if rest == 0 and not (flags & DESCRIBED_BEHIND and entry.size):  # torch describes nothing behind an empty member
         return at
     if rest < 0 or not flags & DESCRIBED_BEHIND or rest not in (16, 24):
-        _refuse(path, f"{what} has {entry.size:,} bytes at byte {at:,}, and the next thing is at {end:,}")
+        how = "overlaps what is behind it" if rest < 0 else "leaves a gap"
+        _refuse(path, f"{what} has {entry.size:,} bytes at byte {at:,}, and the next thing is at {end:,}: it {how}")
     file.seek(at + entry.size)
     if struct.unpack("<4sL2L" if rest == 16 else "<4sL2Q", file.read(rest)) != (
         b"PK\7\10",
