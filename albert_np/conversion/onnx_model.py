@@ -1,17 +1,34 @@
 """A model as model.onnx, with each shared weight stored once.
 
-**What is in the file.** One initializer for each stored tensor, under Hugging Face's name (with "albert." before it in models
-with a head), in the dtype and with the bits that the checkpoint has. A matrix that MatMul reads is stored (in, out), which is
-the transpose of Hugging Face's, so that no Transpose runs; tables, biases and LayerNorms are as Hugging Face has them. A tied
-decoder reads the word table itself, through one Transpose, and predictions.decoder.bias is predictions.bias. So a reader asks
-the graph: an initializer, or the Cast of one, that is the second input of a MatMul is to be transposed. All other
-initializers are constants, whose names begin with "constant_". metadata_props has the architecture and config.json.
+**What is in the file.** One initializer for each stored tensor, under the name that model.safetensors has for it, in its dtype
+and with its bits. Matrices that MatMul reads lie as (in, out), the transpose of Hugging Face's, so that no Transpose runs;
+tables, biases and LayerNorms lie as Hugging Face has them. A tied decoder reads the word table itself, through one Transpose.
+So a reader asks the graph: an initializer, or the Cast of one, that is the second input of a MatMul has to be transposed back.
+predictions.decoder.bias is not there, since it is predictions.bias. A position table that relative positions leave unused is.
+Every other initializer is a small constant, whose name begins with "constant_". metadata_props has the class ("architecture")
+and the text of config.json.
 
-**What it computes.** float32, whatever is stored: each initializer of another dtype goes through one Cast, which runtimes do
-once, when they load the file. Every application of a layer has nodes of its own, that read the same initializers. Opset, the
-names of inputs and outputs, and the dynamic axes are those of optimum (AlbertOnnxConfig of optimum-onnx 0.1.0), with
-pooler_output beside last_hidden_state, and prediction_logits and sop_logits for AlbertForPreTraining, which optimum does not
-export. A row whose tokens are all masked attends to all of them uniformly, as in transformers.
+**What it computes.** float32, whatever is stored: tensors of float16, bfloat16 or float64 go through one Cast each, which
+runtimes do when they load the file. A row whose tokens are all masked attends to all of them alike, as in transformers. Opset,
+names and dynamic axes are those of optimum-onnx 0.1.0; it does not write pooler_output, nor AlbertForPreTraining.
+
+**What was tried**, in ONNX Runtime 1.32 on AVX-512, with ALBERT-base and its vocabulary logits, one thread. Matrix products
+take the same time in each, 15 ms for 1 × 8 and 105 ms for 1 × 128; all other kernels together take, in milliseconds,
+
+    1 × 8   1 × 128
+     1.2      9.7    this file
+     1.2      9.7    matrices as Hugging Face has them, each behind a Transpose, which is folded at loading. But other runtimes
+                     may not fold it, and quantizers look for weights right at the product
+     1.3      9.9    query, key and value as one product, whose weights are put together by Concat (folded too), and Split
+     1.2      9.6    LayerNorm of single ops, or Gelu of opset 20: the optimizer makes the same kernels of all
+     1.5     11.8    gelu_new as x·sigmoid(2u), which it does not know
+     1.7     18.6    T known as an axis of the hidden states: it makes SkipLayerNormalization of a sum and its LayerNorm, whose
+                     kernel is ten times slower. Here T comes from Range, and so nobody knows that the axes are equal
+     1.6      9.7    torch.onnx.export(dynamo=False)
+     1.9     18.2    torch.onnx.export(dynamo=True)
+
+One Loop over the layers is no faster, and takes as much memory: the runtime packs a shared matrix once, however many nodes read
+it. Attention as one kernel is out of reach: the optimizer only knows the mask's Unsqueeze as it was before opset 13.
 """
 
 from __future__ import annotations
@@ -128,22 +145,21 @@ def _architecture(model: AlbertPreTrainedModel) -> str:
 def _parts(tensors: Mapping[str, Tensor], config: AlbertConfig, architecture: str) -> tuple[Any, dict[str, Weight]]:
     """The model without its weights, and these by the names they are stored under."""
     onnx = _onnx()
-    parts = tuple(x for x in ARCHITECTURES[architecture] if architecture != "AlbertModel" or "pooler.weight" in tensors)
-    steps = graph(config, architecture, pooler="pooler" in parts)
-    weights = _weights(tensors, expected_shapes(config, parts), steps, parts)
+    pooler = "pooler.weight" in tensors or architecture != "AlbertModel"
+    steps = graph(config, architecture, pooler=pooler)
+    parts = ARCHITECTURES[architecture] if pooler else ()
+    weights = _weights(tensors, config, architecture, parts, steps)
     nodes = ModelNodes(onnx.helper.make_node, OPSET, config)
     values = {name: nodes.weight(hub_name(name, parts), x.tensor.dtype, x.transpose) for name, x in weights.items()}
-    results = _nodes(nodes, steps, config, architecture, values)
+    ends = _nodes(nodes, steps, config, architecture, values)
     axes = (BATCH, CHOICES, TOKENS) if architecture == "AlbertForMultipleChoice" else (BATCH, TOKENS)
+    sizes = {name: [getattr(config, str(x), x) for x in OUTPUT_AXES[architecture, name]] for name in ends}
     described = onnx.helper.make_tensor_value_info
     made = onnx.helper.make_graph(
         nodes.made,
         architecture,
         [described(name, INT64, axes) for name in INPUTS],
-        [
-            described(name, FLOAT32, [getattr(config, str(x), x) for x in OUTPUT_AXES[architecture, name]])
-            for name in results
-        ],
+        [described(name, FLOAT32, size) for name, size in sizes.items()],
         [tensor(onnx, name, x, "float32") for name, x in nodes.constants.items()],
     )
     proto = onnx.helper.make_model(
@@ -154,10 +170,13 @@ def _parts(tensors: Mapping[str, Tensor], config: AlbertConfig, architecture: st
         producer_version=__version__,
     )
     onnx.helper.set_model_props(proto, {"architecture": architecture, "config.json": config.to_json_string(False)})
-    size = proto.ByteSize() + sum(weight.nbytes + 256 for weight in weights.values())
+    stored = {hub_name(name, parts): weight for name, weight in weights.items()}
+    size = proto.ByteSize() + sum(weight.nbytes + len(name) + 64 for name, weight in stored.items())
     if size > MAX_BYTES:
-        raise ValueError(f"the model is {size:,} bytes as ONNX, and one file holds {MAX_BYTES:,}: store it in float16")
-    return proto, {hub_name(name, parts): weight for name, weight in weights.items()}
+        raise ValueError(
+            f"as ONNX the model is {size:,} bytes, and one file holds {MAX_BYTES:,}: store the weights in float16"
+        )
+    return proto, stored
 
 
 def _onnx() -> Any:
@@ -174,9 +193,10 @@ def _onnx() -> Any:
 
 
 def _weights(
-    tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], steps: list[Step], parts: tuple[str, ...]
+    tensors: Mapping[str, Tensor], config: AlbertConfig, architecture: str, parts: tuple[str, ...], steps: list[Step]
 ) -> dict[str, Weight]:
     """The stored tensors by their names in names.py. Raises ValueError if they are not those of this config and class."""
+    shapes = expected_shapes(config, parts)
     kernels = {step.weights[0] for step in steps if step.op == "linear"}
     tables = {step.weights[0] for step in steps if step.op == "gather"}
     wanted = {hub_name(name, parts): name for name in shapes}
@@ -185,9 +205,13 @@ def _weights(
     wrong = [
         x for x in wanted if x in tensors and (tensors[x].shape != shapes[wanted[x]] or tensors[x].dtype not in DTYPES)
     ]
-    for what, names in (("lack", missing), ("do not know", unknown), ("have another shape or dtype for", wrong)):
+    for names, what in (
+        (missing, "needs {}, which the tensors to be written lack"),
+        (unknown, "has no place for {}: leave out what it does not compute with"),
+        (wrong, "has another shape for {}, or it is none of F32, F16, BF16 and F64"),
+    ):
         if names:
-            raise ValueError(f"the weights of this class and config {what} {listed(names)}")
+            raise ValueError(f"{architecture} with this config {what.format(listed(names))}")
     return {name: Weight(tensors[stored], name in kernels - tables) for stored, name in wanted.items()}
 
 
@@ -199,23 +223,26 @@ def _nodes(
     choices = architecture == "AlbertForMultipleChoice"
     if choices:
         batch = {name: nodes.flattened(name) for name in INPUTS}
-    known = batch | values | {"position_ids": nodes.positions(batch["input_ids"])}
-    known["allowed"] = nodes.added_mask(batch["attention_mask"])
-    if config.position_embedding_type != "absolute":
-        nodes.measure_distances(known["position_ids"], config.max_position_embeddings)
+    known = batch | values | {"allowed": nodes.added_mask(batch["attention_mask"])}
+    positions = nodes.positions(batch["input_ids"])
+    if config.position_embedding_type == "absolute":
+        known["position_ids"] = nodes.node("Unsqueeze", positions, nodes.whole(0))  # (1,T)
+    else:
+        nodes.measure_distances(positions, config.max_position_embeddings)
+    ends = outputs(steps, architecture)
     for step in steps:
-        if not step.beside:
-            known[step.name] = nodes.op(step, [known[name] for name in (*step.inputs, *step.weights)])
-    nodes.at("")
-    made = []
-    for name, step_name in outputs(steps, architecture).items():
-        x = known[step_name]
-        if architecture == "AlbertForQuestionAnswering":
-            x = nodes.node("Gather", x, nodes.constant(["start_logits", "end_logits"].index(name), np.int64), axis=2)
-        if architecture == "AlbertForMultipleChoice":
-            x = nodes.node("Reshape", x, nodes.node("Shape", INPUTS[0], start=0, end=2))
-        made.append(nodes.node("Identity", x, output=name))
-    return made
+        if step.beside:
+            continue
+        x = known[step.name] = nodes.op(step, [known[name] for name in (*step.inputs, *step.weights)])
+        for name in [field for field, last in ends.items() if last == step.name]:
+            if architecture == "AlbertForQuestionAnswering":
+                column = nodes.constant(["start_logits", "end_logits"].index(name), np.int64)
+                nodes.node("Gather", x, column, axis=2, output=name)
+            elif choices:
+                nodes.node("Reshape", x, nodes.node("Shape", INPUTS[0], start=0, end=2), output=name)
+            else:
+                known[step.name] = nodes.called(name)
+    return list(ends)
 
 
 def _head(name: str, weight: Weight) -> Any:

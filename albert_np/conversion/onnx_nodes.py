@@ -46,6 +46,11 @@ class ModelNodes(Nodes):
         output = output or f"{name}_output_0"
         return super().node(kind, *inputs, output=output, name=name, doc_string=self._module, **attributes)
 
+    def called(self, name: str) -> str:
+        """Gives the output of the last node another name."""
+        self.made[-1].output[0] = name
+        return name
+
     def once(self, kind: str, *inputs: str, **attributes: Any) -> str:
         """The output of a node that is there once, whoever asks for it again."""
         key = (kind, *inputs, str(attributes))
@@ -67,13 +72,10 @@ class ModelNodes(Nodes):
         shape = self.node("Concat", self.whole(-1), self.once("Shape", x, start=2), axis=0)
         return self.node("Reshape", x, shape)
 
-    def length(self, ids: str) -> str:
-        """T, as a scalar."""
-        return self.once("Squeeze", self.once("Shape", ids, start=1, end=2), self.whole(0))
-
-    def positions(self, ids: str) -> str:
-        """0 … T−1"""
-        return self.once("Range", self.constant(0, np.int64), self.length(ids), self.constant(1, np.int64))
+    def positions(self, ids: str) -> str:  # (B,T) -> (T,)
+        """0 … T−1. That they are as many as the tokens is not said to the runtime: onnx_model.py has why."""
+        length = self.node("Squeeze", self.node("Shape", ids, start=1, end=2), self.whole(0))
+        return self.node("Range", self.constant(0, np.int64), length, self.constant(1, np.int64))
 
     def added_mask(self, mask: str) -> str:  # (B,T) int64 -> (B,1,1,T)
         """0 where a token may be attended to, else the lowest float32, as transformers adds it."""

@@ -167,9 +167,9 @@ class Nodes:
         if function is gelu_new:
             return self._gelu_new(x)
         if function is gelu:
-            erf = self.node("Erf", self.node("Mul", x, self.constant(math.sqrt(0.5))))
-            half = self.node("Mul", x, self.constant(0.5))
-            return self.node("Mul", half, self.node("Add", erf, self.constant(1.0)))
+            erf = self.node("Erf", self.node("Div", x, self.constant(math.sqrt(2.0))))
+            twice = self.node("Mul", x, self.node("Add", erf, self.constant(1.0)))
+            return self.node("Mul", twice, self.constant(0.5))
         return self.node(name.capitalize(), x)  # Relu, Tanh
 
     def _gelu_new(self, x: str) -> str:
