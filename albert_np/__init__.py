@@ -27,6 +27,23 @@ if TYPE_CHECKING:
     from albert_np.config import AlbertConfig as AlbertConfig
     from albert_np.conversion.convert import convert as convert
     from albert_np.conversion.verify import verify as verify
+    from albert_np.flax import FlaxAlbertForMaskedLM as FlaxAlbertForMaskedLM
+    from albert_np.flax import FlaxAlbertForMultipleChoice as FlaxAlbertForMultipleChoice
+    from albert_np.flax import FlaxAlbertForPreTraining as FlaxAlbertForPreTraining
+    from albert_np.flax import FlaxAlbertForQuestionAnswering as FlaxAlbertForQuestionAnswering
+    from albert_np.flax import FlaxAlbertForSequenceClassification as FlaxAlbertForSequenceClassification
+    from albert_np.flax import FlaxAlbertForTokenClassification as FlaxAlbertForTokenClassification
+    from albert_np.flax import FlaxAlbertModel as FlaxAlbertModel
+    from albert_np.flax import FlaxAlbertPreTrainedModel as FlaxAlbertPreTrainedModel
+    from albert_np.flax_outputs import FlaxAlbertForPreTrainingOutput as FlaxAlbertForPreTrainingOutput
+    from albert_np.flax_outputs import FlaxBaseModelOutputWithPooling as FlaxBaseModelOutputWithPooling
+    from albert_np.flax_outputs import FlaxMaskedLMOutput as FlaxMaskedLMOutput
+    from albert_np.flax_outputs import FlaxMultipleChoiceModelOutput as FlaxMultipleChoiceModelOutput
+    from albert_np.flax_outputs import FlaxQuestionAnsweringModelOutput as FlaxQuestionAnsweringModelOutput
+    from albert_np.flax_outputs import FlaxSequenceClassifierOutput as FlaxSequenceClassifierOutput
+    from albert_np.flax_outputs import FlaxTokenClassifierOutput as FlaxTokenClassifierOutput
+    from albert_np.flax_params import from_flax_params as from_flax_params
+    from albert_np.flax_params import to_flax_params as to_flax_params
     from albert_np.kernels.cpu.threads import get_num_threads as get_num_threads
     from albert_np.kernels.cpu.threads import num_threads as num_threads
     from albert_np.kernels.cpu.threads import set_num_threads as set_num_threads
@@ -79,6 +96,21 @@ _HOME = {
     "AutoTokenizer": "auto",
     "BaseModelOutputWithPooling": "outputs",
     "BatchEncoding": "tokenization.batch",
+    "FlaxAlbertForMaskedLM": "flax",
+    "FlaxAlbertForMultipleChoice": "flax",
+    "FlaxAlbertForPreTraining": "flax",
+    "FlaxAlbertForPreTrainingOutput": "flax_outputs",
+    "FlaxAlbertForQuestionAnswering": "flax",
+    "FlaxAlbertForSequenceClassification": "flax",
+    "FlaxAlbertForTokenClassification": "flax",
+    "FlaxAlbertModel": "flax",
+    "FlaxAlbertPreTrainedModel": "flax",
+    "FlaxBaseModelOutputWithPooling": "flax_outputs",
+    "FlaxMaskedLMOutput": "flax_outputs",
+    "FlaxMultipleChoiceModelOutput": "flax_outputs",
+    "FlaxQuestionAnsweringModelOutput": "flax_outputs",
+    "FlaxSequenceClassifierOutput": "flax_outputs",
+    "FlaxTokenClassifierOutput": "flax_outputs",
     "MaskedLMOutput": "outputs",
     "MultipleChoiceModelOutput": "outputs",
     "PipelineException": "pipelines.base",
@@ -87,11 +119,13 @@ _HOME = {
     "SequenceClassifierOutput": "outputs",
     "TokenClassifierOutput": "outputs",
     "convert": "conversion.convert",
+    "from_flax_params": "flax_params",
     "get_num_threads": "kernels.cpu.threads",
     "num_threads": "kernels.cpu.threads",
     "pipeline": "pipelines.make",
     "set_num_threads": "kernels.cpu.threads",
     "verify": "conversion.verify",
+    "to_flax_params": "flax_params",
 }
 
 __all__ = ["__version__", *_HOME]

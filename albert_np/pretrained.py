@@ -14,6 +14,7 @@ from albert_np.checkpoints.formats import FORMATS, bin, safetensors
 from albert_np.checkpoints.formats.protocol import as_tensors
 from albert_np.checkpoints.initialise import initialise
 from albert_np.checkpoints.load import LoadedKeys, load, load_state_dict, stored_tensors
+from albert_np.checkpoints.memory import SOURCE, read_state_dict
 from albert_np.checkpoints.names import expected_shapes, hub_name, to_store, with_aliases
 from albert_np.checkpoints.options import resolve_options, take_formats
 from albert_np.checkpoints.save import check_options, save
@@ -226,13 +227,14 @@ class StoredModel:
         tensors = self._tensors
         if state_dict is not None:
             tensors, _ = load_state_dict(
-                tensors, state_dict, self.config, self.parts, strict=True, check_finite="error"
+                tensors, read_state_dict(state_dict), SOURCE, self.config, self.parts, strict=True, check_finite="error"
             )
-        stored = to_store({hub_name(name, self.parts): x for name, x in tensors.items()})
         kind = safetensors.FORMAT
         if safe_serialization is False:
             kind = next(kind for kind in FORMATS if kind.name == (self.own_format or "bin"))
-            stored = with_aliases(stored) if kind is bin.FORMAT else stored
+        stored = {hub_name(name, self.parts): x for name, x in tensors.items()}
+        if kind.name in ("safetensors", "bin"):  # PyTorch's names
+            stored = with_aliases(to_store(stored)) if kind is bin.FORMAT else to_store(stored)
         name = type(self).__name__.removeprefix(self.framework)
         config = self.config.replace(architectures=[name], dtype=self.dtype.name) if is_main_process else None
         save(save_directory, config, as_tensors(stored), max_shard_size, kind, name, self.own_format)
@@ -252,7 +254,13 @@ class StoredModel:
                 "assign=True would share memory and dtype with the state dict; values are always copied here"
             )
         tensors, keys = load_state_dict(
-            self._tensors, state_dict, self.config, self.parts, strict=strict, check_finite=check_finite
+            self._tensors,
+            read_state_dict(state_dict),
+            SOURCE,
+            self.config,
+            self.parts,
+            strict=strict,
+            check_finite=check_finite,
         )
         whole = self._owner or self  # the encoder of a model with a head has no arrays of its own
         whole._use(whole._tensors | tensors)

@@ -18,6 +18,8 @@ from albert_np import (
     AutoModelForMaskedLM,
     AutoTokenizer,
     BatchEncoding,
+    FlaxAlbertForMaskedLM,
+    FlaxMaskedLMOutput,
     MaskedLMOutput,
     QuestionAnsweringModelOutput,
     num_threads,
@@ -42,6 +44,8 @@ assert_type(AlbertForPreTraining.from_pretrained("demo")([[1, 2]]).sop_logits, A
 assert_type(AlbertModel(AlbertConfig())([[1, 2]]), BaseModelOutputWithPooling)
 assert_type(AlbertForQuestionAnswering(AlbertConfig())([[1, 2]]), QuestionAnsweringModelOutput)
 assert_type(AlbertModel.from_pretrained("demo", output_loading_info=True), tuple[AlbertModel, dict[str, Any]])
+assert_type(FlaxAlbertForMaskedLM(AlbertConfig())([[1, 2]]), FlaxMaskedLMOutput)
+assert_type(FlaxAlbertForMaskedLM(AlbertConfig()).params, dict[str, Any])
 
 tokenizer = AlbertTokenizer.from_pretrained("demo")
 assert_type(tokenizer, AlbertTokenizer)

@@ -101,30 +101,33 @@ def load(
 
 def load_state_dict(
     current: Mapping[str, Array],
-    state_dict: Any,
+    found: dict[str, Tensor],
+    source: str,
     config: AlbertConfig,
     parts: tuple[str, ...],
     *,
     strict: bool,
     check_finite: str,
 ) -> tuple[dict[str, Array], LoadedKeys]:
-    """(the arrays of a model after loading, what was missing and unexpected). What is missing keeps its current values."""
+    """(the arrays of a model after loading, what was missing and unexpected). What is missing keeps its current values.
+
+    found: a state dict's tensors by their names in names.py. source: what messages call it.
+    """
     _check_policy(check_finite)
-    found = read_state_dict(state_dict)
-    _, absent, mismatched, unexpected = match(found, SOURCE, config, parts)
+    _, absent, mismatched, unexpected = match(found, source, config, parts)
     if mismatched:
-        raise ValueError(_mismatch_message(mismatched, SOURCE, "; is it of a model with this config?"))
+        raise ValueError(_mismatch_message(mismatched, source, "; is it of a model with this config?"))
     keys = LoadedKeys([hub_name(name, parts) for name in absent], list(unexpected.values()))
     if strict and (absent or unexpected):
         lacks = f"has no {listed(keys.missing_keys)}" if absent else ""
         beside = f"holds {listed(keys.unexpected_keys)}, which this class does not have" if unexpected else ""
         raise ValueError(
-            f"{SOURCE} {' and '.join(filter(None, (lacks, beside)))}; strict=False loads what it can and keeps the rest"
+            f"{source} {' and '.join(filter(None, (lacks, beside)))}; strict=False loads what it can and keeps the rest"
         )
     tensors = dict(current)
     for name, x in current.items():
         if name in found:
-            tensors[name] = _values(found[name], x.dtype, check_finite, SOURCE)
+            tensors[name] = _values(found[name], x.dtype, check_finite, source)
     return tensors, keys
 
 

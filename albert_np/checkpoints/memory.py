@@ -27,21 +27,22 @@ def read_state_dict(state_dict: Any) -> dict[str, Tensor]:
     for name in state_dict:
         if not isinstance(name, str):
             raise ValueError(f"the names of a state_dict are str; got {shown(repr(name), 60)}")
-    return by_plain_name([_tensor(name, value) for name, value in state_dict.items()], SOURCE)
+    return by_plain_name([tensor_of(name, value, SOURCE) for name, value in state_dict.items()], SOURCE)
 
 
-def _tensor(name: str, value: Any) -> Tensor:
-    x = _array(name, value)
+def tensor_of(name: str, value: Any, source: str) -> Tensor:
+    """An array in memory as a stored tensor. `source` is what messages name. Raises ValueError as array_of."""
+    x = array_of(name, value, source)
     dtype = DTYPES.get(x.dtype.name, x.dtype.name)
     return Tensor(name, x.shape, dtype, lambda: x.astype(np.float32 if dtype == "BF16" else x.dtype))
 
 
-def _array(name: str, value: Any) -> Array:
-    """The values, not copied if they can be shared."""
+def array_of(name: str, value: Any, source: str) -> Array:
+    """The values, not copied if they can be shared. Raises ValueError for what NumPy makes no array of."""
     if isinstance(value, Mapping):
-        raise ValueError(f"{SOURCE}: {shown(name)} holds names of its own: give that one, state_dict[{shown(name)!r}]")
+        raise ValueError(f"{source}: {shown(name)} holds names of its own: give that one, {source}[{shown(name)!r}]")
     if not hasattr(value, "__array__"):
-        raise ValueError(f"{SOURCE}: {shown(name)} must be an array; got {type(value).__name__}")
+        raise ValueError(f"{source}: {shown(name)} must be an array; got {type(value).__name__}")
     try:
         if hasattr(value, "detach"):  # torch's
             value = value.detach().cpu()
@@ -49,4 +50,4 @@ def _array(name: str, value: Any) -> Array:
         return np.asarray(value)
     except (TypeError, RuntimeError, ValueError, NotImplementedError) as error:  # without values, sparse, quantised …
         reason = shown(" ".join(str(error).split()), 200)
-        raise ValueError(f"{SOURCE}: NumPy makes no array of {shown(name)}: {reason}") from error
+        raise ValueError(f"{source}: NumPy makes no array of {shown(name)}: {reason}") from error

@@ -1,0 +1,234 @@
+"""The Flax classes: the same models, called as transformers' Flax classes are."""
+
+import inspect
+import json
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+from support.flax_models import CALL, FOLDERS, GOLDENS, MANIFEST, flax_model, inputs_of, shifted
+from tolerances import OTHER_FRAMEWORK_FLOAT32
+
+import albert_np
+from albert_np import AlbertConfig, FlaxAlbertForMaskedLM, FlaxAlbertForSequenceClassification, FlaxAlbertModel
+from albert_np.flax_params import flattened, seed_of
+from albert_np.golden.cases import PARTS, TINY
+
+CLASSES = list(PARTS)
+# the fields of transformers' outputs, in order (modeling_flax_outputs.py, modeling_flax_albert.py)
+FIELDS = {
+    "AlbertModel": ("FlaxBaseModelOutputWithPooling", ["last_hidden_state", "pooler_output"]),
+    "AlbertForPreTraining": ("FlaxAlbertForPreTrainingOutput", ["prediction_logits", "sop_logits"]),
+    "AlbertForMaskedLM": ("FlaxMaskedLMOutput", ["logits"]),
+    "AlbertForSequenceClassification": ("FlaxSequenceClassifierOutput", ["logits"]),
+    "AlbertForMultipleChoice": ("FlaxMultipleChoiceModelOutput", ["logits"]),
+    "AlbertForTokenClassification": ("FlaxTokenClassifierOutput", ["logits"]),
+    "AlbertForQuestionAnswering": ("FlaxQuestionAnsweringModelOutput", ["start_logits", "end_logits"]),
+}
+
+
+# --- calls ----------------------------------------------------------------------------------------------------------------
+
+
+def test_there_are_goldens():
+    assert len(GOLDENS) == 7
+    assert {MANIFEST[name]["class"] for name in GOLDENS} == set(CLASSES)
+
+
+@pytest.mark.parametrize("name", GOLDENS)
+def test_what_flax_wrote_gives_what_flax_computes(name):
+    folder = FOLDERS / name
+    model = getattr(albert_np, "Flax" + MANIFEST[name]["class"]).from_pretrained(folder, backend="numpy")
+    saved = np.load(folder / "expected.npz")
+    out = model(**{key[3:]: saved[key] for key in saved if key.startswith("in_")})
+    expected = {key[4:]: saved[key] for key in saved if key.startswith("out_")}
+    assert set(expected) == set(FIELDS[MANIFEST[name]["class"]][1])
+    for key, want in expected.items():
+        off = np.max(np.abs(out[key] - want)) / np.max(np.abs(want))
+        assert off <= OTHER_FRAMEWORK_FLOAT32, key
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_the_answer_is_that_of_the_class_without_flax_in_an_output_of_flax_s(kind):
+    name, fields = FIELDS[kind]
+    call = inputs_of(kind)
+    flax, plain = flax_model(kind), flax_model(kind, flax=False)
+    out = flax(**call, output_attentions=True, output_hidden_states=True)
+    expected = plain(**call, output_attentions=True, output_hidden_states=True)
+    assert type(out) is getattr(albert_np, name)
+    assert list(out) == [*fields, "hidden_states", "attentions"]
+    assert "loss" not in vars(out)
+    for field in fields:
+        np.testing.assert_array_equal(out[field], expected[field], strict=True)
+    for one, other in zip(
+        out.hidden_states + out.attentions, expected.hidden_states + expected.attentions, strict=True
+    ):
+        np.testing.assert_array_equal(one, other, strict=True)
+    as_tuple = flax(**call, return_dict=False)
+    assert isinstance(as_tuple, tuple)
+    assert len(as_tuple) == len(fields)
+    assert isinstance(flax, getattr(albert_np, kind))
+    changed = out.replace(hidden_states=None)
+    assert type(changed) is type(out)
+    assert list(changed) == [*fields, "attentions"]
+
+
+def test_arguments_stand_in_flax_s_order():
+    """FlaxAlbertPreTrainedModel.__call__ of transformers 4.57.6."""
+    names = [
+        "input_ids",
+        "attention_mask",
+        "token_type_ids",
+        "position_ids",
+        "params",
+        "dropout_rng",
+        "train",
+        "output_attentions",
+        "output_hidden_states",
+        "return_dict",
+    ]
+    assert list(inspect.signature(FlaxAlbertModel.__call__).parameters)[1 : len(names) + 1] == names
+    names = ["config", "input_shape", "seed", "dtype", "_do_init"]
+    assert list(inspect.signature(FlaxAlbertModel.__init__).parameters)[1 : len(names) + 1] == names
+    model = flax_model()
+    positions = np.arange(CALL["input_ids"].shape[1])[None, ::-1]
+    out = model(*CALL.values(), positions, None, None, False, True, True, False)
+    named = model(**CALL, position_ids=positions, output_attentions=True, output_hidden_states=True)
+    np.testing.assert_array_equal(out[0], named.logits)
+    assert [len(x) for x in out[1:]] == [5, 4]
+
+
+def test_a_model_without_a_pooler_leaves_no_place_for_it():
+    model = FlaxAlbertModel(AlbertConfig(**TINY), add_pooling_layer=False, backend="numpy")
+    assert "pooler" not in model.params
+    out = model(CALL["input_ids"])
+    assert out.pooler_output is None
+    hidden, states = model(CALL["input_ids"], output_hidden_states=True, return_dict=False)
+    np.testing.assert_array_equal(hidden, states[-1])
+
+
+def test_what_other_calls_take_is_taken_too_and_labels_are_not():
+    model = flax_model()
+    trace = model(**CALL, trace=True, mask_mode="zeros").trace
+    assert "classifier" in trace
+    for name, value in {"labels": [0, 1], "training": True, "seed": 3}.items():
+        with pytest.raises(ValueError, match=f"no labels; got {name}"):
+            model(**CALL, **{name: value})
+    question = flax_model("AlbertForQuestionAnswering")
+    with pytest.raises(ValueError, match="got start_positions, end_positions"):
+        question(**CALL, start_positions=[0], end_positions=[1])
+    with pytest.raises(ValueError, match="train must be True or False"):
+        model(**CALL, train="no")
+
+
+# --- dropout --------------------------------------------------------------------------------------------------------------
+
+
+def test_dropout_is_drawn_from_a_seed_or_from_a_key():
+    model = flax_model(hidden_dropout_prob=0.3, attention_probs_dropout_prob=0.2)
+    quiet = model(**CALL).logits
+    noisy = model(**CALL, train=True, dropout_rng=7).logits
+    assert not np.array_equal(noisy, quiet)
+    np.testing.assert_array_equal(model(**CALL, train=True, dropout_rng=np.array([0, 7], np.uint32)).logits, noisy)
+    other = model(**CALL, train=True, dropout_rng=np.array([7, 0], np.uint32)).logits
+    assert not np.array_equal(other, noisy)
+    np.testing.assert_array_equal(model(**CALL, dropout_rng=7).logits, quiet)
+    with pytest.raises(ValueError, match="needs dropout_rng"):
+        model(**CALL, train=True)
+    still = flax_model(hidden_dropout_prob=0, attention_probs_dropout_prob=0, classifier_dropout_prob=0)
+    np.testing.assert_array_equal(still(**CALL, train=True).logits, still(**CALL).logits)
+
+
+def test_what_a_key_is():
+    assert seed_of(np.array([1, 2], np.uint32)) == 2**32 + 2
+    assert seed_of(np.int64(5)) == 5
+    for wrong in (-1, True, np.zeros(3, np.uint32), np.array([0, -1]), np.array([0.0, 1.0]), np.array([0, 2**32])):
+        with pytest.raises(ValueError, match=r"two uint32|seed must be"):
+            seed_of(wrong)
+    for wrong in ("7", None, [0, 7]):
+        with pytest.raises(ValueError, match="must be an array"):
+            seed_of(wrong)
+
+
+# --- folders --------------------------------------------------------------------------------------------------------------
+
+
+def test_flax_s_own_file_comes_first_and_from_pt_reads_pytorch_s(tmp_path):
+    model = flax_model()
+    model.save_pretrained(tmp_path, safe_serialization=False)
+    assert (tmp_path / "flax_model.msgpack").exists()
+    albert_np.AlbertForSequenceClassification(model.config, seed=9).save_pretrained(tmp_path)
+    np.testing.assert_array_equal(
+        FlaxAlbertForSequenceClassification.from_pretrained(tmp_path, backend="numpy")(**CALL).logits,
+        model(**CALL).logits,
+    )
+    for options in ({"from_pt": True}, {"use_safetensors": True}):
+        other = FlaxAlbertForSequenceClassification.from_pretrained(tmp_path, "float64", backend="numpy", **options)
+        assert other.dtype == np.float64
+        assert not np.allclose(other(**CALL).logits, model(**CALL).logits)
+
+
+def test_what_is_saved_is_safetensors_that_the_other_classes_read(tmp_path):
+    model = flax_model()
+    model.save_pretrained(tmp_path, safe_serialization=False)
+    model.save_pretrained(tmp_path, shifted(model.params))
+    # a Flax class would take flax_model.msgpack, and so what an earlier save left is gone
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config["architectures"] == ["AlbertForSequenceClassification"]
+    stored = load_file(tmp_path / "model.safetensors")
+    assert stored["albert.encoder.embedding_hidden_mapping_in.weight"].shape == (24, 12)
+    plain = albert_np.AlbertForSequenceClassification.from_pretrained(tmp_path, backend="numpy")
+    np.testing.assert_allclose(plain(**CALL).logits, model(**CALL).logits + np.float32(0.5), rtol=1e-6)
+
+
+@pytest.mark.parametrize("size", ["10GB", "3KB"])
+@pytest.mark.parametrize("tied", [True, False])
+def test_flax_model_msgpack_there_and_back(size, tied, tmp_path):
+    model = flax_model("AlbertForMaskedLM", tie_word_embeddings=tied)
+    model.save_pretrained(tmp_path, safe_serialization=False, max_shard_size=size)
+    assert (tmp_path / "flax_model.msgpack").exists() == (size == "10GB")
+    again = FlaxAlbertForMaskedLM.from_pretrained(tmp_path, backend="numpy")
+    for name, x in flattened(model.params).items():
+        np.testing.assert_array_equal(flattened(again.params)[name], x, strict=True)
+
+
+def test_a_model_and_its_params_apart(tmp_path):
+    flax_model().save_pretrained(tmp_path)
+    model, params = FlaxAlbertForSequenceClassification.from_pretrained(tmp_path, _do_init=False, backend="numpy")
+    np.testing.assert_array_equal(model(**CALL, params=params).logits, flax_model()(**CALL).logits)
+    assert model._other is None
+    with pytest.raises(ValueError, match="_do_init=False"):
+        model(**CALL)
+    with pytest.raises(ValueError, match="leave out output_loading_info"):
+        FlaxAlbertForSequenceClassification.from_pretrained(tmp_path, _do_init=False, output_loading_info=True)
+    loaded, info = FlaxAlbertForSequenceClassification.from_pretrained(tmp_path, output_loading_info=True)
+    assert isinstance(loaded, FlaxAlbertForSequenceClassification)
+    assert info["missing_keys"] == []
+
+
+class _JaxType:
+    """As jax.numpy.float32 is: no dtype and no type of NumPy's, but it has one."""
+
+    def __init__(self, name):
+        self.dtype = np.dtype(name)
+
+
+def test_types_of_numbers_have_numpy_s_or_jax_s_names():
+    for dtype in ("float64", np.float64, np.dtype("f8"), _JaxType("float64")):
+        assert FlaxAlbertModel(AlbertConfig(**TINY), dtype=dtype, backend="numpy").dtype == np.float64
+    with pytest.raises(ValueError, match="dtype must be one of float32"):
+        FlaxAlbertModel(AlbertConfig(**TINY), dtype=_JaxType("float16"), backend="numpy")
+
+
+def test_every_engine_takes_params():
+    for backend in ("numpy", "auto"):
+        model = FlaxAlbertForSequenceClassification(AlbertConfig(**TINY, num_labels=3), backend=backend)
+        before = model(**CALL).logits
+        other = shifted(model.params)
+        after = model(**CALL, params=other).logits
+        np.testing.assert_allclose(after, before + np.float32(0.5), rtol=1e-5)
+        model.params = other
+        np.testing.assert_array_equal(model(**CALL).logits, after)
+        model.params["classifier"]["bias"] = other["classifier"]["bias"] - np.float32(0.5)
+        np.testing.assert_allclose(model(**CALL).logits, before, rtol=1e-5)
