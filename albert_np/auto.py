@@ -22,11 +22,12 @@ from albert_np.model import (
 from albert_np.tokenization.files import ANY_CLASSES, CONFIG, read_json_object
 from albert_np.tokenization.spiece import refuse_wordpiece
 from albert_np.tokenization.tokenizer import AlbertTokenizer
+from albert_np.tokenization.vocab_txt import BERT
 
 Model = TypeVar("Model", bound=AlbertPreTrainedModel)
 
 # the classes that a folder may name for a tokenizer of ALBERT, "Fast" left out
-TOKENIZERS = ("AlbertTokenizer", *ANY_CLASSES)
+TOKENIZERS = ("AlbertTokenizer", BERT, *ANY_CLASSES)
 
 
 class _Auto:
@@ -101,6 +102,8 @@ class AutoTokenizer(_Auto):
                 f"{path} says tokenizer_class {shown(kind)}, the tokenizer of another architecture: tokenize with that class, "
                 "and pass the ids to the model"
             )
+        if str(kind).removesuffix("Fast") == BERT:
+            options.setdefault("style", "wordpiece")  # a vocab.txt, or an error that says there is none
         path = hub.resolve(pretrained_model_name_or_path, CONFIG_NAME, required=False, **where)
         values = read_json(path, MAX_CONFIG_BYTES) if path else {}
         if isinstance(values, dict) and values.get("model_type", "albert") != "albert":

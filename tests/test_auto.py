@@ -81,16 +81,25 @@ def test_a_folder_of_bert_is_refused_by_name(bert, auto):
     assert "\n" not in str(error.value)
 
 
-def test_a_tokenizer_that_says_bert_is_refused_beside_any_config(bert):
-    refusal = "tokenizer_class BertTokenizer.*another architecture.*pass the ids to the model"
-    folder(bert, config=CONFIG.to_dict())
+def test_a_tokenizer_of_another_class_is_refused_beside_any_config(bert):
+    refusal = "tokenizer_class RobertaTokenizer.*another architecture.*pass the ids to the model"
+    folder(bert, config=CONFIG.to_dict(), tokenizer_config={"tokenizer_class": "RobertaTokenizer"})
     with pytest.raises(ValueError, match=refusal):
         albert_np.AutoTokenizer.from_pretrained(bert)
     (bert / "config.json").unlink()
     with pytest.raises(ValueError, match=refusal):
         albert_np.AutoTokenizer.from_pretrained(bert)
-    folder(bert, tokenizer_config={"tokenizer_class": "BertTokenizerFast"})
-    with pytest.raises(ValueError, match="BertTokenizerFast"):
+    folder(bert, tokenizer_config={"tokenizer_class": "RobertaTokenizerFast"})
+    with pytest.raises(ValueError, match="RobertaTokenizerFast"):
+        albert_np.AutoTokenizer.from_pretrained(bert)
+
+
+def test_bert_as_the_class_of_a_tokenizer_means_its_vocabulary(bert):
+    pytest.importorskip("tokenizers")
+    folder(bert, config=CONFIG.to_dict())  # tests/test_wordpiece.py goes on from here
+    assert albert_np.AutoTokenizer.from_pretrained(bert).style == "wordpiece"
+    (bert / "vocab.txt").unlink()
+    with pytest.raises(OSError, match=r"no file vocab\.txt"):
         albert_np.AutoTokenizer.from_pretrained(bert)
 
 

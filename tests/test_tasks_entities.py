@@ -9,7 +9,7 @@ NAMES = {0: "O", 1: "B-PER", 2: "I-PER", 3: "B-LOC"}
 PIECES = ["▁anna", "▁mar", "ia", "▁lives", "▁in", "▁li", "ma"]
 PLACES = [(0, 4), (5, 8), (8, 10), (11, 16), (17, 19), (20, 22), (22, 24)]
 TOKENS = [
-    Token(i + 1, piece, *place, begins_word(piece, PIECES[i - 1] if i else None, ()))
+    Token(i + 1, piece, *place, begins_word(piece, PIECES[i - 1] if i else None, (), piece.startswith("▁")))
     for i, (piece, place) in enumerate(zip(PIECES, PLACES, strict=True))
 ]
 
@@ -101,11 +101,11 @@ def test_pieces_as_text_keep_their_spaces(pieces, text):
 
 def test_a_word_begins_at_a_space_and_around_added_tokens():
     added = {"[MASK]": 4}
-    assert begins_word("▁a", "▁b", added)
-    assert not begins_word("a", "▁b", added)
-    assert begins_word("a", "[MASK]", added)
-    assert begins_word("[MASK]", "▁b", added)
-    assert begins_word("a", None, added)
+    assert begins_word("▁a", "▁b", added, True)
+    assert not begins_word("a", "▁b", added, False)
+    assert begins_word("a", "[MASK]", added, False)
+    assert begins_word("[MASK]", "▁b", added, False)
+    assert begins_word("a", None, added, False)
 
 
 def test_of_two_windows_the_longer_or_the_surer_entity_stays():

@@ -372,7 +372,7 @@ def _change(*where, value):
         (_change("post_processor", "single", value=[]), "post_processor of tokenizer.json makes other rows"),
         (_change("post_processor", "pair", 3, value={}), "post_processor of tokenizer.json makes other rows"),
         (_change("model", value={"type": "BPE", "vocab": {}, "merges": []}), "is 'BPE'; ALBERT's is Unigram"),
-        (_change("model", value={"type": "WordPiece"}), "is 'WordPiece'; ALBERT's is Unigram; tokenize with BertTok"),
+        (_change("model", value={"type": "WordPiece"}), "the vocab of .* must map tokens to ids"),
         (_change("model", value=None), "is None; ALBERT's is Unigram"),
         (_change("model", "vocab", value={}), "must be a list of pieces with their scores"),
         (_change("model", "vocab", 7, value=["x"]), r"entry 7 of the vocab of .* must be \[piece, score\]"),

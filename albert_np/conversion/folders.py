@@ -23,6 +23,7 @@ TOKENIZER_FILES = {
     "30k-clean.model": "spiece.model",  # as Google's archives call it
     "tokenizer.json": "tokenizer.json",
     "vocab.txt": "vocab.txt",
+    "vocab_chinese.txt": "vocab.txt",  # likewise
     "tokenizer_config.json": "tokenizer_config.json",
     "special_tokens_map.json": "special_tokens_map.json",
     "added_tokens.json": "added_tokens.json",

@@ -12,10 +12,10 @@ from albert_np.config import AlbertConfig
 from albert_np.conversion.findings import Findings, capital
 from albert_np.conversion.folders import TOKENIZER_FILES
 from albert_np.files import listed
-from albert_np.tokenization.files import FAST, GOOGLE_VOCAB, VOCAB, read_json_object
+from albert_np.tokenization.files import FAST, GOOGLES, VOCAB, read_json_object
 from albert_np.tokenization.tokenizer import AlbertTokenizer
 
-VOCABULARIES = (VOCAB, GOOGLE_VOCAB, FAST, "vocab.txt")
+VOCABULARIES = (*GOOGLES, *GOOGLES.values(), FAST)
 NO_LIMIT = 10**9  # transformers writes 10³⁰, or that as a float, for "none"
 FEW_CAPITALS = 0.002  # in a vocabulary of lower-case text
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -102,7 +103,9 @@ class QuestionAnsweringPipeline(Pipeline[QuestionAnsweringOptions]):
         for at, (start, end) in enumerate(spans):
             if ids[at] == self.tokenizer.unk_token_id:  # text that the vocabulary has no piece for, and no added token
                 pieces[at] = context[start:end]
-        words = _words(pieces, spans, self.tokenizer.added_tokens_encoder)
+        added, starts = self.tokenizer.added_tokens_encoder, self.tokenizer.starts_word
+        begins = [begins_word(piece, before, added, starts(piece)) for before, piece in pairwise([None, *pieces])]
+        words = _words(begins, spans)
         return Prepared(rows, Asked(context, windows, spans, words))
 
     def _windows(self, question: str, context: str, options: QuestionAnsweringOptions) -> list[Window]:
@@ -158,12 +161,12 @@ class QuestionAnsweringPipeline(Pipeline[QuestionAnsweringOptions]):
         return found[0] if len(found) == 1 else found
 
 
-def _words(pieces: list[str], spans: Places, added: Any) -> Places:
-    """For each token the characters of its whole word."""
+def _words(begins: list[bool], spans: Places) -> Places:
+    """For each token the characters of its whole word. begins: where a word begins."""
     found: Places = []
     first = 0
-    for i in range(1, len(pieces) + 1):
-        if i == len(pieces) or begins_word(pieces[i], pieces[i - 1], added):
+    for i in range(1, len(begins) + 1):
+        if i == len(begins) or begins[i]:
             found += [(spans[first][0], spans[i - 1][1])] * (i - first)
             first = i
     return found

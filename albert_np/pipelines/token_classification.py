@@ -142,7 +142,7 @@ class TokenClassificationPipeline(Pipeline[TokenClassificationOptions]):
         for at, (piece, (start, end)) in enumerate(zip(pieces, windows["offset_mapping"][i], strict=True)):
             if special[at]:
                 continue
-            first = begins_word(piece, before, added)
+            first = begins_word(piece, before, added, self.tokenizer.starts_word(piece))
             if begins:  # offsets count in each word
                 first_character = begins[words[at] or 0]
                 start, end = start + first_character, end + first_character

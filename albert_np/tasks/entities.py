@@ -72,9 +72,9 @@ def without_overlap(found: Sequence[Entity]) -> list[Entity]:
     return kept
 
 
-def begins_word(piece: str, before: str | None, added: Collection[str]) -> bool:
-    """Whether a word begins at a piece: at ▁, at an added token such as [MASK], and after one."""
-    return before is None or piece.startswith("▁") or piece in added or before in added
+def begins_word(piece: str, before: str | None, added: Collection[str], starts: bool) -> bool:
+    """Whether a word begins at a piece: where the piece is spelled so (starts), at an added token such as [MASK], after one."""
+    return before is None or starts or piece in added or before in added
 
 
 def spaced(pieces: Sequence[str]) -> str:

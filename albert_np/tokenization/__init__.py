@@ -11,10 +11,12 @@ padding         brings rows to one length
 row             a row, and from its tokens to characters and words and back
 batch           the BatchEncoding that a call returns
 text_inputs     what people may hand a tokenizer: one text or a batch
-styles          whose rules cut a text into pieces: "hf_slow", "google", "hf_fast"
+styles          whose rules cut a text into pieces: "hf_slow", "google", "hf_fast"; and BERT's, "wordpiece"
 piece_encoder   the first two, through SentencePiece
-fast            the third, through `tokenizers`
+fast            the others, through `tokenizers`
 tokenizer_json  the file that it runs: made from spiece.model, and the way back
+wordpiece       the tokenizer of Chinese ALBERT: BERT's
+vocab_txt       its vocabulary: a vocab.txt, or a tokenizer.json of that kind
 spiece          a spiece.model, checked before SentencePiece sees it
 charsmap        the trie of replacements inside it
 vocabulary      pieces and added tokens: from text to id, and from id to text

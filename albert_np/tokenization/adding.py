@@ -1,8 +1,9 @@
 """Tokens that are added to a tokenizer after it was made, and special tokens that are named anew.
 
 Source: transformers 4.57.6 tokenization_utils.py (_add_tokens) and tokenization_utils_base.py (add_tokens, add_special_tokens);
-for style "hf_fast" the `tokenizers` library, AddedVocabulary::add_tokens. A tokenizer changes as a whole or not at all: its
-tokens are worked out first, then an encoder is made of them, and only then does it take the place of the old one.
+for styles "hf_fast" and "wordpiece" the `tokenizers` library, AddedVocabulary::add_tokens. A tokenizer changes as a whole or
+not at all: its tokens are worked out first, then an encoder is made of them, and only then does it take the place of the old
+one.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ class TokenAdding(TokenLookup):
     _encoder: Any
     do_lower_case: Any
     style: Any
+    is_fast: Any
 
     def _adopt(self, encoder: Any) -> None:
         """Takes over an encoder and its vocabulary."""
@@ -80,7 +82,7 @@ class TokenAdding(TokenLookup):
         given = [parse_added_token(t, f"token {i}") for i, t in enumerate(new_tokens) if not _is_empty(t)]
         if not given:
             return 0
-        if self.style == "hf_fast":
+        if self.is_fast:
             special, count = with_tokens_fast(self._vocab, base, given, special_tokens)
         else:
             special, count = with_tokens_slow(self._vocab, base, given, special_tokens, lower=self.do_lower_case)

@@ -73,7 +73,7 @@ class BatchEncoding(UserDict):
 
     @property
     def is_fast(self) -> bool:
-        """Whether the `tokenizers` library made these tokens (style "hf_fast")."""
+        """Whether the `tokenizers` library made these tokens (style "hf_fast" or "wordpiece")."""
         return self._is_fast
 
     @property

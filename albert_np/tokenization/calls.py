@@ -41,8 +41,8 @@ class TokenizerCalls(TokenAdding, Settings):
 
     @property
     def is_fast(self) -> bool:
-        """Whether the `tokenizers` library does the work: style="hf_fast"."""
-        return self.style == "hf_fast"
+        """Whether the `tokenizers` library does the work: style "hf_fast" or "wordpiece"."""
+        return self.style in ("hf_fast", "wordpiece")
 
     def tokenize(
         self, text: str, pair: str | None = None, add_special_tokens: bool = False, **options: Any

@@ -1,4 +1,4 @@
-"""Style "hf_fast": from text to pieces through the `tokenizers` library, which runs a tokenizer.json."""
+"""Styles "hf_fast" and "wordpiece": from text to pieces through the `tokenizers` library, which runs a tokenizer.json."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from albert_np.tokenization.row import Encoded
 from albert_np.tokenization.tokenizer_json import template
 from albert_np.tokenization.vocabulary import SpecialTokens, Vocabulary
 
+WITHOUT_LIBRARY = 'style="hf_fast" runs the tokenizers library, which is not installed: pip install "albert-np[fast]"'
 
-def library() -> Any:
-    """The `tokenizers` package, or a ValueError saying how to get it."""
+
+def library(without: str = WITHOUT_LIBRARY) -> Any:
+    """The `tokenizers` package. Raises ValueError if there is none: `without` says who needs it and how to get it."""
     try:
         with imports.lock:
             import tokenizers
     except ImportError as error:
-        raise ValueError(
-            'style="hf_fast" runs the tokenizers library, which is not installed: pip install "albert-np[fast]"'
-        ) from error
+        raise ValueError(without) from error
     return tokenizers
 
 
@@ -46,7 +46,7 @@ class FastEncoder:
         }
         ids = self._tokenizer.get_vocab(with_added_tokens=False)
         pieces = sorted(ids, key=ids.__getitem__)
-        unk_id = content["model"].get("unk_id")
+        unk_id = _unknown(content["model"], ids)
         if list(map(ids.get, pieces)) != list(range(len(pieces))) or not isinstance(unk_id, int):
             raise ValueError("the vocabulary of tokenizer.json has repeated pieces, or no unk_id")
         self.vocab = Vocabulary(pieces, unk_id, dataclasses.replace(special, added=ours | dict(special.added)))
@@ -103,9 +103,9 @@ class FastEncoder:
         return Encoded(found.ids, found.tokens, found.offsets if spans else None, found.word_ids)
 
     def decode_ids(self, ids: list[int], skip_special_tokens: bool) -> str:
-        for index in ids:
-            self.vocab.token_of(index)
-        return self._tokenizer.decode(ids, skip_special_tokens=skip_special_tokens)
+        # the library's own decode writes some added tokens as they look in normalised text (0.23; 0.22 does not)
+        special = {token.content for token in self.vocab.added.values() if skip_special_tokens and token.special}
+        return self.decode([token for token in map(self.vocab.token_of, ids) if token not in special])
 
     def decode(self, pieces: list[str]) -> str:
         decoder = self._tokenizer.decoder
@@ -113,6 +113,11 @@ class FastEncoder:
 
     def to_json(self) -> dict[str, Any]:
         return json.loads(self._tokenizer.to_str())
+
+
+def _unknown(model: dict[str, Any], ids: dict[str, int]) -> Any:
+    """The id of the unknown piece: a Unigram model says it, a WordPiece model says the token."""
+    return ids.get(model["unk_token"]) if model.get("type") == "WordPiece" else model.get("unk_id")
 
 
 def _guarded(what: str, call: Callable[[], Any]) -> Any:

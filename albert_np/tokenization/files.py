@@ -1,4 +1,4 @@
-"""The small JSON files beside spiece.model. Every value is checked on reading, and each file is written whole or not at all."""
+"""The small JSON files beside a vocabulary. Every value is checked on reading, and each file is written whole or not at all."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from albert_np.tokenization.vocabulary import ATTRIBUTES, Vocabulary
 logger = logging.getLogger("albert_np")
 
 VOCAB = "spiece.model"
-GOOGLE_VOCAB = "30k-clean.model"  # the same file, in google-research/albert's archives
+VOCAB_TXT = "vocab.txt"
+# the same files in google-research/albert's archives
+GOOGLE_VOCAB, GOOGLE_VOCAB_TXT = "30k-clean.model", "vocab_chinese.txt"
+GOOGLES = {VOCAB: GOOGLE_VOCAB, VOCAB_TXT: GOOGLE_VOCAB_TXT}
 CONFIG = "tokenizer_config.json"
 SPECIAL_TOKENS_MAP = "special_tokens_map.json"
 ADDED_TOKENS = "added_tokens.json"
@@ -31,6 +34,20 @@ TOKEN_LISTS = ("additional_special_tokens", "extra_special_tokens", "model_speci
 MAX_JSON_BYTES = 64 << 20
 
 
+@dataclass(frozen=True)
+class FilesOfKind:
+    """The files and settings of one kind of tokenizer."""
+
+    vocab: str  # name of the vocabulary
+    classes: tuple[str, ...]  # that the settings may name, "Fast" left out
+    flags: tuple[str, ...]  # settings that are read
+    normalizer_flags: tuple[str, ...]  # those of them that tokenizer.json holds too
+    json_first: bool = False  # whether a tokenizer.json counts if there is a vocabulary as well
+
+
+ALBERT = FilesOfKind(VOCAB, ("AlbertTokenizer",), FLAGS, NORMALIZER_FLAGS)
+
+
 @dataclass
 class TokenizerFiles:
     """What a folder says about its tokenizer: keyword arguments of AlbertTokenizer, and the paths that were found."""
@@ -38,6 +55,7 @@ class TokenizerFiles:
     vocab_file: Path | None
     fast_file: Path | None
     settings: dict[str, Any] = field(default_factory=dict)
+    tokenizer_class: str | None = None  # that the folder names, "Fast" left out
 
 
 def read_json_object(path: Path) -> dict[str, Any]:
@@ -48,7 +66,9 @@ def read_json_object(path: Path) -> dict[str, Any]:
     return value
 
 
-def read_files(find: Callable[[str], Path | None], overrides: dict[str, Any]) -> TokenizerFiles:
+def read_files(
+    find: Callable[[str], Path | None], overrides: dict[str, Any], kind: FilesOfKind = ALBERT
+) -> TokenizerFiles:
     """Reads the tokenizer files of a model. `find` gives the path of a file by its name, or None.
 
     The precedence is that of transformers 4.57.6 PreTrainedTokenizerBase._from_pretrained: first overrides, then
@@ -57,13 +77,14 @@ def read_files(find: Callable[[str], Path | None], overrides: dict[str, Any]) ->
     (vocab_file, tokenizer_file) is never followed: the vocabulary is always the folder's own. And a piece that a conversion
     listed among the added tokens of tokenizer.json stays a piece (read_added_tokens).
     """
-    files = TokenizerFiles(find(VOCAB), find(FAST))
+    fast_file = find(FAST)
+    files = TokenizerFiles(None if kind.json_first and fast_file else find(kind.vocab), fast_file)
     config_path = find(CONFIG)
     config = read_json_object(config_path) if config_path else {}
     where = str(config_path or "the arguments")
     decoder = overrides.get("added_tokens_decoder", config.get("added_tokens_decoder"))
 
-    settings = {name: config[name] for name in (*ATTRIBUTES, *FLAGS, *SIDES) if config.get(name) is not None}
+    settings = {name: config[name] for name in (*ATTRIBUTES, *kind.flags, *SIDES) if config.get(name) is not None}
     # a null takes a special token away; for a flag it means the default
     settings |= {name: None for name in ATTRIBUTES if name in config and config[name] is None}
     for name in (*TOKEN_LISTS, "sp_model_kwargs", "model_input_names"):
@@ -72,9 +93,9 @@ def read_files(find: Callable[[str], Path | None], overrides: dict[str, Any]) ->
     limit = config.get("model_max_length", config.get("max_len"))
     if limit is not None:
         settings["model_max_length"] = limit
-    _check_class(config.get("tokenizer_class"), where)
-    if files.vocab_file is None and str(config.get("tokenizer_class")).removesuffix("Fast") in ANY_CLASSES:
-        for name in NORMALIZER_FLAGS:  # such a class goes by tokenizer.json alone
+    files.tokenizer_class = _class_named(config.get("tokenizer_class"), kind, where)
+    if files.vocab_file is None and files.tokenizer_class in ANY_CLASSES:
+        for name in kind.normalizer_flags:  # such a class goes by tokenizer.json alone
             settings.pop(name, None)
 
     tokens: dict[int, AddedToken] = {}
@@ -180,9 +201,14 @@ def read_added_tokens(content: dict[str, Any], where: str) -> tuple[dict[int, Ad
     return {index: token for index, token in tokens.items() if token.content not in pieces}, pieces
 
 
-def _check_class(name: Any, where: str) -> None:
-    if name is not None and str(name).removesuffix("Fast") not in ("AlbertTokenizer", *ANY_CLASSES):
-        logger.warning("%s names the tokenizer class %s; reading its vocabulary as ALBERT's", where, name)
+def _class_named(name: Any, kind: FilesOfKind, where: str) -> str | None:
+    if name is None:
+        return None
+    named = str(name).removesuffix("Fast")
+    if named not in ("AlbertTokenizer", *kind.classes, *ANY_CLASSES):
+        whose = "ALBERT" if kind is ALBERT else "BERT"
+        logger.warning("%s names the tokenizer class %s; reading its vocabulary as %s's", where, name, whose)
+    return named
 
 
 def config_json(vocab: Vocabulary, settings: dict[str, Any]) -> dict[str, Any]:

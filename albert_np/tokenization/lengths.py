@@ -160,6 +160,8 @@ def window_lengths(n0: int, n1: int | None, room: int, strategy: str) -> tuple[i
     """
     if strategy == "do_not_truncate" or n0 + (n1 or 0) <= room:
         return n0, n1
+    if room == 0:
+        return 0, None if n1 is None else 0  # whatever the strategy
     remove = n0 + (n1 or 0) - room
     if strategy == "longest_first":
         if n1 is None:

@@ -6,7 +6,6 @@ import inspect
 from collections.abc import Iterable
 from typing import Any
 
-from albert_np.checkpoints import hub
 from albert_np.files import shown
 
 # they say how models are loaded, or which of transformers' classes is made
@@ -52,25 +51,24 @@ class MethodNameError(ValueError, AttributeError):
     """A keyword that is the name of a method: an AttributeError, as in transformers, that is also a ValueError, as here."""
 
 
-def loading_options(options: dict[str, Any], tokenizer_class: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The keywords of from_pretrained: (where files come from, arguments of the class that replace what the files say).
+def loading_options(options: dict[str, Any], *classes: Any) -> dict[str, Any]:
+    """The keywords of from_pretrained: arguments of one of the classes, which replace what the files say.
 
     Raises ValueError for one that cannot be honoured.
     """
-    where = hub.take_options(options)
     _take(options, LOADING_WITHOUT_EFFECT)
     if options.get("max_len") is not None:  # the older name
         options.setdefault("model_max_length", options["max_len"])
     options.pop("max_len", None)
-    known = set(inspect.signature(tokenizer_class).parameters) - {*FIXED, "options"}
+    known = {name for each in classes for name in inspect.signature(each).parameters} - {*FIXED, "options", "settings"}
     unknown = sorted(set(options) - known)
     for name in unknown:
-        if callable(getattr(tokenizer_class, name, None)):
+        if any(callable(getattr(each, name, None)) for each in classes):
             raise MethodNameError(
                 f"from_pretrained of a tokenizer knows no argument {name!r}, which is one of its methods"
             )
     _refuse(unknown, "from_pretrained of a tokenizer")
-    return where, options
+    return options
 
 
 def check_making(options: dict[str, Any], name: str) -> None:

@@ -63,7 +63,7 @@ def _checked(name: str, check: Callable[[Any, str], Any]) -> Any:
     return property(lambda self: getattr(self, f"_{name}"), change, doc=f"{name}; checked when it is set")
 
 
-def _fixed(name: str) -> Any:
+def fixed(name: str) -> Any:
     """An attribute that can be read, but not set."""
 
     def refuse(self: Any, value: Any) -> None:
@@ -82,5 +82,5 @@ class Settings:
     split_special_tokens = _checked("split_special_tokens", checked_flag)
     model_input_names = _checked("model_input_names", _input_names)
     verbose = _checked("verbose", checked_flag)
-    do_lower_case, remove_space = _fixed("do_lower_case"), _fixed("remove_space")
-    keep_accents, style = _fixed("keep_accents"), _fixed("style")
+    do_lower_case, remove_space = fixed("do_lower_case"), fixed("remove_space")
+    keep_accents, style = fixed("keep_accents"), fixed("style")

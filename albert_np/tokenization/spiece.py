@@ -117,8 +117,8 @@ def _refuse_other_files(data: bytes, where: str) -> None:
 
 
 WORDPIECE = (
-    "BERT's WordPiece vocabulary (as Chinese ALBERT uses it), not SentencePiece; tokenize with BertTokenizer and pass the ids "
-    "to the model"
+    "BERT's WordPiece vocabulary (as Chinese ALBERT uses it), not SentencePiece; AlbertTokenizer.from_pretrained reads it from "
+    "a folder, under the name vocab.txt"
 )
 
 

@@ -87,7 +87,7 @@ def make_encoder(
 ) -> PieceEncoder | FastEncoder:
     """The encoder of a style, and its vocabulary. Raises ValueError if a file is missing."""
     spiece, content = source.spiece, source.content
-    if style == "hf_fast":
+    if style in ("hf_fast", "wordpiece"):
         if content is None and spiece is not None:
             _say_how_it_is_made()
             content = build_tokenizer_json(

@@ -6,7 +6,7 @@ import functools
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self, cast
 
 from albert_np.checkpoints import hub
 from albert_np.files import folder_to_write, shown, write_atomically
@@ -17,7 +17,7 @@ from albert_np.tokenization.files import (
     ADDED_TOKENS,
     CONFIG,
     FAST,
-    GOOGLE_VOCAB,
+    GOOGLES,
     SETTINGS,
     SPECIAL_TOKENS_MAP,
     VOCAB,
@@ -29,12 +29,13 @@ from albert_np.tokenization.files import (
 )
 from albert_np.tokenization.lengths import logger
 from albert_np.tokenization.options import check_decoding, check_making, check_saving, loading_options
-from albert_np.tokenization.piece_encoder import check_text
+from albert_np.tokenization.piece_encoder import SPACE, check_text
 from albert_np.tokenization.rows import RowMaker
 from albert_np.tokenization.settings import INPUT_NAMES, check_sp_model_kwargs, checked_flag
-from albert_np.tokenization.spiece import WORDPIECE, refuse_wordpiece
-from albert_np.tokenization.styles import STYLES, make_encoder, read_source
+from albert_np.tokenization.spiece import refuse_wordpiece
+from albert_np.tokenization.styles import STYLES, Source, make_encoder, read_source
 from albert_np.tokenization.tokenizer_json import NotAlbertsError, puts_spaces_first
+from albert_np.tokenization.vocab_txt import has_wordpiece
 from albert_np.tokenization.vocabulary import SpecialTokens, check_ids, named_tokens, token_list, token_names
 
 
@@ -57,6 +58,8 @@ class AlbertTokenizer(TokenizerCalls):
     """
 
     init_inputs: tuple[Any, ...] = ()
+    styles: ClassVar[tuple[str, ...]] = STYLES
+    vocabulary_name: ClassVar[str] = VOCAB
 
     def __init__(
         self,
@@ -94,10 +97,10 @@ class AlbertTokenizer(TokenizerCalls):
         check_making(options, type(self).__name__)
         if tokenizer_file is not None and not isinstance(tokenizer_file, (str, os.PathLike)):
             raise ValueError(f"tokenizer_file is the path of a tokenizer.json; got {tokenizer_file!r:.80}")
-        if style not in STYLES:
-            raise ValueError(f"style must be one of {', '.join(STYLES)}; got {style!r:.80}")
+        if style not in self.styles:
+            raise ValueError(f"style must be one of {', '.join(self.styles)}; got {style!r:.80}")
         check_sp_model_kwargs(sp_model_kwargs)
-        source = read_source(style, vocab_file, tokenizer_file)
+        source = self._read(style, vocab_file, tokenizer_file)
         if do_lower_case is None:
             do_lower_case = source.do_lower_case
         if keep_accents is None:
@@ -157,6 +160,9 @@ class AlbertTokenizer(TokenizerCalls):
             )
         )
 
+    def _read(self, style: str, vocab_file: Any, tokenizer_file: Any) -> Source:
+        return read_source(style, vocab_file, tokenizer_file)
+
     def _adopt(self, encoder: Any) -> None:
         self._encoder, self._vocab = encoder, encoder.vocab
         self._rows = RowMaker(self._encoder, self._vocab, fast=self.is_fast)
@@ -173,6 +179,7 @@ class AlbertTokenizer(TokenizerCalls):
 
         It reads tokenizer_config.json, special_tokens_map.json and added_tokens.json as transformers does, but never
         follows a path inside them. Where there is no spiece.model, the vocabulary is the 30k-clean.model of Google's folders.
+        A folder with BERT's vocab.txt (Google's vocab_chinese.txt) instead gives style "wordpiece".
         A folder with a tokenizer.json and no vocabulary beside it, as transformers 5 saves it, has the default style too, with
         SentencePiece's ids; if its rules are not ALBERT's, style is "hf_fast", which a warning says.
 
@@ -183,19 +190,25 @@ class AlbertTokenizer(TokenizerCalls):
         name_or_path = pretrained_model_name_or_path
         if init_inputs:
             raise ValueError(f"from_pretrained takes one value without a name; got {len(init_inputs)} more: name them")
-        where, overrides = loading_options(options, AlbertTokenizer)
+        where = hub.take_options(options)
 
-        def find(filename: str) -> Path | None:
+        @functools.cache
+        def find(filename: str, required: bool = False) -> Path | None:
             path = hub.resolve(name_or_path, filename, required=False, **where)
-            is_vocab = filename == VOCAB
-            return hub.google_file(name_or_path, GOOGLE_VOCAB, **where) if path is None and is_vocab else path
+            if path is None and filename in GOOGLES:
+                path = hub.google_file(name_or_path, GOOGLES[filename], **where)
+            if path is None and required:
+                path = hub.resolve(name_or_path, filename, **where)  # which says what is there instead
+            return path
 
         refuse_wordpiece(name_or_path)
-        files = read_files(find, overrides)
+        if style == "wordpiece" or has_wordpiece(find):
+            from albert_np.tokenization.wordpiece import load_wordpiece  # a subclass of this one
+
+            return cast("Self", load_wordpiece(cls, name_or_path, find, style, options))
+        files = read_files(find, loading_options(options, AlbertTokenizer))
         if files.vocab_file is None and files.fast_file is None:
-            if find("vocab.txt"):
-                raise ValueError(f"{name_or_path} has no {VOCAB}, and a vocab.txt, which is {WORDPIECE}")
-            hub.resolve(name_or_path, VOCAB, **where)  # which says what is there instead
+            find(VOCAB, required=True)
         make = functools.partial(
             cls, files.vocab_file, tokenizer_file=files.fast_file, name_or_path=str(name_or_path), **files.settings
         )
@@ -269,19 +282,23 @@ class AlbertTokenizer(TokenizerCalls):
 
     # ---------------------------------------------------------------------------------------------------- to files
 
-    def save_vocabulary(self, save_directory: str | os.PathLike, filename_prefix: str | None = None) -> tuple[str, ...]:
-        """Writes spiece.model into an existing folder, byte for byte as it was read. Returns its path in a tuple.
+    def starts_word(self, piece: str) -> bool:
+        """Whether a piece is the first of a word, by its spelling: such a piece begins with ▁."""
+        return piece.startswith(SPACE)
 
-        If the tokenizer was made from a tokenizer.json, it is the vocabulary that was found there.
+    def save_vocabulary(self, save_directory: str | os.PathLike, filename_prefix: str | None = None) -> tuple[str, ...]:
+        """Writes spiece.model (style "wordpiece": vocab.txt) into an existing folder, byte for byte as it was read. Returns its
+        path in a tuple. If the tokenizer was made from a tokenizer.json, it is the vocabulary that was found there.
         """
         folder = folder_to_write(save_directory)
         prefix = _prefix(filename_prefix)
         if not folder.is_dir():
             raise OSError(f"{folder} is not a folder; save_pretrained makes one")
-        if self._spiece is None:
-            raise ValueError("this tokenizer was made from tokenizer.json alone, so it has no spiece.model to save")
-        path = folder / (prefix + VOCAB)
-        write_atomically(path, self._spiece.data)
+        data, name = self._vocabulary(), self.vocabulary_name
+        if data is None:
+            raise ValueError(f"this tokenizer was made from tokenizer.json alone, so it has no {name} to save")
+        path = folder / (prefix + name)
+        write_atomically(path, data)
         return (str(path),)
 
     def save_pretrained(
@@ -295,7 +312,7 @@ class AlbertTokenizer(TokenizerCalls):
         """Writes files that from_pretrained and transformers can read. Each appears whole or not at all.
 
         These are tokenizer_config.json, special_tokens_map.json, added_tokens.json if tokens were added after the pieces,
-        spiece.model, and tokenizer.json for style "hf_fast" or if the tokenizer was made from one. legacy_format leaves out
+        the vocabulary, and tokenizer.json for style "hf_fast" or if the tokenizer was made from one. legacy_format leaves out
         the last (True) or the one before (False). Returns their paths.
         transformers' other keywords change nothing, and are refused where they would. Raises OSError or ValueError.
         """
@@ -305,16 +322,14 @@ class AlbertTokenizer(TokenizerCalls):
         prefix = _prefix(filename_prefix)
         folder.mkdir(parents=True, exist_ok=True)
         contents: dict[str, dict[str, Any]] = {
-            CONFIG: config_json(self._vocab, self._settings()),
+            CONFIG: self._config(),
             SPECIAL_TOKENS_MAP: special_tokens_json(self._vocab),
         }
         beyond = {token: index for token, index in self.added_tokens_encoder.items() if index >= self.vocab_size}
         if beyond:
             contents[ADDED_TOKENS] = beyond
         if self.is_fast:
-            fast = self.to_json()
-            contents[CONFIG]["add_prefix_space"] = puts_spaces_first(fast)  # transformers 5 goes by it
-            contents |= {FAST: fast} if FAST in vocabularies else {}
+            contents |= {FAST: self.to_json()} if FAST in vocabularies else {}
         elif FAST in vocabularies and self._rebuilt is not None:
             contents[FAST] = self._rebuilt.saved_again(
                 self._vocab, do_lower_case=self.do_lower_case, keep_accents=self.keep_accents
@@ -322,19 +337,29 @@ class AlbertTokenizer(TokenizerCalls):
         for name, value in contents.items():
             write_json(folder / (prefix + name), value)
         paths = tuple(str(folder / (prefix + name)) for name in contents)
-        return paths + self.save_vocabulary(folder, filename_prefix) if VOCAB in vocabularies else paths
+        whole = self.vocabulary_name in vocabularies
+        return paths + self.save_vocabulary(folder, filename_prefix) if whole else paths
 
-    def _settings(self) -> dict[str, Any]:
+    def _config(self) -> dict[str, Any]:
         settings = {name: getattr(self, name) for name in SETTINGS}
-        named = tuple(self.model_input_names) != INPUT_NAMES
-        return settings | ({"model_input_names": self.model_input_names} if named else {})
+        if tuple(self.model_input_names) != INPUT_NAMES:
+            settings["model_input_names"] = self.model_input_names
+        if self.is_fast:
+            settings["add_prefix_space"] = puts_spaces_first(self.to_json())  # transformers 5 goes by it
+        return config_json(self._vocab, settings)
+
+    def _vocabulary(self) -> bytes | None:
+        return None if self._spiece is None else self._spiece.data
 
     def _vocabularies(self, legacy_format: bool | None) -> list[str]:
         """Which of the two files of a vocabulary are saved."""
         if legacy_format is not None:
             checked_flag(legacy_format, "legacy_format")
-        there = {VOCAB: self._spiece is not None, FAST: self.is_fast or self._rebuilt is not None}
-        left_out = {None: None, True: FAST, False: VOCAB}[legacy_format]
+        there = {
+            self.vocabulary_name: self._vocabulary() is not None,
+            FAST: self.is_fast or self._rebuilt is not None,
+        }
+        left_out = {None: None, True: FAST, False: self.vocabulary_name}[legacy_format]
         names = [name for name, is_there in there.items() if is_there and name != left_out]
         if not names:
             raise ValueError(f"legacy_format={legacy_format} leaves out {left_out}, the only file of this vocabulary")

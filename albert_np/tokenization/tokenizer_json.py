@@ -130,7 +130,7 @@ def read_tokenizer_json(path: Path) -> dict[str, Any]:
     model = value.get("model")
     if not isinstance(model, dict) or model.get("type", "Unigram") != "Unigram":
         kind = model.get("type") if isinstance(model, dict) else None
-        hint = "; tokenize with BertTokenizer and pass the ids to the model" if kind == "WordPiece" else ""
+        hint = "; AlbertTokenizer.from_pretrained reads its folder" if kind == "WordPiece" else ""
         raise ValueError(f"the model of {path} is {shown(repr(kind), 40)}; ALBERT's is Unigram{hint}")
     for charsmap in _charsmaps(value.get("normalizer")):
         try:

@@ -21,7 +21,6 @@ from albert_np.ops import IGNORE_INDEX, Array
 from albert_np.tokenization.spiece import NORMAL, USER_DEFINED
 from albert_np.tokenization.tokenizer import AlbertTokenizer
 
-SPACE = "▁"
 WORD_RULES = ("space", "google", "piece")
 # create_pretraining_data.py, _is_start_piece_sp: each of these pieces is a word, and so is what holds another character
 _MARKS = frozenset('!"#$%&"()*+,-./:;?@[\\]^_`{|}~€£')
@@ -43,9 +42,10 @@ class Pieces:
 def pieces_of(tokenizer: AlbertTokenizer, word_rule: str = "space") -> Pieces:
     """The tables of a tokenizer's tokens.
 
-    With word_rule "space", a word is a piece that begins with ▁, and the pieces that follow it. With "google", marks such as a
-    full stop are words too, and so are pieces with other characters than a to z and marks; so "house." is two words. With
-    "piece", every piece is a word. Raises ValueError if there is no [MASK], or no ordinary piece.
+    With word_rule "space", a word is a piece that begins with ▁ (in a WordPiece vocabulary: one without ##), and the pieces
+    that follow it. With "google", marks such as a full stop are words too, and so are pieces with other characters than a to z
+    and marks; so "house." is two words. With "piece", every piece is a word. Raises ValueError if there is no [MASK], or no
+    ordinary piece.
     """
     if word_rule not in WORD_RULES:
         raise ValueError(f"word_rule must be one of {', '.join(WORD_RULES)}; got {word_rule!r:.80}")
@@ -56,7 +56,7 @@ def pieces_of(tokenizer: AlbertTokenizer, word_rule: str = "space") -> Pieces:
     begins, special = np.zeros(size, bool), np.ones(size, bool)
     for token, index in vocab.items():
         begins[index] = (
-            token.startswith(SPACE) or word_rule == "piece" or (word_rule == "google" and _google_word(token))
+            tokenizer.starts_word(token) or word_rule == "piece" or (word_rule == "google" and _google_word(token))
         )
         special[index] = False
     special[tokenizer.all_special_ids] = True
