@@ -64,6 +64,22 @@ if TYPE_CHECKING:
     from albert_np.pipelines.base import PipelineException as PipelineException
     from albert_np.pipelines.make import pipeline as pipeline
     from albert_np.pipelines.sentence_encoder import SentenceEncoder as SentenceEncoder
+    from albert_np.tensorflow import TFAlbertForMaskedLM as TFAlbertForMaskedLM
+    from albert_np.tensorflow import TFAlbertForMultipleChoice as TFAlbertForMultipleChoice
+    from albert_np.tensorflow import TFAlbertForPreTraining as TFAlbertForPreTraining
+    from albert_np.tensorflow import TFAlbertForPreTrainingOutput as TFAlbertForPreTrainingOutput
+    from albert_np.tensorflow import TFAlbertForQuestionAnswering as TFAlbertForQuestionAnswering
+    from albert_np.tensorflow import TFAlbertForSequenceClassification as TFAlbertForSequenceClassification
+    from albert_np.tensorflow import TFAlbertForTokenClassification as TFAlbertForTokenClassification
+    from albert_np.tensorflow import TFAlbertMainLayer as TFAlbertMainLayer
+    from albert_np.tensorflow import TFAlbertModel as TFAlbertModel
+    from albert_np.tensorflow import TFAlbertPreTrainedModel as TFAlbertPreTrainedModel
+    from albert_np.tensorflow import TFBaseModelOutputWithPooling as TFBaseModelOutputWithPooling
+    from albert_np.tensorflow import TFMaskedLMOutput as TFMaskedLMOutput
+    from albert_np.tensorflow import TFMultipleChoiceModelOutput as TFMultipleChoiceModelOutput
+    from albert_np.tensorflow import TFQuestionAnsweringModelOutput as TFQuestionAnsweringModelOutput
+    from albert_np.tensorflow import TFSequenceClassifierOutput as TFSequenceClassifierOutput
+    from albert_np.tensorflow import TFTokenClassifierOutput as TFTokenClassifierOutput
     from albert_np.tokenization.added_tokens import AddedToken as AddedToken
     from albert_np.tokenization.batch import BatchEncoding as BatchEncoding
     from albert_np.tokenization.tokenizer import AlbertTokenizer as AlbertTokenizer
@@ -117,6 +133,22 @@ _HOME = {
     "QuestionAnsweringModelOutput": "outputs",
     "SentenceEncoder": "pipelines.sentence_encoder",
     "SequenceClassifierOutput": "outputs",
+    "TFAlbertForMaskedLM": "tensorflow",
+    "TFAlbertForMultipleChoice": "tensorflow",
+    "TFAlbertForPreTraining": "tensorflow",
+    "TFAlbertForPreTrainingOutput": "tensorflow",
+    "TFAlbertForQuestionAnswering": "tensorflow",
+    "TFAlbertForSequenceClassification": "tensorflow",
+    "TFAlbertForTokenClassification": "tensorflow",
+    "TFAlbertMainLayer": "tensorflow",
+    "TFAlbertModel": "tensorflow",
+    "TFAlbertPreTrainedModel": "tensorflow",
+    "TFBaseModelOutputWithPooling": "tensorflow",
+    "TFMaskedLMOutput": "tensorflow",
+    "TFMultipleChoiceModelOutput": "tensorflow",
+    "TFQuestionAnsweringModelOutput": "tensorflow",
+    "TFSequenceClassifierOutput": "tensorflow",
+    "TFTokenClassifierOutput": "tensorflow",
     "TokenClassifierOutput": "outputs",
     "convert": "conversion.convert",
     "from_flax_params": "flax_params",

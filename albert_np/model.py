@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -62,12 +62,14 @@ class AlbertModel(AlbertPreTrainedModel[BaseModelOutputWithPooling]):
 class _WithHead(AlbertPreTrainedModel[Output]):
     """Every class but AlbertModel."""
 
+    encoder_class: ClassVar[type[AlbertModel]] = AlbertModel
+
     @property
     def albert(self) -> AlbertModel:
         """The encoder as an AlbertModel on the same arrays: what changes in one of the two changes in the other."""
         base = None if self._base is None else self._base()
         if base is None:
-            base = AlbertModel.__new__(AlbertModel)
+            base = self.encoder_class.__new__(self.encoder_class)
             base.parts = tuple(part for part in self.parts if part == "pooler")
             base._owner, self._base = self, weakref.ref(base)
             self._share_with_base()

@@ -25,7 +25,7 @@ LAYERS = [
     ["checkpoints"],
     ["golden.cases", "golden.stochastic", "golden.tolerances"],  # what tests judge the project itself with
     ["backends"],
-    ["model", "calling", "module", "pretrained", "resize", "flax", "flax_params"],
+    ["model", "calling", "module", "pretrained", "resize", "tensorflow", "flax", "flax_params"],
     ["tokenization"],
     ["auto"],
     ["golden"],

@@ -106,5 +106,5 @@ def no_weights(name_or_path: str | os.PathLike, where: dict[str, Any], formats: 
     others = [kind for kind in FORMATS if kind not in formats and find_weights(folder, {}, (kind,))]
     if others:
         names = [kind.file or kind.name for kind in others]
-        return f"{text}; it has {listed(names)}, which from_tf, from_flax or use_safetensors leaves out"
+        return f"{text}; it has {listed(names)}, which from_pt, from_tf, from_flax or use_safetensors leaves out"
     return f"{text}; it holds {listed(names) or 'nothing'}"
