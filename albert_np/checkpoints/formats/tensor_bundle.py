@@ -161,7 +161,10 @@ def _signed(value: int) -> int:
 
 
 def _shown(key: bytes) -> str:
-    return repr(shown(key.decode(errors="replace")))
+    """A key for messages."""
+    name = key[1:].partition(b"\0\1")[0] if key[:1] == b"\0" else key
+    text = repr(shown(name.decode(errors="replace")))
+    return f"a slice of {text}" if key[:1] == b"\0" else text
 
 
 # --- where the bytes are ---------------------------------------------------------------------------------------------------
@@ -280,7 +283,7 @@ def _load(
         for file, (box, part) in zip(files, parts, strict=True):
             x[tuple(slice(start, start + n) for start, n in box)] = _read(file, name, part)
     if dtype == "BF16":  # the upper half of a float32
-        x = (x.astype(np.uint32) << 16).view(np.float32)
+        x = (x.reshape(-1).astype(np.uint32) << 16).view(np.float32).reshape(shape)
     return x
 
 
