@@ -8,6 +8,7 @@ from support import needs, tensor_bundles
 from support.tensor_bundles import entry, header, store, table, write
 
 from albert_np.checkpoints.formats import crc32c as crc32c_module
+from albert_np.checkpoints.formats import tensor_bundle
 from albert_np.checkpoints.formats.crc32c import by_numpy, crc32c, unmasked
 from albert_np.checkpoints.formats.tensor_bundle import read_bundle, slice_key
 
@@ -66,7 +67,15 @@ def test_numpys_checksum_is_exact_at_every_length_where_it_changes_its_way():
     longest = 8 * crc32c_module.LONGEST
     data = RNG.integers(0, 256, 60_000, np.uint8)
     for size in (1, 2, 3, 4, 5, 7, 8, 9, *range(longest - 9, longest + 18), 20_001, 45_480, 59_999):
-        assert by_numpy(data[:size]) == tensor_bundles.crc(data[:size]), size
+        expected = tensor_bundles.crc(data[:size])
+        assert by_numpy(data[:size]) == expected, size
+        for cut in (1, size // 2, size - 3):  # in two parts
+            if cut > 0:
+                assert (
+                    by_numpy(data[cut:size], by_numpy(data[:cut]))
+                    == crc32c(data[cut:size], crc32c(data[:cut]))
+                    == expected
+                )
 
 
 def test_numpys_checksum_is_that_of_google_for_megabytes():
@@ -134,6 +143,19 @@ def test_every_layout_holds_the_same_values(tmp_path, shards, slices, layout):
         assert x.dtype == PLAIN[name].dtype
         assert x.shape == PLAIN[name].shape
         assert x.tobytes() == PLAIN[name].tobytes()
+
+
+@pytest.mark.parametrize("slices", [{}, BOXES], ids=["whole", "sliced"])
+def test_a_tensor_may_be_read_as_its_transpose(tmp_path, monkeypatch, slices):
+    x = RNG.normal(size=(70, 33)).astype(np.float32)
+    path = write(tmp_path, *store(PLAIN | {"wide": x, "high": x.T}, 2, slices))
+    monkeypatch.setattr(tensor_bundle, "piece", lambda: 17 * 33 * 4)  # several, and the last one shorter
+    for tensor in read_bundle(path, lambda name: name != "n"):
+        if tensor.dtype == "F32":
+            y = (PLAIN | {"wide": x, "high": x.T})[tensor.name].T
+            assert tensor.shape == y.shape
+            assert tensor.load().flags.c_contiguous
+            assert np.array_equal(tensor.load(), y)
 
 
 def test_half_precision_and_double_are_read_as_they_are(tmp_path):

@@ -97,7 +97,7 @@ def hub_name(name: str) -> str:
 
 def is_transposed(name: str) -> bool:
     """Whether Hugging Face stores the transpose: of Dense kernels. Tables and output_weights are as they are."""
-    return name.endswith("/kernel")
+    return name.endswith("/kernel") and bool(hub_name(name))
 
 
 def is_of_training(name: str) -> bool:

@@ -12,14 +12,14 @@ their CRC when they are read.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from albert_np.checkpoints.formats.crc32c import crc32c, unmasked
+from albert_np.checkpoints.formats.crc32c import crc32c, piece, unmasked
 from albert_np.checkpoints.formats.protocol import Tensor
 from albert_np.checkpoints.formats.sstable import read_table
 from albert_np.files import explain_impostor, shown
@@ -45,6 +45,7 @@ DTYPES = {
 }
 FLOATS = {"F16": "<f2", "BF16": "<u2", "F32": "<f4", "F64": "<f8"}  # what is read
 MAX_AXES = 8
+ROWS = 16  # of float32, of which a transpose writes whole cache lines
 MAX_SLICES = 1_024
 MAX_SHARDS = 100_000  # five digits in the name of a file
 
@@ -75,9 +76,10 @@ class _Entry(NamedTuple):
     slices: list[Box]
 
 
-def read_bundle(index: Path) -> Iterator[Tensor]:
+def read_bundle(index: Path, transposed: Callable[[str], bool] = lambda _: False) -> Iterator[Tensor]:
     """The tensors of a checkpoint, in the order of their names. Those that are no floats cannot be loaded.
 
+    transposed: whether the tensor of this name is wanted as the transpose of what is stored.
     Raises a ValueError that names the rule that the file breaks, or an OSError.
     """
     try:
@@ -89,8 +91,9 @@ def read_bundle(index: Path) -> Iterator[Tensor]:
             if key[:1] != b"\0":
                 name = key.decode()
                 parts = _parts(key, entry, entries)
-                load = partial(_load, index, shards, name, entry.dtype, entry.shape, parts)
-                yield Tensor(name, entry.shape, entry.dtype, load)
+                transpose = transposed(name)
+                load = partial(_load, index, shards, name, entry.dtype, entry.shape, parts, transpose)
+                yield Tensor(name, entry.shape[::-1] if transpose else entry.shape, entry.dtype, load)
     except BadFileError as error:
         raise ValueError(f"{index}: {error}") from error
 
@@ -271,27 +274,46 @@ def _ordered(value: int) -> bytes:
 
 
 def _load(
-    index: Path, shards: int, name: str, dtype: str, shape: tuple[int, ...], parts: list[tuple[Box, _Entry]]
+    index: Path,
+    shards: int,
+    name: str,
+    dtype: str,
+    shape: tuple[int, ...],
+    parts: list[tuple[Box, _Entry]],
+    transpose: bool,
 ) -> Array:
     if dtype not in FLOATS:
         raise ValueError(f"{index}: {shown(name)!r} is {dtype}; weights are read from {', '.join(FLOATS)}")
-    files = [_data_file(index, part.shard, shards) for _, part in parts]
-    if len(parts) == 1:
-        x = _read(files[0], name, parts[0][1]).reshape(shape)
-    else:
-        x = np.empty(shape, FLOATS[dtype])
-        for file, (box, part) in zip(files, parts, strict=True):
-            x[tuple(slice(start, start + n) for start, n in box)] = _read(file, name, part)
+    x = np.empty(shape[::-1] if transpose else shape, FLOATS[dtype])
+    stored = x.T if transpose else x
+    for box, part in parts:
+        inside: tuple[Any, ...] = (
+            ...,
+            *(slice(start, start + n) for start, n in box),
+        )  # a view, also of a single number
+        _read(_data_file(index, part.shard, shards), name, part, stored[inside])
     if dtype == "BF16":  # the upper half of a float32
-        x = (x.reshape(-1).astype(np.uint32) << 16).view(np.float32).reshape(shape)
+        x = (x.reshape(-1).astype(np.uint32) << 16).view(np.float32).reshape(x.shape)
     return x
 
 
-def _read(path: Path, name: str, entry: _Entry) -> Array:
-    # read, not mapped: a mapped file that another process cuts short kills this one
-    x = np.fromfile(path, np.dtype(FLOATS[entry.dtype]), math.prod(entry.shape), offset=entry.offset)
-    if x.nbytes != entry.size:
-        raise OSError(f"{path} was cut off while it was being read")
-    if crc32c(x.view(np.uint8)) != entry.crc:
+def _read(path: Path, name: str, entry: _Entry, out: Array) -> None:
+    """Reads an entry into an array of its shape, which may lie in another order, and checks the bytes as they come."""
+    rows = out if out.ndim > 1 else out.reshape(1, -1)
+    step = max(ROWS, piece() // max(1, rows[:1].nbytes) // ROWS * ROWS)
+    in_place = rows.flags.c_contiguous
+    buffer = None if in_place else np.empty((min(step, len(rows)), *rows.shape[1:]), out.dtype)
+    crc = 0
+    with path.open("rb") as file:  # read, not mapped: a mapped file that another process cuts short kills this one
+        file.seek(entry.offset)
+        for i in range(0, len(rows), step):
+            some = rows[i : i + step]
+            read = some if buffer is None else buffer[: len(some)]
+            content = read.reshape(-1).view(np.uint8)
+            if file.readinto(content.data) != read.nbytes:
+                raise OSError(f"{path} was cut off while it was being read")
+            crc = crc32c(content, crc)
+            if buffer is not None:
+                some[...] = read
+    if crc != entry.crc:
         raise ValueError(f"{path}: the bytes of {shown(name)!r} do not have their checksum: the file is damaged")
-    return x.reshape(entry.shape)

@@ -34,7 +34,7 @@ def read(path: Path) -> Iterator[Tensor]:
     What an optimizer and the count of steps left is not among them, and neither is what is no float and has no name of
     ALBERT's. Raises ValueError (damaged, or another architecture) or OSError.
     """
-    tensors = list(read_bundle(path))
+    tensors = list(read_bundle(path, names.is_transposed))
     for tensor in tensors:
         what = names.other_architecture(tensor.name)
         if what:
@@ -42,7 +42,7 @@ def read(path: Path) -> Iterator[Tensor]:
     for tensor in tensors:
         hub_name = names.hub_name(tensor.name)
         if hub_name:
-            yield tensor.under(hub_name, transpose=names.is_transposed(tensor.name))
+            yield tensor.under(hub_name)
         elif tensor.dtype in FLOATS and not names.is_of_training(tensor.name):
             yield tensor
     yield from _identity(path, {tensor.name.removeprefix(names.MODULE): tensor for tensor in tensors})
