@@ -43,7 +43,7 @@ def crc32c(data: Array, before: int = 0) -> int:  # (n,) uint8 -> int
 
 def piece() -> int:
     """How many bytes are best given at a time: what stays in a core's cache, or, to NumPy, what repays making it short."""
-    return 1 << 22 if _library() is None else 1 << 17
+    return 1 << 21 if _library() is None else 1 << 17
 
 
 def unmasked(crc: int) -> int:

@@ -313,7 +313,7 @@ def _read(path: Path, name: str, entry: _Entry, out: Array) -> None:
             if file.readinto(content.data) != read.nbytes:
                 raise OSError(f"{path} was cut off while it was being read")
             crc = crc32c(content, crc)
-            if buffer is not None:
-                some[...] = read
+            for j in range(0, len(some) if buffer is not None else 0, ROWS):
+                some[j : j + ROWS] = read[j : j + ROWS]
     if crc != entry.crc:
         raise ValueError(f"{path}: the bytes of {shown(name)!r} do not have their checksum: the file is damaged")
