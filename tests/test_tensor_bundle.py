@@ -18,8 +18,10 @@ PLAIN = {  # two words of names share their beginnings, as Google's do
     "a/kernel": RNG.normal(size=(3, 5)).astype(np.float32),
     "a/kernel/adam_m": np.zeros((3, 5), np.float32),
     "b": RNG.normal(size=7).astype(np.float32),
+    "empty": np.zeros((0, 3), np.float32),
     "global_step": np.array(5000, np.int64),
     "n": np.array(2.5, np.float32),
+    "no columns": np.zeros((4, 0), np.float32),
 }
 
 

@@ -287,10 +287,8 @@ def _load(
     x = np.empty(shape[::-1] if transpose else shape, FLOATS[dtype])
     stored = x.T if transpose else x
     for box, part in parts:
-        inside: tuple[Any, ...] = (
-            ...,
-            *(slice(start, start + n) for start, n in box),
-        )  # a view, also of a single number
+        # with the dots it is a view of a single number, too
+        inside: tuple[Any, ...] = (..., *(slice(start, start + n) for start, n in box))
         _read(_data_file(index, part.shard, shards), name, part, stored[inside])
     if dtype == "BF16":  # the upper half of a float32
         x = (x.reshape(-1).astype(np.uint32) << 16).view(np.float32).reshape(x.shape)
