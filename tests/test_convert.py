@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 from fractions import Fraction
 
 import ml_dtypes
@@ -16,16 +17,16 @@ from support.refusals import refusal
 
 import albert_np
 from albert_np import AlbertConfig, cli, convert
-from albert_np.checkpoints.formats import FORMATS
 from albert_np.checkpoints.formats.protocol import as_tensors, stored_values
 from albert_np.checkpoints.names import hub_name
 from albert_np.checkpoints.stored import find_weights, read_headers
 from albert_np.conversion import convert as module
+from albert_np.conversion import trial
 from albert_np.conversion.rounding import values_in
 from albert_np.golden.cases import PARTS, TINY, trained_like
 
 KINDS = list(PARTS)
-WRITTEN = [kind.name for kind in FORMATS if kind.write is not None]
+WRITTEN = list(module.written())
 NUMPY = {"float64": np.float64, "float32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
 WORDS = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 NO_DTYPE = {("h5", "bfloat16")}  # HDF5 has none
@@ -219,6 +220,41 @@ def test_what_is_too_large_for_a_dtype_is_refused(tmp_path):
     convert(source, tmp_path / "there", dtype="bfloat16")
 
 
+def test_an_onnx_file_is_run_and_its_small_difference_told(tmp_path):
+    source, _ = folder_of(tmp_path / "source", "AlbertForMaskedLM")
+    report = convert(source, tmp_path / "there", "onnx")
+    assert report.outputs.by.startswith(("onnx's ReferenceEvaluator", "ONNX Runtime"))
+    assert 0 < report.outputs.difference < 1e-5
+    assert sorted(report.files) == ["config.json", "model.onnx"]
+
+
+def test_an_onnx_file_that_is_not_run_is_said_to_be_so(tmp_path, monkeypatch, capsys):
+    source, _ = folder_of(tmp_path / "source", "AlbertForMaskedLM")
+    monkeypatch.setattr(trial, "MAX_EVALUATED_BYTES", 1000)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert cli.main(["convert", str(source), str(tmp_path / "there"), "--to", "onnx", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["largest_difference"] is None
+    assert report["outputs"]["computed"] is False
+    assert cli.main(["convert", str(source), str(tmp_path / "there"), "--to", "onnx", "--force"]) == 0
+    assert (
+        "the written model was not run: onnxruntime is not installed, and the model is too large"
+        in capsys.readouterr().out
+    )
+
+
+def test_an_onnx_graph_that_computes_something_else_is_found_out(tmp_path, monkeypatch):
+    source, _ = folder_of(tmp_path / "source", "AlbertForMaskedLM")
+    write = module.write_tensors
+
+    def wrong(path, tensors, config, architecture):
+        write(path, tensors, config.replace(hidden_act="relu"), architecture)
+
+    monkeypatch.setattr(module, "write_tensors", wrong)
+    assert "the written model's outputs differ by" in refusal(convert, source, tmp_path / "there", "onnx")
+    assert not (tmp_path / "there").exists()
+
+
 def test_small_numbers_that_become_zero_are_counted(tmp_path):
     source, arrays = folder_of(tmp_path / "source", "AlbertModel")
     arrays["pooler.bias"][:3] = 1e-9
@@ -314,10 +350,25 @@ def test_a_folder_with_weights_is_refused_and_replaced_with_force(tmp_path):
     assert {path.name: path.read_bytes() for path in target.iterdir()} == before
     convert(source, target, force=True)
     assert held(target) == wanted(arrays, "float32")
-    # the tokenizer of the earlier model would be another one's now
-    assert sorted(path.name for path in target.iterdir()) == ["README.md", "config.json", "model.safetensors"]
+    tokenizer = ["spiece.model", "tokenizer_config.json"]  # the source has none
+    assert sorted(path.name for path in target.iterdir()) == [
+        "README.md",
+        "config.json",
+        "model.safetensors",
+        *tokenizer,
+    ]
     assert (target / "README.md").read_text() == "mine"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["source", "target"]
+
+
+def test_the_files_of_two_tokenizers_are_not_mixed(tmp_path):
+    source, _ = folder_of(tmp_path / "source", "AlbertForMaskedLM", tokenizer=True, vocab_size=1000)
+    target, _ = folder_of(tmp_path / "target", "AlbertModel")
+    for name in ("tokenizer.json", "vocab.txt", "added_tokens.json", "albert_config.json"):
+        (target / name).write_text("{}")
+    convert(source, target, force=True)
+    names = ["config.json", "model.safetensors", "spiece.model", "tokenizer_config.json"]
+    assert sorted(path.name for path in target.iterdir()) == names
 
 
 def test_a_folder_without_weights_keeps_its_files(tmp_path):

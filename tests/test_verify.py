@@ -15,6 +15,7 @@ from albert_np.checkpoints.hub import EMBEDDED
 from albert_np.checkpoints.initialise import initialise
 from albert_np.checkpoints.names import expected_shapes, hub_name
 from albert_np.checkpoints.stored import find_weights, read_headers
+from albert_np.conversion.convert import written
 from albert_np.conversion.findings import Findings
 from albert_np.conversion.verify_config import check_config
 from albert_np.conversion.verify_files import compare
@@ -77,7 +78,7 @@ def test_nothing_is_odd_about_a_sound_folder(tmp_path, kind):
     assert found.parameters == sum(int(np.prod(shape)) for shape in expected.values())
 
 
-@pytest.mark.parametrize("to", [kind.name for kind in FORMATS if kind.write is not None])
+@pytest.mark.parametrize("to", list(written()))
 @pytest.mark.parametrize("kind", ["AlbertForMaskedLM", "AlbertForSequenceClassification"])
 def test_what_convert_writes_is_sound(tmp_path, kind, to):
     convert(plant(tmp_path / "it", kind=kind), tmp_path / "there", to)
@@ -399,7 +400,7 @@ def test_files_for_other_programs_are_named(tmp_path):
     assert the_one(verify(folder), "other-files").what == "rust_model.ot is not read"
 
 
-OTHERS = [kind.name for kind in FORMATS if kind.write is not None and kind.name != "safetensors"]
+OTHERS = [name for name in written() if name != "safetensors"]
 
 
 @pytest.mark.parametrize("to", OTHERS)

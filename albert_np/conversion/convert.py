@@ -8,7 +8,6 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -118,13 +117,18 @@ def convert(
     )
 
 
+def written() -> dict[str, Format]:
+    """The formats that can be written, by their names."""
+    return {kind.name: kind for kind in FORMATS if kind.write is not None or kind.name == ONNX}
+
+
 def writer(name: str) -> Format:
     """The format that is meant. ValueError if it is unknown, or nothing writes it."""
-    written = [kind.name for kind in FORMATS if kind.write is not None or kind.name == ONNX]
+    known = written()
     plain = ALIASES_OF_FORMATS.get(name, name) if isinstance(name, str) else name
-    if plain not in written:
-        raise ValueError(f"the formats that are written are {', '.join(written)}; got {shown(repr(name), 60)}")
-    return next(kind for kind in FORMATS if kind.name == plain)
+    if plain not in known:
+        raise ValueError(f"the formats that are written are {', '.join(known)}; got {shown(repr(name), 60)}")
+    return known[plain]
 
 
 def write(
@@ -135,13 +139,15 @@ def write(
     kind: Format,
     max_shard_size: int | str = "5GB",
 ) -> None:
-    """Writes weights and config.json. tensors: by Hugging Face's names for this class."""
+    """Writes weights and config.json into a new folder. tensors: by Hugging Face's names for this class."""
     if kind.name in ("safetensors", "bin"):
         tensors = to_store(tensors)
     if kind.name == "bin":  # torch's state dicts have both names of a tied tensor
         tensors = with_aliases(tensors)
-    if kind.name == ONNX:  # a graph is made from the config too
-        kind = replace(kind, write=lambda path, x, name: write_tensors(path, x, config, name))
+    if kind.name == ONNX:  # one file, whose graph is made from the config too
+        write_tensors(folder / kind.file, tensors, config, architecture)
+        config.save_pretrained(folder)
+        return
     try:
         save(folder, config, tensors, max_shard_size, kind, architecture)
     except ValueError as error:  # the temporary name of a file says nothing to anybody

@@ -90,8 +90,11 @@ def move_into_place(made: Path, folder: Path) -> None:
     kept.mkdir()
     names = [path.name for path in made.iterdir()]
     stale = {path for kind in FORMATS for path in weight_files(folder, kind)}
-    stale |= {folder / name for name in (*names, *TOKENIZER_FILES, GOOGLE_CONFIG_NAME) if (folder / name).is_file()}
-    # each from where to where; the weights of tensors come last, so that no reader finds new ones beside an old config
+    replaced = names + [GOOGLE_CONFIG_NAME] * bool(stale)
+    if set(names) & set(TOKENIZER_FILES):  # the files of two tokenizers would be mixed
+        replaced += TOKENIZER_FILES
+    stale |= {folder / name for name in replaced if (folder / name).is_file()}
+    # each from where to where; config.json comes first, so that no reader finds new weights beside an old one
     moves = [(path, kept / f"{i}-{path.name}") for i, path in enumerate(sorted(stale))]
     moves += [(made / name, folder / name) for name in sorted(names, key=lambda name: name != "config.json")]
     done: list[tuple[Path, Path]] = []

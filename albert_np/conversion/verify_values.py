@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -30,7 +31,7 @@ class Numbers(NamedTuple):
     zero: bool  # all of them
     one: bool
     constant: bool
-    median: float
+    median: float  # of a vector
     spread: float
     sha256: str
 
@@ -83,7 +84,7 @@ def _numbers(x: Array) -> Numbers:
         zero=not flat.any(),
         one=bool((flat == 1).all()),
         constant=bool((flat == flat[0]).all()),
-        median=float(np.median(flat)),
+        median=float(np.median(flat)) if x.ndim == 1 else math.nan,
         spread=float(flat.std(dtype=np.float64)),
         sha256=hashlib.sha256(flat.view(np.uint8).data).hexdigest(),
     )
