@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from support import TINY_MODEL, checkpoints
+from support import TESTS, TINY_MODEL, checkpoints
 from support.refusals import refusal
 
 import albert_np
@@ -24,6 +24,9 @@ from albert_np.golden.cases import PARTS, TINY, trained_like
 SIZES = TINY | {"vocab_size": 1000, "max_position_embeddings": 128}
 LAYER = "albert.encoder.albert_layer_groups.0.albert_layers.0."
 WORDS = "albert.embeddings.word_embeddings.weight"
+
+
+FRAMEWORKS = TESTS / "goldens" / "formats"  # checkpoints that the frameworks wrote
 
 
 def plant(folder, change=None, kind="AlbertForPreTraining", tokenizer=True, **config):
@@ -76,6 +79,16 @@ def test_nothing_is_odd_about_a_sound_folder(tmp_path, kind):
     assert found.tokenizer == "AlbertTokenizer, 1,000 tokens"
     expected = expected_shapes(AlbertConfig.from_pretrained(tmp_path / "it"), PARTS[kind])
     assert found.parameters == sum(int(np.prod(shape)) for shape in expected.values())
+
+
+@pytest.mark.parametrize("folder", json.loads((FRAMEWORKS / "manifest.json").read_text()))
+def test_what_a_framework_wrote_is_whole(folder):
+    """None of them has a tokenizer, Google's name no class, and some of TensorFlow's have two biases."""
+    found = verify(FRAMEWORKS / folder)
+    assert told(found) - {("note", "tokenizer"), ("note", "architectures"), ("note", "hidden-act")} == (
+        {("warning", "two-biases")} if folder in ("h5_pretraining", "h5_masked_lm_sharded") else set()
+    )
+    assert ("note", "tokenizer") in told(found)
 
 
 @pytest.mark.parametrize("to", list(written()))
