@@ -153,6 +153,7 @@ def tensors():
     yield "an offset of True", call(rebuild, STORED, TRUE, *whole, FALSE, ORDERED), other
     yield "sizes in a list", call(rebuild, STORED, number(0), EMPTY_LIST, whole[1], FALSE, ORDERED), other
     yield "a size of True", call(rebuild, STORED, number(0), sequence(TRUE, TRUE), whole[1], FALSE, ORDERED), other
+    yield "strides in a list", call(rebuild, STORED, number(0), whole[0], EMPTY_LIST, FALSE, ORDERED), other
     yield "9 sizes", view(STORED, (1,) * 9), other
     yield "a parameter of a text", parameter(text("x")), "a parameter"
     yield "a parameter of a parameter's values", call(named("torch._utils", "_rebuild_parameter"), SOUND), "a parameter"
