@@ -159,6 +159,8 @@ def tensors():
     yield "a parameter of a parameter's values", call(named("torch._utils", "_rebuild_parameter"), SOUND), "a parameter"
     hooked = call(named("torch._utils", "_rebuild_parameter"), SOUND, TRUE, table({"0": NONE}, ordered=True))
     yield "a parameter with a hook", hooked, "a parameter"
+    unordered = call(named("torch._utils", "_rebuild_parameter"), SOUND, TRUE, EMPTY_DICT)
+    yield "a parameter with a plain dict", unordered, "a parameter"
     yield "more sizes than strides", view(STORED, (2, 3), (1,)), "as many strides"
     yield "a negative size", view(STORED, (-2, -3)), "0 or more"
     yield "a negative stride", view(STORED, (2, 3), (-3, -1), 5), "0 or more"
@@ -179,6 +181,12 @@ def storages():
     no_storage, lacking = "no storage", "without a known class"
     yield "a persistent text", text("0") + BINPERSID, no_storage
     yield "a persistent number", number(0) + BINPERSID, no_storage
+    yield (
+        "a persistent list",
+        EMPTY_LIST + MARK + text("storage") + float_ + text("0") + text("cpu") + b"e" + BINPERSID,
+        no_storage,
+    )
+    yield "a persistent True", TRUE + BINPERSID, no_storage
     yield "a persistent empty tuple", EMPTY_TUPLE + BINPERSID, no_storage
     yield (
         "a persistent call",
