@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import sys
 from fractions import Fraction
@@ -177,6 +178,13 @@ def test_what_a_framework_wrote_becomes_safetensors_with_the_same_bits(tmp_path,
         "embeddings.position_ids",
     }
     assert not [one for one in report.left_out if "no tensor that ALBERT has" in one.why]
+
+
+def test_slots_of_an_optimizer_are_counted_in_a_note(tmp_path):
+    report = convert(FRAMEWORKS / "google_groups_sliced", tmp_path / "there")
+    assert re.fullmatch(r"\d+ variables of a training, such as \S+, are no weights and were left out", report.notes[-1])
+    assert int(report.notes[-1].split()[0]) > len(report.tensors)
+    assert report.notes[-1] in str(report)
 
 
 def test_of_two_biases_the_one_that_tensorflow_computes_with_is_written(tmp_path):

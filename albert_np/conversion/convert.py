@@ -16,11 +16,13 @@ import numpy as np
 
 from albert_np.checkpoints import hub
 from albert_np.checkpoints.formats import FORMATS
+from albert_np.checkpoints.formats.google_names import is_of_training
 from albert_np.checkpoints.formats.protocol import Format, Tensor, stored_values
+from albert_np.checkpoints.formats.tensor_bundle import read_bundle
 from albert_np.checkpoints.load import Match, match
 from albert_np.checkpoints.names import ALIASES, BUFFERS, PARTS, PREFIX, hub_name, to_store, with_aliases
 from albert_np.checkpoints.save import save, shard_bytes
-from albert_np.checkpoints.stored import by_name, find_weights, no_weights, read_files, read_headers
+from albert_np.checkpoints.stored import Stored, by_name, find_weights, no_weights, read_files, read_headers
 from albert_np.config import AlbertConfig
 from albert_np.conversion import trial
 from albert_np.conversion.architecture import by_heads, choose, parts_of
@@ -189,7 +191,17 @@ def _read(source: str | os.PathLike, given: str | None, where: dict[str, Any]) -
         notes.append(
             "the source has no pooler, and so the written model has none: load it with add_pooling_layer=False"
         )
+    if weights.format.name == "tf1":
+        notes += _of_training(weights)
     return _Model(weights.format, config, architecture, parts, stored, left_out, notes)
+
+
+def _of_training(weights: Stored) -> list[str]:
+    """What Google's checkpoints hold of a training, which the reader leaves out."""
+    names = [tensor.name for path in weights.files for tensor in read_bundle(path) if is_of_training(tensor.name)]
+    if not names:
+        return []
+    return [f"{len(names)} variables of a training, such as {shown(names[0])}, are no weights and were left out"]
 
 
 def _with_labels(

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 import os
-import warnings
 from collections import Counter
 from collections.abc import Callable
+
+import numpy as np
 
 from albert_np.checkpoints import hub
 from albert_np.checkpoints.formats import FORMATS
 from albert_np.checkpoints.formats.protocol import Tensor
 from albert_np.checkpoints.stored import Stored, by_name, find_weights, no_weights, read_files
 from albert_np.config import AlbertConfig
+from albert_np.conversion import trial
 from albert_np.conversion.architecture import by_heads, named_by, parts_of
 from albert_np.conversion.findings import Findings, Verification, capital
+from albert_np.conversion.folders import weight_files
 from albert_np.conversion.report import dtype_name
 from albert_np.conversion.verify_config import check_config
 from albert_np.conversion.verify_files import check_files, check_other_formats
@@ -35,22 +38,19 @@ def verify(folder: str | os.PathLike, *, progress: Callable[[int, int], object] 
         path = hub.local_folder(folder)
         if path is None:
             raise OSError(f"there is no folder {folder} here; verify looks into folders, so download a hub model first")
-        with warnings.catch_warnings(record=True) as told:
-            warnings.simplefilter("always")
-            stored, held, raw, config = _read(folder)
+        stored, held, raw, config = _read(folder)
     except (ValueError, OSError) as error:
         if not isinstance(folder, (str, os.PathLike)):
             raise
         findings.error("unreadable", capital(str(error)), "The folder cannot be read as a checkpoint of ALBERT.")
         found.readable = False
         return found
-    for warning in told:
-        findings.note("reading", capital(str(warning.message)), "Readers of this format know of it.")
     fitting = by_heads(held)
     architecture = named_by(config) or fitting[0]
     parts = parts_of(architecture, held)
     found.format, found.architecture = stored.format.name, architecture
-    found.files = {file.name: file.stat().st_size for file in stored.files}
+    files = {*stored.files, *weight_files(path, stored.format)} if stored.format.name == "tf1" else stored.files
+    found.files = {file.name: file.stat().st_size for file in sorted(files)}
     if named_by(config) is None and len(fitting) > 1:
         findings.note(
             "architectures",
@@ -62,6 +62,8 @@ def verify(folder: str | os.PathLike, *, progress: Callable[[int, int], object] 
     check_files(path, stored, findings)
     try:
         _check_tensors(found, held, raw, config, architecture, parts, progress)
+        if found.whole:
+            _check_outputs(folder, config, architecture, parts, findings)
         found.other_formats = check_other_formats(path, stored, held, config, findings)
     except (ValueError, OSError) as error:
         findings.error("unreadable", capital(str(error)), "from_pretrained refuses the folder.")
@@ -102,3 +104,17 @@ def _check_tensors(
 
     readable = [name for name in names if held[name].dtype in ("F64", "F32", "F16", "BF16")]
     check_values(held, readable, config, findings, done)
+
+
+def _check_outputs(
+    folder: str | os.PathLike, config: AlbertConfig, architecture: str, parts: tuple[str, ...], findings: Findings
+) -> None:
+    """Does the model load, and are its outputs for a small batch numbers?"""
+    for name, x in trial.run(folder, config, architecture, parts).items():
+        if not np.isfinite(x).all():
+            findings.error(
+                "outputs",
+                f"{name} is not finite for a small batch, though all weights are",
+                "Some weights are so large that the sums overflow.",
+                "Take an earlier checkpoint, or download the file again: a single wrong bit can do this.",
+            )
