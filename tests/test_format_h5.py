@@ -1,8 +1,10 @@
 """tf_model.h5: what TensorFlow's own files hold, and that no trick of HDF5 leads out of a file or takes much memory."""
 
 import json
+import re
 import resource
 import shutil
+import struct
 import sys
 import tracemalloc
 import zlib
@@ -12,7 +14,7 @@ import pytest
 from support import TESTS, refusals
 
 import albert_np
-from albert_np.checkpoints.formats import h5, tensorflow_names
+from albert_np.checkpoints.formats import h5, hdf5, tensorflow_names
 from albert_np.checkpoints.formats.protocol import as_tensors
 from albert_np.checkpoints.names import BASE, LAYER, PARTS, to_store
 from albert_np.checkpoints.save import save
@@ -258,13 +260,15 @@ def test_what_tensorflow_would_compute_otherwise_is_not_written(tmp_path):
 
 def test_a_long_list_of_names_is_split_as_keras_splits_it(tmp_path):
     """An attribute of HDF5 holds 64 KiB."""
-    sizes = SIZES | {"num_hidden_layers": 300, "num_hidden_groups": 300, "inner_group_num": 1, "hidden_size": 3}
-    model = albert_np.AlbertModel(albert_np.AlbertConfig(**sizes), backend="numpy")
-    with h5py.File(written(tmp_path, model), "r") as file:
+    path, layer = tmp_path / "tf_model.h5", "encoder.albert_layer_groups.{}.albert_layers.0.ffn_output.bias"
+    tensors = as_tensors({layer.format(i): np.full(3, i, np.float32) for i in range(2001)})
+    h5.FORMAT.write(path, tensors, "AlbertModel")
+    with h5py.File(path, "r") as file:
         attributes = file["albert"].attrs
         assert "weight_names" not in attributes
-        assert sum(len(attributes[name]) for name in attributes) == len(dict(model.named_parameters()))
-    assert len(albert_np.AlbertModel.from_pretrained(tmp_path, backend="numpy").state_dict()) == len(model.state_dict())
+        assert sum(len(attributes[name]) for name in attributes) == len(tensors)
+    found = by_hub_name(path)
+    assert all(np.array_equal(found[f"albert.{name}"].load(), x.load()) for name, x in tensors.items())
 
 
 # --- how HDF5 may store values ------------------------------------------------------------------------------------------
@@ -353,8 +357,8 @@ def checked_by_fletcher(file):
 REFUSED = {
     "external storage": (external, "values in other files"),
     "virtual dataset": (virtual, "values in other files"),
-    "soft link": (soft_link, "is a link to somewhere else"),
-    "external link": (external_link, "is a link to somewhere else"),
+    "soft link": (soft_link, "link to somewhere else"),
+    "external link": (external_link, "link to somewhere else"),
     "a group in itself": (circle, "a second time"),
     "deep groups": (deep, "deep"),
     "never written": (late, "not in the file"),
@@ -392,7 +396,7 @@ def test_a_piece_that_unpacks_to_more_than_its_numbers_is_not_unpacked_to_the_en
 
     def fill(file):
         dataset = file.create_dataset("w", x.shape, "f4", chunks=x.shape, compression="gzip")
-        dataset.id.write_direct_chunk((0, 0), zlib.compress(x.tobytes() + bytes(200 << 20), 9))
+        dataset.id.write_direct_chunk((0, 0), zlib.compress(x.tobytes() + bytes(40 << 20), 9))
 
     path = made(tmp_path, fill)
     tracemalloc.start()
@@ -403,14 +407,147 @@ def test_a_piece_that_unpacks_to_more_than_its_numbers_is_not_unpacked_to_the_en
         tracemalloc.stop()
 
 
+# --- damaged metadata ---------------------------------------------------------------------------------------------------
+
+
+def places(data, signature):
+    return [match.start() for match in re.finditer(re.escape(signature), data)]
+
+
+def own_child(data):
+    """HDF5 2.0 follows this until its stack is full, and takes the process with it."""
+    at = places(data, b"TREE")[0]
+    data[at + 5], data[at + 6 : at + 8] = 1, b"\1\0"
+    struct.pack_into("<Q", data, at + 32, at)
+
+
+def own_neighbours(data):
+    """HDF5 2.0 never comes back from this. The members are all there: they are not found through neighbours here."""
+    for at in places(data, b"TREE"):
+        struct.pack_into("<2Q", data, at + 8, at, at)
+
+
+def wrong_level(data):
+    first, second = places(data, b"TREE")[:2]
+    data[first + 5] = 2
+    struct.pack_into("<Q", data, first + 32, second)
+
+
+def many_entries(data):
+    struct.pack_into("<H", data, places(data, b"TREE")[0] + 6, 65535)
+
+
+def many_members(data):
+    struct.pack_into("<H", data, places(data, b"SNOD")[0] + 6, 65535)
+
+
+def names_of_a_terabyte(data):
+    struct.pack_into("<Q", data, places(data, b"HEAP")[0] + 8, 1 << 40)
+
+
+def names_elsewhere(data):
+    struct.pack_into("<Q", data, places(data, b"HEAP")[0] + 24, len(data) + 1)
+
+
+def no_name(data):
+    struct.pack_into("<Q", data, places(data, b"SNOD")[0] + 8, 1 << 30)
+
+
+def own_member(data):
+    """A group whose member is the root."""
+    root = struct.unpack_from("<Q", data, 64)[0]
+    struct.pack_into("<Q", data, places(data, b"SNOD")[-1] + 16, root)
+
+
+def root_elsewhere(data):
+    struct.pack_into("<Q", data, 64, 2**63)
+
+
+def header_in_itself(data):
+    """A header that goes on where it begins."""
+    root = struct.unpack_from("<Q", data, 64)[0]
+    struct.pack_into("<HHB3xQQ", data, root + 16, 16, 16, 0, root + 16, 24)
+
+
+def longer_than_it_is(data):
+    struct.pack_into("<Q", data, 40, len(data) + 1)
+
+
+BROKEN = {
+    own_child: "there twice",
+    wrong_level: "belongs elsewhere",
+    many_entries: "not in the file",
+    many_members: "not in the file",
+    names_of_a_terabyte: "bytes of metadata",
+    names_elsewhere: "not in the file",
+    no_name: "name of a group's member is missing",
+    own_member: "a second time",
+    root_elsewhere: "not in the file",
+    header_in_itself: "over 500 parts",
+    longer_than_it_is: "it should be",
+}
+
+
+@pytest.mark.parametrize("damage", BROKEN)
+def test_metadata_that_leads_nowhere_or_in_circles(tmp_path, damage):
+    data = bytearray((GOLDENS / "h5_choice" / "tf_model.h5").read_bytes())
+    damage(data)
+    path = tmp_path / "tf_model.h5"
+    path.write_bytes(data)
+    assert BROKEN[damage] in refusal(path)
+
+
+def test_neighbours_of_a_node_are_not_asked(tmp_path):
+    data = bytearray((GOLDENS / "h5_choice" / "tf_model.h5").read_bytes())
+    expected = len(list(h5.read(GOLDENS / "h5_choice" / "tf_model.h5")))
+    own_neighbours(data)
+    path = tmp_path / "tf_model.h5"
+    path.write_bytes(data)
+    assert len(list(h5.read(path))) == expected
+
+
+@pytest.mark.parametrize("libver", ["earliest", "v108", "v110", "latest"])
+@pytest.mark.parametrize("track_order", [False, True])
+@pytest.mark.parametrize("count", [3, 30, 200])
+def test_whatever_h5py_writes_is_read_as_h5py_reads_it_or_refused_in_words(tmp_path, libver, track_order, count):
+    """200 members make trees of several levels. What h5py writes without being asked for more is always read."""
+    path = tmp_path / "tf_model.h5"
+    rng = np.random.default_rng(count)
+    with h5py.File(path, "w", libver=libver, track_order=track_order) as file:
+        file.attrs["backend"] = "tensorflow"
+        for i in range(count):
+            group = file.require_group(f"layer_{i % 3}")
+            group.attrs["weight_names"] = ["a", "b"] * 20
+            group[f"weight_{i}:0"] = rng.normal(size=(i % 4, 3)).astype(("<f4", ">f2", "<f8")[i % 3])
+    stored = datasets(path)
+    assert len(stored) == count
+    if libver != "earliest" and count > 3:  # groups of more than eight members have a form of their own then
+        assert "only on request" in refusal(path)
+        return
+    found = {tensor.name: tensor.load() for tensor in h5.read(path)}
+    assert found.keys() == stored.keys()
+    assert all(np.array_equal(found[name], x) for name, x in stored.items())
+
+
+@pytest.mark.parametrize("kind", ["f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8"])
+@pytest.mark.parametrize("order", "<>")
+def test_every_dtype(tmp_path, kind, order):
+    x = np.array([[0, 1, 2], [3, 100, 127]], order + kind)
+    path = made(tmp_path, lambda file: file.create_dataset("w", data=x))
+    (tensor,) = h5.read(path)
+    assert tensor.load().dtype == np.dtype(kind)
+    np.testing.assert_array_equal(tensor.load(), x)
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
         (b"", "not an HDF5 file"),
         (b"version https://git-lfs.github.com/spec/v1\n", "Git-LFS"),
         (b"<!DOCTYPE html>", "web page"),
-        (h5.SIGNATURE, "cut off or damaged"),
-        (h5.SIGNATURE + bytes(1000), "cut off or damaged"),
+        (hdf5.SIGNATURE, "cut off or damaged"),
+        (hdf5.SIGNATURE + bytes(1000), "only on request"),
+        (hdf5.SIGNATURE + b"\7" * 1000, "version 7"),
         (b"PK\3\4" + bytes(100), "not an HDF5 file"),
     ],
 )
@@ -420,7 +557,10 @@ def test_other_files_under_this_name(tmp_path, content, says):
     assert says in refusal(path)
 
 
-def test_without_h5py_the_message_says_what_to_install(tmp_path, monkeypatch):
-    path = made(tmp_path, lambda file: None)
+def test_without_h5py_files_are_read_and_a_save_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "h5py", None)
-    assert 'pip install "albert-np[formats]"' in refusal(path)
+    model = albert_np.TFAlbertModel.from_pretrained(GOLDENS / "h5_model", backend="numpy")
+    assert 'pip install "albert-np[formats]"' in refusals.refusal(
+        model.save_pretrained, tmp_path, safe_serialization=False
+    )
+    assert list(tmp_path.iterdir()) == []
