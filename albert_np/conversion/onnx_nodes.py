@@ -18,7 +18,7 @@ INT64 = 7  # TensorProto's number
 class ModelNodes(Nodes):
     """The nodes of a model that computes in float32, named as torch's exporter names them: /albert/encoder/…/query_3/MatMul.
 
-    The number counts the applications of a shared layer. doc_string is Hugging Face's name of the module.
+    The number is that of the application, from 0, and the first has none. doc_string is Hugging Face's name of the module.
     """
 
     def __init__(self, make_node: Callable[..., Any], opset: int, config: AlbertConfig) -> None:
