@@ -5,11 +5,18 @@ To add a format, write a module with a FORMAT (protocol.py says what that is), a
 
 from __future__ import annotations
 
-from albert_np.checkpoints.formats import bin, h5, msgpack, safetensors, tf1
+from albert_np.checkpoints.formats import bin, h5, msgpack, onnx, safetensors, tf1
 from albert_np.checkpoints.formats.protocol import Format
 
 # a checkpoint is read in the first format that it has a file of
-FORMATS: tuple[Format, ...] = (safetensors.FORMAT, bin.FORMAT, h5.FORMAT, msgpack.FORMAT, tf1.FORMAT)
+FORMATS: tuple[Format, ...] = (
+    safetensors.FORMAT,
+    bin.FORMAT,
+    h5.FORMAT,
+    msgpack.FORMAT,
+    tf1.FORMAT,
+    onnx.FORMAT,
+)
 TENSORFLOW = ("tf1", "h5")  # what from_tf=True reads, in transformers' order
 FLAX = ("msgpack",)
 PYTORCH = ("safetensors", "bin")
