@@ -43,7 +43,7 @@ def crc32c(data: Array, before: int = 0) -> int:  # (n,) uint8 -> int
 
 def piece() -> int:
     """How many bytes are best given at a time: what stays in a core's cache, or, to NumPy, what repays making it short."""
-    return 1 << 21 if _library() is None else 1 << 17
+    return 1 << 24 if _library() is None else 1 << 17
 
 
 def unmasked(crc: int) -> int:
@@ -84,23 +84,23 @@ def _fold(words: Array, distances: list[int], first: int) -> Array:  # (n,) uint
     """Words with the same remainder, after `first` was added to word 0: fewer than the nearest and the furthest distance."""
     near, far = distances[0], distances[-1]
     steps = max(0, words.size - far) // near
-    room = np.zeros(min(steps, BLOCKS) * near + far, np.uint64)  # what is to be added to the next words
-    room[0] = first
-    begin = 0
-    while steps:
-        count = min(steps, BLOCKS)
-        width = count * near
-        room[:width] ^= words[begin : begin + width]
-        for i in range(0, width, near):
-            moved = room[i : i + near]
-            for distance in distances:
-                room[i + distance : i + distance + near] ^= moved
-        room[:far] = room[width : width + far]
-        room[far:] = 0
-        begin, steps = begin + width, steps - count
-    left = words[begin:].copy()
-    n = min(left.size, far)
-    left[:n] ^= room[:n]
+    moved = np.zeros(far + min(steps, BLOCKS) * near, np.uint64)  # the last of them, before `at`
+    at = far
+    for begin in range(0, steps * near, near):
+        if at == moved.size:
+            moved[:far] = moved[-far:]
+            at = far
+        here = moved[at : at + near]
+        np.bitwise_xor(words[begin : begin + near], moved[at - near : at], out=here)
+        for distance in distances[1:]:
+            here ^= moved[at - distance : at - distance + near]
+        here[0] ^= np.uint64(0 if begin else first)
+        at += near
+    left = words[steps * near :].copy()
+    left[0] ^= np.uint64(0 if steps else first)
+    for distance in distances:
+        n = min(distance, left.size)
+        left[:n] ^= moved[at - distance : at - distance + n]
     return left
 
 
