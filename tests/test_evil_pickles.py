@@ -2,11 +2,11 @@
 
 import io
 import json
+import os
 import subprocess
 import sys
 import tarfile
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -63,13 +63,11 @@ def refused(folder, content):
     path.write_bytes(content)
     Path(PWNED).unlink(missing_ok=True)
     events: list = []
-    start = time.process_time()
     watching = threading.get_ident(), events
     try:
         message = refusal(load, path)
     finally:
         watching = None
-    assert time.process_time() - start < 1
     assert {event for event in events if event != ("open", str(path))} <= {("import", "msvcrt")}
     assert not Path(PWNED).exists()
     assert message.startswith(str(path))
@@ -128,7 +126,6 @@ def test_an_evil_call_is_refused_wherever_the_older_format_has_a_program(tmp_pat
 @pytest.mark.parametrize("protocol", range(6))
 @pytest.mark.parametrize("function", ["system", "eval"])
 def test_what_python_pickles_is_refused_in_every_protocol(tmp_path, protocol, function):
-    import os
     import pickle
 
     how = (os.system, evil_pickles.COMMAND) if function == "system" else (eval, evil_pickles.SOURCE)
@@ -290,7 +287,8 @@ def test_refusing_takes_under_100_mb_and_a_second(tmp_path):
     for i, (code, _) in enumerate(CASES.values()):
         (tmp_path / f"{i:04}.bin").write_bytes(zipped(program(table({"x": SOUND, "y": code})), STORAGES))
     run = [sys.executable, "-m", "support.evil_pickles", str(tmp_path)]
-    done = subprocess.run(run, cwd=TESTS, capture_output=True, text=True, check=False, timeout=60)
+    unmeasured = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
+    done = subprocess.run(run, cwd=TESTS, env=unmeasured, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr + done.stdout
     taken = json.loads(done.stdout)
     assert taken["bytes"] < 100e6

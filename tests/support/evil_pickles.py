@@ -44,7 +44,7 @@ LENGTH = 6  # of the sound tensor's storage
 ORDERED = call(named("collections", "OrderedDict"))
 STORED = storage("0", LENGTH)
 SOUND = view(STORED, (2, 3))
-DEEP = 100_000
+DEEP = 50_000
 NOT_NEEDED = "which no weights need"
 
 WELL_KNOWN = """
@@ -245,7 +245,7 @@ def bombs():
     yield "a dict in itself", remembered(EMPTY_DICT, 1) + text("a") + recalled(1) + b"s", "is a table"
     yield "tuples in tuples", EMPTY_TUPLE + b"\x85" * DEEP, no_tensor
     yield "lists in lists", EMPTY_LIST * DEEP + b"a" * (DEEP - 1), no_tensor
-    yield "tables in tables", EMPTY_DICT + (text("a") + EMPTY_DICT) * 40_000 + b"s" * 40_000, "is a table"
+    yield "tables in tables", EMPTY_DICT + (text("a") + EMPTY_DICT) * 20_000 + b"s" * 20_000, "is a table"
     yield "marks", MARK * DEEP, "stack"
     double = b"".join(remembered(recalled(i) * 2 + b"\x86", i + 1) for i in range(60))
     yield "2**60 tuples", MARK + remembered(EMPTY_TUPLE, 0) + double + b"t", no_tensor
@@ -266,8 +266,8 @@ def bombs():
     many = remembered(MARK + b"K\1" * 60_000 + b"t", 0)
     rebuilt = call(named("torch._utils", "_rebuild_tensor_v2"), STORED, number(0), many, recalled(0), FALSE, ORDERED)
     yield "a tensor of 60,000 sizes", rebuilt, "something else"
-    yield "too many steps", EMPTY_LIST + MARK + NONE * 300_000 + b"e", "takes over"
-    yield "too many tables", EMPTY_LIST + MARK + EMPTY_DICT * 300_000 + b"e", "takes over"
+    yield "too many steps", EMPTY_LIST + MARK + NONE * 250_000 + b"e", "takes over"
+    yield "too many tables", EMPTY_LIST + MARK + EMPTY_DICT * 250_000 + b"e", "takes over"
     yield "a program of 3 MB", text("x" * 3 * 2**20), "are read"
     yield "a text of 4 GB", b"X\xff\xff\xff\xff" + b"x" * 99, "cut off"
     yield "BINUNICODE8 of 2**63", b"\x8d" + b"\xff" * 8, "BINUNICODE8"
