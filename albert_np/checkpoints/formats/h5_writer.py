@@ -17,6 +17,9 @@ from albert_np.files import shown
 
 DTYPES = ("F16", "F32", "F64")
 NAMES_AT_ONCE = 2000  # an attribute holds 64 KiB, and a name takes 16 bytes of them; Keras splits a longer list
+# Keras repeats the embeddings in the layer that decodes with them. transformers reads them where they are first, but says
+# that these two are missing if they are not there again
+REPEATED = ("albert/embeddings/token_type_embeddings/embeddings", "albert/embeddings/position_embeddings/embeddings")
 WORDS, DECODER, BIAS = "embeddings.word_embeddings.weight", "predictions.decoder.weight", "predictions.bias"
 
 
@@ -77,6 +80,8 @@ def _layers(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Te
             )
         found = tensorflow_name(name)
         layers.setdefault(found.partition("/")[0], {})[found] = tensor
+    if "predictions" in layers:
+        layers["predictions"] |= {name: layers["albert"][name] for name in REPEATED if name in layers.get("albert", ())}
     return layers
 
 
