@@ -19,6 +19,7 @@ from albert_np.checkpoints.formats import bin_writer, pickle_program, zip_archiv
 from albert_np.checkpoints.formats.pickle_program import OrderedTable, Storage, View
 from albert_np.checkpoints.formats.protocol import Format, Tensor, transposed
 from albert_np.checkpoints.formats.safetensors import DTYPES
+from albert_np.checkpoints.formats.values import float32_of
 from albert_np.files import explain_impostor, shown
 from albert_np.ops import Array
 
@@ -208,10 +209,8 @@ def _load(place: Place, view: View) -> Array:
     values = np.fromfile(place.path, place.dtype, count, offset=place.at + view.offset * place.dtype.itemsize)
     if values.size != count:
         raise OSError(f"{place.path} was cut off while it was being read")
-    if place.storage.dtype == "BF16":  # the upper half of a float32
-        values = values.astype(np.uint32)
-        values <<= 16
-        values = values.view(np.float32)
+    if place.storage.dtype == "BF16":
+        values = float32_of(values)
     # where there is one entry, the stride is any number
     strides = [values.itemsize * stride if n > 1 else 0 for n, stride in zip(view.shape, view.strides, strict=True)]
     x: Array = np.ndarray(view.shape, values.dtype, values, strides=strides)

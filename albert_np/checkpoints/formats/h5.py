@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -14,12 +13,12 @@ import numpy as np
 from albert_np.checkpoints.formats.h5_writer import write
 from albert_np.checkpoints.formats.hdf5 import DEFLATE, Chunks, Dataset, datasets
 from albert_np.checkpoints.formats.protocol import Format, Tensor
-from albert_np.checkpoints.formats.tensorflow_names import hub_name, is_kernel, understood
+from albert_np.checkpoints.formats.tensorflow_names import hub_name, understood
+from albert_np.checkpoints.formats.values import InOnePiece
 from albert_np.files import shown
 from albert_np.ops import Array
 
 EXPANSION = 16  # how many times a file its unpacked values may be: trained weights can hardly be packed at all
-STRIP = 64  # rows that are transposed together: some cache lines of float32
 DTYPES = {"f2": "F16", "f4": "F32", "f8": "F64", "i1": "I8", "i2": "I16", "i4": "I32", "i8": "I64"}
 DTYPES |= {"u1": "U8", "u2": "U16", "u4": "U32", "u8": "U64"}
 OPTIMIZER = "optimizer_weights/"  # the group that Keras keeps the optimizer's own weights in
@@ -41,15 +40,7 @@ def read(path: Path) -> Iterator[Tensor]:
             )
         found[name] = tensor
     for stored in found.values():
-        tensor = understood(stored)
-        if (
-            tensor.hub_name
-            and is_kernel(stored.name)
-            and isinstance(stored.load, _InOnePiece)
-            and len(stored.shape) == 2
-        ):
-            tensor = tensor._replace(load=stored.load.transposed)
-        yield tensor
+        yield understood(stored)
 
 
 def _tensors(path: Path) -> list[Tensor]:
@@ -70,54 +61,13 @@ def _tensors(path: Path) -> list[Tensor]:
 def _loader(path: Path, dataset: Dataset) -> Callable[[], Array]:
     _, dtype, shape, values = dataset
     if isinstance(values, int):
-        return _InOnePiece(path, values, dtype, shape)
+        return InOnePiece(path, values, dtype, shape)
     if isinstance(values, Chunks):
         return partial(_load_chunks, path, dataset.name, values, dtype, shape)
     return np.frombuffer(values, dtype).astype(dtype.newbyteorder("=")).reshape(shape).copy
 
 
 # --- values -----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _InOnePiece:
-    """A dataset whose values lie end to end. A call loads them."""
-
-    path: Path
-    at: int
-    dtype: np.dtype
-    shape: tuple[int, ...]
-
-    def __call__(self) -> Array:
-        # read, not mapped: a mapped file that another process cuts short kills this one
-        x = np.fromfile(self.path, self.dtype, math.prod(self.shape), offset=self.at)
-        if x.size != math.prod(self.shape):
-            raise OSError(f"{self.path} was cut off while it was being read")
-        return x.astype(self.dtype.newbyteorder("="), copy=False).reshape(self.shape)
-
-    def transposed(self) -> Array:
-        """The transpose of a matrix. Its rows are read a few at a time, and so half of a model's memory is not needed."""
-        rows, columns = self.shape
-        x = np.empty((columns, rows), self.dtype.newbyteorder("="))
-        # rows a little apart: a power of two from each other, they would push one another out of the cache
-        strip = np.empty((STRIP, columns + 16), x.dtype)[:, :columns]
-        for i, block in zip(range(0, rows, STRIP), self._blocks(STRIP * columns), strict=False):
-            part = strip[: block.size // columns]
-            part[...] = block.reshape(-1, columns)
-            x[:, i : i + STRIP] = part.T
-        return x
-
-    def _blocks(self, count: int) -> Iterator[Array]:
-        """The values, `count` at a time, always in the same array: memory that is new takes longer than a read."""
-        block, left = np.empty(count, self.dtype), math.prod(self.shape)
-        with self.path.open("rb", buffering=0) as file:
-            file.seek(self.at)
-            while left:
-                part = block[: min(count, left)]
-                if file.readinto(part.view(np.uint8).data) != part.nbytes:
-                    raise OSError(f"{self.path} was cut off while it was being read")
-                left -= part.size
-                yield part
 
 
 def _load_chunks(path: Path, name: str, chunks: Chunks, dtype: np.dtype, shape: tuple[int, ...]) -> Array:

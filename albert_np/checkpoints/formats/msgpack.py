@@ -21,6 +21,7 @@ from albert_np.checkpoints.formats.flax_names import hub_name, stored_name, unde
 from albert_np.checkpoints.formats.msgpack_codes import CHUNKED, DTYPES, FIXED, LENGTHS, NDARRAY, OTHERS, SCALAR
 from albert_np.checkpoints.formats.msgpack_writer import write
 from albert_np.checkpoints.formats.protocol import Format, Tensor
+from albert_np.checkpoints.formats.values import InOnePiece
 from albert_np.files import explain_impostor, shown
 from albert_np.ops import Array
 
@@ -192,19 +193,13 @@ def _in_order(value: Any) -> list[Any]:
 
 
 def _tensor(path: Path, name: str, shape: tuple[int, ...], pieces: list[_Piece]) -> Tensor:
-    return Tensor(name, shape, DTYPES[pieces[0].dtype][0], partial(_load, path, shape, pieces))
+    word, dtype = DTYPES[pieces[0].dtype]
+    parts = [InOnePiece(path, piece.at, np.dtype(dtype), piece.shape, bfloat16=word == "BF16") for piece in pieces]
+    return Tensor(name, shape, word, parts[0] if parts[0].shape == shape else partial(_joined, parts, shape))
 
 
-def _load(path: Path, shape: tuple[int, ...], pieces: list[_Piece]) -> Array:
-    dtype = np.dtype(DTYPES[pieces[0].dtype][1])
-    # read, not mapped: a mapped file that another process cuts short kills this one
-    parts = (np.fromfile(path, dtype, math.prod(piece.shape), offset=piece.at) for piece in pieces)
-    x = next(parts) if len(pieces) == 1 else np.concatenate(list(parts))
-    if x.size != math.prod(shape):
-        raise OSError(f"{path} was cut off while it was being read")
-    if pieces[0].dtype == "bfloat16":  # the upper half of a float32
-        x = (x.astype(np.uint32) << 16).view(np.float32)
-    return x.reshape(shape)
+def _joined(parts: list[InOnePiece], shape: tuple[int, ...]) -> Array:
+    return np.concatenate([part() for part in parts]).reshape(shape)
 
 
 FORMAT = Format(

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,9 @@ import numpy as np
 
 from albert_np.checkpoints.formats import flax_names, tensorflow_names
 from albert_np.checkpoints.formats.protocol import Format, Tensor, stored_values
+from albert_np.checkpoints.formats.values import InOnePiece
 from albert_np.checkpoints.names import INDEX_NAME, WEIGHTS_NAME
 from albert_np.files import explain_impostor, parse_json, shown
-from albert_np.ops import Array
 
 # The library allows 100 MB; the largest ALBERT has a few thousand tensors, some 150 bytes each.
 MAX_HEADER_BYTES = 16 * 1024 * 1024
@@ -76,7 +75,8 @@ def read(path: Path) -> Iterator[Tensor]:
         raise ValueError(f"{path}: the tensors end at byte {expected:,} and the file's data at {length:,}")
     understood = FRAMEWORKS.get(metadata.get("format", "pt"), _as_it_is)
     for name, begin, _, dtype, shape in entries:
-        yield understood(Tensor(name, shape, dtype, partial(_load, path, start + begin, dtype, shape)))
+        values = InOnePiece(path, start + begin, np.dtype(DTYPES[dtype]), shape, bfloat16=dtype == "BF16")
+        yield understood(Tensor(name, shape, dtype, values))
 
 
 def _as_it_is(tensor: Tensor) -> Tensor:
@@ -159,16 +159,6 @@ def _entry(path: Path, name: str, value: Any, length: int) -> tuple[str, int, in
 
 def _sizes(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(v, int) and not isinstance(v, bool) and v >= 0 for v in value)
-
-
-def _load(path: Path, at: int, dtype: str, shape: tuple[int, ...]) -> Array:
-    # read, not mapped: a mapped file that another process cuts short kills this one
-    x = np.fromfile(path, np.dtype(DTYPES[dtype]), math.prod(shape), offset=at)
-    if x.size != math.prod(shape):
-        raise OSError(f"{path} was cut off while it was being read")
-    if dtype == "BF16":  # the upper half of a float32
-        x = (x.astype(np.uint32) << 16).view(np.float32)
-    return x.reshape(shape)
 
 
 FORMAT = Format("safetensors", WEIGHTS_NAME, INDEX_NAME, read, write=write, shard="model-{:05}-of-{:05}.safetensors")

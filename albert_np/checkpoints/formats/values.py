@@ -1,0 +1,72 @@
+"""Values that lie end to end in a file, as most formats have them: read whole, or transposed while they are read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from albert_np.ops import Array
+
+STRIP = 64  # rows that are transposed together: some cache lines of float32
+
+
+@dataclass(frozen=True)
+class InOnePiece:
+    """A tensor's values by their place in a file. A call loads them, in this machine's byte order.
+
+    Raises OSError if the file is shorter by then. bfloat16: they are the upper halves of float32, and are loaded as such.
+    """
+
+    path: Path
+    at: int
+    dtype: np.dtype
+    shape: tuple[int, ...]
+    bfloat16: bool = False
+
+    def __call__(self) -> Array:
+        # read, not mapped: a mapped file that another process cuts short kills this one
+        x = np.fromfile(self.path, self.dtype, math.prod(self.shape), offset=self.at)
+        if x.size != math.prod(self.shape):
+            raise self._cut_off()
+        return self._numbers(x.astype(self.dtype.newbyteorder("="), copy=False).reshape(self.shape))
+
+    def transposed(self) -> Array:
+        """The transpose of a matrix. Its rows are read a few at a time, and so half of a model's memory is not needed."""
+        rows, columns = self.shape
+        x = np.empty((columns, rows), self.dtype.newbyteorder("="))
+        # rows a little apart: a power of two from each other, they would push one another out of the cache
+        strip = np.empty((STRIP, columns + 16), x.dtype)[:, :columns]
+        for i, block in zip(range(0, rows, STRIP), self._blocks(STRIP * columns), strict=False):
+            part = strip[: block.size // columns]
+            part[...] = block.reshape(-1, columns)
+            x[:, i : i + STRIP] = part.T
+        return self._numbers(x)
+
+    def _blocks(self, count: int) -> Iterator[Array]:
+        """The values, `count` at a time, always in the same array: memory that is new takes longer than a read."""
+        block, left = np.empty(count, self.dtype), math.prod(self.shape)
+        with self.path.open("rb", buffering=0) as file:
+            file.seek(self.at)
+            while left:
+                part = block[: min(count, left)]
+                if file.readinto(part.view(np.uint8).data) != part.nbytes:
+                    raise self._cut_off()
+                left -= part.size
+                yield part
+
+    def _numbers(self, x: Array) -> Array:
+        return float32_of(x) if self.bfloat16 else x
+
+    def _cut_off(self) -> OSError:
+        return OSError(f"{self.path} was cut off while it was being read")
+
+
+def float32_of(x: Array) -> Array:
+    """The float32 whose upper halves these uint16 are: what a bfloat16 means."""
+    wide = x.astype(np.uint32)
+    wide <<= 16
+    return wide.view(np.float32)
