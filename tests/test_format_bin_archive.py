@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from support.refusals import refusal
-from support.torch_files import program, storage, table, view, zipped
+from support.torch_files import legacy, program, storage, table, view, zipped
 
 from albert_np.checkpoints.formats import bin
 
@@ -76,7 +76,7 @@ def archive(found, start=b"", wide=None, **end):
         record = {"length": 44, "made": 45, "needs": 45} | {k: says[k] for k in ("disk", "first")}
         record |= {f"{k}_": says[k] for k in ("here", "count", "length", "start")} | wide
         out += struct.pack("<4sQ2H2L4Q", b"PK\6\6", *list(record.values())[:9])
-        out += struct.pack("<4sLQL", b"PK\6\7", 0, wide.get("at", at), wide.get("disks", 1))
+        out += struct.pack("<4sLQL", b"PK\6\7", wide.get("on", 0), wide.get("at", at), wide.get("disks", 1))
     keys = ("disk", "first", "here", "count", "length", "start")
     out += struct.pack("<4s4H2LH", b"PK\5\6", *(says[key] for key in keys), end.get("comment", 0)) + behind
     return bytes(out)
@@ -203,12 +203,15 @@ DAMAGED = {
     "one member less than it says": (archive(members(), count=5, here=5), "its directory has 4 entries"),
     "one member more than it says": (archive(members(), count=3, here=3), "longer than its entries"),
     "several disks": (archive(members(), disk=1), "several files"),
+    "a directory on another disk": (archive(members(), first=1), "several files"),
     "entries on other disks": (archive(members(), here=3), "several files"),
     "a directory of 4 GB": (archive(members(), length=ONES - 1), "its directory ends at"),
     "a wide end that disagrees": (archive(members(), wide={"count_": 9, "here_": 9}), "disagree"),
     "a wide end elsewhere": (archive(members(), wide={"at": 0}), "not where it should be"),
     "a wide end of several disks": (archive(members(), wide={"disks": 2}), "not where it should be"),
     "a wide end on another disk": (archive(members(), wide={"disk": 1}), "several files"),
+    "a wide end with its directory on another disk": (archive(members(), wide={"first": 1}), "several files"),
+    "a wide end that is on another disk": (archive(members(), wide={"on": 1}), "not where it should be"),
     "a wide end of another length": (archive(members(), wide={"length": 45}), "another length"),
     "20,001 members": (archive(members(), count=20_001, here=20_001), "more than any real file"),
 }  # fmt: skip
@@ -244,6 +247,8 @@ def test_everything_lies_in_one_folder_with_one_program(tmp_path):
 
 
 def test_a_directory_of_real_length_with_too_many_members_is_refused(tmp_path):
+    long = [Member(b"m/%d" % i, b"", extra=b"XX" + struct.pack("<H", 60_000) + bytes(60_000)) for i in range(36)]
+    assert "more than any real file" in refused(tmp_path, archive([*members(), *long]))
     many = [Member(b"m/%d" % i, b"") for i in range(20_001)]
     assert "more than any real file" in refused(tmp_path, archive([*members(), *many], here=20_005, count=20_005))
 
@@ -293,8 +298,33 @@ def test_safetensors_whose_numbers_are_an_archive_are_refused(tmp_path):
     assert "safetensors" in refused(tmp_path, struct.pack("<Q", len(header)) + header + inner)
 
 
-def test_an_empty_file_is_refused(tmp_path):
+def test_a_file_that_is_too_short_is_refused(tmp_path):
     assert "of nothing" in refused(tmp_path, b"")
+    for content in (b"PK", b"PK\5\6", b"PK\5\6" + bytes(17), b"PK\3\4PK\5\6"):
+        assert "cut off or damaged" in refused(tmp_path, content)
+
+
+def test_changed_contents_are_told_by_their_checksums(tmp_path):
+    path = tmp_path / "pytorch_model.bin"
+    for changes, expected in {
+        (): [],
+        ((b"\x80?", b"\x81?"),): ["m/data/0"],
+        ((b"\x80?", b"\x81?"), (b"little", b"big-en")): ["m/byteorder", "m/data/0"],
+    }.items():
+        content = archive(members())
+        for old, new in changes:
+            assert content.count(old) == 1
+            content = content.replace(old, new)
+        path.write_bytes(content)
+        assert bin.damaged(path) == expected
+    path.write_bytes(
+        archive(members(byteorder={"content": b"big-en", "crc": 0})).replace(
+            struct.pack("<L", zlib.crc32(b"big-en")), bytes(4)
+        )
+    )
+    assert bin.damaged(path) == []  # torch may be told to leave them out
+    path.write_bytes(legacy(CODE, {}, {}))
+    assert bin.damaged(path) == []
 
 
 def test_what_is_no_file_is_an_error(tmp_path):

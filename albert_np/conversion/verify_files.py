@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from albert_np.checkpoints.formats import FORMATS
+from albert_np.checkpoints.formats import FORMATS, bin
 from albert_np.checkpoints.formats.protocol import Format, Tensor
 from albert_np.checkpoints.formats.safetensors import stored_bytes
 from albert_np.checkpoints.names import ALIASES, BUFFERS
@@ -45,6 +45,8 @@ def check_files(folder: Path, stored: Stored, findings: Findings) -> None:
         )
     if stored.source.name == kind.index:
         _check_index(stored, findings)
+    if kind.name == "bin":
+        _check_sums(stored, findings)
     known = {path for each in FORMATS for path in weight_files(folder, each)} | used
     others = [
         path.name
@@ -57,6 +59,19 @@ def check_files(folder: Path, stored: Stored, findings: Findings) -> None:
             f"{listed(others)} {'is' if len(others) == 1 else 'are'} not read",
             "Such a file may hold weights for another program.",
         )
+
+
+def _check_sums(stored: Stored, findings: Findings) -> None:
+    """The checksums of an archive, which nobody compares who loads it."""
+    for path in stored.files:
+        names = bin.damaged(path)
+        if names:
+            findings.error(
+                "checksum",
+                f"{path.name}: the numbers of {listed(names)} have another checksum than the archive says",
+                "They changed after they were written: weights are wrong, though they look like weights.",
+                "Download the file again.",
+            )
 
 
 def _check_index(stored: Stored, findings: Findings) -> None:

@@ -7,6 +7,7 @@ can overlap, hide in between or unpack to more than is there. The format is PKWA
 from __future__ import annotations
 
 import struct
+import zlib
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, NoReturn
 
@@ -15,6 +16,7 @@ from albert_np.files import shown
 # The largest ALBERT has some thousand tensors, and a member for each.
 MAX_MEMBERS = 20_000
 MAX_DIRECTORY_BYTES = 2 * 1024 * 1024
+PIECE = 1024 * 1024  # bytes that are read at a time
 
 END = struct.Struct("<4s4H2LH")
 LOCATOR = struct.Struct("<4sLQL")
@@ -59,6 +61,21 @@ def members(path: Path) -> dict[str, Member]:
                 _refuse(path, f"member {shown(entry.name)!r} is there twice: which one counts?")
             found[entry.name] = Member(_content(file, entry, end, path), entry.size, entry.crc)
     return found
+
+
+def damaged(path: Path) -> list[str]:
+    """The members whose content has another checksum than the archive says. All of it is read, a piece at a time."""
+    found = members(path)
+    with path.open("rb") as file:
+        return [name for name, member in found.items() if member.crc and _checksum(file, member) != member.crc]
+
+
+def _checksum(file: BinaryIO, member: Member) -> int:
+    file.seek(member.at)
+    crc, left = 0, member.size
+    while left and (piece := file.read(min(left, PIECE))):
+        crc, left = zlib.crc32(piece, crc), left - len(piece)
+    return crc
 
 
 def _refuse(path: Path, text: str) -> NoReturn:
