@@ -22,6 +22,7 @@ import numpy as np
 from albert_np.checkpoints.formats.crc32c import crc32c, piece, unmasked
 from albert_np.checkpoints.formats.protocol import Tensor
 from albert_np.checkpoints.formats.sstable import read_table
+from albert_np.checkpoints.formats.values import float32_of
 from albert_np.files import explain_impostor, shown
 from albert_np.ops import Array
 from albert_np.protobuf import BYTES, FIXED32, VARINT, BadFileError, read_fields, read_message
@@ -290,9 +291,7 @@ def _load(
         # with the dots it is a view of a single number, too
         inside: tuple[Any, ...] = (..., *(slice(start, start + n) for start, n in box))
         _read(_data_file(index, part.shard, shards), name, part, stored[inside])
-    if dtype == "BF16":  # the upper half of a float32
-        x = (x.reshape(-1).astype(np.uint32) << 16).view(np.float32).reshape(x.shape)
-    return x
+    return float32_of(x) if dtype == "BF16" else x
 
 
 def _read(path: Path, name: str, entry: _Entry, out: Array) -> None:
