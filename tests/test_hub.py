@@ -175,8 +175,8 @@ def test_every_failure_is_one_line_in_words(server, tmp_path, folders):
         (
             "me/bare",
             (),
-        ): "OSError: me/bare has none of model.safetensors, pytorch_model.bin, tf_model.h5, flax_model.msgpack, model.onnx that "
-        "could be fetched (me/bare has no file model.safetensors)",
+        ): "OSError: me/bare has none of model.safetensors, pytorch_model.bin, tf_model.h5, flax_model.msgpack, model.onnx "
+        "that could be fetched (me/bare has no file model.safetensors)",
         ("me/broken", ()): f"OSError: {nowhere('me/broken')}",
         ("me/broken", (("force_download", True),)): "OSError: cannot fetch config.json of me/broken: ",
         ("me/cut", ()): "OSError: cannot fetch config.json of me/cut: ",
