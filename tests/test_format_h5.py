@@ -295,6 +295,18 @@ def test_values_in_one_piece_or_several_packed_or_not(tmp_path, how, dtype):
     np.testing.assert_array_equal(tensor.load(), x)
 
 
+@pytest.mark.parametrize("shape", [(1, 1000), (1000, 1), (63, 5), (65, 130), (200, 64), (0, 3), (3, 0)])
+@pytest.mark.parametrize("dtype", ["<f4", ">f8"])
+def test_kernels_of_any_shape_are_turned(tmp_path, shape, dtype):
+    x = np.random.default_rng(2).normal(size=shape).astype(dtype)
+    path = made(tmp_path, lambda file: file.create_dataset("classifier/classifier/kernel:0", data=x))
+    (tensor,) = h5.read(path)
+    assert tensor.shape == shape[::-1]
+    if x.size:
+        np.testing.assert_array_equal(tensor.load(), x.T)
+    assert tensor.load().shape == shape[::-1]
+
+
 def test_small_values_among_the_metadata(tmp_path):
     def fill(file):
         plan = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
@@ -362,6 +374,11 @@ REFUSED = {
     "external link": (external_link, "link to somewhere else"),
     "a group in itself": (circle, "a second time"),
     "deep groups": (deep, "deep"),
+    "a long name": (lambda file: file.create_dataset("a" * 2000, data=np.ones(3, "f4")), "very long"),
+    "long names": (
+        lambda file: file.create_dataset("/".join(["a" * 300] * 4), data=np.ones(3, "f4")),
+        "1,203 characters",
+    ),
     "never written": (late, "not in the file"),
     "chunks never written": (with_data(shape=(64, 64), dtype="f4", chunks=(8, 8)), "not all of them"),
     "a terabyte of zeros": (with_data(shape=(1 << 20, 1 << 18), dtype="f4", chunks=(1, 1)), "pieces"),

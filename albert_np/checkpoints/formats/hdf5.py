@@ -21,6 +21,7 @@ SIGNATURE = b"\x89HDF\r\n\x1a\n"
 UNDEFINED = 2**64 - 1  # the address of what was never stored
 MAX_OBJECTS = 20_000  # ALBERT-xxlarge has a hundred groups and datasets
 MAX_DEPTH = 32
+MAX_NAME = 1024  # characters of a dataset's name with those of its groups
 MAX_METADATA = 16 << 20  # bytes that are read to find the datasets
 MAX_CHUNKS = 100_000
 MAX_BLOCKS = 500  # parts of one header
@@ -121,15 +122,20 @@ def _objects(source: _Source, root: int) -> Iterator[tuple[str, dict[int, list[b
             continue
         inner = []
         for link, address in sorted(_links(source, name, messages)):
+            path = f"{name}/{link}" if name else link
             count += 1
             if count > MAX_OBJECTS or depth >= MAX_DEPTH:
                 raise ValueError(
                     f"{source.path} has over {MAX_OBJECTS:,} groups and datasets, or groups over {MAX_DEPTH} deep"
                 )
+            if len(path) > MAX_NAME:
+                raise ValueError(
+                    f"{source.path}: a name of {len(path):,} characters, {shown(path)!r}; at most {MAX_NAME:,} are read"
+                )
             if address in seen:
-                raise ValueError(f"{source.path}: {shown(f'{name}/{link}')} is there a second time, under another name")
+                raise ValueError(f"{source.path}: {shown(path)} is there a second time, under another name")
             seen.add(address)
-            inner.append((f"{name}/{link}" if name else link, depth + 1, address))
+            inner.append((path, depth + 1, address))
         groups += reversed(inner)
 
 
@@ -147,9 +153,9 @@ def _links(source: _Source, group: str, messages: dict[int, list[bytes]]) -> Ite
             ):
                 if kind == 2:
                     raise _soft(source, group)
-                end = text.find(b"\0", name)
+                end = text.find(b"\0", name, name + MAX_NAME)
                 if end <= name:
-                    raise source.refusal("a name of a group's member is missing")
+                    raise source.refusal("a name of a group's member is missing, or very long")
                 yield text[name:end].decode("utf-8", "replace"), address
     for data in messages.get(LINK_INFO, []):
         places = data[2 + 8 * (data[1] & 1) :] if len(data) > 1 else b""

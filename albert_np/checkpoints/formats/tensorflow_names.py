@@ -81,8 +81,8 @@ def hub_name(name: str) -> str:
         return f"{PREFIX}{layer_name(int(match[1]), int(match[2]))}.{LAYER[norm]}" if norm in LAYER else ""
     name = _UNNAMED_NORM.sub(r"/LayerNorm/\2", name)
     name = _TABLE.sub(lambda found: found[1] + ("weight" if "/word_" in found[1] else "embeddings"), name)
-    parts = name.split("/")
-    for i in range(max(0, len(parts) - 4), len(parts)):  # no name of the tables has more than four parts
+    parts = name.rsplit("/", 3)
+    for i in range(max(0, len(parts) - 3), len(parts)):  # no name of the tables has more than three parts
         end = "/".join(parts[i:])
         if end in TABLES:
             return (PREFIX if end in MODEL else "") + TABLES[end]
