@@ -307,6 +307,17 @@ def test_kernels_of_any_shape_are_turned(tmp_path, shape, dtype):
     assert tensor.load().shape == shape[::-1]
 
 
+def test_a_kernel_of_one_long_row_takes_no_memory_beside_its_values(tmp_path):
+    x = np.ones((1, 1 << 18), np.float32)
+    (tensor,) = h5.read(made(tmp_path, lambda file: file.create_dataset("classifier/kernel:0", data=x)))
+    tracemalloc.start()
+    try:
+        tensor.load()
+        assert tracemalloc.get_traced_memory()[1] < 4 * x.nbytes
+    finally:
+        tracemalloc.stop()
+
+
 def test_small_values_among_the_metadata(tmp_path):
     def fill(file):
         plan = h5py.h5p.create(h5py.h5p.DATASET_CREATE)

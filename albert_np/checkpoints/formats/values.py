@@ -37,10 +37,11 @@ class InOnePiece:
     def transposed(self) -> Array:
         """The transpose of a matrix. Its rows are read a few at a time, and so half of a model's memory is not needed."""
         rows, columns = self.shape
+        height = min(STRIP, rows)  # a row may be as long as the file
         x = np.empty((columns, rows), self.dtype.newbyteorder("="))
         # rows a little apart: a power of two from each other, they would push one another out of the cache
-        strip = np.empty((STRIP, columns + 16), x.dtype)[:, :columns]
-        for i, block in zip(range(0, rows, STRIP), self._blocks(STRIP * columns), strict=False):
+        strip = np.empty((height, columns + 16), x.dtype)[:, :columns]
+        for i, block in zip(range(0, rows, STRIP), self._blocks(height * columns), strict=False):
             part = strip[: block.size // columns]
             part[...] = block.reshape(-1, columns)
             x[:, i : i + STRIP] = part.T
