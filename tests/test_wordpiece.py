@@ -187,6 +187,14 @@ def test_words_windows_and_arrays(tok):
     np.testing.assert_array_equal(arrays["input_ids"], [[3, 6, 4, 0, 0, 0], [3, 6, 7, 4, 0, 0]])
 
 
+def test_ids_are_made_ready_by_the_rule_of_slow_tokenizers_as_in_transformers(tok):
+    """Of two texts of one length, its prepare_for_model takes the odd token from the second, and a call from the first."""
+    first, second = [33, 49, 35], [13, 27, 28]
+    made = tok.prepare_for_model(first, second, truncation="longest_first", max_length=8)
+    assert made["input_ids"] == [3, *first, 4, 13, 27, 4]
+    assert tok("b1s", "北?.", truncation=True, max_length=8)["token_type_ids"] == [0, 0, 0, 1, 1, 1, 1]
+
+
 def test_ids_become_text_again(tok):
     ids = [3, 6, 7, 37, 38, 39, 26, 4, 45, 19, 10, 4]
     assert tok.decode(ids) == "[CLS] 今 天 unaffable! [SEP] cafe 你 好 [SEP]"
@@ -211,6 +219,22 @@ def test_tokens_are_added_as_the_library_adds_them(folder, tmp_path):
     assert tokenizer.decode([n, n + 1, 6], skip_special_tokens=True) == "天气 今"
     tokenizer.cls_token = "你"
     assert tokenizer.encode("今") == [19, 6, 4]
+
+
+@pytest.mark.parametrize("content", ["\u200b", "\ufffd\x00", "\u0301"])
+def test_a_token_of_which_normalising_leaves_nothing_is_refused(folder, content):
+    """The library would find it everywhere, and fill memory with it."""
+    tokenizer = AlbertTokenizer.from_pretrained(folder)
+    with pytest.raises(ValueError, match="is an empty text once it is normalized"):
+        tokenizer.add_tokens(content)
+    assert tokenizer.add_tokens(AddedToken(content, normalized=False)) == 1
+    assert tokenizer.encode(f"今{content}天") == [3, 6, len(TOKENS), 7, 4]
+    tokenizer.save_pretrained(folder)
+    content = json.loads((folder / "tokenizer.json").read_text())
+    content["added_tokens"][-1]["normalized"] = True
+    write(folder, tokenizer=content)
+    (folder / "tokenizer_config.json").unlink()
+    refused(folder, "is an empty text once it is normalized")
 
 
 # --- files -----------------------------------------------------------------------------------------------------------------

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import Any
 
+from albert_np.files import listed
+
 MAX_ADDED_TOKENS = 10_000  # a few are usual; each one is compared with every text
 
 Node = dict[str, Any]  # of a trie: the next character -> the next node
@@ -60,7 +62,7 @@ def parse_added_token(value: Any, what: str) -> AddedToken | str:
         if unknown or "content" not in given:
             raise ValueError(
                 f"{what} must be a str or an object with content, lstrip, rstrip, single_word, normalized and special; "
-                f"got the keys {sorted(map(str, value))}"
+                f"got the keys {listed(sorted(map(str, value)))}"
             )
         for key, item in given.items():
             expected = str if key == "content" else bool

@@ -86,7 +86,8 @@ class TokenizerCalls(TokenAdding, Settings):
         checked = RowOptions.checked(by_place, options, NOT_FOR_IDS)
         first = self._encoded(_ids(ids, "ids"))
         second = None if pair_ids is None else self._encoded(_ids(pair_ids, "pair_ids"))
-        made = self._encode_one(first, second, checked)
+        # in every style by the rules of transformers' slow tokenizers: so its prepare_for_model works, whatever the tokenizer
+        made = self._encode_rows([(first, second)], False, checked, RowMaker(self._encoder, self._vocab, fast=False))
         if check_return_tensors(checked.return_tensors) and not axis and not checked.return_overflowing_tokens:
             made.data = {name: array[0] for name, array in made.data.items()}
         return made
@@ -200,7 +201,10 @@ class TokenizerCalls(TokenAdding, Settings):
     def _encode_one(self, text: Any, text_pair: Any, options: RowOptions) -> BatchEncoding:
         return self._encode_rows([(text, text_pair)], False, options)
 
-    def _encode_rows(self, pairs: list[tuple[Any, Any]], batched: bool, options: RowOptions) -> BatchEncoding:
+    def _encode_rows(
+        self, pairs: list[tuple[Any, Any]], batched: bool, options: RowOptions, maker: RowMaker | None = None
+    ) -> BatchEncoding:
+        maker = maker or self._rows
         check_return_tensors(options.return_tensors)
         if options.return_token_type_ids and not options.add_special_tokens:
             raise ValueError("return_token_type_ids=True needs add_special_tokens=True: types follow [CLS] and [SEP]")
@@ -208,7 +212,7 @@ class TokenizerCalls(TokenAdding, Settings):
         strategies = self._strategies(options.padding, options.truncation, options.max_length, multiple)
         side = self.padding_side if options.padding_side is None else check_side(options.padding_side, "padding_side")
         make = partial(
-            self._rows.rows,
+            maker.rows,
             pairs,
             strategies=strategies,
             split=self._split(options.split_special_tokens),
@@ -223,7 +227,7 @@ class TokenizerCalls(TokenAdding, Settings):
             logger.warning("%d tokens are more than the model's %d positions", longest, self.model_max_length)
             self._warned_too_long = True
         length = padded_length(longest, strategies, multiple)
-        if longest == 0 and not batched and not self.is_fast:
+        if longest == 0 and not batched and not maker.fast:
             length = 0  # transformers' slow tokenizer leaves a text that has no tokens at all unpadded
         pad = partial(self._pad_rows, length=length, side=side)
         data = as_asked(
@@ -232,7 +236,7 @@ class TokenizerCalls(TokenAdding, Settings):
             lengths,
             options,
             batched=batched,
-            fast=self.is_fast,
+            fast=maker.fast,
             input_names=self.model_input_names,
         )
 

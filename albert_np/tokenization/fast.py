@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from albert_np import imports
+from albert_np.files import shown
 from albert_np.tokenization.added_tokens import AddedToken
 from albert_np.tokenization.piece_encoder import check_text
 from albert_np.tokenization.row import Encoded
@@ -50,6 +52,7 @@ class FastEncoder:
         if list(map(ids.get, pieces)) != list(range(len(pieces))) or not isinstance(unk_id, int):
             raise ValueError("the vocabulary of tokenizer.json has repeated pieces, or no unk_id")
         self.vocab = Vocabulary(pieces, unk_id, dataclasses.replace(special, added=ours | dict(special.added)))
+        self._refuse_empty([*ours.values(), *self.vocab.added.values()])
         for index, token in sorted(self.vocab.added.items()):
             if ours.get(index) != token:
                 fields = token.to_json()
@@ -75,6 +78,19 @@ class FastEncoder:
             return FastEncoder(content, special, check_template=False)
         around = ((str(token), vocab.id_of(str(token))) for token in (cls, sep))
         return FastEncoder({**content, "post_processor": template(*around)}, special)
+
+    def _refuse_empty(self, added: Iterable[AddedToken]) -> None:
+        """Refuses an added token of which normalising leaves nothing: the library would find it everywhere, without end."""
+        normalizer = self._tokenizer.normalizer
+        for token in added:
+            content = token.content
+            if normalizer is not None and token.normalized:
+                content = _guarded("normalize with", functools.partial(normalizer.normalize_str, content))
+            if not content:
+                raise ValueError(
+                    f"the added token {shown(repr(token.content), 60)} is an empty text once it is normalized; add it with "
+                    "normalized=False"
+                )
 
     def _check_template(self) -> None:
         """Refuses a file with another template, because AlbertTokenizer, not the library, puts rows together."""

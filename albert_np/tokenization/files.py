@@ -188,7 +188,8 @@ def read_added_tokens(content: dict[str, Any], where: str) -> tuple[dict[int, Ad
     listed = content.get("added_tokens")
     if not isinstance(listed, list) or not all(isinstance(item, dict) for item in listed):
         raise ValueError(f"added_tokens of {where} must be a list of objects")
-    tokens = parse_decoder({i.get("id"): {k: v for k, v in i.items() if k != "id"} for i in listed}, where)
+    fields = [(_index(item.get("id"), f"added_tokens of {where}"), item) for item in listed]
+    tokens = parse_decoder({index: {k: v for k, v in item.items() if k != "id"} for index, item in fields}, where)
     model = content.get("model")
     vocab = model.get("vocab") if isinstance(model, dict) else None
     entries: list[Any] = vocab if isinstance(vocab, list) else []
