@@ -225,6 +225,7 @@ class AlbertPreTrainedModel(Module, Generic[Output]):
         head_inputs: dict[str, Any],
     ) -> tuple[Inputs, dict[str, Any]]:
         """The checked batch, and the other arguments of `_head`."""
+        self._take_on_changes()
         unknown = set(head_inputs) - set(self.head_inputs)
         if unknown:
             takes = ", ".join(self.head_inputs) or "no labels"

@@ -35,7 +35,6 @@ from albert_np.flax_outputs import (
     FlaxTokenClassifierOutput,
 )
 from albert_np.flax_params import SOURCE, LiveParams, checked, flattened, is_same, nested, put, seed_of
-from albert_np.inputs import Inputs
 from albert_np.ops import Array
 from albert_np.outputs import ModelOutput
 
@@ -176,10 +175,6 @@ class FlaxAlbertPreTrainedModel(AlbertPreTrainedModel[Any], Generic[FlaxOutput])
         if any((config.hidden_dropout_prob, config.attention_probs_dropout_prob, config.classifier_dropout_prob)):
             raise ValueError("train=True draws dropout, and needs dropout_rng: a seed, or a key of two uint32")
         return 0
-
-    def _check(self, *given: Any, **named: Any) -> tuple[Inputs, dict[str, Any]]:
-        self._take_on_changes()  # before a call and before value_and_grad
-        return super()._check(*given, **named)
 
     def _need_params(self, params: Any) -> None:
         if params is None and not self._is_initialized:

@@ -67,6 +67,7 @@ class _WithHead(AlbertPreTrainedModel[Output]):
     @property
     def albert(self) -> AlbertModel:
         """The encoder as an AlbertModel on the same arrays: what changes in one of the two changes in the other."""
+        self._take_on_changes()
         base = None if self._base is None else self._base()
         if base is None:
             base = self.encoder_class.__new__(self.encoder_class)

@@ -284,6 +284,9 @@ class StoredModel:
         left_out = ("_embeddings.weight", "distance_embedding.weight") if exclude_embeddings else ()
         return sum(array.size for name, array in self.named_parameters() if not name.endswith(left_out))
 
+    def _take_on_changes(self) -> None:
+        """Called before weights are used, for classes that hand out something in which they can be replaced (flax.py)."""
+
     # --- changing ------------------------------------------------------------------------------------------------------
 
     def parameters_to_change(self) -> dict[str, Array]:

@@ -88,6 +88,7 @@ def test_a_leaf_that_is_put_in_the_dict_counts_wherever_weights_are_read(tmp_pat
         lambda model: copy.deepcopy(model).params["classifier"]["bias"],
         lambda model: to_flax_params(model)["classifier"]["bias"],
         lambda model: model.classifier.bias,
+        lambda model: model.albert and model._weights.classifier.bias,
         lambda model: model.to("float64").state_dict()["classifier.bias"],
     ):
         np.testing.assert_array_equal(after(look), new)
