@@ -5,6 +5,8 @@ import json
 import os
 import re
 import shutil
+import signal
+import subprocess
 import sys
 from fractions import Fraction
 
@@ -14,7 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import TESTS, TINY_MODEL, checkpoints
+from support import TESTS, TINY_MODEL, checkpoints, unmeasured
 from support.refusals import refusal
 
 import albert_np
@@ -452,6 +454,23 @@ def test_an_interrupted_conversion_leaves_everything_as_it_was(tmp_path, monkeyp
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
     assert target.exists() == existing
     assert {path.name for path in tmp_path.iterdir()} <= {"source", "target"}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_nothing(tmp_path, number):
+    """The command stops itself while it writes, as Ctrl-C or a scheduler would."""
+    source, _ = folder_of(tmp_path / "source", "AlbertModel")
+    code = (
+        "import os, sys; from albert_np import cli; from albert_np.conversion import convert as module; "
+        "save = module.save; "
+        f"module.save = lambda *rest: (save(*rest), print('written', flush=True), os.kill(os.getpid(), {int(number)})); "
+        f"sys.exit(cli.main(['convert', {str(source)!r}, {str(tmp_path / 'target')!r}]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=unmeasured())
+    assert done.stdout == "written\n"
+    assert done.returncode == {signal.SIGINT: 1, signal.SIGTERM: 143}[number], done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
 
 
 @pytest.mark.parametrize("fails_at", range(1, 6))

@@ -22,9 +22,13 @@ from albert_np import (
     FlaxMaskedLMOutput,
     MaskedLMOutput,
     QuestionAnsweringModelOutput,
+    convert,
     num_threads,
     pipeline,
+    verify,
 )
+from albert_np.conversion.findings import Verification
+from albert_np.conversion.report import Report
 from albert_np.outputs import BaseModelOutputWithPooling
 from albert_np.pipelines.fill_mask import FillMaskPipeline
 from albert_np.run import Trace
@@ -65,3 +69,6 @@ assert_type(pipeline("fill-mask"), FillMaskPipeline)
 
 with num_threads(1):
     pass
+
+assert_type(convert("demo", "./there", "bin", dtype="bfloat16"), Report)
+assert_type(verify("demo"), Verification)

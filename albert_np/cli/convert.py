@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import signal
+import sys
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 from albert_np.cli.shared import HelpFormatter, as_json, model_options, where
@@ -60,7 +65,7 @@ def run(args: argparse.Namespace) -> None:
 
     from albert_np.conversion.convert import convert
 
-    with tqdm(desc="numbers", unit_scale=True, disable=None, leave=False, delay=1) as bar:
+    with ended_by_signal(), tqdm(desc="numbers", unit_scale=True, disable=None, leave=False, delay=1) as bar:
 
         def advance(more: int, total: int) -> None:
             bar.total = total
@@ -78,3 +83,16 @@ def run(args: argparse.Namespace) -> None:
             **where(args),
         )
     print(as_json(report.to_dict(), indent=2) if args.json else report)
+
+
+@contextlib.contextmanager
+def ended_by_signal() -> Iterator[None]:
+    """Lets a SIGTERM end the process as an exception does, which removes what was begun."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
