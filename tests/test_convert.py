@@ -263,7 +263,6 @@ def test_what_is_too_large_for_a_dtype_is_refused(tmp_path):
     convert(source, tmp_path / "there", dtype="bfloat16")
 
 
-@pytest.mark.skipif("onnx" not in WRITTEN, reason="not written yet")
 def test_an_onnx_file_is_run_and_its_small_difference_told(tmp_path):
     source, _ = folder_of(tmp_path / "source", "AlbertForMaskedLM")
     report = convert(source, tmp_path / "there", "onnx")
@@ -272,7 +271,6 @@ def test_an_onnx_file_is_run_and_its_small_difference_told(tmp_path):
     assert sorted(report.files) == ["config.json", "model.onnx"]
 
 
-@pytest.mark.skipif("onnx" not in WRITTEN, reason="not written yet")
 def test_an_onnx_file_that_is_not_run_is_said_to_be_so(tmp_path, monkeypatch, capsys):
     source, _ = folder_of(tmp_path / "source", "AlbertForMaskedLM")
     monkeypatch.setattr(trial, "MAX_EVALUATED_BYTES", 1000)
@@ -288,7 +286,6 @@ def test_an_onnx_file_that_is_not_run_is_said_to_be_so(tmp_path, monkeypatch, ca
     )
 
 
-@pytest.mark.skipif("onnx" not in WRITTEN, reason="not written yet")
 def test_an_onnx_graph_that_computes_something_else_is_found_out(tmp_path, monkeypatch):
     source, _ = folder_of(tmp_path / "source", "AlbertForMaskedLM")
     write = module.write_tensors

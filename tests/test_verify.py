@@ -188,7 +188,7 @@ TENSORS = {
     "nan": (changed("albert.pooler.weight", lambda x: put(x, (1, 2), np.nan)), {("error", "finite")}, "nan at [1, 2]"),
     "infinity": (changed("predictions.bias", lambda x: put(x, 7, -np.inf)), {("error", "finite")}, "-inf at [7]"),
     "a sum that overflows": (
-        changed("predictions.dense.weight", lambda x: x * np.float32(1e37)),
+        changed("sop_classifier.classifier.weight", lambda x: put(x, ..., np.float32(3e38))),
         {("error", "outputs")},
         "not finite for a small batch",
     ),

@@ -59,8 +59,8 @@ def verify(folder: str | os.PathLike, *, progress: Callable[[int, int], object] 
             "Name the class in config.json.",
         )
     check_config(path, config, findings)
-    check_files(path, stored, findings)
     try:
+        check_files(path, stored, findings)
         _check_tensors(found, held, raw, config, architecture, parts, progress)
         if found.whole:
             _check_outputs(folder, config, architecture, parts, findings)
