@@ -7,8 +7,9 @@ import subprocess
 import sys
 
 import pytest
-from support import TINY_MODEL
+from support import TESTS, TINY_MODEL
 
+import albert_np
 from albert_np import __version__
 from albert_np.cli import main
 
@@ -234,6 +235,30 @@ def test_info_of_a_saved_model_counts_what_its_file_holds(capsys, tmp_path):
     assert info["counted_from"] == "model.safetensors"
     assert info["config"]["architectures"] == ["AlbertForPreTraining"]
     assert {"config.json", "model.safetensors"} == {file["name"] for file in info["files"]}
+
+
+@pytest.mark.parametrize(
+    ("folder", "kind", "file", "words"),
+    [
+        ("bin_masked_lm_sharded", "bin", "pytorch_model-00001-of-00003.bin", "AlbertForMaskedLM"),
+        ("flax_model", "msgpack", "flax_model.msgpack", "AlbertModel"),
+        ("h5_pretraining", "h5", "tf_model.h5", "AlbertForPreTraining"),
+        ("google_saved_model", "tf1", "variables.index", "AlbertForPreTraining"),
+    ],
+)
+def test_info_names_the_format_the_heads_and_the_dtypes_of_any_checkpoint(capsys, folder, kind, file, words):
+    path = TESTS / "goldens" / "formats" / folder
+    code, out, err = run(capsys, "info", str(path))
+    assert (code, err) == (0, "")
+    assert f"weights in the format {kind}, with the heads of {words}\n" in out
+    info = json.loads(run(capsys, "info", str(path), "--json")[1])
+    assert info["weights"]["format"] == kind
+    assert info["weights"]["files"][0]["name"] == file
+    assert sum(sum(one["dtypes"].values()) for one in info["weights"]["files"]) == sum(
+        one["tensors"] for one in info["weights"]["files"]
+    )
+    model = getattr(albert_np, words).from_pretrained(path)
+    assert info["stored"] == model.num_parameters()
 
 
 def test_python_m_and_closed_pipe():

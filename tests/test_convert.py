@@ -21,6 +21,7 @@ from support.refusals import refusal
 
 import albert_np
 from albert_np import AlbertConfig, cli, convert
+from albert_np.checkpoints import hub
 from albert_np.checkpoints.formats.protocol import as_tensors, stored_values
 from albert_np.checkpoints.names import hub_name
 from albert_np.checkpoints.stored import find_weights, read_headers
@@ -153,6 +154,27 @@ def test_shards_are_read_and_written(tmp_path):
     assert len([name for name in report.files if name.endswith(".safetensors")]) > 1
     assert "model.safetensors.index.json" in report.files
     assert held(tmp_path / "there") == wanted(arrays, "float32")
+
+
+def test_a_hub_model_is_fetched_file_by_file(tmp_path, monkeypatch):
+    source, arrays = folder_of(tmp_path / "source", "AlbertForMaskedLM", tokenizer=True, vocab_size=1000)
+    asked = []
+
+    def download(repo, filename, required, *, revision, **_options):
+        asked.append((repo, filename, revision))
+        return source / filename if (source / filename).exists() else None
+
+    monkeypatch.setattr(hub, "_download", download)
+    report = convert("me/albert", tmp_path / "there", "bin", revision="v1")
+    assert_holds(tmp_path / "there", arrays, "float32")
+    assert report.tokenizer_files == ["spiece.model", "tokenizer_config.json"]
+    assert {(repo, revision) for repo, _, revision in asked} == {("me/albert", "v1")}
+
+
+@pytest.mark.parametrize("name", ["demo-names", "demo-speech"])
+def test_an_embedded_model_brings_the_vocabulary_that_it_shares(tmp_path, name):
+    report = convert(name, tmp_path / "there", "msgpack")
+    assert report.tokenizer_files == ["spiece.model", "tokenizer_config.json"]
 
 
 def test_the_embedded_model_in_every_format(tmp_path):

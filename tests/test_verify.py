@@ -481,6 +481,17 @@ def test_weights_that_cannot_be_read(tmp_path, content, capsys):
     assert capsys.readouterr().out.startswith(f"{folder}: cannot be read\n")
 
 
+def test_links_that_lead_nowhere_are_findings(tmp_path):
+    for name in ("albert_config.json", "tokenizer.json", "tf_model.h5", "model.safetensors.index.json"):
+        folder = plant(tmp_path / name)
+        (folder / name).symlink_to(tmp_path / "nowhere")
+        found = verify(folder)
+        assert found.exit_code in (0, 1)
+    (folder / "config.json").unlink()
+    (folder / "config.json").symlink_to(tmp_path / "nowhere")
+    assert verify(folder).exit_code == 2
+
+
 def test_no_config_no_weights_no_folder(tmp_path):
     folder = plant(tmp_path / "it")
     (folder / "model.safetensors").unlink()

@@ -6,6 +6,7 @@ import math
 import os
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
@@ -32,8 +33,7 @@ def verify(folder: str | os.PathLike, *, progress: Callable[[int, int], object] 
     All tensors are read, one at a time. progress: called as progress(more, all) when more of all numbers are read.
     Nothing is raised for what is wrong with the files: it is a finding. Raises ValueError if the name is no path.
     """
-    findings = Findings()
-    found = Verification(str(folder), findings=findings)
+    found = Verification(str(folder))
     try:
         path = hub.local_folder(folder)
         if path is None:
@@ -42,33 +42,47 @@ def verify(folder: str | os.PathLike, *, progress: Callable[[int, int], object] 
     except (ValueError, OSError) as error:
         if not isinstance(folder, (str, os.PathLike)):
             raise
-        findings.error("unreadable", capital(str(error)), "The folder cannot be read as a checkpoint of ALBERT.")
+        found.findings.error("unreadable", capital(str(error)), "The folder cannot be read as a checkpoint of ALBERT.")
         found.readable = False
         return found
     fitting = by_heads(held)
-    architecture = named_by(config) or fitting[0]
-    parts = parts_of(architecture, held)
-    found.format, found.architecture = stored.format.name, architecture
-    files = {*stored.files, *weight_files(path, stored.format)} if stored.format.name == "tf1" else stored.files
-    found.files = {file.name: file.stat().st_size for file in sorted(files)}
+    found.format, found.architecture = stored.format.name, named_by(config) or fitting[0]
     if named_by(config) is None and len(fitting) > 1:
-        findings.note(
+        found.findings.note(
             "architectures",
             f"the heads could be those of {' or '.join(fitting)}",
             f"The rest of the checks take {fitting[0]}.",
             "Name the class in config.json.",
         )
-    check_config(path, config, findings)
     try:
-        check_files(path, stored, findings)
-        _check_tensors(found, held, raw, config, architecture, parts, progress)
-        if found.whole:
-            _check_outputs(folder, config, architecture, parts, findings)
-        found.other_formats = check_other_formats(path, stored, held, config, findings)
+        _check(found, path, folder, stored, held, raw, config, progress)
     except (ValueError, OSError) as error:
-        findings.error("unreadable", capital(str(error)), "from_pretrained refuses the folder.")
-    found.tokenizer = check_tokenizer(folder, path, config, architecture, findings)
+        found.findings.error("unreadable", capital(str(error)), "A part of the folder cannot be read.")
     return found
+
+
+def _check(
+    found: Verification,
+    path: Path,
+    name_or_path: str | os.PathLike,
+    stored: Stored,
+    held: dict[str, Tensor],
+    raw: list[Tensor],
+    config: AlbertConfig,
+    progress: Callable[[int, int], object] | None,
+) -> None:
+    """All checks of a folder that can be read. Raises ValueError or OSError where one of its files turns out not to be."""
+    architecture, findings = found.architecture, found.findings
+    parts = parts_of(architecture, held)
+    files = {*stored.files, *weight_files(path, stored.format)} if stored.format.name == "tf1" else stored.files
+    found.files = {file.name: file.stat().st_size for file in sorted(files)}
+    found.tokenizer = check_tokenizer(name_or_path, path, config, architecture, findings)
+    check_config(path, config, findings)
+    check_files(path, stored, findings)
+    _check_tensors(found, held, raw, config, architecture, parts, progress)
+    if found.whole:
+        _check_outputs(name_or_path, config, architecture, parts, findings)
+    found.other_formats = check_other_formats(path, stored, held, config, findings)
 
 
 def _read(folder: str | os.PathLike) -> tuple[Stored, dict[str, Tensor], list[Tensor], AlbertConfig]:
