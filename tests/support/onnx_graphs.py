@@ -146,3 +146,50 @@ class Graph:
         results = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs]
         graph = helper.make_graph(nodes, "albert", inputs, results, tensors)
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8, **changed)
+
+
+class FusedGraph(Graph):
+    """The same in ONNX Runtime's own operators, as its optimizers put them together. Read only: nothing here runs it."""
+
+    def fused(self, kind: str, *inputs: str, **attributes: Any) -> str:
+        return self.op(kind, *inputs, domain="com.microsoft", **attributes)
+
+    def product(self, x: str, module: str) -> str:
+        return self.fused("FusedMatMul", x, self.weight(f"{module}.weight", transpose=True))
+
+    def joined(self, *names: str) -> str:
+        """Vectors end to end, in one initializer."""
+        return self.number(np.concatenate([self.weights[name] for name in names]))
+
+    def skip(self, x: str, before: str, module: str, norm: str) -> str:
+        """A map, its bias, the residual and the LayerNorm behind it."""
+        ends = (self.weight(f"{norm}.weight"), self.weight(f"{norm}.bias"), self.weight(f"{module}.bias"))
+        return self.fused("SkipLayerNormalization", self.product(x, module), before, *ends)
+
+    def layer(self, x: str, at: str, mask: str) -> str:
+        parts = [f"{at}.attention.{name}" for name in ("query", "key", "value")]
+        bias = self.joined(*(f"{part}.bias" for part in parts))
+        N = self.config.num_attention_heads
+        if at.endswith("0"):
+            qkv = [self.product(x, part) for part in parts]
+            context = self.fused("MultiHeadAttention", *qkv, bias, mask, num_heads=N)
+        else:
+            kernel = self.number(np.concatenate([self.weights[f"{part}.weight"].T for part in parts], axis=1))
+            context = self.fused("Attention", x, kernel, bias, mask, num_heads=N)
+        middle = self.skip(context, x, f"{at}.attention.dense", f"{at}.attention.LayerNorm")
+        inner = self.fused("BiasGelu", self.product(middle, f"{at}.ffn"), self.weight(f"{at}.ffn.bias"))
+        return self.skip(inner, middle, f"{at}.ffn_output", f"{at}.full_layer_layer_norm")
+
+    def base(self) -> str:
+        tables = [self.weight(f"embeddings.{name}_embeddings.weight") for name in ("word", "position", "token_type")]
+        norm = [self.weight(f"embeddings.LayerNorm.{name}") for name in ("weight", "bias")]
+        x = self.fused("EmbedLayerNormalization", "input_ids", "token_type_ids", *tables, *norm, "attention_mask")
+        x = self.linear(x, "encoder.embedding_hidden_mapping_in")
+        for _, group, inner in applications(self.config):
+            x = self.layer(x, layer_name(group, inner), "attention_mask")
+        return x
+
+    def sequence(self) -> list[str]:
+        first = self.op("Gather", self.base(), self.number(0, np.int64), axis=1)
+        ends = (self.weight("pooler.weight"), self.weight("pooler.bias"))
+        return [self.linear(self.fused("FusedGemm", first, *ends, activation="Tanh", transB=1), "classifier")]

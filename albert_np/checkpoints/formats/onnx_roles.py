@@ -16,7 +16,7 @@ from albert_np.config import AlbertConfig
 from albert_np.encoder import applications, layer_name
 from albert_np.files import shown
 
-MAX_INDEX = 1_000_000  # numbers of a constant index that are looked at
+MAX_INDEX = 65_536  # numbers of a constant index that are looked at
 # a name of ALBERT's, whatever stands before it
 PARTS = "embeddings|encoder|pooler|predictions|sop_classifier|classifier|qa_outputs"
 NAME = re.compile(rf"(?:|.*?\.)((?:{PARTS})\.\w.*)", re.DOTALL)

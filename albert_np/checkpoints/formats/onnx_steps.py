@@ -8,6 +8,7 @@ the attention's output map, say, reads from the query, the key and the value.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -37,19 +38,8 @@ LINEAR = {*PRODUCTS, "Gemm", "com.microsoft.FusedGemm", "com.microsoft.GemmFastG
 BIASED = {"com.microsoft.BiasGelu", "com.microsoft.FastGelu"}
 NORMS = {"LayerNormalization", "com.microsoft.LayerNormalization", "com.microsoft.SkipLayerNormalization"}
 ATTENTIONS = {"Attention", "com.microsoft.MultiHeadAttention"}
-QUANTIZED = (
-    "quant",
-    "qlinear",
-    "integer",
-    "nbits",
-    "bnb4",
-    "fpq4",
-    "qattention",
-    "qgemm",
-    "qembed",
-    "qordered",
-    "qmoe",
-)
+# parts of the names of operations on quantized numbers
+QUANTIZED = re.compile("quant|qlinear|integer|nbits|bnb4|fpq4|qattention|qgemm|qembed|qordered|qmoe", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -136,7 +126,7 @@ class Walk:
         return [view for step in self.steps for view in (step.weight, step.bias) if view is not None]
 
     def _refuse_quantized(self, node: Node) -> None:
-        if any(word in node.op.lower() for word in QUANTIZED):
+        if QUANTIZED.search(node.op):
             raise ValueError(
                 f"{self.what} is quantized ({shown(node.op, 60)}): its weights are gone; read the model that it was made of"
             )
