@@ -212,6 +212,7 @@ DAMAGED = {
     "a wide end on another disk": (archive(members(), wide={"disk": 1}), "several files"),
     "a wide end with its directory on another disk": (archive(members(), wide={"first": 1}), "several files"),
     "a wide end that is on another disk": (archive(members(), wide={"on": 1}), "not where it should be"),
+    "a wide end that is none": (archive(members(), wide={}).replace(b"PK\6\6", b"PK\6\5"), "not where it should be"),
     "a wide end of another length": (archive(members(), wide={"length": 45}), "another length"),
     "20,001 members": (archive(members(), count=20_001, here=20_001), "more than any real file"),
 }  # fmt: skip
