@@ -52,8 +52,8 @@ def members(**changes):
     return [replace(member, **changes.get(member.name.decode().split("/")[-1].split(".")[0], {})) for member in found]
 
 
-def archive(found, start=b"", wide=None, **end):
-    """end: other values of the last record; wide: those of zip64's, None without one."""
+def archive(found, start=b"", more=b"", wide=None, **end):
+    """more: bytes at the directory's end; end: other values of the last record; wide: those of zip64's, None without one."""
     out = bytearray(start)
     directory = b""
     for member in found:
@@ -67,10 +67,11 @@ def archive(found, start=b"", wide=None, **end):
         lengths = len(member.name), len(member.extra), len(member.note)
         directory += struct.pack("<4s6H3L5H2L", b"PK\1\2", 20, 20, *values, *lengths, member.disk, 0, 0, at)
         directory += member.name + member.extra + member.note
+    directory += more
     says = {"disk": 0, "first": 0, "here": len(found), "count": len(found), "length": len(directory), "start": len(out)}
     says |= end
     behind = end.get("behind", b"")
-    out += directory + says.pop("note_before", b"")
+    out += directory
     if wide is not None:
         at = len(out)
         record = {"length": 44, "made": 45, "needs": 45} | {k: says[k] for k in ("disk", "first")}
@@ -200,6 +201,10 @@ DAMAGED = {
         archive(members(data={"size": ONES, "packed": ONES, "extra": wide_extra(3, 3)[:-1]})),
         "lacks its zip64 sizes",
     ),
+    "an entry that is none": (archive(members()).replace(b"PK\1\2", b"PK\1\3", 1), "its directory has 0 entries"),
+    "an entry that is cut": (archive(members(), more=b"PK\1\2" + bytes(9), count=5, here=5), "its directory has 4 entries"),
+    "a header that is none": (archive(members()).replace(b"PK\3\4", b"PK\3\5").replace(b"PK\3\5", b"PK\3\4", 1), "no header"),
+    "deflated to the same size": (archive(members(data={"method": 8})), "compressed"),
     "one member less than it says": (archive(members(), count=5, here=5), "its directory has 4 entries"),
     "one member more than it says": (archive(members(), count=3, here=3), "longer than its entries"),
     "several disks": (archive(members(), disk=1), "several files"),

@@ -127,10 +127,10 @@ def _read_legacy(path: Path) -> tuple[dict[str, View], dict[str, Place]]:
     with path.open("rb") as file:
         code = file.read(pickle_program.MAX_BYTES)
     magic, at = pickle_program.run(code, 0, str(path))
-    if type(magic) is not int or magic != MAGIC:
+    if magic != MAGIC:
         raise ValueError(f"{path} is a pickle, but not one of torch.save's: it does not begin with torch's number")
     protocol, at = pickle_program.run(code, at, str(path))
-    if type(protocol) is not int or protocol != PROTOCOL:
+    if protocol != PROTOCOL:
         raise ValueError(f"{path} has another version of torch's format than {PROTOCOL}")
     about, at = pickle_program.run(code, at, str(path))
     if type(about) is not dict or about.get("little_endian") is not True:

@@ -195,15 +195,11 @@ def _content(file: BinaryIO, entry: _Entry, end: int, path: Path) -> int:
     rest = end - at - entry.size
     if rest == 0 and not (flags & DESCRIBED_BEHIND and entry.size):  # torch describes nothing behind an empty member
         return at
-    if rest < 0 or not flags & DESCRIBED_BEHIND or rest not in (16, 24):
+    if not flags & DESCRIBED_BEHIND or rest not in (16, 24):
         how = "overlaps what is behind it" if rest < 0 else "leaves a gap"
         _refuse(path, f"{what} has {entry.size:,} bytes at byte {at:,}, and the next thing is at {end:,}: it {how}")
     file.seek(at + entry.size)
-    if struct.unpack("<4sL2L" if rest == 16 else "<4sL2Q", file.read(rest)) != (
-        b"PK\7\10",
-        entry.crc,
-        entry.size,
-        entry.size,
-    ):
+    pattern = "<4s3L" if rest == 16 else "<4sL2Q"
+    if file.read(rest) != struct.pack(pattern, b"PK\7\10", entry.crc, entry.size, entry.size):
         _refuse(path, f"{what} says behind its content something else than the directory does")
     return at
