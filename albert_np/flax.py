@@ -243,18 +243,17 @@ class FlaxAlbertPreTrainedModel(AlbertPreTrainedModel[Any], Generic[FlaxOutput])
         self._take_on_changes()
         if self._live is not None and self._live.owns(flattened(params)):
             return self
-        shapes = {name: x.shape for name, x in self._by_flax_name(self._held).items()}
-        leaves = checked(params, shapes)
-        for known in (self._other, self):
-            if known is not None and known._has(leaves):
+        held = self._by_flax_name(self._held)
+        leaves = checked(params, {name: x.shape for name, x in held.items()})
+        own = {name for name, leaf in leaves.items() if self._is_own(name, leaf)}
+        for known in filter(None, (self._other, self)):
+            arrays = known._by_flax_name(known._held)
+            same = ((name in own and x is held[name]) or is_same(name, leaves[name], x) for name, x in arrays.items())
+            if all(same):
                 return known
         made = {"backend": self.backend, "dtype": self.precision, "tensors": self._replaced(params)}
         self._other = other = type(self)._with_parts(self.config, self.parts, **made)
         return other
-
-    def _has(self, leaves: Mapping[str, Array]) -> bool:
-        held = self._by_flax_name(self._held)
-        return all(self._is_own(name, leaf) or is_same(name, leaf, held[name]) for name, leaf in leaves.items())
 
     def _is_own(self, name: str, leaf: Array) -> bool:
         return self._live is not None and self._live.leaves[name] is leaf
@@ -266,9 +265,10 @@ class FlaxAlbertPreTrainedModel(AlbertPreTrainedModel[Any], Generic[FlaxOutput])
         other = {n: x for n, x in leaves.items() if not self._is_own(n, x) and not is_same(n, x, held[n])}
         names = dict(zip(held, self._held, strict=True))
         found = {names[name]: understood(tensor_of(name, x, SOURCE)) for name, x in other.items()}
-        return load_state_dict(self._held, found, SOURCE, self.config, self.parts, strict=False, check_finite="error")[
-            0
-        ]
+        tensors, _ = load_state_dict(
+            self._held, found, SOURCE, self.config, self.parts, strict=False, check_finite="error"
+        )
+        return tensors
 
     def __getstate__(self) -> dict[str, Any]:
         self._take_on_changes()

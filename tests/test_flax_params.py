@@ -140,6 +140,11 @@ def test_the_model_s_own_params_cost_nothing_and_others_are_taken_on_once(monkey
     assert model._other is other
     shared = [np.shares_memory(x, y) for x, y in zip(model.parameters(), other.parameters(), strict=True)]
     assert shared.count(False) == 1
+    monkeypatch.setattr(albert_np.flax, "is_same", lambda name, *given: seen.append(name) or True)
+    model(**CALL, params=model.params | {"classifier": params["classifier"]})  # what is the model's own is not compared
+    assert model._other is other
+    assert sorted(seen) == ["classifier/bias", "classifier/kernel"]
+    monkeypatch.undo()
     gone = weakref.ref(other)
     del other
     model(**CALL, params=shifted(model.params, 1))

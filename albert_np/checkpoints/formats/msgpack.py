@@ -64,7 +64,7 @@ class _Scan:
     def refuse(self, what: str) -> NoReturn:
         raise ValueError(f"{self.path}: {what}")
 
-    def bytes(self, n: int, end: int) -> bytes:
+    def take(self, n: int, end: int) -> bytes:
         if n > end - self.file.tell():
             self.refuse(f"cut off or damaged: byte {self.file.tell():,} begins something longer than what is left")
         data = self.file.read(n)
@@ -74,7 +74,7 @@ class _Scan:
 
     def token(self, end: int) -> tuple[str, int]:
         """(kind, length or value). Nothing but lengths and small numbers is read."""
-        first = self.bytes(1, end)[0]
+        first = self.take(1, end)[0]
         if first < 0x80:
             return "number", first
         if first < 0xC0:
@@ -84,7 +84,7 @@ class _Scan:
             return "extension", FIXED[first]
         if first in LENGTHS:
             kind, width = LENGTHS[first]
-            return kind, int.from_bytes(self.bytes(width, end), "big")
+            return kind, int.from_bytes(self.take(width, end), "big")
         return OTHERS.get(first, "an unused code"), 0
 
     def value(self, at: str, depth: int) -> Any:  # -> a dict or a _Piece; in a dict that is CHUNKED also True or an int
@@ -117,7 +117,7 @@ class _Scan:
             where = f"in {shown(at[:-1])!r} " if at else ""
             self.refuse(f"{where}a name must be text of 1 to {MAX_NAME_BYTES} bytes; got {_a(kind)} of {n:,}")
         try:
-            name = self.bytes(n, self.size).decode()
+            name = self.take(n, self.size).decode()
         except UnicodeDecodeError:
             self.refuse(f"a name in {shown(at)!r} is not UTF-8 text")
         if "/" in name or "." in name:
@@ -126,7 +126,7 @@ class _Scan:
 
     def array(self, at: str, n: int) -> _Piece:
         what = f"array {shown(at[:-1])!r}"
-        code = int.from_bytes(self.bytes(1, self.size), "big", signed=True)
+        code = int.from_bytes(self.take(1, self.size), "big", signed=True)
         end = self.file.tell() + n
         if end > self.size:
             self.refuse(f"{what} should be {n:,} bytes, of which the file has {self.size - self.file.tell():,}")
@@ -143,7 +143,7 @@ class _Scan:
         if any(kind != "number" for kind, _ in sizes) or math.prod(size or 1 for size in shape) >= 2**63:
             self.refuse(f"{what} must have a shape of whole numbers, 0 or more; got {shown(shape, 80)}")
         kind, n = self.token(end)
-        dtype = self.bytes(n, end).decode(errors="replace") if kind in ("text", "bytes") and n < 20 else kind
+        dtype = self.take(n, end).decode(errors="replace") if kind in ("text", "bytes") and n < 20 else kind
         if dtype not in DTYPES:
             self.refuse(f"{what} has the dtype {shown(dtype, 40)!r}, which is none of {', '.join(DTYPES)}")
         needed = math.prod(shape) * np.dtype(DTYPES[dtype][1]).itemsize
