@@ -121,6 +121,13 @@ def test_what_other_calls_take_is_taken_too_and_labels_are_not():
         model(**CALL, train="no")
 
 
+def test_the_head_for_the_order_of_sentences_has_two_logits_whatever_num_labels_says():
+    """As in Flax; PyTorch and TensorFlow make as many as there are labels."""
+    model = flax_model("AlbertForPreTraining", num_labels=3)
+    assert model.params["sop_classifier"]["classifier"]["kernel"].shape == (24, 2)
+    assert model(**CALL).sop_logits.shape == (len(CALL["input_ids"]), 2)
+
+
 # --- dropout --------------------------------------------------------------------------------------------------------------
 
 

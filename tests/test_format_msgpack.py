@@ -99,6 +99,17 @@ def test_every_bit_of_every_float_survives(dtype, stored, tmp_path):
         np.testing.assert_array_equal(tensor.load().view(bits), x.T.view(bits))
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("shape", [(1, 1), (63, 2), (64, 65), (65, 64), (200, 3), (3, 200), (0, 5), (5, 0), (129, 128)])
+def test_a_kernel_is_transposed_while_it_is_read(shape, dtype, stored):
+    x = np.arange(np.prod(shape)).reshape(shape).astype(getattr(ml_dtypes, dtype, dtype))
+    (tensor,) = read(stored({"pooler": {"kernel": array(x)}}))
+    assert tensor.shape == shape[::-1]
+    assert tensor.load().flags.c_contiguous
+    expected = x.astype(np.float32) if dtype == "bfloat16" else x
+    np.testing.assert_array_equal(tensor.load(), expected.T, strict=True)
+
+
 @pytest.mark.parametrize("dtype", ["int64", "int32", "int16", "int8", "uint64", "uint32", "uint16", "uint8", "bool"])
 def test_what_is_no_weight_is_read_too(dtype, stored):
     x = np.array([0, 1, 1, 0]).astype(dtype)
@@ -364,8 +375,9 @@ def test_a_file_that_is_cut_while_it_is_read(stored):
     path = stored(SOUND)
     tensors = list(read(path))
     path.write_bytes(path.read_bytes()[:20])
-    with pytest.raises(OSError, match="cut off while it was being read"):
-        tensors[0].load()
+    for tensor in tensors:
+        with pytest.raises(OSError, match="cut off while it was being read"):
+            tensor.load()
 
 
 def test_a_safetensors_file_may_have_flax_s_names(tmp_path):
