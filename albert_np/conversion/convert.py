@@ -26,7 +26,7 @@ from albert_np.checkpoints.stored import Stored, by_name, find_weights, no_weigh
 from albert_np.config import AlbertConfig
 from albert_np.conversion import trial
 from albert_np.conversion.architecture import by_heads, choose, parts_of
-from albert_np.conversion.folders import beside, copy_tokenizer, move_into_place, target_folder
+from albert_np.conversion.folders import copy_tokenizer, move_into_place, target_folder, temporary_folder
 from albert_np.conversion.onnx_model import write_tensors
 from albert_np.conversion.report import LeftOut, Outputs, Report, TensorRow, dtype_name
 from albert_np.conversion.rounding import loss, rounded, word_of
@@ -97,7 +97,7 @@ def convert(
     model = _read(source, architecture, where)
     tensors = {name: rounded(x, word) if word else x for name, x in model.stored.items()}
     config = model.config.replace(architectures=[model.architecture], dtype=_common_dtype(tensors))
-    with beside(folder) as made:
+    with temporary_folder(folder) as made:
         write(made, config, _counted(tensors, progress), model.architecture, kind, max_shard_size)
         tokenizer_files = copy_tokenizer(source, made, where)
         rows = _compared(model, tensors, made, kind, progress)

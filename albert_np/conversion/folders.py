@@ -70,15 +70,24 @@ def target_folder(target: str | os.PathLike, force: bool) -> Path:
 
 
 @contextlib.contextmanager
-def beside(folder: Path) -> Iterator[Path]:
-    """A new folder beside `folder`, which vanishes when the block ends. What is wanted of it is moved out before that."""
-    folder.absolute().parent.mkdir(parents=True, exist_ok=True)
-    temporary = folder.absolute().with_name(f".{folder.absolute().name}.{secrets.token_hex(6)}.tmp")
+def temporary_folder(folder: Path) -> Iterator[Path]:
+    """A new folder on the file system of `folder`, which vanishes when the block ends. What is wanted is moved out before.
+
+    It lies in `folder` if that exists, since that may be a mounted volume, and else beside it.
+    """
+    folder = folder.absolute()
+    place = folder if folder.exists() else folder.parent
+    missing = [parent for parent in (place, *place.parents) if not parent.exists()]
+    place.mkdir(parents=True, exist_ok=True)
+    temporary = place / f".{folder.name}.{secrets.token_hex(6)}.tmp"
     temporary.mkdir()
     try:
         yield temporary
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        for parent in missing:  # nothing is left of them, unless there is something in them
+            with contextlib.suppress(OSError):
+                parent.rmdir()
 
 
 def move_into_place(made: Path, folder: Path) -> None:
