@@ -187,11 +187,18 @@ def test_the_embedded_model_in_every_format(tmp_path):
 FRAMEWORKS = TESTS / "goldens" / "formats"  # checkpoints that the frameworks wrote
 
 
-@pytest.mark.parametrize(("folder", "about"), json.loads((FRAMEWORKS / "manifest.json").read_text()).items())
-def test_what_a_framework_wrote_becomes_safetensors_with_the_same_bits(tmp_path, folder, about):
-    report = convert(FRAMEWORKS / folder, tmp_path / "there")
-    assert report.architecture == about["class"]
-    first, second = held(FRAMEWORKS / folder), held(tmp_path / "there")
+WRITTEN_BY_THEM = [
+    (path.parent / folder, about["class"])
+    for path in sorted((TESTS / "goldens").glob("formats*/manifest.json"))
+    for folder, about in json.loads(path.read_text()).items()
+]
+
+
+@pytest.mark.parametrize(("folder", "kind"), WRITTEN_BY_THEM, ids=lambda x: getattr(x, "name", ""))
+def test_what_a_framework_wrote_becomes_safetensors_with_the_same_bits(tmp_path, folder, kind):
+    report = convert(folder, tmp_path / "there")
+    assert report.architecture == kind
+    first, second = held(folder), held(tmp_path / "there")
     assert {name: first[name] for name in second if name != "predictions.decoder.bias"} == {
         name: x for name, x in second.items() if name != "predictions.decoder.bias"
     }
