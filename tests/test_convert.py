@@ -230,6 +230,26 @@ def test_of_two_biases_the_one_that_tensorflow_computes_with_is_written(tmp_path
     assert np.array_equal(model.state_dict()["predictions.bias"], used)
 
 
+def test_one_of_several_formats_is_chosen(tmp_path):
+    """Only Google's checkpoint has the head for the order of sentences."""
+    google = FRAMEWORKS / "google_pretraining"
+    folder = tmp_path / "both"
+    shutil.copytree(google, folder)
+    convert(google, tmp_path / "other", "h5", architecture="AlbertForMaskedLM")
+    shutil.copy(tmp_path / "other" / "tf_model.h5", folder)
+    first = convert(folder, tmp_path / "first")
+    assert (first.source_format, first.architecture) == ("h5", "AlbertForMaskedLM")
+    assert first.notes == ["the source also has model.ckpt-best.index, which was not read; --from chooses"]
+    assert cli.main(["convert", str(folder), str(tmp_path / "second"), "--from", "google"]) == 0
+    assert held(tmp_path / "second") == held(google)
+    assert "sop_classifier.classifier.weight" in held(tmp_path / "second")
+    with pytest.raises(OSError, match=r"has no weights: none of flax_model\.msgpack"):
+        convert(folder, tmp_path / "third", from_format="flax")
+    assert "the formats that are read are safetensors, bin, h5, msgpack, tf1, onnx; got 'gguf'" in refusal(
+        convert, folder, tmp_path / "third", from_format="gguf"
+    )
+
+
 # --- another dtype --------------------------------------------------------------------------------------------------------
 
 FLOATS = st.floats(width=64, allow_nan=False, allow_infinity=False)

@@ -40,6 +40,12 @@ def add(commands: Any) -> None:
         help="safetensors, bin (or pytorch), h5 (or tf), msgpack (or flax), or onnx (default: %(default)s)",
     )
     convert.add_argument(
+        "--from",
+        dest="from_format",
+        metavar="FORMAT",
+        help="which weights of IN to read, if it has several: one of these, or tf1 (or google)",
+    )
+    convert.add_argument(
         "--dtype",
         metavar="DTYPE",
         help="float32, float16, bfloat16 or float64: round to the nearest, ties to even (default: as each is stored)",
@@ -77,6 +83,7 @@ def run(args: argparse.Namespace) -> None:
             args.to,
             dtype=args.dtype,
             architecture=args.architecture,
+            from_format=args.from_format,
             max_shard_size=int(args.max_shard_size) if args.max_shard_size.isdigit() else args.max_shard_size,
             force=args.force,
             progress=advance,

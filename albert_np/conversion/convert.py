@@ -26,7 +26,7 @@ from albert_np.checkpoints.stored import Stored, by_name, find_weights, no_weigh
 from albert_np.config import AlbertConfig
 from albert_np.conversion import trial
 from albert_np.conversion.architecture import by_heads, choose, parts_of
-from albert_np.conversion.folders import copy_tokenizer, move_into_place, target_folder, temporary_folder
+from albert_np.conversion.folders import copy_tokenizer, move_into_place, target_folder, temporary_folder, weight_files
 from albert_np.conversion.onnx_model import write_tensors
 from albert_np.conversion.report import LeftOut, Outputs, Report, TensorRow, dtype_name
 from albert_np.conversion.rounding import loss, rounded, word_of
@@ -39,6 +39,7 @@ ALIASES_OF_FORMATS = {
     "pt": "bin",
     "model.safetensors": "safetensors",
     "st": "safetensors",
+    "google": "tf1",
     "tf": "h5",
     "tensorflow": "h5",
     "keras": "h5",
@@ -74,6 +75,7 @@ def convert(
     dtype: Any = None,
     max_shard_size: int | str = "5GB",
     architecture: str | None = None,
+    from_format: str | None = None,
     force: bool = False,
     progress: Progress | None = None,
     **where: Any,
@@ -84,17 +86,20 @@ def convert(
     them or none. It is refused if it has weights, unless force=True, which replaces them.
     dtype: None keeps the dtype of each tensor, bit for bit; "float32", "float16", "bfloat16" or "float64" rounds to the
     nearest, ties to even, and the report says what that changed.
+    from_format: which weights of the source to read, where it has several; without it, the first as from_pretrained finds them.
     architecture: the class to write; without it, the one that config.json names, or else the one whose heads are stored.
     max_shard_size: as in save_pretrained. progress: called as progress(more, all) when more of all numbers are done.
     where: hub.OPTIONS, such as revision.
     What was written is read again: every tensor must be equal to the bit, and the outputs of a small batch are compared.
     Raises ValueError (content, arguments) or OSError (files, network), and then nothing has been written.
     """
-    kind, word = writer(to), word_of(dtype)
+    kind, word = _named(to, written(), "written"), word_of(dtype)
+    readable = {each.name: each for each in FORMATS}
+    formats = FORMATS if from_format is None else (_named(from_format, readable, "read"),)
     shard_bytes(max_shard_size)
     where = _where(where)
     folder = target_folder(target, force)
-    model = _read(source, architecture, where)
+    model = _read(source, architecture, formats, where)
     tensors = {name: rounded(x, word) if word else x for name, x in model.stored.items()}
     config = model.config.replace(architectures=[model.architecture], dtype=_common_dtype(tensors))
     with temporary_folder(folder) as made:
@@ -124,12 +129,11 @@ def written() -> dict[str, Format]:
     return {kind.name: kind for kind in FORMATS if kind.write is not None or kind.name == ONNX}
 
 
-def writer(name: str) -> Format:
-    """The format that is meant. ValueError if it is unknown, or nothing writes it."""
-    known = written()
+def _named(name: str, known: dict[str, Format], what: str) -> Format:
+    """The format that is meant. ValueError if it is unknown, or cannot be read or written."""
     plain = ALIASES_OF_FORMATS.get(name, name) if isinstance(name, str) else name
     if plain not in known:
-        raise ValueError(f"the formats that are written are {', '.join(known)}; got {shown(repr(name), 60)}")
+        raise ValueError(f"the formats that are {what} are {', '.join(known)}; got {shown(repr(name), 60)}")
     return known[plain]
 
 
@@ -166,12 +170,12 @@ def _where(options: dict[str, Any]) -> dict[str, Any]:
 # --- reading --------------------------------------------------------------------------------------------------------------
 
 
-def _read(source: str | os.PathLike, given: str | None, where: dict[str, Any]) -> _Model:
+def _read(source: str | os.PathLike, given: str | None, formats: tuple[Format, ...], where: dict[str, Any]) -> _Model:
     """What is to be written of a checkpoint, under the names that it is written under. Only headers are read, and biases."""
     config = AlbertConfig.from_pretrained(source, **where)
-    weights = find_weights(source, where)
+    weights = find_weights(source, where, formats)
     if weights is None:
-        raise OSError(no_weights(source, where, FORMATS))
+        raise OSError(no_weights(source, where, formats))
     text = str(weights.source)
     raw = read_files(weights)
     found = by_name(weights, raw)
@@ -193,6 +197,7 @@ def _read(source: str | os.PathLike, given: str | None, where: dict[str, Any]) -
         )
     if weights.format.name == "tf1":
         notes += _of_training(weights)
+    notes += _not_read(source, weights, where)
     return _Model(weights.format, config, architecture, parts, stored, left_out, notes)
 
 
@@ -202,6 +207,18 @@ def _of_training(weights: Stored) -> list[str]:
     if not names:
         return []
     return [f"{len(names)} variables of a training, such as {shown(names[0])}, are no weights and were left out"]
+
+
+def _not_read(source: str | os.PathLike, weights: Stored, where: dict[str, Any]) -> list[str]:
+    """The weights of other formats in the source's folder, which may be other weights."""
+    folder = hub.local_folder(source)
+    if folder is None:
+        return []
+    inside = folder / (where.get("subfolder") or "")
+    others = [
+        files[0].name for kind in FORMATS if kind.name != weights.format.name and (files := weight_files(inside, kind))
+    ]
+    return [f"the source also has {listed(others)}, which was not read; --from chooses"] if others else []
 
 
 def _with_labels(
@@ -330,7 +347,7 @@ def _outputs(
     where: dict[str, Any],
 ) -> Outputs:
     """The outputs of the model of the source, and of what was written. ValueError if they differ where no number changed."""
-    first = trial.run(source, model.config, model.architecture, model.parts, **where)
+    first = trial.run(source, model.config, model.architecture, model.parts, model.kind.name, **where)
     if kind.name == ONNX:
         second, by = trial.run_onnx(made / kind.file, config, model.architecture)
         if not second:

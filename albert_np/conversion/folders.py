@@ -50,7 +50,7 @@ def weight_files(folder: Path, kind: Format) -> list[Path]:
         except (ValueError, OSError):  # it cannot choose among several
             path = None
         if path is not None and path.suffix == ".index":  # TensorFlow's: an index, and data files of the same stem
-            found += sorted(path.parent.glob(f"{_literal(path.stem)}.*"))
+            found += sorted(path.parent.glob(f"{_literal(path.stem)}.*"), key=lambda other: (other != path, other))
         elif path is not None:
             found.append(path)
     return found

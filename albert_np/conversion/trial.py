@@ -6,11 +6,12 @@ import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from albert_np import imports
+from albert_np.calling import AlbertPreTrainedModel
 from albert_np.config import AlbertConfig
 from albert_np.conversion.architecture import CLASSES
 from albert_np.conversion.report import Outputs
@@ -36,13 +37,22 @@ def batch(config: AlbertConfig, architecture: str) -> dict[str, Array]:  # -> (B
 
 
 def run(
-    folder: str | os.PathLike, config: AlbertConfig, architecture: str, parts: tuple[str, ...], **where: Any
+    folder: str | os.PathLike,
+    config: AlbertConfig,
+    architecture: str,
+    parts: tuple[str, ...],
+    own_format: str = "",
+    **where: Any,
 ) -> dict[str, Array]:
-    """Output name -> array, computed by the reference in float32 from the files of a folder."""
+    """Output name -> array, computed by the reference in float32 from the files of a folder.
+
+    own_format: the format that is looked for first.
+    """
+    kind = cast(type[AlbertPreTrainedModel], type(architecture, (CLASSES[architecture],), {"own_format": own_format}))
     options: dict[str, Any] = {"add_pooling_layer": bool(parts)} if architecture == "AlbertModel" else {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what the class does not use is in the report
-        made = CLASSES[architecture].from_pretrained(folder, backend="numpy", config=config, **options, **where)
+        made = kind.from_pretrained(folder, backend="numpy", config=config, **options, **where)
     with np.errstate(all="ignore"):  # what overflows is seen in the outputs
         out = made(**batch(config, architecture), return_dict=True, output_hidden_states=False, output_attentions=False)
     return {name: x for name, x in out.items() if isinstance(x, np.ndarray)}
