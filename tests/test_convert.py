@@ -26,7 +26,7 @@ from albert_np.checkpoints.formats.protocol import as_tensors, stored_values
 from albert_np.checkpoints.names import hub_name
 from albert_np.checkpoints.stored import find_weights, read_headers
 from albert_np.conversion import convert as module
-from albert_np.conversion import trial
+from albert_np.conversion import rounding, trial
 from albert_np.conversion.rounding import values_in
 from albert_np.golden.cases import PARTS, TINY, trained_like
 
@@ -344,6 +344,18 @@ def test_an_onnx_graph_that_computes_something_else_is_found_out(tmp_path, monke
     monkeypatch.setattr(module, "write_tensors", wrong)
     assert "the written model's outputs differ by" in refusal(convert, source, tmp_path / "there", "onnx")
     assert not (tmp_path / "there").exists()
+
+
+def test_a_loss_is_that_of_all_blocks(monkeypatch):
+    x = np.random.default_rng(0).standard_normal(1000).astype(np.float32)
+    x[997] = 1e-9
+    whole = rounding.loss(x, x.astype(np.float16))
+    monkeypatch.setattr(rounding, "BLOCK", 7)
+    assert rounding.loss(x, x.astype(np.float16)) == whole
+    assert whole.changed == (x != x.astype(np.float16)).sum()
+    assert whole.to_zero == 1
+    assert whole.relative == 1
+    assert rounding.loss(x, x.astype(np.float64)) is None
 
 
 def test_small_numbers_that_become_zero_are_counted(tmp_path):

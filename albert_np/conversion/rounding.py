@@ -18,6 +18,7 @@ SHORT = {"double": "float64", "float": "float32", "half": "float16", "fp64": "fl
     "fp16": "float16",
     "bf16": "bfloat16",
 }
+BLOCK = 1 << 20  # numbers that are compared at once
 NAMES = {word: name for name, word in WORDS.items()}
 
 
@@ -60,19 +61,28 @@ def values_in(x: Array, word: str) -> Array:
 
 
 def loss(before: Array, after: Array) -> Loss | None:
-    """What rounding changed, or None if nothing."""
+    """What rounding changed, or None if nothing. Some numbers at a time: float64 copies of a whole table would be large."""
+    x, y = before.reshape(-1), after.reshape(-1)
+    parts = [_loss(x[i : i + BLOCK], y[i : i + BLOCK]) for i in range(0, x.size, BLOCK)]
+    found = [part for part in parts if part is not None]
+    if not found:
+        return None
+    return Loss(
+        changed=sum(part.changed for part in found),
+        largest=max(part.largest for part in found),
+        relative=max(part.relative for part in found),
+        to_zero=sum(part.to_zero for part in found),
+    )
+
+
+def _loss(before: Array, after: Array) -> Loss | None:
     x, y = before.astype(np.float64), after.astype(np.float64)
     changed = (x != y) & ~(np.isnan(x) & np.isnan(y))
     if not changed.any():
         return None
     x, y = x[changed], y[changed]
     difference = np.abs(y - x)
-    return Loss(
-        changed=int(changed.sum()),
-        largest=float(difference.max()),
-        relative=float((difference / np.abs(x)).max()),
-        to_zero=int((y == 0).sum()),
-    )
+    return Loss(int(changed.sum()), float(difference.max()), float((difference / np.abs(x)).max()), int((y == 0).sum()))
 
 
 def _load(tensor: Tensor, word: str) -> Array:
