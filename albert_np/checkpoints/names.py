@@ -1,4 +1,10 @@
-"""Names in checkpoints: every tensor that ALBERT stores, under Hugging Face's name, its shape, and the names of the files."""
+"""Names in checkpoints: every tensor that ALBERT stores, under Hugging Face's name, and its shape.
+
+Other programs have other names for the same tensors. Their tables are beside the readers of their files:
+formats/tensorflow_names.py (TFAlbert classes), formats/flax_names.py (FlaxAlbert classes) and formats/google_names.py (Google's
+original). An ONNX file may have any names, so formats/onnx_roles.py goes by what the graph computes. spellings.py knows the
+prefixes and the older words that files of PyTorch have.
+"""
 
 from __future__ import annotations
 

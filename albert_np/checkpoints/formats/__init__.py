@@ -1,6 +1,23 @@
-"""The formats of weight files, one module for each: its reader, beside a literal table of its names.
+"""The formats of weight files: each has a reader, most have a writer, and each framework has a table of its names.
 
-To add a format, write a module with a FORMAT (protocol.py says what that is), and name it in FORMATS.
+protocol.py says what a Format is and what its reader and writer promise. FORMATS, below, has their order. The modules are
+
+    format        file                 reader                                        writer                  names
+    safetensors   model.safetensors    safetensors                                   safetensors             (see below)
+    bin           pytorch_model.bin    bin, zip_archive, pickle_program              bin_writer              Hugging Face's
+    h5            tf_model.h5          h5, hdf5                                      h5_writer               tensorflow_names
+    msgpack       flax_model.msgpack   msgpack, msgpack_codes                        msgpack_writer          flax_names
+    tf1           *.index              tf1, tensor_bundle, sstable, crc32c           none                    google_names
+    onnx          model.onnx           onnx, onnx_file, protobuf_file, onnx_steps    conversion.onnx_model   onnx_roles
+
+A safetensors file has Hugging Face's names, or those of TensorFlow or Flax, as its metadata says. values.py reads numbers that
+lie in one piece, for all formats that have such.
+
+The way of a name: a reader gives each tensor the name that it is stored under and, if that is another framework's, Hugging
+Face's (Tensor.hub_name). ../spellings.py takes away what wrappers put before it. What is left is a name of ../names.py, which has
+every tensor that ALBERT stores, with its shape.
+
+To add a format, write a module with a FORMAT and name it in FORMATS. CONTRIBUTING.md lists what else a format needs.
 """
 
 from __future__ import annotations
