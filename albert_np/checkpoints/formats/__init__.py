@@ -14,8 +14,8 @@ A safetensors file has Hugging Face's names, or those of TensorFlow or Flax, as 
 lie in one piece, for all formats that have such.
 
 The way of a name: a reader gives each tensor the name that it is stored under and, if that is another framework's, Hugging
-Face's (Tensor.hub_name). ../spellings.py takes away what wrappers put before it. What is left is a name of ../names.py, which has
-every tensor that ALBERT stores, with its shape.
+Face's (Tensor.hub_name). ../spellings.py takes away what wrappers put before it. What is left is a name of ../names.py, which
+has every tensor that ALBERT stores, with its shape.
 
 To add a format, write a module with a FORMAT and name it in FORMATS. CONTRIBUTING.md lists what else a format needs.
 """
