@@ -9,8 +9,8 @@ import numpy as np
 
 from albert_np.checkpoints.formats.flax_names import hub_name, is_kernel, stored_name
 from albert_np.checkpoints.formats.protocol import transposed
+from albert_np.checkpoints.formats.values import FLOATS
 from albert_np.checkpoints.initialise import check_seed
-from albert_np.checkpoints.load import DTYPES
 from albert_np.checkpoints.memory import array_of, tensor_of
 from albert_np.config import AlbertConfig
 from albert_np.files import listed, shown
@@ -95,8 +95,8 @@ def checked(params: Any, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Arr
                 f"{SOURCE}: {name} has the shape {leaves[name].shape}, but this model's has the shape {expected}"
             )
         dtype = tensor_of(name, leaves[name], SOURCE).dtype
-        if dtype not in DTYPES:
-            raise ValueError(f"{SOURCE}: {name} is {dtype}; weights are {', '.join(DTYPES)}")
+        if dtype not in FLOATS:
+            raise ValueError(f"{SOURCE}: {name} is {dtype}; weights are {', '.join(FLOATS)}")
     return leaves
 
 

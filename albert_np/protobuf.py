@@ -1,4 +1,4 @@
-"""The wire format of protobuf, as SentencePiece's vocabularies and TensorFlow's checkpoints use it. Every bound is checked."""
+"""The wire format of protobuf: SentencePiece's vocabularies, TensorFlow's checkpoints, ONNX. Every bound is checked."""
 
 from __future__ import annotations
 
@@ -26,6 +26,11 @@ def read_number(data: bytes, at: int) -> tuple[int, int]:
                 raise BadFileError("a number has more than 64 bits")
             return value, at
     raise BadFileError("a number has more than 10 bytes")
+
+
+def signed(value: int) -> int:
+    """The whole number with a sign that these 64 bits are."""
+    return value - (1 << 64) if value >= 1 << 63 else value
 
 
 def read_fields(data: bytes) -> Iterator[tuple[int, int, Any]]:

@@ -585,7 +585,7 @@ def test_arguments_that_make_no_sense_are_refused_before_anything_is_read(tmp_pa
         (("nowhere", tmp_path / "x", "gguf"), {}, "the formats that are written are safetensors"),
         (("nowhere", tmp_path / "x", "tf1"), {}, "got 'tf1'"),
         (("nowhere", tmp_path / "x", None), {}, "got None"),
-        (("nowhere", tmp_path / "x"), {"dtype": "int8"}, "dtype must be one of float64, float32, float16, bfloat16"),
+        (("nowhere", tmp_path / "x"), {"dtype": "int8"}, "dtype must be one of float32, float16, bfloat16, float64"),
         (("nowhere", tmp_path / "x"), {"max_shard_size": 0}, "max_shard_size must be at least one byte"),
         (("nowhere", tmp_path / "x"), {"from_tf": True}, "convert knows no from_tf"),
         (("nowhere", ""), {}, "takes the path of a folder"),

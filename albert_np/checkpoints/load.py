@@ -11,6 +11,7 @@ import numpy as np
 
 from albert_np.checkpoints.formats.protocol import Format, Tensor
 from albert_np.checkpoints.formats.tensorflow_names import is_tensorflow
+from albert_np.checkpoints.formats.values import FLOATS
 from albert_np.checkpoints.initialise import initialise, within_memory
 from albert_np.checkpoints.memory import SOURCE, read_state_dict
 from albert_np.checkpoints.names import ALIASES, BUFFERS, PRETRAINING, expected_shapes, hub_name
@@ -18,8 +19,6 @@ from albert_np.checkpoints.stored import find_weights, no_weights, read_headers
 from albert_np.config import AlbertConfig
 from albert_np.files import listed
 from albert_np.ops import Array
-
-DTYPES = ("F32", "F16", "BF16", "F64")
 
 
 class LoadedKeys(NamedTuple):
@@ -148,9 +147,9 @@ def match(found: dict[str, Tensor], source: str, config: AlbertConfig, parts: tu
         found[decoder] = found[words]  # TensorFlow's classes tie them whatever the config says
     known = {*expected, *BUFFERS, *(ALIASES if "predictions" in parts else ())}
     for name in expected:
-        if name in found and found[name].dtype not in DTYPES:
+        if name in found and found[name].dtype not in FLOATS:
             raise ValueError(
-                f"{source}: tensor {name} is {found[name].dtype}; weights are read from {', '.join(DTYPES)}"
+                f"{source}: tensor {name} is {found[name].dtype}; weights are read from {', '.join(FLOATS)}"
             )
     return Match(
         expected,

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 
 from albert_np.checkpoints.formats.protocol import Tensor
+from albert_np.checkpoints.formats.values import FLOATS
 from albert_np.checkpoints.spellings import by_plain_name
 from albert_np.files import shown
 from albert_np.ops import Array
 
 SOURCE = "state_dict"  # what messages name
-DTYPES = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16"}
+WORDS = {name: word for word, name in FLOATS.items()}
 
 
 def read_state_dict(state_dict: Any) -> dict[str, Tensor]:
@@ -33,7 +34,7 @@ def read_state_dict(state_dict: Any) -> dict[str, Tensor]:
 def tensor_of(name: str, value: Any, source: str) -> Tensor:
     """An array in memory as a stored tensor. `source` is what messages name. Raises ValueError as array_of."""
     x = array_of(name, value, source)
-    dtype = DTYPES.get(x.dtype.name, x.dtype.name)
+    dtype = WORDS.get(x.dtype.name, x.dtype.name)
     return Tensor(name, x.shape, dtype, lambda: x.astype(np.float32 if dtype == "BF16" else x.dtype))
 
 

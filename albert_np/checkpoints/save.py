@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from albert_np.checkpoints.formats import FORMATS, in_order, safetensors
-from albert_np.checkpoints.formats.protocol import Format, Tensor
+from albert_np.checkpoints.formats.protocol import Format, Tensor, stored_bytes
 from albert_np.config import AlbertConfig
 from albert_np.files import atomic_path, folder_to_write, shown, write_atomically
 
@@ -89,7 +89,7 @@ def save(
         index = {
             "metadata": {
                 "total_parameters": sum(math.prod(x.shape) for x in tensors.values()),
-                "total_size": sum(map(safetensors.stored_bytes, tensors.values())),
+                "total_size": sum(map(stored_bytes, tensors.values())),
             },
             "weight_map": {kind.index_name(tensor): name for name, some in shards.items() for tensor in some},
         }
@@ -104,11 +104,11 @@ def _shards(tensors: Mapping[str, Tensor], limit: int, kind: Format) -> dict[str
     groups: list[dict[str, Tensor]] = []
     room = 0
     for name, x in tensors.items():
-        if not groups or safetensors.stored_bytes(x) > room:
+        if not groups or stored_bytes(x) > room:
             groups.append({})
             room = limit
         groups[-1][name] = x
-        room -= safetensors.stored_bytes(x)
+        room -= stored_bytes(x)
     if len(groups) < 2:
         return {kind.file: dict(tensors)}
     if not kind.shard:

@@ -33,7 +33,6 @@ it. Attention as one kernel is out of reach: the optimizer only knows the mask's
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -43,7 +42,7 @@ import numpy as np
 
 from albert_np import imports
 from albert_np.calling import AlbertPreTrainedModel
-from albert_np.checkpoints.formats.protocol import Tensor, as_tensors, stored_values, transposed
+from albert_np.checkpoints.formats.protocol import Tensor, as_tensors, stored_bytes, stored_values, transposed
 from albert_np.checkpoints.names import ALIASES, expected_shapes, hub_name
 from albert_np.config import AlbertConfig
 from albert_np.conversion.onnx_nodes import FLOAT32, INT64, ModelNodes
@@ -51,11 +50,11 @@ from albert_np.files import atomic_path, listed
 from albert_np.golden.graph import ARCHITECTURES, Step, graph, outputs
 from albert_np.golden.packs.onnx_model import MAX_BYTES, tensor
 from albert_np.ops import Array
+from albert_np.protobuf import BYTES, write_number
 from albert_np.version import __version__
 
 OPSET, IR_VERSION = 18, 8  # of optimum, and the format of files that came with it
 DTYPES = {"F32": FLOAT32, "F16": 10, "F64": 11, "BF16": 16}  # safetensors' words -> TensorProto's numbers
-BYTES = {"F32": 4, "F16": 2, "F64": 8, "BF16": 2}
 BATCH, TOKENS, CHOICES = "batch_size", "sequence_length", "num_choices"
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 OUTPUT_AXES = {  # the axes of each output, a name of config.py for a size of the model
@@ -84,7 +83,7 @@ class Weight(NamedTuple):
 
     @property
     def nbytes(self) -> int:
-        return math.prod(self.shape) * BYTES[self.tensor.dtype]
+        return stored_bytes(self.tensor)
 
     def values(self) -> Array:
         """Little-endian, in C order."""
@@ -252,14 +251,5 @@ def _head(name: str, weight: Weight) -> Any:
 
 
 def _field(number: int, length: int) -> bytes:
-    """What stands before a field of so many bytes in a protobuf message: number and wire type 2, then the length."""
-    return _varint(number << 3 | 2) + _varint(length)
-
-
-def _varint(value: int) -> bytes:
-    """Seven bits a byte, the lowest first; the eighth says that more follow."""
-    digits = bytearray()
-    while value > 127:
-        digits.append(value & 127 | 128)
-        value >>= 7
-    return bytes([*digits, value])
+    """What stands before a field of so many bytes in a protobuf message: its number and wire type, then the length."""
+    return write_number(number << 3 | BYTES) + write_number(length)

@@ -6,7 +6,8 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from albert_np.conversion.rounding import NAMES, Loss
+from albert_np.checkpoints.formats.values import FLOATS
+from albert_np.conversion.rounding import Loss
 
 
 @dataclass(frozen=True)
@@ -135,4 +136,4 @@ def _outputs(outputs: Outputs) -> list[str]:
 
 def dtype_name(word: str) -> str:
     """The name of a dtype for people, such as "float32" for "F32"."""
-    return NAMES.get(word, word)
+    return FLOATS.get(word, word)

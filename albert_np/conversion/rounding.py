@@ -8,18 +8,17 @@ from typing import NamedTuple
 import numpy as np
 
 from albert_np.checkpoints.formats.protocol import Tensor
+from albert_np.checkpoints.formats.values import FLOATS
 from albert_np.files import shown
 from albert_np.golden.measures.formats import FORMATS
 from albert_np.ops import Array
 
-# what a caller may name -> safetensors' word
-WORDS = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16"}
+WORDS = {name: word for word, name in FLOATS.items()}  # what a caller may name -> safetensors' word
 SHORT = {"double": "float64", "float": "float32", "half": "float16", "fp64": "float64", "fp32": "float32"} | {
     "fp16": "float16",
     "bf16": "bfloat16",
 }
 BLOCK = 1 << 20  # numbers that are compared at once
-NAMES = {word: name for name, word in WORDS.items()}
 
 
 class Loss(NamedTuple):
@@ -57,7 +56,7 @@ def values_in(x: Array, word: str) -> Array:
     if word == "BF16":
         return FORMATS["bfloat16"].round(x)
     with np.errstate(over="ignore", under="ignore"):  # the caller looks for what became infinite
-        return x.astype(NAMES[word])
+        return x.astype(FLOATS[word])
 
 
 def loss(before: Array, after: Array) -> Loss | None:
@@ -92,7 +91,7 @@ def _load(tensor: Tensor, word: str) -> Array:
     if lost.any():
         where = tuple(int(i) for i in np.argwhere(lost)[0])
         raise ValueError(
-            f"tensor {shown(tensor.name)} holds {x[where]:.6g} at {list(where)}, which is too large for {NAMES[word]}: "
+            f"tensor {shown(tensor.name)} holds {x[where]:.6g} at {list(where)}, which is too large for {FLOATS[word]}: "
             "choose a dtype with a wider range, such as bfloat16"
         )
     return y

@@ -13,6 +13,7 @@ import numpy as np
 from albert_np.checkpoints import hub
 from albert_np.checkpoints.formats import FORMATS
 from albert_np.checkpoints.formats.protocol import Tensor
+from albert_np.checkpoints.formats.values import FLOATS
 from albert_np.checkpoints.stored import Stored, by_name, find_weights, no_weights, read_files
 from albert_np.config import AlbertConfig
 from albert_np.conversion import trial
@@ -116,7 +117,7 @@ def _check_tensors(
         if progress is not None:
             progress(more, found.parameters)
 
-    readable = [name for name in names if held[name].dtype in ("F64", "F32", "F16", "BF16")]
+    readable = [name for name in names if held[name].dtype in FLOATS]
     check_values(held, readable, config, findings, done)
 
 

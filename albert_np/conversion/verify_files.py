@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 
 from albert_np.checkpoints.formats import FORMATS, bin
-from albert_np.checkpoints.formats.protocol import Format, Tensor
-from albert_np.checkpoints.formats.safetensors import stored_bytes
+from albert_np.checkpoints.formats.protocol import Format, Tensor, stored_bytes
+from albert_np.checkpoints.formats.values import FLOATS
 from albert_np.checkpoints.names import ALIASES, BUFFERS
 from albert_np.checkpoints.stored import MAX_INDEX_BYTES, Stored, find_weights, read_headers
 from albert_np.config import AlbertConfig
 from albert_np.conversion.findings import Findings, capital
 from albert_np.conversion.folders import shards_of, weight_files
 from albert_np.conversion.report import dtype_name
-from albert_np.conversion.rounding import NAMES, values_in
+from albert_np.conversion.rounding import values_in
 from albert_np.conversion.verify_names import under_first_names
 from albert_np.files import listed, read_json
 
@@ -172,7 +172,7 @@ def compare(
 
 def _equal_when_rounded(x: np.ndarray, first: str, y: np.ndarray, second: str) -> bool:
     """Whether the one with the shorter numbers is the other one, rounded."""
-    if first not in NAMES or second not in NAMES:
+    if first not in FLOATS or second not in FLOATS:
         return bool(np.array_equal(x, y))
     order = ("F64", "F32", "F16", "BF16")
     if order.index(first) > order.index(second):

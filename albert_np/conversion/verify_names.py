@@ -8,7 +8,7 @@ import numpy as np
 
 from albert_np.checkpoints.formats.protocol import Tensor
 from albert_np.checkpoints.formats.tensorflow_names import is_tensorflow
-from albert_np.checkpoints.load import DTYPES
+from albert_np.checkpoints.formats.values import FLOATS
 from albert_np.checkpoints.names import ALIASES, BUFFERS, HEADS, PARTS, expected_shapes
 from albert_np.config import AlbertConfig
 from albert_np.conversion.architecture import by_heads
@@ -107,13 +107,13 @@ def _are(names: list[str]) -> str:
 def _check_dtypes(
     held: dict[str, Tensor], expected: dict[str, tuple[int, ...]], config: AlbertConfig, findings: Findings
 ) -> None:
-    counts = Counter(held[name].dtype for name in expected if name in held and held[name].dtype in DTYPES)
+    counts = Counter(held[name].dtype for name in expected if name in held and held[name].dtype in FLOATS)
     for name in expected:
-        if name in held and held[name].dtype not in DTYPES:
+        if name in held and held[name].dtype not in FLOATS:
             findings.error(
                 "dtype",
                 f"{name} is {held[name].dtype}",
-                f"Weights are read from {', '.join(DTYPES)}; this may be a quantised model.",
+                f"Weights are read from {', '.join(FLOATS)}; this may be a quantised model.",
                 "Convert the model before it was quantised.",
             )
     if len(counts) > 1:

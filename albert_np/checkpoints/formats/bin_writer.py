@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from albert_np.checkpoints.formats.pickle_program import STORAGES
-from albert_np.checkpoints.formats.protocol import Tensor, stored_values
-from albert_np.checkpoints.formats.safetensors import stored_bytes
+from albert_np.checkpoints.formats.protocol import Tensor, stored_bytes, stored_values
 from albert_np.checkpoints.formats.zip_archive import ABSENT32, END, ENTRY, HEADER
 from albert_np.checkpoints.names import ALIASES, PREFIX
 from albert_np.files import shown

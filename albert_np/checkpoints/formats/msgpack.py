@@ -18,10 +18,10 @@ from typing import Any, BinaryIO, NamedTuple, NoReturn
 import numpy as np
 
 from albert_np.checkpoints.formats.flax_names import hub_name, stored_name, understood
-from albert_np.checkpoints.formats.msgpack_codes import CHUNKED, DTYPES, FIXED, LENGTHS, NDARRAY, OTHERS, SCALAR
+from albert_np.checkpoints.formats.msgpack_codes import CHUNKED, DTYPE_NAMES, FIXED, LENGTHS, NDARRAY, OTHERS, SCALAR
 from albert_np.checkpoints.formats.msgpack_writer import write
 from albert_np.checkpoints.formats.protocol import Format, Tensor
-from albert_np.checkpoints.formats.values import InOnePiece
+from albert_np.checkpoints.formats.values import DTYPES, InOnePiece
 from albert_np.files import explain_impostor, shown
 from albert_np.ops import Array
 
@@ -34,7 +34,7 @@ MAX_AXES = 8
 class _Piece(NamedTuple):
     """Where an array lies in the file."""
 
-    dtype: str  # a name of DTYPES
+    dtype: str  # in safetensors' words
     shape: tuple[int, ...]
     at: int
 
@@ -143,13 +143,14 @@ class _Scan:
         if any(kind != "number" for kind, _ in sizes) or math.prod(size or 1 for size in shape) >= 2**63:
             self.refuse(f"{what} must have a shape of whole numbers, 0 or more; got {shown(shape, 80)}")
         kind, n = self.token(end)
-        dtype = self.take(n, end).decode(errors="replace") if kind in ("text", "bytes") and n < 20 else kind
-        if dtype not in DTYPES:
-            self.refuse(f"{what} has the dtype {shown(dtype, 40)!r}, which is none of {', '.join(DTYPES)}")
-        needed = math.prod(shape) * np.dtype(DTYPES[dtype][1]).itemsize
+        name = self.take(n, end).decode(errors="replace") if kind in ("text", "bytes") and n < 20 else kind
+        if name not in DTYPE_NAMES:
+            self.refuse(f"{what} has the dtype {shown(name, 40)!r}, which is none of {', '.join(DTYPE_NAMES)}")
+        dtype = DTYPE_NAMES[name]
+        needed = math.prod(shape) * np.dtype(DTYPES[dtype]).itemsize
         kind, n = self.token(end)
         if (kind, n) != ("bytes", needed) or self.file.tell() + n != end:
-            self.refuse(f"{what}: {dtype} of shape {shape} is {needed:,} bytes; the file has {_a(kind)} of {n:,} there")
+            self.refuse(f"{what}: {name} of shape {shape} is {needed:,} bytes; the file has {_a(kind)} of {n:,} there")
         self.file.seek(end)
         return _Piece(dtype, shape, end - n)
 
@@ -193,9 +194,9 @@ def _in_order(value: Any) -> list[Any]:
 
 
 def _tensor(path: Path, name: str, shape: tuple[int, ...], pieces: list[_Piece]) -> Tensor:
-    word, dtype = DTYPES[pieces[0].dtype]
-    parts = [InOnePiece(path, piece.at, np.dtype(dtype), piece.shape, bfloat16=word == "BF16") for piece in pieces]
-    return Tensor(name, shape, word, parts[0] if parts[0].shape == shape else partial(_joined, parts, shape))
+    dtype = pieces[0].dtype
+    parts = [InOnePiece(path, x.at, np.dtype(DTYPES[dtype]), x.shape, bfloat16=dtype == "BF16") for x in pieces]
+    return Tensor(name, shape, dtype, parts[0] if parts[0].shape == shape else partial(_joined, parts, shape))
 
 
 def _joined(parts: list[InOnePiece], shape: tuple[int, ...]) -> Array:

@@ -2,20 +2,20 @@
 
 NDARRAY, SCALAR = 1, 3  # flax's types of extensions
 CHUNKED = "__msgpack_chunked_array__"  # marks a dict that stands for one array of over 1 GB, in several pieces
-DTYPES = {
-    "float64": ("F64", "<f8"),
-    "float32": ("F32", "<f4"),
-    "float16": ("F16", "<f2"),
-    "bfloat16": ("BF16", "<u2"),
-    "int64": ("I64", "<i8"),
-    "int32": ("I32", "<i4"),
-    "int16": ("I16", "<i2"),
-    "int8": ("I8", "i1"),
-    "uint64": ("U64", "<u8"),
-    "uint32": ("U32", "<u4"),
-    "uint16": ("U16", "<u2"),
-    "uint8": ("U8", "u1"),
-    "bool": ("BOOL", "?"),
+DTYPE_NAMES = {  # NumPy's names, which flax writes -> safetensors' words
+    "float64": "F64",
+    "float32": "F32",
+    "float16": "F16",
+    "bfloat16": "BF16",
+    "int64": "I64",
+    "int32": "I32",
+    "int16": "I16",
+    "int8": "I8",
+    "uint64": "U64",
+    "uint32": "U32",
+    "uint16": "U16",
+    "uint8": "U8",
+    "bool": "BOOL",
 }
 
 # kind -> (its first byte for small numbers, the first number that is not small)

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from albert_np.checkpoints.formats.flax_names import stored_name
-from albert_np.checkpoints.formats.msgpack_codes import CHUNKED, DTYPES, FIXED, LENGTHS, NDARRAY, SMALL
+from albert_np.checkpoints.formats.msgpack_codes import CHUNKED, DTYPE_NAMES, FIXED, LENGTHS, NDARRAY, SMALL
 from albert_np.checkpoints.formats.protocol import Tensor, stored_values, transposed
 from albert_np.files import shown
 from albert_np.ops import Array
 
 MAX_PIECE_BYTES = 2**30  # flax's: a larger array is written in pieces
-FLAX_DTYPES = {word: dtype for dtype, (word, _) in DTYPES.items()}
+NAMES_OF_DTYPES = {word: name for name, word in DTYPE_NAMES.items()}
 
 Tree = dict[str, "Tree | Tensor"]
 
@@ -47,13 +47,13 @@ def _write_tree(file: BinaryIO, tree: Tree) -> None:
 
 
 def _write_tensor(file: BinaryIO, name: str, tensor: Tensor) -> None:
-    if tensor.dtype not in FLAX_DTYPES:
+    if tensor.dtype not in NAMES_OF_DTYPES:
         raise ValueError(f"flax_model.msgpack holds no {tensor.dtype}, the dtype of {shown(tensor.name)}")
     x = stored_values(tensor)
     x = transposed(x) if name == "kernel" else x
     size = MAX_PIECE_BYTES // x.itemsize
     if x.nbytes <= MAX_PIECE_BYTES:
-        _write_array(file, x, FLAX_DTYPES[tensor.dtype])
+        _write_array(file, x, NAMES_OF_DTYPES[tensor.dtype])
         return
     pieces = [x.reshape(-1)[i : i + size] for i in range(0, x.size, size)]
     file.write(_head("dict", 3) + _text(CHUNKED) + b"\xc3" + _text("shape"))  # 0xC3 is true
@@ -61,7 +61,7 @@ def _write_tensor(file: BinaryIO, name: str, tensor: Tensor) -> None:
     file.write(_text("chunks") + _head("dict", len(pieces)))
     for i, piece in enumerate(pieces):
         file.write(_text(str(i)))
-        _write_array(file, piece, FLAX_DTYPES[tensor.dtype])
+        _write_array(file, piece, NAMES_OF_DTYPES[tensor.dtype])
 
 
 def _write_array(file: BinaryIO, x: Array, dtype: str) -> None:

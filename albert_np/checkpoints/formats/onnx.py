@@ -14,10 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
-from albert_np.checkpoints.formats.onnx_file import NUMPY, read_graph
+from albert_np.checkpoints.formats.onnx_file import read_graph
 from albert_np.checkpoints.formats.onnx_roles import Roles, Zeros, find_roles, plain_name
 from albert_np.checkpoints.formats.onnx_steps import View, Walk
 from albert_np.checkpoints.formats.protocol import Format, Tensor
+from albert_np.checkpoints.formats.values import loaded_dtype
 from albert_np.checkpoints.names import ALIASES
 from albert_np.config import CONFIG_NAME, AlbertConfig
 from albert_np.files import listed, shown
@@ -124,7 +125,7 @@ def _load(path: Path, role: str, views: list[View]) -> Array:
 
 
 def _zeros(shape: tuple[int, ...], dtype: str) -> Array:
-    return np.zeros(shape, np.float32 if dtype == "BF16" else NUMPY[dtype])
+    return np.zeros(shape, loaded_dtype(dtype))
 
 
 def _place(view: View) -> tuple[object, ...]:

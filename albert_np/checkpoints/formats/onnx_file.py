@@ -12,17 +12,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from albert_np.checkpoints.formats.protobuf_file import Messages, Span, signed
+from albert_np.checkpoints.formats.protobuf_file import Messages, Span
+from albert_np.checkpoints.formats.values import DTYPES, FLOATS, InOnePiece, float32_of
 from albert_np.files import explain_impostor, shown
 from albert_np.ops import Array
-from albert_np.protobuf import BYTES, FIXED32, VARINT, BadFileError
+from albert_np.protobuf import BYTES, FIXED32, VARINT, BadFileError, signed
 
 MAX_NODES = 50_000  # a layer has about 100
 MAX_DEPTH = 8  # of graphs inside nodes
 MAX_DIMENSIONS = 8
 
 # TensorProto.DataType -> safetensors' word
-DTYPES = {
+DATA_TYPES = {
     1: "F32",
     2: "U8",
     3: "I8",
@@ -36,21 +37,6 @@ DTYPES = {
     12: "U32",
     13: "U64",
     16: "BF16",
-}
-NUMPY = {
-    "F32": "<f4",
-    "U8": "u1",
-    "I8": "i1",
-    "U16": "<u2",
-    "I16": "<i2",
-    "I32": "<i4",
-    "I64": "<i8",
-    "BOOL": "?",
-    "F16": "<f2",
-    "F64": "<f8",
-    "U32": "<u4",
-    "U64": "<u8",
-    "BF16": "<u2",
 }
 # TensorProto's other fields for values -> the dtypes that may be there as their own bytes, or in base 128
 PLAIN = {4: ("F32",), 10: ("F64",)}
@@ -71,26 +57,22 @@ class Stored(NamedTuple):
 
     @property
     def is_float(self) -> bool:
-        return self.dtype in ("F32", "F16", "BF16", "F64")
+        return self.dtype in FLOATS
 
     def load(self) -> Array:
         """The values; float32 for bfloat16. Raises ValueError or OSError."""
-        count = math.prod(self.shape)
-        if self.dtype not in NUMPY:
+        if self.dtype not in DTYPES:
             raise ValueError(
                 f"{self.path}: tensor {shown(self.name)!r} is of ONNX's {self.dtype}, which is not read here"
             )
-        dtype = np.dtype(NUMPY[self.dtype])
-        if self.coded:
-            x = self._decoded(count).astype(dtype if dtype.kind != "f" else "<u2")
-            x = x.view(dtype) if dtype.kind == "f" else x
-        else:  # read, not mapped: a mapped file that another process cuts short kills this one
-            x = np.fromfile(self.path, dtype, count, offset=self.at)
-        if x.size != count:
-            raise OSError(f"{self.path} was cut off while it was being read")
-        if self.dtype == "BF16":  # the upper half of a float32
-            x = (x.astype(np.uint32) << 16).view(np.float32)
-        return x.reshape(self.shape)
+        dtype, bfloat16 = np.dtype(DTYPES[self.dtype]), self.dtype == "BF16"
+        if not self.coded:
+            return InOnePiece(self.path, self.at, dtype, self.shape, bfloat16)()
+        numbers = self._decoded(math.prod(self.shape))
+        if dtype.kind == "f":  # float16, of which a number has the bits
+            return numbers.astype("<u2").view(dtype).reshape(self.shape)
+        numbers = numbers.astype(dtype)
+        return (float32_of(numbers) if bfloat16 else numbers).reshape(self.shape)
 
     def _decoded(self, count: int) -> Array:
         """The 64 bits of each base-128 number, whose last byte alone is below 128."""
@@ -257,9 +239,9 @@ class _Reader:
             raise BadFileError(
                 f"{what} must have a shape of at most {MAX_DIMENSIONS} sizes, 0 or more; got {shown(shape, 80)}"
             )
-        dtype = DTYPES.get(kind, f"type {kind}")
+        dtype = DATA_TYPES.get(kind, f"type {kind}")
         stored = Stored(name, dtype, tuple(shape), self.path, 0, 0)
-        if dtype not in NUMPY:
+        if kind not in DATA_TYPES:
             return stored
         if location == EXTERNAL:
             return _external(stored, external)
@@ -317,7 +299,7 @@ def _whole(text: str, what: str) -> int:
 
 
 def _bytes(stored: Stored) -> int:
-    return math.prod(stored.shape) * np.dtype(NUMPY[stored.dtype]).itemsize
+    return math.prod(stored.shape) * np.dtype(DTYPES[stored.dtype]).itemsize
 
 
 def _span(value: Any, wire: int, what: str) -> Span:

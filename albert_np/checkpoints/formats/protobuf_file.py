@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
-from albert_np.protobuf import BYTES, FIXED32, FIXED64, VARINT, BadFileError, read_number
+from albert_np.protobuf import BYTES, FIXED32, FIXED64, VARINT, BadFileError, read_number, signed
 
 WINDOW = 64 * 1024
 LONGEST = 10  # bytes of a base-128 number
@@ -107,8 +107,3 @@ class Messages:
             return self._window[i], at + 1
         number, length = read_number(self._window[i : i + min(LONGEST, end - at)], 0)
         return number, at + length
-
-
-def signed(value: int) -> int:
-    """The whole number with a sign that these 64 bits are."""
-    return value - (1 << 64) if value >= 1 << 63 else value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from albert_np.checkpoints.formats.values import InOnePiece
+from albert_np.checkpoints.formats.values import DTYPES, InOnePiece
 from albert_np.ops import Array
 
 # Rows that a transposed matrix is copied by: of float32, one cache line of the result. A whole (768,3072) at once takes 6.5 ms,
@@ -70,6 +71,11 @@ def stored_values(tensor: Tensor) -> Array:
     if tensor.dtype == "BF16" and x.dtype != np.uint16:
         return (x.astype(np.float32, copy=False).view(np.uint32) >> 16).astype("<u2")
     return x.astype(x.dtype.newbyteorder("<"), copy=False)
+
+
+def stored_bytes(tensor: Tensor) -> int:
+    """How many bytes the values of a tensor take in a file."""
+    return math.prod(tensor.shape) * np.dtype(DTYPES[tensor.dtype]).itemsize
 
 
 @dataclass(frozen=True)

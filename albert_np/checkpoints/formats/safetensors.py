@@ -16,33 +16,13 @@ from typing import Any
 import numpy as np
 
 from albert_np.checkpoints.formats import flax_names, tensorflow_names
-from albert_np.checkpoints.formats.protocol import Format, Tensor, stored_values
-from albert_np.checkpoints.formats.values import InOnePiece
+from albert_np.checkpoints.formats.protocol import Format, Tensor, stored_bytes, stored_values
+from albert_np.checkpoints.formats.values import DTYPES, InOnePiece
 from albert_np.checkpoints.names import INDEX_NAME, WEIGHTS_NAME
 from albert_np.files import explain_impostor, parse_json, shown
 
 # The library allows 100 MB; the largest ALBERT has a few thousand tensors, some 150 bytes each.
 MAX_HEADER_BYTES = 16 * 1024 * 1024
-
-DTYPES = {
-    "F64": "<f8",
-    "F32": "<f4",
-    "F16": "<f2",
-    "BF16": "<u2",
-    "I64": "<i8",
-    "I32": "<i4",
-    "I16": "<i2",
-    "I8": "i1",
-    "U64": "<u8",
-    "U32": "<u4",
-    "U16": "<u2",
-    "U8": "u1",
-    "BOOL": "?",
-    "F8_E4M3": "u1",
-    "F8_E5M2": "u1",
-    "C64": "<c8",
-}
-
 
 # what __metadata__'s "format" says -> how tensors named and oriented by that framework are to be understood
 FRAMEWORKS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -105,11 +85,6 @@ def write(path: Path, tensors: Mapping[str, Tensor], architecture: str = "") -> 
         file.write(len(head).to_bytes(8, "little") + head)
         for name in order:
             file.write(stored_values(tensors[name]).data)
-
-
-def stored_bytes(tensor: Tensor) -> int:
-    """What the numbers of a tensor take in a file."""
-    return math.prod(tensor.shape) * np.dtype(DTYPES[tensor.dtype]).itemsize
 
 
 def _header(path: Path) -> tuple[dict[str, Any], int, int]:  # -> header, first byte of data, bytes of data

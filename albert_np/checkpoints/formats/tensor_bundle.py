@@ -22,13 +22,13 @@ import numpy as np
 from albert_np.checkpoints.formats.crc32c import crc32c, piece, unmasked
 from albert_np.checkpoints.formats.protocol import Tensor
 from albert_np.checkpoints.formats.sstable import read_table
-from albert_np.checkpoints.formats.values import float32_of
+from albert_np.checkpoints.formats.values import DTYPES, FLOATS, float32_of
 from albert_np.files import explain_impostor, shown
 from albert_np.ops import Array
-from albert_np.protobuf import BYTES, FIXED32, VARINT, BadFileError, read_fields, read_message
+from albert_np.protobuf import BYTES, FIXED32, VARINT, BadFileError, read_fields, read_message, signed
 
 # DataType of tensorflow/core/framework/types.proto -> safetensors' word
-DTYPES = {
+DATA_TYPES = {
     1: "F32",
     2: "F64",
     3: "I32",
@@ -44,7 +44,6 @@ DTYPES = {
     22: "U32",
     23: "U64",
 }
-FLOATS = {"F16": "<f2", "BF16": "<u2", "F32": "<f4", "F64": "<f8"}  # what is read
 MAX_AXES = 8
 ROWS = 16  # of float32, of which a transpose writes whole cache lines
 MAX_SLICES = 1_024
@@ -122,11 +121,11 @@ def _entry(key: bytes, value: bytes) -> _Entry:
         fields = read_message(value, _ENTRY, "it")
         dtype = fields.get("dtype", 0)
         return _Entry(
-            DTYPES.get(dtype, f"TensorFlow's type {dtype}"),
+            DATA_TYPES.get(dtype, f"TensorFlow's type {dtype}"),
             _shape(fields.get("shape", b"")),
-            _signed(fields.get("shard_id", 0)),
-            _signed(fields.get("offset", 0)),
-            _signed(fields.get("size", 0)),
+            signed(fields.get("shard_id", 0)),
+            signed(fields.get("offset", 0)),
+            signed(fields.get("size", 0)),
             unmasked(int.from_bytes(fields.get("crc32c", b""), "little")),
             [_box(item) for item in _messages(value, 7)],
         )
@@ -148,7 +147,7 @@ def _messages(value: bytes, wanted: int) -> Iterator[bytes]:
 def _shape(value: bytes) -> tuple[int, ...]:
     if read_message(value, _SHAPE, "its shape").get("unknown_rank", 0):
         raise BadFileError("it has no shape")
-    sizes = [_signed(read_message(item, _DIM, "its shape").get("size", 0)) for item in _messages(value, 2)]
+    sizes = [signed(read_message(item, _DIM, "its shape").get("size", 0)) for item in _messages(value, 2)]
     # a size of 0 makes any product 0: without it too, the sizes must fit into some file
     if len(sizes) > MAX_AXES or min(sizes, default=0) < 0 or math.prod(n or 1 for n in sizes) >= 2**63:
         raise BadFileError(f"a shape is at most {MAX_AXES} whole numbers, 0 or more; got {shown(sizes, 80)}")
@@ -157,11 +156,7 @@ def _shape(value: bytes) -> tuple[int, ...]:
 
 def _box(value: bytes) -> Box:
     extents = [read_message(item, _EXTENT, "its slice") for item in _messages(value, 1)]
-    return tuple((_signed(extent.get("start", 0)), _signed(extent.get("length", -1))) for extent in extents)
-
-
-def _signed(value: int) -> int:
-    return value - (1 << 64) if value >> 63 and value > 0 else value
+    return tuple((signed(extent.get("start", 0)), signed(extent.get("length", -1))) for extent in extents)
 
 
 def _shown(key: bytes) -> str:
@@ -251,7 +246,7 @@ def _part(key: bytes, entry: _Entry, box: Box, entries: Mapping[bytes, _Entry]) 
 
 def _check_size(key: bytes, entry: _Entry) -> None:
     if entry.dtype in FLOATS:
-        needed = math.prod(entry.shape) * np.dtype(FLOATS[entry.dtype]).itemsize
+        needed = math.prod(entry.shape) * np.dtype(DTYPES[entry.dtype]).itemsize
         if needed != entry.size:
             what = f"{entry.dtype} of shape {entry.shape}"
             raise BadFileError(f"{_shown(key)}, {what}, is {needed:,} bytes, and {entry.size:,} are stored")
@@ -285,7 +280,7 @@ def _load(
 ) -> Array:
     if dtype not in FLOATS:
         raise ValueError(f"{index}: {shown(name)!r} is {dtype}; weights are read from {', '.join(FLOATS)}")
-    x = np.empty(shape[::-1] if transpose else shape, FLOATS[dtype])
+    x = np.empty(shape[::-1] if transpose else shape, DTYPES[dtype])
     stored = x.T if transpose else x
     for box, part in parts:
         # with the dots it is a view of a single number, too

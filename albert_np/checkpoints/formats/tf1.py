@@ -15,7 +15,8 @@ import numpy as np
 from albert_np.checkpoints.formats import google_names as names
 from albert_np.checkpoints.formats.protocol import Format, Tensor
 from albert_np.checkpoints.formats.sstable import FOOTER, MAGIC
-from albert_np.checkpoints.formats.tensor_bundle import FLOATS, read_bundle
+from albert_np.checkpoints.formats.tensor_bundle import read_bundle
+from albert_np.checkpoints.formats.values import FLOATS, loaded_dtype
 from albert_np.files import listed, shown
 from albert_np.ops import Array
 
@@ -56,7 +57,7 @@ def _identity(path: Path, stored: dict[str, Tensor]) -> Iterator[Tensor]:
     if len(words.shape) != 2 or words.shape[1:] * 2 != query.shape or words.dtype not in FLOATS:
         return
     H = query.shape[0]
-    dtype = np.dtype("<f4" if words.dtype == "BF16" else FLOATS[words.dtype])
+    dtype = loaded_dtype(words.dtype)
 
     def weight() -> Array:
         logger.warning(

@@ -1,4 +1,4 @@
-"""Values that lie end to end in a file, as most formats have them: read whole, or transposed while they are read."""
+"""Dtypes in safetensors' words, and values that lie end to end in a file: read whole, or transposed while they are read."""
 
 from __future__ import annotations
 
@@ -12,6 +12,31 @@ import numpy as np
 from albert_np.ops import Array
 
 STRIP = 64  # rows that are transposed together: some cache lines of float32
+# safetensors' words -> NumPy's dtypes of the same bits: unsigned integers where NumPy has no such dtype
+DTYPES = {
+    "F64": "<f8",
+    "F32": "<f4",
+    "F16": "<f2",
+    "BF16": "<u2",
+    "I64": "<i8",
+    "I32": "<i4",
+    "I16": "<i2",
+    "I8": "i1",
+    "U64": "<u8",
+    "U32": "<u4",
+    "U16": "<u2",
+    "U8": "u1",
+    "BOOL": "?",
+    "F8_E4M3": "u1",
+    "F8_E5M2": "u1",
+    "C64": "<c8",
+}
+FLOATS = {
+    "F32": "float32",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "F64": "float64",
+}  # what weights are read from -> its name
 
 
 @dataclass(frozen=True)
@@ -64,6 +89,11 @@ class InOnePiece:
 
     def _cut_off(self) -> OSError:
         return OSError(f"{self.path} was cut off while it was being read")
+
+
+def loaded_dtype(word: str) -> np.dtype:
+    """The dtype of values that have been loaded: float32 for bfloat16, else the stored one."""
+    return np.dtype("<f4" if word == "BF16" else DTYPES[word])
 
 
 def float32_of(x: Array) -> Array:
