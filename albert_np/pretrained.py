@@ -10,12 +10,12 @@ from typing import Any, ClassVar, Literal, Self, overload
 import numpy as np
 
 from albert_np.backends import choose
-from albert_np.checkpoints.formats import FORMATS, bin, safetensors
+from albert_np.checkpoints.formats import FORMATS, safetensors
 from albert_np.checkpoints.formats.protocol import as_tensors
 from albert_np.checkpoints.initialise import initialise
 from albert_np.checkpoints.load import LoadedKeys, load, load_state_dict, stored_tensors
 from albert_np.checkpoints.memory import SOURCE, read_state_dict
-from albert_np.checkpoints.names import expected_shapes, hub_name, to_store, with_aliases
+from albert_np.checkpoints.names import expected_shapes, hub_name, with_aliases
 from albert_np.checkpoints.options import resolve_options, take_formats
 from albert_np.checkpoints.save import check_options, save
 from albert_np.config import AlbertConfig, as_config
@@ -233,8 +233,6 @@ class StoredModel:
         if safe_serialization is False:
             kind = next(kind for kind in FORMATS if kind.name == (self.own_format or "bin"))
         stored = {hub_name(name, self.parts): x for name, x in tensors.items()}
-        if kind.name in ("safetensors", "bin"):  # PyTorch's names
-            stored = with_aliases(to_store(stored)) if kind is bin.FORMAT else to_store(stored)
         name = type(self).__name__.removeprefix(self.framework)
         config = self.config.replace(architectures=[name], dtype=self.dtype.name) if is_main_process else None
         save(save_directory, config, as_tensors(stored), max_shard_size, kind, name, self.own_format)

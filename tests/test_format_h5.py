@@ -589,7 +589,17 @@ def test_other_files_under_this_name(tmp_path, content, says):
 def test_without_h5py_files_are_read_and_a_save_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "h5py", None)
     model = albert_np.TFAlbertModel.from_pretrained(GOLDENS / "h5_model", backend="numpy")
-    assert 'pip install "albert-np[formats]"' in refusals.refusal(
-        model.save_pretrained, tmp_path, safe_serialization=False
-    )
+    says = refusals.refusal(model.save_pretrained, tmp_path, safe_serialization=False)
+    assert says == 'writing tf_model.h5 needs h5py, which is not installed: pip install "albert-np[formats]"'
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_save_names_the_file_that_it_cannot_write_and_not_the_temporary_one(tmp_path):
+    """And it takes away the several files of an earlier save, of which no index would speak any more."""
+    model = albert_np.TFAlbertForMaskedLM.from_pretrained(GOLDENS / "h5_masked_lm_sharded", backend="numpy")
+    untied = albert_np.TFAlbertForMaskedLM(model.config.replace(tie_word_embeddings=False), backend="numpy")
+    says = refusals.refusal(untied.save_pretrained, tmp_path, safe_serialization=False)
+    assert says.startswith("tf_model.h5 cannot hold this model")
+    shutil.copytree(GOLDENS / "h5_masked_lm_sharded", tmp_path, dirs_exist_ok=True)
+    model.save_pretrained(tmp_path, safe_serialization=False)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "expected.npz", "tf_model.h5"]

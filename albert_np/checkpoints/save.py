@@ -6,21 +6,22 @@ import contextlib
 import json
 import math
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from albert_np.checkpoints.formats import FORMATS, in_order, safetensors
+from albert_np.checkpoints.formats import FORMATS, PYTORCH, bin, in_order, safetensors
 from albert_np.checkpoints.formats.protocol import Format, Tensor, stored_bytes
+from albert_np.checkpoints.names import to_store, with_aliases
+from albert_np.checkpoints.stored import shards_of
 from albert_np.config import AlbertConfig
 from albert_np.files import atomic_path, folder_to_write, shown, write_atomically
 
 UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
-# the keywords that transformers' save_pretrained has beside those of ours, with the values that change nothing here
-WITHOUT_EFFECT: dict[str, tuple[Any, ...]] = {
+# the keywords that transformers' save_pretrained has beside those of ours, with the values that can be honoured
+ALLOWED: dict[str, tuple[Any, ...]] = {
     "push_to_hub": (False, None),
     "safe_serialization": (True, False, None),
     "variant": (None,),
@@ -34,10 +35,10 @@ def check_options(options: Mapping[str, Any]) -> None:
     for name, value in options.items():
         if name in IGNORED:
             continue
-        if name not in WITHOUT_EFFECT:
+        if name not in ALLOWED:
             raise ValueError(f"save_pretrained knows no {shown(name)}: it writes a folder and sends nothing to a hub")
-        if not any(value is allowed for allowed in WITHOUT_EFFECT[name]):
-            allowed = " or ".join(map(repr, WITHOUT_EFFECT[name]))
+        if not any(value is allowed for allowed in ALLOWED[name]):
+            allowed = " or ".join(map(repr, ALLOWED[name]))
             raise ValueError(
                 f"{name} can only be {allowed}: save_pretrained writes weights and config.json into a folder; "
                 f"got {shown(repr(value), 80)}"
@@ -73,14 +74,19 @@ def save(
     """Writes config.json and the weights, as transformers reads them, in files of at most max_shard_size bytes of tensors.
 
     A tensor that is larger has a file of its own. Each file appears whole or not at all. The weights of an earlier save are not
-    left beside the new ones, in this format and in those that readers look for before it. config: None writes no config.json
-    and removes nothing.
+    left beside the new ones, in this format and in those that readers look for before it.
+    config: None writes no config.json and removes nothing.
+    tensors: by Hugging Face's names for the class, each once: second names are added where files of the format have them.
     own: the format that the class of this model looks for before all others.
     kind: a format that has `write`. Raises ValueError if it makes one file only, and the tensors are more than that may hold.
     """
     assert kind.write is not None
     limit = shard_bytes(max_shard_size)
     folder = folder_to_write(folder)
+    if kind.name in PYTORCH:
+        tensors = to_store(dict(tensors))
+    if kind is bin.FORMAT:  # torch's state dicts have both names of a tied tensor
+        tensors = with_aliases(dict(tensors))
     shards = _shards(tensors, limit, kind)
     with contextlib.ExitStack() as files:  # all take their places together, after the last is written
         for name, some in shards.items():
@@ -122,8 +128,7 @@ def _remove_others(folder: Path, written: set[str], kind: Format, own: str) -> N
     """Removes the weights of an earlier save: a reader would take the one file first, whatever the index says."""
     before = {other.name for order in (FORMATS, in_order(own)) for other in order[: order.index(kind)]}
     for earlier in (*(other for other in FORMATS if other.name in before), kind):
-        shard = re.compile(re.escape(earlier.shard).replace(r"\{:05\}", r"\d{5}") if earlier.shard else "(?!)")
-        shards = [path.name for path in folder.iterdir() if shard.fullmatch(path.name)]
+        shards = [path.name for path in shards_of(folder, earlier)]
         for name in (earlier.file, earlier.index, *shards):
             if name and name not in written:
                 (folder / name).unlink(missing_ok=True)

@@ -6,6 +6,7 @@ A model's folder holds one weight file, or several with an index. No values are 
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -87,6 +88,13 @@ def _shards(index_path: Path, suffix: str) -> dict[str, set[str]]:  # -> file na
             )
         shards.setdefault(file, set()).add(name)
     return shards
+
+
+def shards_of(folder: Path, kind: Format) -> list[Path]:
+    """The files of a folder that are named as one of several weight files of this format."""
+    stem, _, suffix = kind.file.partition(".")
+    shard = re.compile(rf"{re.escape(stem)}-\d{{5}}-of-\d{{5}}\.{re.escape(suffix)}")
+    return sorted(path for path in folder.iterdir() if kind.file and shard.fullmatch(path.name))
 
 
 def no_weights(name_or_path: str | os.PathLike, where: dict[str, Any], formats: tuple[Format, ...]) -> str:

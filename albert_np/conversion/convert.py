@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-import re
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -20,7 +19,7 @@ from albert_np.checkpoints.formats.google_names import is_of_training
 from albert_np.checkpoints.formats.protocol import Format, Tensor, stored_values
 from albert_np.checkpoints.formats.tensor_bundle import read_bundle
 from albert_np.checkpoints.load import Match, match
-from albert_np.checkpoints.names import ALIASES, BUFFERS, PARTS, PREFIX, hub_name, to_store, with_aliases
+from albert_np.checkpoints.names import ALIASES, BUFFERS, PARTS, PREFIX, hub_name
 from albert_np.checkpoints.save import save, shard_bytes
 from albert_np.checkpoints.stored import Stored, by_name, find_weights, no_weights, read_files, read_headers
 from albert_np.config import AlbertConfig
@@ -51,7 +50,6 @@ ALIASES_OF_FORMATS = {
 }
 ONNX = "onnx"
 ONNX_TOLERANCE = 1e-4  # of the largest entry: its products and sums are taken in another order
-TEMPORARY = re.compile(r"\.(\S+)\.[0-9a-f]{12}\.tmp\b")
 Progress = Callable[[int, int], object]  # how many numbers more are done, and how many there are
 
 
@@ -146,18 +144,11 @@ def write(
     max_shard_size: int | str = "5GB",
 ) -> None:
     """Writes weights and config.json into a new folder. tensors: by Hugging Face's names for this class."""
-    if kind.name in ("safetensors", "bin"):
-        tensors = to_store(tensors)
-    if kind.name == "bin":  # torch's state dicts have both names of a tied tensor
-        tensors = with_aliases(tensors)
     if kind.name == ONNX:  # one file, whose graph is made from the config too
         write_tensors(folder / kind.file, tensors, config, architecture)
         config.save_pretrained(folder)
         return
-    try:
-        save(folder, config, tensors, max_shard_size, kind, architecture)
-    except ValueError as error:  # the temporary name of a file says nothing to anybody
-        raise ValueError(TEMPORARY.sub(r"\1", str(error))) from error
+    save(folder, config, tensors, max_shard_size, kind, architecture)
 
 
 def _where(options: dict[str, Any]) -> dict[str, Any]:

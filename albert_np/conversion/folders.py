@@ -14,6 +14,7 @@ from typing import Any
 from albert_np.checkpoints import hub
 from albert_np.checkpoints.formats import FORMATS
 from albert_np.checkpoints.formats.protocol import Format
+from albert_np.checkpoints.stored import shards_of
 from albert_np.config_google import GOOGLE_CONFIG_NAME
 from albert_np.files import explain_impostor, folder_to_write
 
@@ -29,13 +30,6 @@ TOKENIZER_FILES = {
     "added_tokens.json": "added_tokens.json",
 }
 MAX_TOKENIZER_BYTES = 64 << 20
-
-
-def shards_of(folder: Path, kind: Format) -> list[Path]:
-    """The files of a folder that are named as one of several weight files of this format."""
-    stem, _, suffix = kind.file.partition(".")
-    shard = re.compile(rf"{re.escape(stem)}-\d{{5}}-of-\d{{5}}\.{re.escape(suffix)}")
-    return sorted(path for path in folder.iterdir() if kind.file and shard.fullmatch(path.name))
 
 
 def weight_files(folder: Path, kind: Format) -> list[Path]:

@@ -10,10 +10,10 @@ from albert_np.checkpoints.formats import FORMATS, bin
 from albert_np.checkpoints.formats.protocol import Format, Tensor, stored_bytes
 from albert_np.checkpoints.formats.values import FLOATS
 from albert_np.checkpoints.names import ALIASES, BUFFERS
-from albert_np.checkpoints.stored import MAX_INDEX_BYTES, Stored, find_weights, read_headers
+from albert_np.checkpoints.stored import MAX_INDEX_BYTES, Stored, find_weights, read_headers, shards_of
 from albert_np.config import AlbertConfig
 from albert_np.conversion.findings import Findings, capital
-from albert_np.conversion.folders import shards_of, weight_files
+from albert_np.conversion.folders import weight_files
 from albert_np.conversion.report import dtype_name
 from albert_np.conversion.rounding import values_in
 from albert_np.conversion.verify_names import under_first_names

@@ -13,7 +13,7 @@ import numpy as np
 
 from albert_np.calling import AlbertPreTrainedModel
 from albert_np.checkpoints.formats.protocol import as_tensors
-from albert_np.checkpoints.names import PREFIX, hub_name, to_store
+from albert_np.checkpoints.names import PREFIX, hub_name
 from albert_np.checkpoints.save import save
 from albert_np.encoder import LAYERS, applications, layer_name
 from albert_np.golden.arithmetic import Exact
@@ -115,7 +115,7 @@ def in_float64(model: AlbertPreTrainedModel[Any]) -> AlbertPreTrainedModel[Any]:
 
 def _write_model(model: AlbertPreTrainedModel[Any], folder: Path) -> None:
     """The weights in one file, in float32 if nothing is lost by it."""
-    tensors = to_store({hub_name(name, model.parts): x for name, x in model._tensors.items()})
+    tensors = {hub_name(name, model.parts): x for name, x in model._tensors.items()}
     narrow = {name: x.astype(np.float32) for name, x in tensors.items()}
     exact = all(np.array_equal(narrow[name], x, equal_nan=True) for name, x in tensors.items())
     config = model.config.replace(architectures=[type(model).__name__], dtype="float32" if exact else "float64")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from albert_np.checkpoints.formats.h5_writer import write
+from albert_np.checkpoints.formats.h5_writer import FILE, write
 from albert_np.checkpoints.formats.hdf5 import DEFLATE, Chunks, Dataset, datasets
 from albert_np.checkpoints.formats.protocol import Format, Tensor
 from albert_np.checkpoints.formats.tensorflow_names import hub_name, understood
@@ -106,4 +106,4 @@ def _unpacked(data: bytes, filters: tuple[int, ...], left_out: int, count: int, 
     return np.frombuffer(data, np.uint8) if len(data) == size else None
 
 
-FORMAT = Format("h5", "tf_model.h5", "tf_model.h5.index.json", read, hub_name, write)
+FORMAT = Format("h5", FILE, f"{FILE}.index.json", read, hub_name, write)

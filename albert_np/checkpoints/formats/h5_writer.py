@@ -15,6 +15,7 @@ from albert_np.checkpoints.formats.tensorflow_names import is_kernel, tensorflow
 from albert_np.checkpoints.names import BUFFERS, PREFIX
 from albert_np.files import shown
 
+FILE = "tf_model.h5"  # what messages name: the file that is written may have a name for the time being
 DTYPES = ("F16", "F32", "F64")
 NAMES_AT_ONCE = 2000  # an attribute holds 64 KiB, and a name takes 16 bytes of them; Keras splits a longer list
 # Keras repeats the embeddings in the layer that decodes with them. transformers reads them where they are first, but says
@@ -23,13 +24,15 @@ REPEATED = ("albert/embeddings/token_type_embeddings/embeddings", "albert/embedd
 WORDS, DECODER, BIAS = "embeddings.word_embeddings.weight", "predictions.decoder.weight", "predictions.bias"
 
 
-def import_h5py(what: str) -> Any:
-    """The module h5py. what: for which purpose. ValueError if it is not installed."""
+def _import_h5py() -> Any:
+    """The module h5py. ValueError if it is not installed."""
     with imports.lock:
         try:
             import h5py
         except ImportError:
-            raise ValueError(f'{what} needs h5py, which is not installed: pip install "albert-np[formats]"') from None
+            raise ValueError(
+                f'writing {FILE} needs h5py, which is not installed: pip install "albert-np[formats]"'
+            ) from None
     return h5py
 
 
@@ -39,8 +42,8 @@ def write(path: Path, tensors: Mapping[str, Tensor], architecture: str = "") -> 
     Raises ValueError for a dtype that HDF5 does not have, and for weights that the TensorFlow classes would ignore: a decoder
     of its own and relative positions. OSError if the file cannot be written.
     """
-    layers = _layers(path, tensors)
-    h5py = import_h5py(f"writing {path.name}")
+    layers = _layers(tensors)
+    h5py = _import_h5py()
     model = (
         "tf_" + re.sub(r"(?<!^)(?<![A-Z])(?=[A-Z])", "_", (architecture or "AlbertModel").removeprefix("TF")).lower()
     )
@@ -57,15 +60,15 @@ def write(path: Path, tensors: Mapping[str, Tensor], architecture: str = "") -> 
                     group.create_dataset(f"{model}/{name}:0", data=transposed(x) if is_kernel(name) else x)
     except Exception as error:  # h5py's errors are of many classes, and their texts of several lines
         reason = shown(" ".join(str(error).split()) or type(error).__name__, 200)
-        raise OSError(f"{path.name} could not be written: {reason}") from error
+        raise OSError(f"{FILE} could not be written: {reason}") from error
 
 
-def _layers(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+def _layers(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
     """Layer -> its weights under TensorFlow's names, in the order in which they came."""
     plain = {name.removeprefix(PREFIX): tensor for name, tensor in tensors.items()}
     if DECODER in plain and not np.array_equal(plain[DECODER].load(), plain[WORDS].load()):
         raise ValueError(
-            f"{path.name} cannot hold this model: TensorFlow's classes compute with the word embeddings instead of {DECODER}, "
+            f"{FILE} cannot hold this model: TensorFlow's classes compute with the word embeddings instead of {DECODER}, "
             "which differs from them"
         )
     if BIAS in plain:
@@ -76,7 +79,7 @@ def _layers(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Te
             continue
         if tensor.dtype not in DTYPES:
             raise ValueError(
-                f"{path.name} holds {', '.join(DTYPES)}, and {shown(name)} is {tensor.dtype}: give dtype='float32'"
+                f"{FILE} holds {', '.join(DTYPES)}, and {shown(name)} is {tensor.dtype}: give dtype='float32'"
             )
         found = tensorflow_name(name)
         layers.setdefault(found.partition("/")[0], {})[found] = tensor
