@@ -163,8 +163,9 @@ def test_of_several_the_file_checkpoint_names_one(tmp_path, arrays):
     "name",
     [
         "../elsewhere/model.ckpt-20",
-        "{folder}/model.ckpt-20",
+        "elsewhere/model.ckpt-20",
         "model.ckpt-7",
+        "{folder}/model.ckpt-7",
         "./model.ckpt-20",
         "",
         "model.ckpt-20.index",
@@ -175,7 +176,14 @@ def test_the_file_checkpoint_leads_nowhere_else(tmp_path, arrays, name):
     two(folder, arrays)
     shutil.copytree(folder, tmp_path / "elsewhere")
     (folder / "checkpoint").write_text(f'model_checkpoint_path: "{name.format(folder=folder)}"\n')
-    assert "its model_checkpoint_path must be one of them, without a folder" in refusal(tf1.find, folder)
+    assert "its model_checkpoint_path must be one of them, without a relative folder" in refusal(tf1.find, folder)
+
+
+@pytest.mark.parametrize("folder", ["{folder}", "/home/somebody/run 1", "gs://bucket/run"])
+def test_the_file_checkpoint_may_name_the_folder_where_it_was_written(tmp_path, arrays, folder):
+    two(tmp_path, arrays)
+    (tmp_path / "checkpoint").write_text(f'model_checkpoint_path: "{folder.format(folder=tmp_path)}/model.ckpt-20"\n')
+    assert tf1.find(tmp_path) == tmp_path / "model.ckpt-20.index"
 
 
 def test_a_saved_model_and_its_assets(tmp_path, arrays):

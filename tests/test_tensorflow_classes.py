@@ -232,6 +232,33 @@ def test_of_several_files_its_own_comes_first(tmp_path):
         bias(TF, tmp_path / "2", from_pt=True)
 
 
+def test_an_index_of_safetensors_has_the_models_name_before_those_of_its_files(tmp_path):
+    """As save_pretrained(safe_serialization=True, max_shard_size=…) of TensorFlow's classes writes them."""
+    from safetensors.numpy import load_file, save_file
+
+    whole = FORMATS / "h5_tokens"
+    arrays = load_file(whole / "model.safetensors")
+    shutil.copy(whole / "config.json", tmp_path)
+    files = {name: f"model-0000{1 + i % 2}-of-00002.safetensors" for i, name in enumerate(sorted(arrays))}
+    for file in set(files.values()):
+        inside = {name: x for name, x in arrays.items() if files[name] == file}
+        save_file(inside, tmp_path / file, metadata={"format": "tf"})
+
+    def index(shift):
+        there = list(files.values())[shift:] + list(files.values())[:shift]
+        names = [f"tf_albert_for_token_classification_3/{name}" for name in files]
+        text = json.dumps({"metadata": {}, "weight_map": dict(zip(names, there, strict=True))})
+        (tmp_path / "model.safetensors.index.json").write_text(text)
+
+    cls = albert_np.TFAlbertForTokenClassification
+    index(0)
+    expected = cls.from_pretrained(whole, backend="numpy").state_dict()
+    found = cls.from_pretrained(tmp_path, backend="numpy").state_dict()
+    assert all(np.array_equal(x, found[name]) for name, x in expected.items())
+    index(1)
+    assert "but it does not" in refusal(cls.from_pretrained, tmp_path, backend="numpy")
+
+
 def test_a_save_leaves_nothing_behind_that_would_be_read_first(tmp_path):
     """TensorFlow's classes look for tf_model.h5 first, PyTorch's for model.safetensors: both must find what was saved last."""
     for value, safe in ((1, True), (2, False), (3, True), (4, False)):

@@ -63,6 +63,11 @@ def _as_it_is(tensor: Tensor) -> Tensor:
     return tensor
 
 
+def hub_name(name: str) -> str:
+    """Hugging Face's name for one that an index uses. TensorFlow's index has the model's name before those of its files."""
+    return tensorflow_names.hub_name(name) or name
+
+
 def write(path: Path, tensors: Mapping[str, Tensor], architecture: str = "") -> None:
     """Writes the bytes that the `safetensors` library writes, and bfloat16 too. The names are the same for every class.
 
@@ -136,4 +141,6 @@ def _sizes(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(v, int) and not isinstance(v, bool) and v >= 0 for v in value)
 
 
-FORMAT = Format("safetensors", WEIGHTS_NAME, INDEX_NAME, read, write=write, shard="model-{:05}-of-{:05}.safetensors")
+FORMAT = Format(
+    "safetensors", WEIGHTS_NAME, INDEX_NAME, read, hub_name, write, shard="model-{:05}-of-{:05}.safetensors"
+)

@@ -25,6 +25,7 @@ logger = logging.getLogger("albert_np")
 STATE = "checkpoint"  # the text file that says which of several checkpoints is the newest
 MAX_STATE_BYTES = 1024 * 1024
 NEWEST = re.compile(rb'^model_checkpoint_path:[ \t]*"([^"\n]*)"', re.MULTILINE)
+ABSOLUTE = re.compile(r"(?:/|\w+://).*/", re.ASCII)  # the folder before a name, from the root or as gs://bucket/folder/
 DATA = re.compile(r"(.+)\.data-\d{5}-of-\d{5}", re.ASCII)
 SAVED_MODEL = "variables"  # the folder of a SavedModel, and the name of the checkpoint in it
 
@@ -97,7 +98,11 @@ def _indices(folder: Path) -> list[Path]:
 
 
 def _newest(folder: Path, found: list[Path]) -> Path:
-    """The one that the file `checkpoint` names. It may name no other folder's."""
+    """The one that the file `checkpoint` names.
+
+    It may name no other folder's. An absolute path is one of the machine that wrote it (tf.train.Saver writes such paths if
+    it gets one), and says which folder this was there: its last part counts.
+    """
     there = f"{folder} holds {len(found)} TensorFlow checkpoints, {listed([path.name for path in found])}"
     state = folder / STATE
     if not state.is_file():
@@ -105,11 +110,11 @@ def _newest(folder: Path, found: list[Path]) -> Path:
     with state.open("rb") as file:
         said = NEWEST.findall(file.read(MAX_STATE_BYTES))
     name = said[0].decode(errors="replace") if len(said) == 1 else ""
-    chosen = [path for path in found if path.name == f"{name}.index"]
+    chosen = [path for path in found if path.name == f"{ABSOLUTE.sub('', name)}.index"]
     if not chosen:
         raise ValueError(
             f"{there}, and its file {STATE!r} names {shown(name)!r}: its model_checkpoint_path must be one of them, without a "
-            "folder and without .index"
+            "relative folder and without .index"
         )
     return chosen[0]
 
