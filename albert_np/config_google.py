@@ -1,4 +1,4 @@
-"""albert_config.json: the config of google-research/albert, which says some things otherwise than transformers' config.json."""
+"""albert_config.json: the config of google-research/albert, in which some words mean something else than in config.json."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def from_google(values: Any) -> Any:
 
     Google's "gelu" is the tanh formula, which transformers calls "gelu_new": its "gelu" is computed with erf, and differs by up
     to 5e-4. Names of activations may be in capitals (get_activation in modeling.py).
-    Raises ValueError where Google's rule which layer applies which group differs from transformers', and so from ours.
+    Raises ValueError where Google's program applies another group of weights in some layer than transformers and we do.
     """
     if not isinstance(values, dict):
         return values  # the config refuses it
@@ -26,10 +26,20 @@ def from_google(values: Any) -> Any:
         values["hidden_act"] = "gelu_new" if activation.lower() == "gelu" else activation.lower()
     L, G = values.get("num_hidden_layers", 12), values.get("num_hidden_groups", 1)
     if is_int(L) and is_int(G) and 0 < G <= L <= 10_000:
-        other = next((i for i in range(L) if int(i / L * G) != int(i / (L / G))), None)
-        if other is not None:
+        differing = differing_groups(L, G)
+        if differing is not None:
+            layer, googles, ours = differing
             raise ValueError(
-                f"with {L} layers in {G} groups, Google's program applies group {int(other / L * G)} in layer {other}, and "
-                f"transformers' ALBERT group {int(other / (L / G))}: the same weights are another model there"
+                f"with {L} layers in {G} groups, Google's program applies group {googles} in layer {layer}, and transformers' "
+                f"ALBERT group {ours}: the same weights are another model there"
             )
     return values
+
+
+def differing_groups(L: int, G: int) -> tuple[int, int, int] | None:
+    """The first layer for which modeling.py computes another group than transformers (encoder.py), and the two groups.
+
+    Both divide in floating point, in another order. None where they agree everywhere.
+    """
+    groups = ((i, int(i / L * G), int(i / (L / G))) for i in range(L))
+    return next(((i, googles, ours) for i, googles, ours in groups if googles != ours), None)

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-from albert_np.cli.shared import HelpFormatter, as_json, model_options, where
+from albert_np.cli.shared import HelpFormatter, as_json, model_options, progress_bar, where
 
 EXAMPLES = """examples:
   albert-np convert ./old-albert ./my-albert
@@ -67,16 +67,9 @@ def add(commands: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from tqdm import tqdm
-
     from albert_np.conversion.convert import convert
 
-    with ended_by_signal(), tqdm(desc="numbers", unit_scale=True, disable=None, leave=False, delay=1) as bar:
-
-        def advance(more: int, total: int) -> None:
-            bar.total = total
-            bar.update(more)
-
+    with ended_by_signal(), progress_bar("numbers") as advance:
         report = convert(
             args.source,
             args.target,

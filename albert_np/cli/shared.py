@@ -1,10 +1,12 @@
-"""What several commands take and do: where a model comes from, --columns, JSON on stdout."""
+"""What several commands take and do: where a model comes from, --columns, JSON on stdout, a progress bar."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
+from collections.abc import Callable, Iterator
 from typing import Any
 
 EXAMPLES = """examples:
@@ -58,3 +60,17 @@ def parse_columns(given: list[str]) -> dict[str, Any]:
 def as_json(value: Any, indent: int | None = None) -> str:
     encoding = (getattr(sys.stdout, "encoding", None) or "ascii").lower().replace("-", "")
     return json.dumps(value, indent=indent, ensure_ascii=encoding != "utf8")
+
+
+@contextlib.contextmanager
+def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on a terminal, for work of more than a second. A call with (how many more are done, how many in all) moves it."""
+    from tqdm import tqdm
+
+    with tqdm(desc=what, unit_scale=True, disable=None, leave=False, delay=1) as bar:
+
+        def advance(more: int, total: int) -> None:
+            bar.total = total
+            bar.update(more)
+
+        yield advance

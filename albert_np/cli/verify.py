@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from albert_np.cli.shared import HelpFormatter, as_json
+from albert_np.cli.shared import HelpFormatter, as_json, progress_bar
 
 EXAMPLES = """examples:
   albert-np verify ./my-albert
@@ -31,16 +31,9 @@ def add(commands: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from tqdm import tqdm
-
     from albert_np.conversion.verify import verify
 
-    with tqdm(desc="numbers", unit_scale=True, disable=None, leave=False, delay=1) as bar:
-
-        def advance(more: int, total: int) -> None:
-            bar.total = total
-            bar.update(more)
-
+    with progress_bar("numbers") as advance:
         found = verify(args.folder, progress=advance)
     print(as_json(found.to_dict(), indent=2) if args.json else found)
     return found.exit_code

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from albert_np.checkpoints import hub
 from albert_np.config import CONFIG_NAME, MAX_CONFIG_BYTES, AlbertConfig
-from albert_np.config_google import GOOGLE_CONFIG_NAME, from_google
+from albert_np.config_google import GOOGLE_CONFIG_NAME, differing_groups, from_google
 from albert_np.conversion.architecture import CLASSES, named_by
 from albert_np.conversion.findings import Findings, capital
 from albert_np.files import listed, read_json, shown
@@ -32,6 +32,12 @@ def check_config(folder: Path, config: AlbertConfig, findings: Findings) -> None
         findings.note("architectures", f"the config names {listed(names)}", f"{named_by(config)} counts.")
     _check_activation(config, findings)
     _check_dropout(config, findings)
+    _check_special_ids(config, findings)
+    _check_groups(config, findings)
+    _check_google(folder, config, findings)
+
+
+def _check_special_ids(config: AlbertConfig, findings: Findings) -> None:
     for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
         ids = getattr(config, name)
         for index in ids if isinstance(ids, list) else [ids]:
@@ -42,15 +48,18 @@ def check_config(folder: Path, config: AlbertConfig, findings: Findings) -> None
                     "The model itself uses no such id, and other programs may fail on it.",
                     "Take the ids of the tokenizer.",
                 )
+
+
+def _check_groups(config: AlbertConfig, findings: Findings) -> None:
     L, G = config.num_hidden_layers, config.num_hidden_groups
-    other = next((i for i in range(L) if int(i / L * G) != int(i / (L / G))), None)
-    if other is not None:
+    differing = differing_groups(L, G)
+    if differing is not None:
+        layer, googles, ours = differing
         findings.warning(
             "groups",
-            f"with {L} layers in {G} groups, Google's program applies group {int(other / L * G)} in layer {other}",
-            f"transformers, and albert_np, apply group {int(other / (L / G))} there: Google's own weights are another model.",
+            f"with {L} layers in {G} groups, Google's program applies group {googles} in layer {layer}",
+            f"transformers, and albert_np, apply group {ours} there: Google's own weights are another model.",
         )
-    _check_google(folder, config, findings)
 
 
 def _check_activation(config: AlbertConfig, findings: Findings) -> None:
