@@ -28,9 +28,8 @@ from albert_np.run import weight_tree
 class StoredModel:
     """A config, its arrays and an engine. module.py adds PyTorch's names, calling.py calls, and model.py heads."""
 
-    own_format: ClassVar[str] = (
-        ""  # the format of weight files that is looked for first; "": in the order of formats.FORMATS
-    )
+    # the format of weight files that is looked for first; "": none, so that the order is that of formats.FORMATS
+    own_format: ClassVar[str] = ""
     framework: ClassVar[str] = ""  # "TF" or "Flax": what stands before the name of the architecture in a class's name
     parts: ClassVar[tuple[str, ...]] = ()  # the heads of checkpoints/names.py whose tensors this class has
     # the encoder of a model with a head as a model of its own, as long as somebody has it; and there, the model with the head,

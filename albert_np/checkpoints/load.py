@@ -14,7 +14,17 @@ from albert_np.checkpoints.formats.tensorflow_names import is_tensorflow
 from albert_np.checkpoints.formats.values import FLOATS
 from albert_np.checkpoints.initialise import initialise, within_memory
 from albert_np.checkpoints.memory import SOURCE, read_state_dict
-from albert_np.checkpoints.names import ALIASES, BUFFERS, PRETRAINING, expected_shapes, hub_name
+from albert_np.checkpoints.names import (
+    ALIASES,
+    BIAS,
+    BUFFERS,
+    DECODER,
+    DECODER_BIAS,
+    PRETRAINING,
+    WORDS,
+    expected_shapes,
+    hub_name,
+)
 from albert_np.checkpoints.stored import find_weights, no_weights, read_headers
 from albert_np.config import AlbertConfig
 from albert_np.files import listed
@@ -140,11 +150,10 @@ def match(found: dict[str, Tensor], source: str, config: AlbertConfig, parts: tu
     expected = expected_shapes(config, parts)
     if "predictions" in parts:
         _settle_bias(found, config.tie_word_embeddings, source)
-    words, decoder = "embeddings.word_embeddings.weight", "predictions.decoder.weight"
-    if config.tie_word_embeddings and words not in found and decoder in found:
-        found[words] = found[decoder]
-    if not config.tie_word_embeddings and words in found and decoder not in found and is_tensorflow(found[words]):
-        found[decoder] = found[words]  # TensorFlow's classes tie them whatever the config says
+    if config.tie_word_embeddings and WORDS not in found and DECODER in found:
+        found[WORDS] = found[DECODER]
+    if not config.tie_word_embeddings and WORDS in found and DECODER not in found and is_tensorflow(found[WORDS]):
+        found[DECODER] = found[WORDS]  # TensorFlow's classes tie them whatever the config says
     known = {*expected, *BUFFERS, *(ALIASES if "predictions" in parts else ())}
     for name in expected:
         if name in found and found[name].dtype not in FLOATS:
@@ -165,7 +174,7 @@ def _settle_bias(found: dict[str, Tensor], tied: bool, source: str) -> None:
     With tied embeddings both names mean one tensor. Without them, transformers 5 stores two tensors and adds that of the
     decoder; transformers 4.57.6 also takes that of the decoder where a file has both, and writes predictions.bias alone.
     """
-    first, second = found.get("predictions.bias"), found.get("predictions.decoder.bias")
+    first, second = found.get(BIAS), found.get(DECODER_BIAS)
     if second is None:
         return
     if tied and first is not None:
@@ -175,7 +184,7 @@ def _settle_bias(found: dict[str, Tensor], tied: bool, source: str) -> None:
                 f"{source}: predictions.bias and predictions.decoder.bias are tied, but differ in this file: leave out the one "
                 "that is wrong (transformers takes the decoder's)"
             )
-    found["predictions.bias"] = second
+    found[BIAS] = second
 
 
 def _values(tensor: Tensor, dtype: np.dtype, check_finite: str, source: str) -> Array:

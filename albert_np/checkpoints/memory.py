@@ -1,4 +1,4 @@
-"""State dicts: the tensors of a checkpoint that lie in memory, as arrays or as the tensors of another library."""
+"""State dicts: a checkpoint's tensors in memory, as arrays or as the tensors of another library."""
 
 from __future__ import annotations
 

@@ -65,10 +65,9 @@ PARTS = {
     "qa_outputs": {"qa_outputs.weight": "2,H", "qa_outputs.bias": "2"},
 }
 HEADS = tuple(part for part in PARTS if part != "pooler")  # whose names take no prefix
-ALIASES = {  # the second name of a tied tensor -> the first
-    "predictions.decoder.weight": "embeddings.word_embeddings.weight",
-    "predictions.decoder.bias": "predictions.bias",
-}
+WORDS, DECODER = "embeddings.word_embeddings.weight", "predictions.decoder.weight"  # one tensor where config ties them
+BIAS, DECODER_BIAS = "predictions.bias", "predictions.decoder.bias"  # always one tensor
+ALIASES = {DECODER: WORDS, DECODER_BIAS: BIAS}  # the second name of a tied tensor -> the first
 # what pre-training leaves in a checkpoint and most classes do not use
 PRETRAINING = {*PARTS["pooler"], *PARTS["predictions"], *PARTS["sop_classifier"], *ALIASES}
 # older files store these ranges; they hold no weight
@@ -101,7 +100,7 @@ def expected_shapes(config: AlbertConfig, parts: tuple[str, ...]) -> dict[str, t
     for part in parts:
         table |= PARTS[part]
     if config.tie_word_embeddings:
-        table.pop("predictions.decoder.weight", None)
+        table.pop(DECODER, None)
     relative = config.position_embedding_type != "absolute"
     return {
         name: tuple(letters[letter] for letter in shape.split(","))
@@ -119,7 +118,7 @@ def hub_name(name: str, parts: tuple[str, ...]) -> str:
 def with_aliases(tensors: dict[str, Stored]) -> dict[str, Stored]:
     """Hub names -> arrays, or stored tensors. Adds the second names of tied tensors."""
     for alias, name in ALIASES.items():
-        if "predictions.bias" in tensors and alias not in tensors:
+        if BIAS in tensors and alias not in tensors:
             tensors[alias] = tensors[PREFIX + name if name.startswith("embeddings.") else name]
     return tensors
 
@@ -129,6 +128,6 @@ def to_store(tensors: dict[str, Stored]) -> dict[str, Stored]:
 
     transformers 4.57.6 takes either; transformers 5 adds that of the decoder, and draws it where a file has the other alone.
     """
-    if "predictions.decoder.weight" in tensors:
-        return tensors | {"predictions.decoder.bias": tensors["predictions.bias"]}
+    if DECODER in tensors:
+        return tensors | {DECODER_BIAS: tensors[BIAS]}
     return tensors

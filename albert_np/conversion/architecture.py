@@ -1,4 +1,4 @@
-"""Which of the seven classes a checkpoint is of: what its config says, or else what its heads say."""
+"""Which of the seven classes a checkpoint belongs to: the config names it, or else the heads that are stored show it."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from albert_np.checkpoints.formats.google_names import is_of_training
 from albert_np.checkpoints.formats.protocol import Format, Tensor, stored_values
 from albert_np.checkpoints.formats.tensor_bundle import read_bundle
 from albert_np.checkpoints.load import Match, match
-from albert_np.checkpoints.names import ALIASES, BUFFERS, PARTS, PREFIX, hub_name
+from albert_np.checkpoints.names import ALIASES, BIAS, BUFFERS, PARTS, PREFIX, hub_name
 from albert_np.checkpoints.save import save, shard_bytes
 from albert_np.checkpoints.stored import Stored, by_name, find_weights, no_weights, read_files, read_headers
 from albert_np.config import AlbertConfig
@@ -251,7 +251,7 @@ def _why(tensor: Tensor, found: dict[str, Tensor], architecture: str, parts: tup
         if _equal(tensor, first):
             return f"the second name of {ALIASES[name]}, which is written once"
         return f"differs from {ALIASES[name]}, to which config.json ties it: ALBERT's classes compute with the latter"
-    if name == "predictions.bias" and "predictions" in parts:
+    if name == BIAS and "predictions" in parts:
         equal = _equal(tensor, found[name])
         return (
             "the decoder's bias has the same numbers" if equal else "the decoder has another bias, and that one counts"

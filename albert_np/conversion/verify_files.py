@@ -62,7 +62,7 @@ def check_files(folder: Path, stored: Stored, findings: Findings) -> None:
 
 
 def _check_sums(stored: Stored, findings: Findings) -> None:
-    """The checksums of an archive, which nobody compares who loads it."""
+    """Compares the checksums of an archive, which neither torch nor our reader does while it loads weights."""
     for path in stored.files:
         names = bin.damaged(path)
         if names:
@@ -83,7 +83,7 @@ def _check_index(stored: Stored, findings: Findings) -> None:
             size += stored_bytes(tensor)
             twice += (
                 stored_bytes(tensor) if tensor.known_as in ALIASES else 0
-            )  # which some programs count, and some not
+            )  # some programs count these, others do not
             if not {tensor.name, tensor.known_as} & (names | {stored.format.hub_name(name) for name in names}):
                 unlisted.append(tensor.name)
     if unlisted:

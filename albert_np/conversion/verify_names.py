@@ -9,15 +9,23 @@ import numpy as np
 from albert_np.checkpoints.formats.protocol import Tensor
 from albert_np.checkpoints.formats.tensorflow_names import is_tensorflow
 from albert_np.checkpoints.formats.values import FLOATS
-from albert_np.checkpoints.names import ALIASES, BUFFERS, HEADS, PARTS, expected_shapes
+from albert_np.checkpoints.names import (
+    ALIASES,
+    BIAS,
+    BUFFERS,
+    DECODER,
+    DECODER_BIAS,
+    HEADS,
+    PARTS,
+    WORDS,
+    expected_shapes,
+)
 from albert_np.config import AlbertConfig
 from albert_np.conversion.architecture import by_heads
 from albert_np.conversion.findings import Findings
 from albert_np.conversion.report import dtype_name
 from albert_np.files import listed
 
-WORDS, DECODER = "embeddings.word_embeddings.weight", "predictions.decoder.weight"
-BIAS, DECODER_BIAS = "predictions.bias", "predictions.decoder.bias"
 SOP = tuple(PARTS["sop_classifier"])
 
 

@@ -10,10 +10,9 @@ from typing import NamedTuple
 import numpy as np
 
 from albert_np.checkpoints.formats.protocol import Tensor
-from albert_np.checkpoints.names import HEADS, PARTS
+from albert_np.checkpoints.names import HEADS, PARTS, WORDS
 from albert_np.config import AlbertConfig
 from albert_np.conversion.findings import Findings
-from albert_np.conversion.verify_names import WORDS
 from albert_np.encoder import LAYERS
 from albert_np.files import listed, shown
 from albert_np.ops import Array

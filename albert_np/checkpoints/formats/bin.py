@@ -121,7 +121,7 @@ def _small(path: Path, member: zip_archive.Member, limit: int) -> bytes:
 
 
 def _read_legacy(path: Path) -> tuple[dict[str, View], dict[str, Place]]:
-    """The same of torch before 1.6: five pickle programs, then each storage: its count as eight bytes, and its numbers."""
+    """The same for files of torch before 1.6. They hold five pickle programs, then for each storage its length and numbers."""
     size = path.stat().st_size
     with path.open("rb") as file:
         code = file.read(pickle_program.MAX_BYTES)
@@ -184,7 +184,7 @@ def _size_text(place: Place) -> str:
 
 
 def _check_view(what: str, view: View) -> None:
-    """Refuses a tensor that is not inside its storage, or has more entries than that: strides of 0 make giants of nothing."""
+    """Refuses a tensor that is not inside its storage, or has more entries: strides of 0 would make a giant of one number."""
     shape, strides, count = view.shape, view.strides, view.storage.length
     if len(shape) != len(strides) or min(*shape, *strides, view.offset, 0) < 0:
         raise ValueError(

@@ -20,7 +20,7 @@ from albert_np.files import shown
 
 FOLDER = "archive/"  # in the archive; torch takes the file's name, or this where there is none
 ALIGNMENT = 64  # of a tensor's first byte, as torch's: a mapped file then gives aligned tensors
-DATE = 1 << 5 | 1  # the first day that a zip archive can tell
+DATE = 1 << 5 | 1  # 1 January 1980, the earliest date that a zip archive can have
 NEEDS = 20  # the version of the zip format
 
 
@@ -62,7 +62,7 @@ def _owner(name: str, tensors: Mapping[str, Tensor]) -> str:
 
 
 def _program(tensors: Mapping[str, Tensor], keys: Mapping[str, str]) -> bytes:
-    """Protocol 2, as torch's. Nothing is kept in the memo: the few bytes that it would save are not worth their numbers."""
+    """Protocol 2, as torch's. Unlike torch's it has no memo, which would save a few bytes only."""
     entries = [_text(name) + _tensor(tensor, keys[name]) for name, tensor in tensors.items()]
     return b"\x80\x02}(" + b"".join(entries) + b"u."
 

@@ -60,7 +60,7 @@ LAYER = {  # behind bert/encoder/transformer/group_G/inner_group_I/
     "LayerNorm_1/beta": "full_layer_layer_norm.bias",
 }
 IN_LAYER = re.compile(r"bert/encoder/transformer/group_(0|[1-9]\d{0,5})/inner_group_(0|[1-9]\d{0,5})/(.+)", re.ASCII)
-# the last word of what training leaves beside a variable, or alone: it is no weight, and is not read
+# the last word of the names of moments, which an optimizer keeps for each variable, and of counts. They are not read
 TRAINING = (
     "adam_m",
     "adam_v",
@@ -73,7 +73,7 @@ TRAINING = (
     "beta2_power",
     "global_step",
 )
-# what the names of another architecture have -> what it is
+# a pattern of names that another architecture has -> what to say about it
 OTHERS = {
     r"_CHECKPOINTABLE_OBJECT_GRAPH|.*/\.ATTRIBUTES/.*": "it is a checkpoint of TensorFlow 2 objects, not of TensorFlow 1's "
     "variables by google-research/albert's names: save it from its own program as tf_model.h5 or safetensors",

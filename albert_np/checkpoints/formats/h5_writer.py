@@ -12,16 +12,15 @@ import numpy as np
 from albert_np import imports
 from albert_np.checkpoints.formats.protocol import Tensor, stored_values, transposed
 from albert_np.checkpoints.formats.tensorflow_names import is_kernel, tensorflow_name
-from albert_np.checkpoints.names import BUFFERS, PREFIX
+from albert_np.checkpoints.names import BIAS, BUFFERS, DECODER, DECODER_BIAS, PREFIX, WORDS
 from albert_np.files import shown
 
 FILE = "tf_model.h5"  # what messages name: the file that is written may have a name for the time being
 DTYPES = ("F16", "F32", "F64")
 NAMES_AT_ONCE = 2000  # an attribute holds 64 KiB, and a name takes 16 bytes of them; Keras splits a longer list
-# Keras repeats the embeddings in the layer that decodes with them. transformers reads them where they are first, but says
-# that these two are missing if they are not there again
+# Keras stores the embeddings again in the layer that decodes with them. transformers reads the first copy, but reports these
+# two as missing where the second is not there
 REPEATED = ("albert/embeddings/token_type_embeddings/embeddings", "albert/embeddings/position_embeddings/embeddings")
-WORDS, DECODER, BIAS = "embeddings.word_embeddings.weight", "predictions.decoder.weight", "predictions.bias"
 
 
 def _import_h5py() -> Any:
@@ -72,7 +71,7 @@ def _layers(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
             "which differs from them"
         )
     if BIAS in plain:
-        plain |= {"predictions.decoder.bias": plain[BIAS]}
+        plain[DECODER_BIAS] = plain[BIAS]
     layers: dict[str, dict[str, Tensor]] = {}
     for name, tensor in plain.items():
         if name == DECODER or name in BUFFERS:  # no weights of their own

@@ -213,7 +213,7 @@ def _leaves(source: _Source, root: int, kind: int, entry: int) -> Iterator[tuple
 
 
 def _messages(source: _Source, at: int) -> dict[int, list[bytes]]:
-    """The messages of an object's header, by their numbers. Those of HDF5's that are shared between objects are refused."""
+    """The messages of an object's header, by their numbers. A message that another object's header has (shared) is refused."""
     head = source.read(at, 16, "the header of an object")
     newer = head.startswith(b"OHDR")
     if newer:
@@ -228,7 +228,7 @@ def _messages(source: _Source, at: int) -> dict[int, list[bytes]]:
         raise source.refusal(f"the header of an object should be at byte {at:,}, and is not")
     found: dict[int, list[bytes]] = {}
     head_size = struct.calcsize(form)
-    for start, size in blocks:  # which grows
+    for start, size in blocks:  # a block may name another, which is appended
         if len(blocks) > MAX_BLOCKS:
             raise source.refusal(f"the header at byte {at:,} has over {MAX_BLOCKS} parts")
         data, place = source.read(start, size, "the header of an object"), 0
@@ -293,7 +293,7 @@ def _dataset(source: _Source, name: str, messages: dict[int, list[bytes]]) -> Da
 
 
 def _dtype(data: bytes) -> np.dtype | None:
-    """The dtype of numbers that NumPy has too, bit for bit; HDF5 can make up others."""
+    """NumPy's dtype of the same bits, or None: HDF5 can describe numbers of any width and layout."""
     if len(data) < 12 or data[0] >> 4 not in (1, 2, 3):
         return None
     size, order = int.from_bytes(data[4:8], "little"), ">" if data[1] & 1 else "<"

@@ -19,12 +19,11 @@ from albert_np.checkpoints.formats.onnx_roles import Roles, Zeros, find_roles, p
 from albert_np.checkpoints.formats.onnx_steps import View, Walk
 from albert_np.checkpoints.formats.protocol import Format, Tensor
 from albert_np.checkpoints.formats.values import loaded_dtype
-from albert_np.checkpoints.names import ALIASES
+from albert_np.checkpoints.names import ALIASES, DECODER, WORDS
 from albert_np.config import CONFIG_NAME, AlbertConfig
 from albert_np.files import listed, shown
 from albert_np.ops import Array
 
-WORDS, DECODER = "embeddings.word_embeddings.weight", "predictions.decoder.weight"
 POSITIONS = "embeddings.position_embeddings.weight"
 FILE = "model.onnx"
 FOLDER = "onnx"  # where some repositories have it, one folder below config.json

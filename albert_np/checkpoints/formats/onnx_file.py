@@ -121,7 +121,7 @@ def read_graph(path: Path) -> Graph:
 
 
 class _Reader:
-    """Reads one file; each method reads a message of onnx.proto."""
+    """Reads one file. Each method reads a message of onnx.proto, or a field of one."""
 
     def __init__(self, path: Path, messages: Messages) -> None:
         self.path, self.messages = path, messages

@@ -96,13 +96,13 @@ class Step:
 
 
 class Value(NamedTuple):
-    """What is known of a value: the last steps it is made of, the one step whose result it is, what it comes from."""
+    """What is known of a value between two nodes."""
 
-    origins: Steps = NONE
-    direct: int | None = None
-    inputs: frozenset[str] = frozenset()  # of the graph, by shapes excepted
-    constants: frozenset[str] = frozenset()  # of more than one number
-    counts: bool = False  # whether a Range is in it
+    origins: Steps = NONE  # the steps whose results it was computed from, by operations that are no steps
+    direct: int | None = None  # the step whose result it is, all of it and unchanged
+    inputs: frozenset[str] = frozenset()  # of the graph, from whose values (not shapes alone) it was computed
+    constants: frozenset[str] = frozenset()  # of more than one number, from which it was computed
+    counts: bool = False  # whether a Range or CumSum is among what it was computed from
 
 
 class Walk:

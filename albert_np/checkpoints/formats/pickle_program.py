@@ -49,7 +49,7 @@ GLOBALS = {
 
 
 class Storage(NamedTuple):
-    """A run of numbers in the file: where it lies, whoever reads the file knows by its key."""
+    """Numbers that lie together in the file. The program names them by a key; bin.py knows where those of a key lie."""
 
     key: str
     dtype: str
@@ -147,7 +147,7 @@ class _Machine:
 
 
 def _frame(machine: _Machine) -> None:
-    """The length of what follows, for those who read in pieces: it must only be possible."""
+    """A frame says how many bytes follow, so that they can be read at once. Here only its length is checked."""
     if machine.number(8) > len(machine.code) - machine.at:
         machine.refuse("has a frame that reaches beyond its end")
 
@@ -234,7 +234,7 @@ def _stack_global(machine: _Machine) -> None:
 
 
 def _reduce(machine: _Machine) -> None:
-    """The only calls that there are, and none of them is one."""
+    """A call of an allowed global. It makes a description with a function of this module; nothing of the file is called."""
     values, function = machine.pop(), machine.pop()
     make = CALLS.get(function.name) if type(function) is Known else None
     if make is None or type(values) is not tuple:
@@ -249,7 +249,7 @@ def _ordered_table(machine: _Machine, values: tuple[Any, ...]) -> OrderedTable:
 
 
 def _view(machine: _Machine, values: tuple[Any, ...]) -> View:
-    """torch's function takes storage, offset, size, stride, requires_grad, hooks; newer ones a table of attributes, too."""
+    """torch's function takes a storage, offset, size, stride, requires_grad, hooks and, in newer files, attributes."""
     if not 6 <= len(values) <= 7 or any(type(table) not in (dict, OrderedTable) or table for table in values[5:]):
         machine.refuse("makes a tensor that has hooks or attributes, or is made in another way")
     storage, offset, shape, strides = values[:4]
@@ -269,7 +269,7 @@ def _parameter(machine: _Machine, values: tuple[Any, ...]) -> View:
 
 
 def _storage(machine: _Machine) -> None:
-    """The storage that a persistent id means. torch puts one value more behind it in its older files, a view of another."""
+    """The storage that a persistent id means: ("storage", class, key, device, length), and in older files a view of it."""
     values = machine.pop()
     if type(values) is not tuple or not values or values[0] != "storage":
         whole = type(values) is tuple and values and values[0] == "module"
@@ -288,7 +288,7 @@ def _storage(machine: _Machine) -> None:
 
 
 def _build(machine: _Machine) -> None:
-    """The state of a state dict: the versions of the modules, which are left out."""
+    """The only state that a state dict has is _metadata, the versions of its modules. It is left out."""
     state, target = machine.pop(), machine.top()
     if type(target) is not OrderedTable or type(state) is not dict or not set(state) <= {"_metadata"}:
         machine.refuse("gives a state to something else than an OrderedDict, or more than _metadata")

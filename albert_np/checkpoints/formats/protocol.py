@@ -13,8 +13,8 @@ import numpy as np
 from albert_np.checkpoints.formats.values import DTYPES, InOnePiece
 from albert_np.ops import Array
 
-# Rows that a transposed matrix is copied by: of float32, one cache line of the result. A whole (768,3072) at once takes 6.5 ms,
-# in squares of 64 4.0, in strips of 8 rows 1.5, of 16 1.3, of 32 2.0.
+# How many rows of a matrix are transposed at a time: 16 numbers of float32 are one cache line of the result. A (768,3072) takes
+# 6.5 ms at once, 4.0 in squares of 64, 1.5 in strips of 8 rows, 1.3 in strips of 16, and 2.0 in strips of 32.
 STRIP = 16
 
 
@@ -28,9 +28,8 @@ class Tensor(NamedTuple):
     shape: tuple[int, ...]
     dtype: str  # in safetensors' words: "F32", "BF16", "I64" …
     load: Callable[[], Array]  # float32 for bfloat16, else the stored dtype
-    hub_name: str = (
-        ""  # Hugging Face's name, with or without prefixes, which spellings.py understands; "": `name` is that
-    )
+    # Hugging Face's name, with or without prefixes, which spellings.py understands; "": `name` is that
+    hub_name: str = ""
 
     @property
     def known_as(self) -> str:
@@ -48,7 +47,7 @@ class Tensor(NamedTuple):
 
 
 def transposed(x: Array) -> Array:
-    """x.T in an order of its own, copied strip by strip: a plain copy writes or reads a new cache line for each number."""
+    """A copy of x.T in C order, made strip by strip: a plain copy touches a new cache line for each number."""
     y = np.empty(x.shape[::-1], x.dtype)
     for i in range(0, len(x), STRIP):
         y[..., i : i + STRIP] = x[i : i + STRIP].T
@@ -91,9 +90,8 @@ class Format:
 
     name: str  # what users call it
     file: str  # the name of the file in a model's folder; "" if only `find` knows it
-    index: (
-        str  # the name of the JSON file that says in which of several files a tensor is; "" if there is no such thing
-    )
+    # the name of the JSON file that says in which of several files a tensor is; "" if there is no such thing
+    index: str
     read: Callable[[Path], Iterator[Tensor]]
     # a name that an index uses -> Hugging Face's, as Tensor.known_as has it
     hub_name: Callable[[str], str] = str

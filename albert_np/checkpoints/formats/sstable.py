@@ -1,8 +1,8 @@
 """LevelDB's tables of sorted keys, as which TensorFlow writes the index of a checkpoint. Source: leveldb's doc/table_format.md.
 
 A file is a row of blocks and a footer. A block has entries, each with the part of its key that differs from the key before,
-then the offsets at which whole keys begin ("restarts"); behind it are its type and its checksum. One block is an index: the
-places of the others, each with a key that no key of that block comes behind. The footer says where the index is.
+then the offsets at which whole keys begin ("restarts"). Behind a block are its type and its checksum. One block is an index: it
+has the place of each other block, under a key that is not before any key of that block. The footer says where the index is.
 """
 
 from __future__ import annotations

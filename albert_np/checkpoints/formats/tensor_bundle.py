@@ -67,7 +67,9 @@ Box = tuple[tuple[int, int], ...]  # start and length along each axis; length -1
 
 
 class _Entry(NamedTuple):
-    dtype: str
+    """A BundleEntryProto: a tensor or a slice, and where its bytes are."""
+
+    dtype: str  # in safetensors' words, or "TensorFlow's type 7" for what has none
     shape: tuple[int, ...]
     shard: int
     offset: int

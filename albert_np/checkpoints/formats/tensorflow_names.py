@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 
 from albert_np.checkpoints.formats.protocol import Tensor
-from albert_np.checkpoints.names import PREFIX
+from albert_np.checkpoints.names import BIAS, DECODER_BIAS, PREFIX
 from albert_np.encoder import layer_name
 
 KERNEL = "/kernel"  # these matrices are stored as (inputs, outputs), the transpose of Hugging Face's
@@ -123,6 +123,5 @@ def as_computed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Its masked-language-model head stores two biases and adds that of the decoder. The other takes no part: it keeps its
     zeros while the model is trained.
     """
-    unused, used = "predictions.bias", "predictions.decoder.bias"
-    both = unused in tensors and used in tensors and is_tensorflow(tensors[used])
-    return {name: tensor for name, tensor in tensors.items() if not both or name != unused}
+    both = BIAS in tensors and DECODER_BIAS in tensors and is_tensorflow(tensors[DECODER_BIAS])
+    return {name: tensor for name, tensor in tensors.items() if not both or name != BIAS}

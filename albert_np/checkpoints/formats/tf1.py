@@ -33,8 +33,8 @@ SAVED_MODEL = "variables"  # the folder of a SavedModel, and the name of the che
 def read(path: Path) -> Iterator[Tensor]:
     """The weights of one checkpoint, by its index, oriented as Hugging Face's.
 
-    What an optimizer and the count of steps left is not among them, and neither is what is no float and has no name of
-    ALBERT's. Raises ValueError (damaged, or another architecture) or OSError.
+    The moments of an optimizer and the count of steps are left out, and so is what is neither a float nor one of ALBERT's
+    names. Raises ValueError (damaged, or another architecture) or OSError.
     """
     tensors = list(read_bundle(path, names.is_transposed))
     for tensor in tensors:

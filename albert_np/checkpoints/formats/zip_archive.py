@@ -25,7 +25,7 @@ ENTRY = struct.Struct("<4s6H3L5H2L")
 HEADER = struct.Struct("<4s5H3L2H")
 
 ENCRYPTED, DESCRIBED_BEHIND, UTF8 = 1, 8, 2048  # bits of a member's flags
-ABSENT16, ABSENT32 = 0xFFFF, 0xFFFFFFFF  # "see the wide field": zip64
+ABSENT16, ABSENT32 = 0xFFFF, 0xFFFFFFFF  # such a field stands for a wider one elsewhere (zip64)
 
 
 class Member(NamedTuple):
@@ -33,7 +33,7 @@ class Member(NamedTuple):
 
     at: int  # the first byte of its content
     size: int
-    crc: int  # 0: torch was told not to compute it
+    crc: int  # 0 where torch was told not to compute it
 
 
 class _Entry(NamedTuple):
@@ -161,7 +161,7 @@ def _name(raw: bytes, path: Path) -> str:
 
 
 def _widened(fields: tuple[int, ...], extra: bytes, name: str, path: Path) -> tuple[int, ...]:
-    """The fields, those of all ones taken from zip64's extra field, where they stand in this order."""
+    """The fields. Those whose bits are all ones are taken from zip64's extra field, which has them in this order."""
     missing = sum(field == ABSENT32 for field in fields)
     at = 0
     while missing and at + 4 <= len(extra):
