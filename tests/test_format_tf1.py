@@ -11,6 +11,7 @@ import shutil
 import numpy as np
 import pytest
 from support import checkpoints, tensor_bundles
+from support.refusals import refusal_of_file as refusal
 from support.tensor_bundles import store, write
 
 import albert_np
@@ -20,16 +21,6 @@ from albert_np.checkpoints.names import expected_shapes
 from albert_np.golden.cases import PARTS, TINY, trained_like
 
 KIND = "AlbertForPreTraining"
-
-
-def refusal(action, *arguments, **named):
-    """The message, in one line, of a ValueError or OSError."""
-    with pytest.raises((ValueError, OSError)) as caught:
-        action(*arguments, **named)
-    message = str(caught.value)
-    assert message
-    assert "\n" not in message
-    return message
 
 
 # --- Google's names ---------------------------------------------------------------------------------------------------------

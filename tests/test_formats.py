@@ -10,6 +10,7 @@ from support import TESTS
 from tolerances import OTHER_FRAMEWORK_FLOAT32
 
 import albert_np
+from albert_np.golden.cases import PARTS
 from albert_np.golden.tolerances import assert_close
 
 FORMATS = TESTS / "goldens" / "formats"
@@ -34,6 +35,11 @@ def test_what_the_writing_framework_computed(folder, kind, dtype):
         got = getattr(out, name)
         assert got.shape == want.shape
         assert_close(name, got, want.astype(got.dtype), limit=OTHER_FRAMEWORK_FLOAT32)
+
+
+@pytest.mark.parametrize("writer", ["tensorflow", "flax", "torch"])
+def test_each_framework_wrote_each_of_the_seven_classes(writer):
+    assert {about["class"] for about in MANIFEST.values() if about["writer"] == writer} == set(PARTS)
 
 
 def test_the_shared_set_of_formats_loads_whole(fixtures_dir):

@@ -5,6 +5,7 @@ import struct
 import numpy as np
 import pytest
 from support import tensor_bundles
+from support.refusals import refusal_of_file as refusal
 from support.tensor_bundles import entry, header, store, table, write
 
 from albert_np.checkpoints.formats import crc32c as crc32c_module
@@ -26,16 +27,6 @@ PLAIN = {  # two words of names share their beginnings, as Google's do
 
 def values(path):
     return {tensor.name: tensor.load() for tensor in read_bundle(path) if tensor.dtype[0] in "FB"}
-
-
-def refusal(action, *arguments, **named):
-    """The message, in one line, of a ValueError or OSError."""
-    with pytest.raises((ValueError, OSError)) as caught:
-        action(*arguments, **named)
-    message = str(caught.value)
-    assert message
-    assert "\n" not in message
-    return message
 
 
 # --- bundles ----------------------------------------------------------------------------------------------------------------

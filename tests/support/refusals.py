@@ -7,9 +7,19 @@ import pytest
 
 def refusal(function, *arguments, **named) -> str:
     """The message of the ValueError that a call must raise: one line."""
-    with pytest.raises(ValueError) as caught:  # noqa: PT011 (the callers read the message)
+    return _message(ValueError, function, *arguments, **named)
+
+
+def refusal_of_file(function, *arguments, **named) -> str:
+    """The same where a file may also be refused with an OSError."""
+    return _message((ValueError, OSError), function, *arguments, **named)
+
+
+def _message(errors, function, *arguments, **named) -> str:
+    with pytest.raises(errors) as caught:
         function(*arguments, **named)
     message = str(caught.value)
+    assert message
     assert "\n" not in message
     return message
 
