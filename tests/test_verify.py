@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from support.refusals import refusal
 import albert_np
 from albert_np import AlbertConfig, cli, convert, verify
 from albert_np.checkpoints.formats import FORMATS
+from albert_np.checkpoints.formats.protocol import as_tensors
 from albert_np.checkpoints.hub import EMBEDDED
 from albert_np.checkpoints.initialise import initialise
 from albert_np.checkpoints.names import expected_shapes, hub_name
@@ -336,6 +338,13 @@ def test_a_base_model_without_its_pooler(tmp_path):
     assert told(found) == {("warning", "pooler")}
 
 
+def test_heads_that_could_be_those_of_two_classes(tmp_path):
+    found = verify(plant(tmp_path / "it", kind="AlbertForSequenceClassification", num_labels=1, architectures=None))
+    told_of = [one.what for one in found.findings if one.about == "architectures"]
+    assert "the heads could be those of AlbertForSequenceClassification or AlbertForMultipleChoice" in told_of
+    assert found.architecture == "AlbertForSequenceClassification"
+
+
 def test_the_wrong_class_is_told_with_the_right_one(tmp_path):
     folder = plant(tmp_path / "it", kind="AlbertForMaskedLM")
     edit_json(folder / "config.json", architectures=["AlbertForQuestionAnswering"])
@@ -478,6 +487,26 @@ def test_another_format_in_another_dtype_is_compared_after_rounding(tmp_path, fi
     assert f"in {first} and {second}" in findings[0].what
 
 
+def test_tensors_of_other_shapes_and_values_in_another_dtype_differ(tmp_path):
+    stored = find_weights(plant(tmp_path / "it"), {})
+    ones, halves, rows = np.ones(3, np.float32), np.full(3, 0.5, np.float16), np.ones((3, 1), np.float32)
+    for other in ({"pooler.bias": halves}, {"pooler.bias": rows}, {"pooler.bias": np.ones(3, np.int64) * 2}):
+        findings = Findings()
+        compare(FORMATS[1], "other", as_tensors(other), stored, as_tensors({"pooler.bias": ones}), findings)
+        assert [(one.level, one.what) for one in findings] == [
+            ("warning", "other lies beside model.safetensors, and pooler.bias has other values there")
+        ]
+    findings = Findings()
+    compare(FORMATS[1], "other", as_tensors({"x": ones}), stored, as_tensors({"pooler.bias": ones}), findings)
+    assert findings[0].what == "other lies beside model.safetensors, and the two have no tensor in common"
+
+
+def test_a_part_of_another_format_is_no_checkpoint(tmp_path):
+    folder = plant(tmp_path / "it")
+    (folder / "tf_model-00001-of-00002.h5").write_bytes(b"x")
+    assert "tf_model-00001-of-00002.h5 alone is no checkpoint" in the_one(verify(folder), "other-format").what
+
+
 @pytest.mark.parametrize(
     "content", [b"", b"version https://git-lfs.github.com/spec/v1\n", b"<!doctype html>", b"\x08" * 99]
 )
@@ -491,11 +520,17 @@ def test_weights_that_cannot_be_read(tmp_path, content, capsys):
     assert capsys.readouterr().out.startswith(f"{folder}: cannot be read\n")
 
 
-def test_links_that_lead_nowhere_are_findings(tmp_path):
-    for name in ("albert_config.json", "tokenizer.json", "tf_model.h5", "model.safetensors.index.json"):
+def test_links_that_lead_nowhere_are_findings_where_something_reads_them(tmp_path):
+    for name, told_of in {
+        "albert_config.json": True,
+        "tokenizer.json": True,
+        "tf_model.h5": False,
+        "model.safetensors.index.json": False,
+    }.items():
         folder = plant(tmp_path / name)
         (folder / name).symlink_to(tmp_path / "nowhere")
         found = verify(folder)
+        assert any(name in one.what for one in found.findings) == told_of, name
         assert found.exit_code in (0, 1)
     (folder / "config.json").unlink()
     (folder / "config.json").symlink_to(tmp_path / "nowhere")
@@ -558,6 +593,49 @@ def test_two_vocabularies_that_differ(tmp_path):
     model["vocab"][500][0] = "another"
     (folder / "tokenizer.json").write_text(json.dumps({"version": "1.0", "added_tokens": [], "model": model}))
     assert the_one(verify(folder), "two-vocabularies").what.startswith("1 tokens of tokenizer.json")
+
+
+def test_a_tokenizer_json_that_cannot_be_read_beside_spiece_model(tmp_path):
+    folder = plant(tmp_path / "it")
+    (folder / "tokenizer.json").write_text("{")
+    assert the_one(verify(folder), "two-vocabularies").level == "warning"
+    (folder / "tokenizer.json").write_text(json.dumps({"model": {"vocab": {"a": 0}}}))  # of another kind
+    assert not verify(folder).findings
+
+
+def test_a_tokenizer_without_mask_token_or_with_another_pad_token(tmp_path):
+    folder = plant(tmp_path / "it", kind="AlbertForMaskedLM")
+    edit_json(folder / "tokenizer_config.json", mask_token=None)
+    assert the_one(verify(folder), "special-ids").what == "the tokenizer has no mask token"
+    padded = plant(tmp_path / "padded", kind="AlbertForMaskedLM", pad_token_id=5)
+    assert the_one(verify(padded), "special-ids").what.endswith("and pad_token_id of the config is 5")
+
+
+def wordpiece(folder, words, **settings):
+    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words]
+    (folder / "vocab.txt").write_text("".join(f"{token}\n" for token in tokens))
+    values = {"tokenizer_class": "BertTokenizer", "model_max_length": 128} | settings
+    (folder / "tokenizer_config.json").write_text(json.dumps(values))
+    return folder
+
+
+def test_capitals_that_lower_case_hides(tmp_path):
+    folder = plant(tmp_path / "it", tokenizer=False, vocab_size=205, pad_token_id=0)
+    wordpiece(folder, [f"Word{i}" for i in range(200)], do_lower_case=True)
+    assert (
+        the_one(verify(folder), "case").what
+        == "do_lower_case is true, and 200 of the vocabulary's pieces have capitals"
+    )
+    wordpiece(folder, [f"Word{i}" for i in range(200)], do_lower_case=False)
+    assert "case" not in {about for _, about in told(verify(folder))}
+
+
+def test_a_tokenizer_whose_library_is_missing_says_nothing_of_the_folder(tmp_path, monkeypatch):
+    folder = wordpiece(plant(tmp_path / "it", tokenizer=False), ["a"])
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    finding = the_one(verify(folder), "tokenizer")
+    assert finding.level == "note"
+    assert 'pip install "albert-np[formats]"' in finding.what
 
 
 # --- the command line -----------------------------------------------------------------------------------------------------

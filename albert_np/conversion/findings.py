@@ -113,7 +113,6 @@ def _verdict(found: Verification) -> str:
     return f"{text} ({', '.join(counts)})" if counts else f"{text}, and nothing about it is odd"
 
 
-def capital(text: str) -> str:
-    """A sentence of an exception's message, in one line that fits on a page."""
-    text = shown(" ".join(text.split()), 600)
-    return text[:1].upper() + text[1:]
+def one_line(text: str) -> str:
+    """An exception's message in one line that fits on a page."""
+    return shown(" ".join(text.split()), 600)

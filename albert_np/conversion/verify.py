@@ -18,7 +18,7 @@ from albert_np.checkpoints.stored import Stored, by_name, find_weights, no_weigh
 from albert_np.config import AlbertConfig
 from albert_np.conversion import trial
 from albert_np.conversion.architecture import by_heads, named_by, parts_of
-from albert_np.conversion.findings import Findings, Verification, capital
+from albert_np.conversion.findings import Findings, Verification, one_line
 from albert_np.conversion.folders import weight_files
 from albert_np.conversion.report import dtype_name
 from albert_np.conversion.verify_config import check_config
@@ -43,7 +43,7 @@ def verify(folder: str | os.PathLike, *, progress: Callable[[int, int], object] 
     except (ValueError, OSError) as error:
         if not isinstance(folder, (str, os.PathLike)):
             raise
-        found.findings.error("unreadable", capital(str(error)), "The folder cannot be read as a checkpoint of ALBERT.")
+        found.findings.error("unreadable", one_line(str(error)), "The folder cannot be read as a checkpoint of ALBERT.")
         found.readable = False
         return found
     fitting = by_heads(held)
@@ -58,7 +58,7 @@ def verify(folder: str | os.PathLike, *, progress: Callable[[int, int], object] 
     try:
         _check(found, path, folder, stored, held, raw, config, progress)
     except (ValueError, OSError) as error:
-        found.findings.error("unreadable", capital(str(error)), "A part of the folder cannot be read.")
+        found.findings.error("unreadable", one_line(str(error)), "A part of the folder cannot be read.")
     return found
 
 

@@ -8,7 +8,7 @@ from albert_np.checkpoints import hub
 from albert_np.config import CONFIG_NAME, MAX_CONFIG_BYTES, AlbertConfig
 from albert_np.config_google import GOOGLE_CONFIG_NAME, differing_groups, from_google
 from albert_np.conversion.architecture import CLASSES, named_by
-from albert_np.conversion.findings import Findings, capital
+from albert_np.conversion.findings import Findings, one_line
 from albert_np.files import listed, read_json, shown
 
 
@@ -102,7 +102,7 @@ def _check_google(folder: Path, config: AlbertConfig, findings: Findings) -> Non
         if not isinstance(values, dict):
             raise ValueError(f"{path} must hold one JSON object")
     except (ValueError, OSError) as error:
-        findings.warning("two-configs", capital(str(error)), "config.json counts, and this file cannot be read.")
+        findings.warning("two-configs", one_line(str(error)), "config.json counts, and this file cannot be read.")
         return
     differing = [
         f"{shown(name, 40)} ({shown(value, 40)}, and config.json says {shown(getattr(config, name), 40)})"

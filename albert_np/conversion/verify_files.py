@@ -12,7 +12,7 @@ from albert_np.checkpoints.formats.values import FLOATS
 from albert_np.checkpoints.names import ALIASES, BUFFERS
 from albert_np.checkpoints.stored import MAX_INDEX_BYTES, Stored, find_weights, read_headers, shards_of
 from albert_np.config import AlbertConfig
-from albert_np.conversion.findings import Findings, capital
+from albert_np.conversion.findings import Findings, one_line
 from albert_np.conversion.folders import weight_files
 from albert_np.conversion.report import dtype_name
 from albert_np.conversion.rounding import values_in
@@ -123,7 +123,7 @@ def check_other_formats(
         except (ValueError, OSError) as error:
             findings.warning(
                 "other-format",
-                f"{files[0].name} lies beside {stored.source.name}, and it was not compared: {capital(str(error))}",
+                f"{files[0].name} lies beside {stored.source.name}, and it was not compared: {one_line(str(error))}",
                 f"albert_np reads {stored.source.name}. Whoever reads the other file may get another model, or none.",
                 "Convert the folder to the other format, or remove the file.",
             )

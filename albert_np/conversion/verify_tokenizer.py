@@ -5,11 +5,10 @@ from __future__ import annotations
 import logging
 import os
 from pathlib import Path
-from typing import Any
 
 from albert_np.checkpoints import hub
 from albert_np.config import AlbertConfig
-from albert_np.conversion.findings import Findings, capital
+from albert_np.conversion.findings import Findings, one_line
 from albert_np.conversion.folders import TOKENIZER_FILES
 from albert_np.files import listed
 from albert_np.tokenization.files import FAST, GOOGLES, VOCAB, read_json_object
@@ -38,7 +37,7 @@ def check_tokenizer(
     return f"{type(tokenizer).__name__}, {size:,} tokens"
 
 
-def _load(name_or_path: str | os.PathLike) -> Any:
+def _load(name_or_path: str | os.PathLike) -> AlbertTokenizer:
     logger = logging.getLogger("albert_np")
     level = logger.level
     logger.setLevel(logging.ERROR)  # what it would warn of, the checks below say
@@ -66,10 +65,10 @@ def _report_unreadable(folder: Path, error: Exception, findings: Findings) -> No
             )
     elif "pip install" in str(error):
         findings.note(
-            "tokenizer", f"the tokenizer was not checked: {capital(str(error))}", "This says nothing of the folder."
+            "tokenizer", f"the tokenizer was not checked: {one_line(str(error))}", "This says nothing of the folder."
         )
     else:
-        findings.error("tokenizer", capital(str(error)), "The tokenizer cannot be loaded, and no text can be encoded.")
+        findings.error("tokenizer", one_line(str(error)), "The tokenizer cannot be loaded, and no text can be encoded.")
 
 
 def _check_size(size: int, config: AlbertConfig, findings: Findings) -> None:
@@ -89,7 +88,7 @@ def _check_size(size: int, config: AlbertConfig, findings: Findings) -> None:
         )
 
 
-def _check_special_ids(tokenizer: Any, config: AlbertConfig, architecture: str, findings: Findings) -> None:
+def _check_special_ids(tokenizer: AlbertTokenizer, config: AlbertConfig, architecture: str, findings: Findings) -> None:
     pad = tokenizer.pad_token_id
     if pad is not None and config.pad_token_id is not None and pad != config.pad_token_id % config.vocab_size:
         findings.warning(
@@ -113,7 +112,7 @@ def _check_special_ids(tokenizer: Any, config: AlbertConfig, architecture: str, 
         )
 
 
-def _check_length(tokenizer: Any, config: AlbertConfig, findings: Findings) -> None:
+def _check_length(tokenizer: AlbertTokenizer, config: AlbertConfig, findings: Findings) -> None:
     limit, P = tokenizer.model_max_length, config.max_position_embeddings
     if P < limit < NO_LIMIT:
         findings.warning(
@@ -130,10 +129,8 @@ def _check_length(tokenizer: Any, config: AlbertConfig, findings: Findings) -> N
         )
 
 
-def _check_case(tokenizer: Any, findings: Findings) -> None:
-    lower = getattr(tokenizer, "do_lower_case", None)
-    if not isinstance(lower, bool):
-        return
+def _check_case(tokenizer: AlbertTokenizer, findings: Findings) -> None:
+    lower = tokenizer.do_lower_case
     special = set(tokenizer.all_special_tokens)
     pieces = [piece for piece in tokenizer.get_vocab() if piece not in special and any(c.isalpha() for c in piece)]
     capitals = sum(piece != piece.lower() for piece in pieces)
@@ -156,7 +153,7 @@ def _check_case(tokenizer: Any, findings: Findings) -> None:
         )
 
 
-def _check_two_vocabularies(folder: Path, tokenizer: Any, findings: Findings) -> None:
+def _check_two_vocabularies(folder: Path, tokenizer: AlbertTokenizer, findings: Findings) -> None:
     """spiece.model counts where tokenizer.json lies beside it: are they the same?"""
     if not ((folder / VOCAB).is_file() and (folder / FAST).is_file()):
         return
@@ -164,7 +161,7 @@ def _check_two_vocabularies(folder: Path, tokenizer: Any, findings: Findings) ->
         model = read_json_object(folder / FAST).get("model")
     except (ValueError, OSError) as error:
         findings.warning(
-            "two-vocabularies", capital(str(error)), f"{VOCAB} counts here; other programs may read {FAST} alone."
+            "two-vocabularies", one_line(str(error)), f"{VOCAB} counts here; other programs may read {FAST} alone."
         )
         return
     entries = model.get("vocab") if isinstance(model, dict) else None
