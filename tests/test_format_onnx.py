@@ -36,6 +36,7 @@ from tolerances import OTHER_FRAMEWORK_FLOAT32
 import albert_np
 from albert_np.checkpoints.formats.onnx import find, read
 from albert_np.conversion import onnx_model
+from albert_np.protobuf import write_field, write_number
 
 # --- exports --------------------------------------------------------------------------------------------------------------
 
@@ -309,6 +310,41 @@ def test_values_in_typed_fields_are_those_of_raw_data(dtype, tmp_path):
             expected = bits.view(np.float16) if dtype == np.float16 else x.astype(dtype)
         assert found.dtype == expected.dtype
         assert found.tobytes() == expected.tobytes()
+
+
+def test_sizes_end_to_end_in_one_field_are_read(tmp_path):
+    """As programs with the proto3 form of onnx.proto write them; the onnx library writes a field for each."""
+    weights = written(tmp_path)
+    proto = onnx.load(tmp_path / "model.onnx")
+    tensors = []
+    for tensor in proto.graph.initializer:
+        sizes = b"".join(map(write_number, tensor.dims))
+        tensor.ClearField("dims")
+        tensors.append(write_field(5, write_field(1, sizes) + tensor.SerializeToString()))
+    del proto.graph.initializer[:]
+    graph = proto.graph.SerializeToString() + b"".join(tensors)
+    proto.ClearField("graph")
+    (tmp_path / "model.onnx").write_bytes(proto.SerializeToString() + write_field(7, graph))
+    assert all(x.dims for x in onnx.load(tmp_path / "model.onnx").graph.initializer if x.name in weights)
+    same(values(tmp_path), weights)
+
+
+def test_values_go_through_the_branches_of_an_if(tmp_path):
+    def change(proto):
+        nodes = list(proto.graph.node)
+        at = next(i for i, node in enumerate(nodes) if node.op_type == "Relu")
+        (inside,) = nodes[at].output
+        for node in nodes[at + 1 :]:
+            node.input[:] = ["chosen" if name == inside else name for name in node.input]
+        result = [helper.make_tensor_value_info("kept", TensorProto.FLOAT, None)]
+        branch = helper.make_graph([helper.make_node("Identity", [inside], ["kept"])], "branch", [], result)
+        proto.graph.initializer.append(numpy_helper.from_array(np.array(True), "yes"))
+        proto.graph.node.insert(
+            at + 1, helper.make_node("If", ["yes"], ["chosen"], then_branch=branch, else_branch=branch)
+        )
+
+    weights = written(tmp_path, change=change)
+    same(values(tmp_path), weights)
 
 
 def test_values_beside_the_file_are_read(tmp_path):

@@ -137,6 +137,11 @@ HOSTILE = {
     "a million graphs inside each other": (nested(2_000), "nested"),
     "many nodes": (write_field(7, write_field(1, b"") * 60_000), "over 50,000 nodes"),
     "many fields": (b"\x08\x01" * 600_000, "fields"),
+    "many sizes end to end": (write_field(7, write_field(5, write_field(1, bytes(600_000)))), "over 500,000 numbers"),
+    "values in a field of another dtype": (
+        write_field(7, write_field(5, TENSOR + write_field(1, 1) + write_field(7, b"\x01"))),
+        "not due in field 7",
+    ),
     "2⁶² floats": (write_field(7, write_field(5, TENSOR + write_field(1, 2**62))), "at most 8 sizes"),
     "a tebibyte of floats": (write_field(7, write_field(5, TENSOR + write_field(1, 2**38))), "in one field"),
     "a negative size": (write_field(7, write_field(5, TENSOR + write_field(1, 2**64 - 1))), "0 or more"),
