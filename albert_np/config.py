@@ -335,6 +335,8 @@ def _file(name: Any, options: dict[str, Any]) -> Path:
     """The JSON file of a config. The keywords that say where it is are taken out of `options`."""
     where = hub.take_options(options)
     if isinstance(name, (str, os.PathLike)) and name not in hub.EMBEDDED and os.path.isfile(name):
+        if not os.fspath(name).endswith(".json"):  # a file of weights, say
+            raise OSError(f"{name} is a file; give the folder that holds it")
         return Path(name)
     return config_path(name, where)
 

@@ -38,14 +38,17 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def folder_to_write(folder: str | os.PathLike) -> Path:
-    """The folder for a save; it need not exist yet. Raises ValueError (not a path) or OSError (a file is there)."""
+    """The folder for a save; it need not exist yet. Raises ValueError (not a path) or OSError (a file is in the way)."""
     if not isinstance(folder, (str, os.PathLike)) or not isinstance(os.fspath(folder), str) or not os.fspath(folder):
-        raise ValueError(f"save_pretrained takes the path of a folder; got {folder!r:.80}")
+        raise ValueError(f"writing takes the path of a folder; got {folder!r:.80}")
     if "\0" in os.fspath(folder):
         raise ValueError("a path holds no NUL character")
-    path = Path(folder)
+    path = Path(os.path.expanduser(folder))  # as where a model is read from
     if path.exists() and not path.is_dir():
-        raise OSError(f"{path} is a file; save_pretrained takes a folder")
+        raise OSError(f"{path} is a file; name a folder, which need not exist yet")
+    above = next((parent for parent in path.parents if parent.exists()), None)
+    if above is not None and not above.is_dir():
+        raise OSError(f"{above} is a file, so there can be no folder {path}")
     return path
 
 

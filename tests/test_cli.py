@@ -135,14 +135,14 @@ def test_the_first_paragraph_of_help_is_as_wide_as_the_terminal(capsys, monkeypa
     assert "\n  albert-np " in said  # examples keep their lines
 
 
-def test_interrupted_is_exit_code_1(capsys, monkeypatch):
+def test_interrupted_has_an_exit_code_of_its_own(capsys, monkeypatch):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
     for part in ("describe.describe", "_parser"):  # at work, and before that
         monkeypatch.setattr(f"albert_np.cli.{part}", interrupt)
         code, _, err = run(capsys, "info")
-        assert (code, err) == (1, "albert-np: interrupted\n")
+        assert (code, err) == (130, "albert-np: interrupted\n")
 
 
 def test_long_texts_are_cut_with_a_warning_or_without(capsys):
@@ -250,7 +250,10 @@ def test_info_names_the_format_the_heads_and_the_dtypes_of_any_checkpoint(capsys
     path = TESTS / "goldens" / "formats" / folder
     code, out, err = run(capsys, "info", str(path))
     assert (code, err) == (0, "")
-    assert f"weights in the format {kind}, with the heads of {words}\n" in out
+    heads = "without a head" if words == "AlbertModel" else f"with the heads of {words}"
+    assert f"weights in the format {kind}, {heads}\n" in out
+    sizes = [line for line in out.splitlines() if line.endswith(" bytes")]
+    assert len({len(line) for line in sizes}) == 1  # in one column, also behind a long name
     info = json.loads(run(capsys, "info", str(path), "--json")[1])
     assert info["weights"]["format"] == kind
     assert info["weights"]["files"][0]["name"] == file

@@ -503,7 +503,7 @@ def test_an_interrupted_job_leaves_whole_rows_and_says_how_to_continue(models, t
     time.sleep(0.3)
     process.send_signal(signal.SIGINT)
     code, out, err = finished(process)
-    assert (code, out) == (1, "")
+    assert (code, out) == (130, "")
     told = err.splitlines()[-1]
     assert told.startswith("albert-np: interrupted after ")
     assert told.endswith(" --out out.jsonl --resume")

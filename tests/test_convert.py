@@ -1,5 +1,6 @@
 """`convert`: the same bits in every format and dtype, whole folders or nothing, and a report that leaves out nothing."""
 
+import errno
 import hashlib
 import json
 import os
@@ -210,6 +211,39 @@ def test_what_a_framework_wrote_becomes_safetensors_with_the_same_bits(tmp_path,
     assert not [one for one in report.left_out if "no tensor that ALBERT has" in one.why]
 
 
+@pytest.mark.parametrize("to", WRITTEN)
+def test_damage_of_the_source_is_not_laid_on_the_target(tmp_path, to):
+    source = tmp_path / "source"
+    shutil.copytree(FRAMEWORKS / "google_pretraining", source)
+    (data,) = source.glob("*.data-*")
+    data.write_bytes(bytes(byte ^ 1 for byte in data.read_bytes()))
+    text = refusal(convert, source, tmp_path / "there", to)
+    assert text.startswith(str(data))
+    assert "checksum" in text
+
+
+@pytest.mark.parametrize(
+    ("file", "kind"), [("30k-clean.model", "AlbertTokenizer"), ("vocab_chinese.txt", "BertTokenizer")]
+)
+def test_a_vocabulary_of_google_s_gets_settings_that_name_its_tokenizer(tmp_path, file, kind):
+    """Without them, transformers takes no vocab.txt for ALBERT, and its truncation=True cuts nothing."""
+    source = tmp_path / "source"
+    shutil.copytree(FRAMEWORKS / "google_pretraining", source)
+    for path in (*source.glob("*.model"), *source.glob("*.txt")):
+        path.unlink()
+    if file.endswith(".txt"):
+        (source / file).write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n北\n", "utf-8")
+    else:
+        shutil.copy(TINY_MODEL / "spiece.model", source / file)
+    report = convert(source, tmp_path / "there")
+    wanted = {"model_max_length": AlbertConfig.from_pretrained(source).max_position_embeddings, "tokenizer_class": kind}
+    assert json.loads((tmp_path / "there" / "tokenizer_config.json").read_text()) == wanted
+    assert any("tokenizer_config.json" in note for note in report.notes)
+    again = convert(tmp_path / "there", tmp_path / "again")  # now there are settings, which are copied
+    assert "tokenizer_config.json" in again.tokenizer_files
+    assert not again.notes
+
+
 def test_slots_of_an_optimizer_are_counted_in_a_note(tmp_path):
     report = convert(FRAMEWORKS / "google_groups_sliced", tmp_path / "there")
     assert re.fullmatch(r"\d+ variables of a training, such as \S+, are no weights and were left out", report.notes[-1])
@@ -243,7 +277,9 @@ def test_one_of_several_formats_is_chosen(tmp_path):
     assert cli.main(["convert", str(folder), str(tmp_path / "second"), "--from", "google"]) == 0
     assert held(tmp_path / "second") == held(google)
     assert "sop_classifier.classifier.weight" in held(tmp_path / "second")
-    with pytest.raises(OSError, match=r"has no weights: none of flax_model\.msgpack"):
+    with pytest.raises(
+        OSError, match=r"has no weights: no flax_model\.msgpack; it has .*, which the arguments of this call"
+    ):
         convert(folder, tmp_path / "third", from_format="flax")
     assert "the formats that are read are safetensors, bin, h5, msgpack, tf1, onnx; got 'gguf'" in refusal(
         convert, folder, tmp_path / "third", from_format="gguf"
@@ -539,8 +575,48 @@ def test_a_signal_leaves_nothing(tmp_path, number):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=unmeasured())
     assert done.stdout == "written\n"
-    assert done.returncode == {signal.SIGINT: 1, signal.SIGTERM: 143}[number], done.stderr
+    assert done.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143}[number], done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch):
+    """And not the temporary one in its place."""
+    source, _ = folder_of(tmp_path / "source", "AlbertModel")
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match=r"/file is a file, so there can be no folder .*/file/new$"):
+        convert(source, tmp_path / "file" / "new")
+
+    def full(*_, **_named):
+        raise OSError(errno.ENOSPC, "No space left on device", "/some/temporary.tmp")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "save", full)
+        with pytest.raises(OSError, match=r"/target cannot be written: No space left on device$"):
+            convert(source, tmp_path / "target")
+    monkeypatch.setattr("pathlib.Path.mkdir", full)
+    with pytest.raises(OSError, match=r"/target cannot be written: No space left on device$"):
+        convert(source, tmp_path / "target")
+
+
+def test_the_home_folder_is_meant_on_both_sides(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    folder_of(tmp_path / "source", "AlbertModel")
+    convert("~/source", "~/target")
+    assert sorted(path.name for path in (tmp_path / "target").iterdir()) == ["config.json", "model.safetensors"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no limits of file sizes here")
+def test_hdf5_says_in_one_word_that_a_disk_is_full(tmp_path):
+    source, _ = folder_of(tmp_path / "source", "AlbertModel", vocab_size=20_000)
+    code = (
+        "import resource, signal, sys; from albert_np import cli; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)); "
+        f"sys.exit(cli.main(['convert', {str(source)!r}, {str(tmp_path / 'target')!r}, '--to', 'h5']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=unmeasured())
+    assert done.stderr == f"albert-np: {tmp_path / 'target'} cannot be written: {os.strerror(errno.EFBIG)}\n"
+    assert (done.returncode, [path.name for path in tmp_path.iterdir()]) == (1, ["source"])
 
 
 @pytest.mark.parametrize("fails_at", range(1, 6))
@@ -587,12 +663,18 @@ def test_arguments_that_make_no_sense_are_refused_before_anything_is_read(tmp_pa
         (("nowhere", tmp_path / "x", None), {}, "got None"),
         (("nowhere", tmp_path / "x"), {"dtype": "int8"}, "dtype must be one of float32, float16, bfloat16, float64"),
         (("nowhere", tmp_path / "x"), {"max_shard_size": 0}, "max_shard_size must be at least one byte"),
-        (("nowhere", tmp_path / "x"), {"from_tf": True}, "convert knows no from_tf"),
+        (("nowhere", tmp_path / "x"), {"from_tf": True}, "convert knows no from_tf: see help"),
         (("nowhere", ""), {}, "takes the path of a folder"),
     ):
         assert words in refusal(convert, *arguments, **named)
     with pytest.raises(OSError, match="there is no folder"):
         convert("./nowhere", tmp_path / "x")
+    source, _ = folder_of(tmp_path / "whole", "AlbertModel")
+    for name in ("model.safetensors", "config.json"):
+        with pytest.raises(OSError, match=r"is a file; give the folder that holds it"):
+            convert(source / name, tmp_path / "x")
+    assert "model.onnx is written as one file" in refusal(convert, source, tmp_path / "x", "onnx", max_shard_size=1000)
+    shutil.rmtree(source)
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="is a file"):
         convert("demo", tmp_path / "file")

@@ -164,6 +164,7 @@ def test_where_files_come_from_and_go_to(server, tmp_path, sums):
 def test_every_failure_is_one_line_in_words(server, tmp_path, folders):
     server.add("me/cut", folders / "1", kind="cut")
     (tmp_path / "file").write_text("")
+    (tmp_path / "model.ckpt-best.index").write_text("")
     cases = {
         (
             "me/none",
@@ -196,6 +197,10 @@ def test_every_failure_is_one_line_in_words(server, tmp_path, folders):
         ("name with space", ()): "ValueError: 'name with space' is neither a folder here nor a hub id: ",
         ("me/", ()): "ValueError: 'me/' is neither a folder here nor a hub id: ",
         ("file", ()): "OSError: file is a file; give the folder that holds it",
+        (
+            "model.ckpt-best",
+            (),
+        ): "OSError: model.ckpt-best is what the names of a checkpoint's files begin with; give",
     }
     answers, _ = run(server, tmp_path, [(name, dict(options)) for name, options in cases])
     for case, answer, expected in zip(cases, answers, cases.values(), strict=True):

@@ -113,7 +113,7 @@ def test_a_full_disk_is_an_oserror(tmp_path, monkeypatch):
 
 def test_saving_over_a_file_is_refused(tmp_path):
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(OSError, match="file is a file; save_pretrained takes a folder"):
+    with pytest.raises(OSError, match="file is a file; name a folder"):
         model("AlbertModel").save_pretrained(tmp_path / "file")
     assert (tmp_path / "file").read_text() == "mine"
 

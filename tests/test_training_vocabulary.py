@@ -213,5 +213,5 @@ def test_several_files_and_a_missing_one(tmp_path):
     )
     with pytest.raises(OSError, match="there is no file"):
         train_vocabulary([*paths, tmp_path / "c"], tmp_path / "x")
-    with pytest.raises(OSError, match="is a file; save_pretrained takes a folder"):
+    with pytest.raises(OSError, match="is a file; name a folder"):
         train_vocabulary(paths, paths[0])

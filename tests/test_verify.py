@@ -560,6 +560,16 @@ def test_no_tokenizer_is_a_note_and_half_of_one_a_warning(tmp_path):
     assert told(verify(folder)) == {("error", "tokenizer")}
     (folder / "spiece.model").write_text("version https://git-lfs.github.com/spec/v1\n")
     assert "Git-LFS" in the_one(verify(folder), "tokenizer").what
+    assert verify(folder).tokenizer == "cannot be read"
+
+
+def test_a_tokenizer_is_not_said_to_be_absent_where_its_library_is(tmp_path, monkeypatch):
+    folder = plant(tmp_path / "it", tokenizer=False)
+    (folder / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n", "utf-8")
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    found = verify(folder)
+    assert (found.tokenizer, found.exit_code) == ("not checked", 0)
+    assert the_one(found, "tokenizer").what.startswith("the tokenizer was not checked: vocab.txt and ")
 
 
 def test_a_vocabulary_of_another_size(tmp_path):

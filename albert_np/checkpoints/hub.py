@@ -69,6 +69,8 @@ def local_folder(name_or_path: str | os.PathLike) -> Path | None:
         return path
     if path.exists():
         raise OSError(f"{name} is a file; give the folder that holds it")
+    if Path(f"{path}.index").is_file():  # as TensorFlow's programs name a checkpoint
+        raise OSError(f"{name} is what the names of a checkpoint's files begin with; give the folder that holds them")
     # a hub id is `name` or `owner/name`: everything else was meant as a path
     looks_like_path = isinstance(name_or_path, os.PathLike) or name.startswith((".", "/", "~")) or name.count("/") > 1
     if looks_like_path or "\\" in name:

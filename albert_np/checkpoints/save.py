@@ -87,7 +87,7 @@ def save(
         tensors = to_store(dict(tensors))
     if kind is bin.FORMAT:  # torch's state dicts have both names of a tied tensor
         tensors = with_aliases(dict(tensors))
-    shards = _shards(tensors, limit, kind)
+    shards = in_shards(tensors, limit, kind)
     with contextlib.ExitStack() as files:  # all take their places together, after the last is written
         for name, some in shards.items():
             kind.write(files.enter_context(atomic_path(folder / name)), some, architecture)
@@ -105,8 +105,8 @@ def save(
         config.save_pretrained(folder)
 
 
-def _shards(tensors: Mapping[str, Tensor], limit: int, kind: Format) -> dict[str, dict[str, Tensor]]:
-    """File name -> its tensors, in their order, as many in a file as fit."""
+def in_shards(tensors: Mapping[str, Tensor], limit: int, kind: Format) -> dict[str, dict[str, Tensor]]:
+    """File name -> its tensors, in their order, as many in a file as fit. ValueError if the format has one file only."""
     groups: list[dict[str, Tensor]] = []
     room = 0
     for name, x in tensors.items():

@@ -110,9 +110,10 @@ def no_weights(name_or_path: str | os.PathLike, where: dict[str, Any], formats: 
         return text
     folder = folder / (where.get("subfolder") or "")
     names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-    text = f"{folder} has no weights: none of {listed(files)}"
+    wanted = f"none of {listed(files)}" if len(files) > 1 else f"no {listed(files)}"
+    text = f"{folder} has no weights: {wanted}"
     others = [kind for kind in FORMATS if kind not in formats and find_weights(folder, {}, (kind,))]
     if others:
         names = [kind.file or kind.name for kind in others]
-        return f"{text}; it has {listed(names)}, which from_pt, from_tf, from_flax or use_safetensors leaves out"
+        return f"{text}; it has {listed(names)}, which the arguments of this call (from_tf=True, say) leave out"
     return f"{text}; it holds {listed(names) or 'nothing'}"

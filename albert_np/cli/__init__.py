@@ -1,9 +1,8 @@
 """The command `albert-np`, with a module for each subcommand. It prints plain text for people, or JSON with --json.
 
-Exit codes: 0 done, 1 refused (one line on stderr says why), 2 wrong usage; `golden` and `verify` have a meaning of their own
-for each (see there). A module has `add`, which adds its parser, and
-`run`; or a COMMAND that asks a model about texts (jobs.py). What is heavy is imported when a command runs, so that --help
-stays fast.
+Exit codes: 0 done, 1 refused (one line on stderr says why), 2 wrong usage, 130 interrupted; `golden` and `verify` have a
+meaning of their own for 0, 1 and 2 (see there). A module has `add`, which adds its parser, and `run`; or a COMMAND that asks
+a model about texts (jobs.py). What is heavy is imported when a command runs, so that --help stays fast.
 """
 
 from __future__ import annotations
@@ -40,6 +39,8 @@ from albert_np.cli import (
 from albert_np.cli.shared import EXAMPLES, HelpFormatter
 from albert_np.version import __version__
 
+INTERRUPTED = 130  # as shells count: 128, and the number of Ctrl-C's signal
+
 
 def main(argv: list[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
@@ -47,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
         return _run(argv)
     except KeyboardInterrupt as error:  # training and jobs say how to go on
         print(f"albert-np: {str(error) or 'interrupted'}", file=sys.stderr)
-        return 1
+        return INTERRUPTED
 
 
 def _run(argv: list[str] | None) -> int:

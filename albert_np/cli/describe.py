@@ -123,7 +123,10 @@ def as_text(info: dict[str, Any]) -> str:
     lines.append("  time goes with the right column, memory with the left")
     if info["weights"] is not None:
         lines += _weights_as_text(info["weights"])
-    lines += ["", "  files"] + [f"  {file['name']:32} {file['bytes']:14,} bytes" for file in info["files"]]
+    width = max((len(file["name"]) for file in info["files"]), default=0)
+    lines += ["", "  files"] + [
+        f"  {file['name']:{max(32, width)}} {file['bytes']:14,} bytes" for file in info["files"]
+    ]
     return "\n".join([*lines, "", backends_as_text(info)])
 
 
@@ -163,7 +166,9 @@ def _weights(stored: Stored, held: dict[str, Tensor]) -> dict[str, Any]:
 
 
 def _weights_as_text(weights: dict[str, Any]) -> list[str]:
-    lines = [f"  weights in the format {weights['format']}, with the heads of {' or '.join(weights['heads_of'])}"]
+    heads = [name for name in weights["heads_of"] if name != "AlbertModel"]
+    has = f"with the heads of {' or '.join(heads)}" if heads else "without a head"
+    lines = [f"  weights in the format {weights['format']}, {has}"]
     for file in weights["files"]:
         dtypes = ", ".join(f"{count} {name}" for name, count in file["dtypes"].items())
         lines.append(f"  {file['name']:32} {file['tensors']:14,} tensors: {dtypes}")

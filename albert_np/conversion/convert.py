@@ -20,12 +20,20 @@ from albert_np.checkpoints.formats.protocol import Format, Tensor, stored_values
 from albert_np.checkpoints.formats.tensor_bundle import read_bundle
 from albert_np.checkpoints.load import Match, match
 from albert_np.checkpoints.names import ALIASES, BIAS, BUFFERS, PARTS, PREFIX, hub_name
-from albert_np.checkpoints.save import save, shard_bytes
+from albert_np.checkpoints.save import in_shards, save, shard_bytes
 from albert_np.checkpoints.stored import Stored, by_name, find_weights, no_weights, read_files, read_headers
 from albert_np.config import AlbertConfig
 from albert_np.conversion import trial
 from albert_np.conversion.architecture import by_heads, choose, parts_of
-from albert_np.conversion.folders import copy_tokenizer, move_into_place, target_folder, temporary_folder, weight_files
+from albert_np.conversion.folders import (
+    SETTINGS,
+    copy_tokenizer,
+    move_into_place,
+    target_folder,
+    temporary_folder,
+    weight_files,
+    write_settings,
+)
 from albert_np.conversion.onnx_model import write_tensors
 from albert_np.conversion.report import LeftOut, Outputs, Report, TensorRow, dtype_name
 from albert_np.conversion.rounding import loss, rounded, word_of
@@ -103,6 +111,8 @@ def convert(
     with temporary_folder(folder) as made:
         write(made, config, _counted(tensors, progress), model.architecture, kind, max_shard_size)
         tokenizer_files = copy_tokenizer(source, made, where)
+        if write_settings(made, tokenizer_files, config.max_position_embeddings):
+            model.notes.append(f"the source has no {SETTINGS}: a short one was written, for other programs")
         rows = _compared(model, tensors, made, kind, progress)
         outputs = _outputs(source, made, model, config, kind, exact=word is None, where=where)
         files = {path.name: path.stat().st_size for path in made.iterdir()}
@@ -145,6 +155,7 @@ def write(
 ) -> None:
     """Writes weights and config.json into a new folder. tensors: by Hugging Face's names for this class."""
     if kind.name == ONNX:  # one file, whose graph is made from the config too
+        in_shards(tensors, shard_bytes(max_shard_size), kind)  # refuses what is to be in several
         write_tensors(folder / kind.file, tensors, config, architecture)
         config.save_pretrained(folder)
         return
@@ -154,7 +165,7 @@ def write(
 def _where(options: dict[str, Any]) -> dict[str, Any]:
     where = hub.take_options(options)
     if options:
-        raise ValueError(f"convert knows no {listed(sorted(options))}")
+        raise ValueError(f"convert knows no {listed(sorted(options))}: see help(albert_np.convert)")
     return where
 
 
@@ -197,7 +208,10 @@ def _of_training(weights: Stored) -> list[str]:
     names = [tensor.name for path in weights.files for tensor in read_bundle(path) if is_of_training(tensor.name)]
     if not names:
         return []
-    return [f"{len(names)} variables of a training, such as {shown(names[0])}, are no weights and were left out"]
+    what = f"1 variable of a training, {shown(names[0])}, is no weight and was left out"
+    if len(names) > 1:
+        what = f"{len(names)} variables of a training, such as {shown(names[0])}, are no weights and were left out"
+    return [what]
 
 
 def _not_read(source: str | os.PathLike, weights: Stored, where: dict[str, Any]) -> list[str]:

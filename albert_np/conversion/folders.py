@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import json
 import os
 import re
 import secrets
@@ -29,7 +31,9 @@ TOKENIZER_FILES = {
     "special_tokens_map.json": "special_tokens_map.json",
     "added_tokens.json": "added_tokens.json",
 }
+SETTINGS = "tokenizer_config.json"
 MAX_TOKENIZER_BYTES = 64 << 20
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def weight_files(folder: Path, kind: Format) -> list[Path]:
@@ -67,16 +71,23 @@ def target_folder(target: str | os.PathLike, force: bool) -> Path:
 def temporary_folder(folder: Path) -> Iterator[Path]:
     """A new folder on the file system of `folder`, which vanishes when the block ends. What is wanted is moved out before.
 
-    It lies in `folder` if that exists, since that may be a mounted volume, and else beside it.
+    It lies in `folder` if that exists, since that may be a mounted volume, and else beside it. Raises OSError if it cannot be
+    made or filled: a folder without permission, a full disk.
     """
-    folder = folder.absolute()
+    name, folder = folder, folder.absolute()
     place = folder if folder.exists() else folder.parent
     missing = [parent for parent in (place, *place.parents) if not parent.exists()]
-    place.mkdir(parents=True, exist_ok=True)
     temporary = place / f".{folder.name}.{secrets.token_hex(6)}.tmp"
-    temporary.mkdir()
+    made = False
     try:
+        place.mkdir(parents=True, exist_ok=True)
+        temporary.mkdir()
+        made = True
         yield temporary
+    except OSError as error:
+        if made and error.errno not in NO_ROOM:
+            raise
+        raise OSError(f"{name} cannot be written: {error.strerror or error}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         for parent in missing:  # nothing is left of them, unless there is something in them
@@ -129,3 +140,17 @@ def copy_tokenizer(source: str | os.PathLike, folder: Path, where: dict[str, Any
         (folder / target).write_bytes(data)
         written.append(target)
     return written
+
+
+def write_settings(folder: Path, tokenizer_files: list[str], max_length: int) -> bool:
+    """Writes the settings of a tokenizer that has a vocabulary alone, as in Google's archives. Returns whether it did.
+
+    Without them transformers takes a vocab.txt for no tokenizer of ALBERT, and truncates no text.
+    """
+    kinds = {"spiece.model": "AlbertTokenizer", "vocab.txt": "BertTokenizer"}
+    kind = next((kind for name, kind in kinds.items() if name in tokenizer_files), None)
+    if kind is None or {SETTINGS, "tokenizer.json"} & set(tokenizer_files):
+        return False
+    settings = {"model_max_length": max_length, "tokenizer_class": kind}
+    (folder / SETTINGS).write_text(json.dumps(settings, indent=2) + "\n", "utf-8")
+    return True

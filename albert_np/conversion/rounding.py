@@ -39,7 +39,7 @@ def word_of(dtype: object) -> str | None:
     name = SHORT.get(name, name)
     if name not in WORDS:
         raise ValueError(
-            f"dtype must be one of {', '.join(WORDS)}, or none for each tensor's own; got {shown(name, 60)}"
+            f"dtype must be one of {', '.join(WORDS)}, or None for each tensor's own; got {shown(name, 60)}"
         )
     return WORDS[name]
 

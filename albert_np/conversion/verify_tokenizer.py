@@ -26,8 +26,7 @@ def check_tokenizer(
     try:
         tokenizer = _load(name_or_path)
     except (ValueError, OSError) as error:
-        _report_unreadable(folder, error, findings)
-        return ""
+        return _report_unreadable(folder, error, findings)
     size = len(tokenizer)
     _check_size(size, config, findings)
     _check_special_ids(tokenizer, config, architecture, findings)
@@ -47,7 +46,8 @@ def _load(name_or_path: str | os.PathLike) -> AlbertTokenizer:
         logger.setLevel(level)
 
 
-def _report_unreadable(folder: Path, error: Exception, findings: Findings) -> None:
+def _report_unreadable(folder: Path, error: Exception, findings: Findings) -> str:
+    """Adds the finding. Returns what the tokenizer is."""
     present = [name for name in TOKENIZER_FILES if (folder / name).exists() or (folder / hub.ASSETS / name).exists()]
     if not set(present) & set(VOCABULARIES):
         if present:
@@ -65,10 +65,15 @@ def _report_unreadable(folder: Path, error: Exception, findings: Findings) -> No
             )
     elif "pip install" in str(error):
         findings.note(
-            "tokenizer", f"the tokenizer was not checked: {one_line(str(error))}", "This says nothing of the folder."
+            "tokenizer",
+            f"the tokenizer was not checked: {one_line(str(error))}",
+            "The folder may be whole: this machine lacks a library that reads its vocabulary.",
         )
+        return "not checked"
     else:
         findings.error("tokenizer", one_line(str(error)), "The tokenizer cannot be loaded, and no text can be encoded.")
+        return "cannot be read"
+    return ""
 
 
 def _check_size(size: int, config: AlbertConfig, findings: Findings) -> None:
@@ -126,6 +131,7 @@ def _check_length(tokenizer: AlbertTokenizer, config: AlbertConfig, findings: Fi
             "length",
             "the tokenizer names no longest text",
             f"truncation=True cuts nothing without max_length={P}; the pipelines here take the model's own limit.",
+            f'For other programs, write "model_max_length": {P} into tokenizer_config.json.',
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ from albert_np.checkpoints.formats.protocol import Tensor, stored_values, transp
 from albert_np.checkpoints.formats.tensorflow_names import is_kernel, tensorflow_name
 from albert_np.checkpoints.names import BIAS, BUFFERS, DECODER, DECODER_BIAS, PREFIX, WORDS
 from albert_np.files import shown
+from albert_np.ops import Array
 
 FILE = "tf_model.h5"  # what messages name: the file that is written may have a name for the time being
 DTYPES = ("F16", "F32", "F64")
@@ -55,11 +57,26 @@ def write(path: Path, tensors: Mapping[str, Tensor], architecture: str = "") -> 
                 group = file.create_group(layer)
                 _note_names(group, "weight_names", [f"{model}/{name}:0" for name in weights])
                 for name, tensor in weights.items():
-                    x = stored_values(tensor)
+                    x = _values(tensor)
                     group.create_dataset(f"{model}/{name}:0", data=transposed(x) if is_kernel(name) else x)
+    except _SourceError as error:
+        raise error.args[0] from None
     except Exception as error:  # h5py's errors are of many classes, and their texts of several lines
-        reason = shown(" ".join(str(error).split()) or type(error).__name__, 200)
-        raise OSError(f"{FILE} could not be written: {reason}") from error
+        text = " ".join(str(error).split()) or type(error).__name__
+        if number := getattr(error, "errno", None) or next(iter(re.findall(r"errno = (\d+)", text)), None):
+            raise OSError(int(number), os.strerror(int(number))) from error
+        raise OSError(f"{FILE} could not be written: {shown(text, 200)}") from error
+
+
+class _SourceError(Exception):
+    """A tensor that is to be written cannot be read. Its argument says why."""
+
+
+def _values(tensor: Tensor) -> Array:
+    try:
+        return stored_values(tensor)
+    except (ValueError, OSError) as error:
+        raise _SourceError(error) from error
 
 
 def _layers(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
