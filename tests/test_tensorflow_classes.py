@@ -13,8 +13,6 @@ import albert_np
 from albert_np import tensorflow
 from albert_np.outputs import MaskedLMOutput
 
-pytest.importorskip("h5py")
-
 GOLDENS = TESTS / "goldens"
 FORMATS = GOLDENS / "formats"
 ABOUT = {
