@@ -9,6 +9,7 @@ sentences has two logits, as Flax's, whatever num_labels says.
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Mapping
 from typing import Any, ClassVar, Generic, Self, TypeVar
@@ -38,6 +39,21 @@ from albert_np.flax_params import SOURCE, LiveParams, checked, flattened, is_sam
 from albert_np.ops import Array
 from albert_np.outputs import ModelOutput
 
+# what a call of the classes in model.py takes, beside what their heads take
+OPTIONS = frozenset(inspect.signature(AlbertPreTrainedModel.__call__).parameters)
+
+DROPPED_BEFORE = frozenset(("choice", "classifier", "sop_classifier"))  # the heads with dropout of their own
+
+# what Flax's classes have and these do not -> what to do
+ELSEWHERE = dict.fromkeys(
+    ("to_bf16", "to_fp16", "to_fp32"),
+    "params of any of these dtypes are taken, and are computed with in float32; albert_np.convert(…, dtype=…) stores others",
+) | {
+    "enable_gradient_checkpointing": "value_and_grad(…, recompute=True) needs the memory of one layer",
+    "module": "call the model, with params= for other params",
+    "params_shape_tree": "required_params has the paths of the leaves, and params the leaves",
+}
+
 FlaxOutput = TypeVar("FlaxOutput", bound=FlaxModelOutput)
 
 
@@ -45,7 +61,8 @@ class FlaxAlbertPreTrainedModel(AlbertPreTrainedModel[Any], Generic[FlaxOutput])
     """The base of the seven Flax classes. Each is one of the classes of model.py too, with all that those have."""
 
     own_format = "msgpack"
-    framework = "Flax"
+    class_prefix = "Flax"
+    elsewhere = ELSEWHERE
     output_class: ClassVar[type[FlaxModelOutput]]
     _is_initialized = True
     _live: LiveParams | None = None  # once somebody has asked for `params`
@@ -149,6 +166,10 @@ class FlaxAlbertPreTrainedModel(AlbertPreTrainedModel[Any], Generic[FlaxOutput])
                 f"Flax's classes take train=, dropout_rng= and no labels; got {listed(list(dict.fromkeys(refused)))}: "
                 "value_and_grad(…) gives a loss"
             )
+        unknown = [name for name in options if name not in OPTIONS and name not in self.head_inputs]
+        if unknown:
+            takes = listed(["Flax's arguments", *(name for name in self.head_inputs if name not in self.labels)])
+            raise ValueError(f"{type(self).__name__} takes {takes}; got {listed(unknown)}")
         if not isinstance(train, (bool, np.bool_)):
             raise ValueError(f"train must be True or False; got {shown(repr(train), 80)}")
         self._need_params(params)
@@ -172,7 +193,8 @@ class FlaxAlbertPreTrainedModel(AlbertPreTrainedModel[Any], Generic[FlaxOutput])
         config = self.config
         if dropout_rng is not None:
             return seed_of(dropout_rng)
-        if any((config.hidden_dropout_prob, config.attention_probs_dropout_prob, config.classifier_dropout_prob)):
+        of_head = config.classifier_dropout_prob and not DROPPED_BEFORE.isdisjoint(self.parts)
+        if any((config.hidden_dropout_prob, config.attention_probs_dropout_prob, of_head)):
             raise ValueError("train=True draws dropout, and needs dropout_rng: a seed, or a key of two uint32")
         return 0
 
@@ -235,13 +257,14 @@ class FlaxAlbertPreTrainedModel(AlbertPreTrainedModel[Any], Generic[FlaxOutput])
         return {stored_name(hub_name(name, self.parts)): x for name, x in tensors.items()}
 
     def _take_on_changes(self) -> None:
-        if self._live is not None and not self._live.owns(flattened(self._live.tree)):
-            self._use(self._replaced(self._live.tree))
+        live = self._live
+        if live is not None and not live.is_as_filled() and not live.owns(flattened(live.tree)):
+            self._use(self._replaced(live.tree))
 
     def _with(self, params: Mapping[str, Any]) -> Self:
         """A model that has these params: this one, or the one that was made for other params, or a new one."""
         self._take_on_changes()
-        if self._live is not None and self._live.owns(flattened(params)):
+        if self._live is not None and (params is self._live.tree or self._live.owns(flattened(params))):
             return self
         held = self._by_flax_name(self._held)
         leaves = checked(params, {name: x.shape for name, x in held.items()})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from operator import is_
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from albert_np.checkpoints.formats.values import FLOATS
 from albert_np.checkpoints.initialise import check_seed
 from albert_np.checkpoints.memory import array_of, tensor_of
 from albert_np.config import AlbertConfig
-from albert_np.files import listed, shown
+from albert_np.files import class_of, listed, shown
 from albert_np.ops import Array
 
 SOURCE = "params"  # what messages name
@@ -78,6 +79,14 @@ def put(tree: dict[str, Any], name: str, leaf: Any) -> None:
     tree[last] = leaf
 
 
+def _dicts(tree: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The tree, and all dicts in it."""
+    yield tree
+    for below in tree.values():
+        if isinstance(below, dict):
+            yield from _dicts(below)
+
+
 def checked(params: Any, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Array]:
     """The leaves by Flax's names, which must be these, with these shapes of Hugging Face's. No value is copied or looked at."""
     given = flattened(params)
@@ -114,6 +123,11 @@ def seed_of(rng: Any) -> int:
     if isinstance(rng, (int, np.integer)):
         check_seed(rng)
         return int(rng)
+    if not hasattr(rng, "__array__"):
+        raise ValueError(
+            "a random key is an int or an array of two uint32, as jax.random.PRNGKey makes; of a key of jax.random.key, "
+            f"jax.random.key_data(key) gives them; got {class_of(rng)}"
+        )
     key = array_of("rng", rng, "a key")
     if key.shape != (2,) or key.dtype.kind not in "iu" or not all(0 <= int(word) < 2**32 for word in key):
         raise ValueError(
@@ -139,6 +153,11 @@ class LiveParams:
             self.leaves[name] = x.T if is_kernel(name) else x.view()
             self.leaves[name].flags.writeable = False
             put(self.tree, name, self.leaves[name])
+        self._filled = [(tree, dict(tree)) for tree in _dicts(self.tree)]
+
+    def is_as_filled(self) -> bool:
+        """Whether nothing was put in the tree since. It takes some microseconds, because each call of a model asks."""
+        return all(now.keys() == was.keys() and all(map(is_, now.values(), was.values())) for now, was in self._filled)
 
     def owns(self, given: Mapping[str, Any]) -> bool:
         """Whether these leaves are the ones handed out, and no others."""

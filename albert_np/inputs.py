@@ -124,10 +124,11 @@ def array(name: str, value: Any) -> Array:
     """np.asarray, with a clear ValueError for ragged lists and for values that are no arrays."""
     try:
         x = np.asarray(value)
-    except (ValueError, TypeError, RuntimeError) as error:
+    except (ValueError, TypeError, RuntimeError, NotImplementedError) as error:
         if "inhomogeneous" in str(error):
             raise ValueError(f"{name} has rows of different lengths: use padding=True in the tokenizer") from error
-        raise ValueError(f"{name} must be an array or a list; NumPy cannot read it: {error}") from error
+        reason = shown(" ".join(str(error).split()), 200)
+        raise ValueError(f"{name} must be an array or a list; NumPy cannot read it: {reason}") from error
     if x.dtype.kind not in "biuf":
         raise ValueError(f"{name} must hold numbers; got {type(value).__name__} that NumPy reads as {x.dtype}")
     return x

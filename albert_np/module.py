@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
@@ -37,7 +37,9 @@ class Module(StoredModel):
     base_model_prefix = PREFIX.rstrip(".")
     config_class = AlbertConfig
     main_input_name = "input_ids"
+    framework = "np"  # whose arrays a model takes and gives
     training = False
+    elsewhere: ClassVar[Mapping[str, str]] = {}  # names of another framework that are not here -> what to do
 
     # --- the tree ------------------------------------------------------------------------------------------------------
 
@@ -58,7 +60,8 @@ class Module(StoredModel):
                 tree = self._tree
                 found = tree._at(name) or tree._at(PREFIX + name)
             if not isinstance(found, Part):
-                raise AttributeError(f"{type(self).__name__} has no {name!r}")
+                hint = f": {self.elsewhere[name]}" if name in self.elsewhere else ""
+                raise AttributeError(f"{type(self).__name__} has no {name!r}{hint}")
             return found
 
     def __setattr__(self, name: str, value: Any) -> None:

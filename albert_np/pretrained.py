@@ -30,7 +30,7 @@ class StoredModel:
 
     # the format of weight files that is looked for first; "": none, so that the order is that of formats.FORMATS
     own_format: ClassVar[str] = ""
-    framework: ClassVar[str] = ""  # "TF" or "Flax": what stands before the name of the architecture in a class's name
+    class_prefix: ClassVar[str] = ""  # "TF" or "Flax", before the architecture in a class's name
     parts: ClassVar[tuple[str, ...]] = ()  # the heads of checkpoints/names.py whose tensors this class has
     # the encoder of a model with a head as a model of its own, as long as somebody has it; and there, the model with the head,
     # whose arrays and engine it has
@@ -232,7 +232,7 @@ class StoredModel:
         if safe_serialization is False:
             kind = next(kind for kind in FORMATS if kind.name == (self.own_format or "bin"))
         stored = {hub_name(name, self.parts): x for name, x in tensors.items()}
-        name = type(self).__name__.removeprefix(self.framework)
+        name = type(self).__name__.removeprefix(self.class_prefix)
         config = self.config.replace(architectures=[name], dtype=self.dtype.name) if is_main_process else None
         save(save_directory, config, as_tensors(stored), max_shard_size, kind, name, self.own_format)
 

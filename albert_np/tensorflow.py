@@ -46,6 +46,28 @@ from albert_np.outputs import (
 INPUTS = ("input_ids", "attention_mask", "token_type_ids", "position_ids", "head_mask", "inputs_embeds")
 ASKED = ("output_attentions", "output_hidden_states", "return_dict")
 
+# what Keras's models have and these do not -> what to do
+ELSEWHERE = (
+    dict.fromkeys(("predict", "predict_on_batch"), "call the model; pipelines take many texts")
+    | dict.fromkeys(
+        ("compile", "evaluate", "fit", "prepare_tf_dataset", "train_on_batch"),
+        "albert-np finetune and albert_np.training train models",
+    )
+    | dict.fromkeys(
+        ("get_weights", "trainable_variables", "trainable_weights", "variables", "weights"),
+        "named_parameters() has the arrays by name, and value_and_grad(…) their gradients",
+    )
+    | dict.fromkeys(
+        ("load_weights", "set_weights"), "from_pretrained(…) reads files, and load_state_dict(…) takes arrays"
+    )
+    | dict.fromkeys(("save", "save_weights"), "save_pretrained(folder, safe_serialization=False) writes tf_model.h5")
+    | {
+        "build": "a model is built when it is made",
+        "count_params": "num_parameters() counts them",
+        "summary": "print(model) shows sizes, and named_parameters() has the arrays by name",
+    }
+)
+
 # --- outputs --------------------------------------------------------------------------------------------------------------
 
 
@@ -91,7 +113,8 @@ class TFAlbertPreTrainedModel(AlbertPreTrainedModel[Any]):
     """TensorFlow's calling habits. Each of the seven classes takes them, and all else from a class of model.py."""
 
     own_format = "h5"
-    framework = "TF"
+    class_prefix = "TF"
+    elsewhere = ELSEWHERE
     output_class: ClassVar[type[ModelOutput]]
     axes: ClassVar[int] = 2  # of input_ids
 
@@ -121,6 +144,12 @@ class TFAlbertPreTrainedModel(AlbertPreTrainedModel[Any]):
         return out if return_dict else self._as_tuple(out)
 
     call = __call__  # Keras's name for it
+
+    @property
+    def dummy_inputs(self) -> dict[str, Array]:
+        """A small batch of ones, for code that calls a model once to have its weights made."""
+        shape = (1, *[2] * (self.axes - 1))
+        return {name: np.ones(shape, np.int64) for name in INPUTS[:3]}
 
     def _by_name(self, first: Any, more: tuple[Any, ...], named: Mapping[str, Any]) -> dict[str, Any]:
         """All arguments of a call that are not None. ValueError where there are too many, or one is given twice."""

@@ -100,6 +100,36 @@ def test_what_other_calls_take_is_taken_too_and_labels_are_not():
         question(**CALL, start_positions=[0], end_positions=[1])
     with pytest.raises(ValueError, match="train must be True or False"):
         model(**CALL, train="no")
+    for takes, other in (("Flax's arguments, class_weights", model), ("Flax's arguments", question)):
+        with pytest.raises(ValueError, match=f"takes {takes}; got special_tokens_mask$"):
+            other(**CALL, special_tokens_mask=CALL["attention_mask"])
+
+
+def test_names_of_flax_s_that_are_not_here_say_what_to_do():
+    model = flax_model()
+    assert model.framework == "np"
+    for name, says in {"to_bf16": "params of any", "module": "params=", "params_shape_tree": "required_params"}.items():
+        assert not hasattr(model, name)
+        with pytest.raises(AttributeError, match=f"FlaxAlbertForSequenceClassification has no '{name}': .*{says}"):
+            getattr(model, name)
+
+
+class _Traced:
+    """As an array that jax.jit or tf.function traces: NumPy gets a reason of several lines."""
+
+    shape = (2, 3)
+
+    def __init__(self, error):
+        self.error = error
+
+    def __array__(self, *args, **options):
+        raise self.error("this array has no values\nSee https://…")
+
+
+def test_an_array_that_is_traced_is_refused_in_one_line():
+    for error in (TypeError, NotImplementedError):
+        with pytest.raises(ValueError, match=r"^input_ids must be .* cannot read it: this array has no values See .*$"):
+            flax_model()(_Traced(error))
 
 
 def test_the_head_for_the_order_of_sentences_has_two_logits_whatever_num_labels_says():
@@ -133,9 +163,21 @@ def test_what_a_key_is():
     for wrong in (-1, True, np.zeros(3, np.uint32), np.array([0, -1]), np.array([0.0, 1.0]), np.array([0, 2**32])):
         with pytest.raises(ValueError, match=r"two uint32|seed must be"):
             seed_of(wrong)
-    for wrong in ("7", None, [0, 7]):
-        with pytest.raises(ValueError, match="must be an array"):
+    for wrong in ("7", None, [0, 7], object()):  # the last as a key of jax.random.key, which NumPy cannot read
+        with pytest.raises(ValueError, match=r"two uint32.*jax\.random\.key_data\(key\) gives them; got"):
             seed_of(wrong)
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_no_key_is_needed_where_nothing_is_drawn(kind):
+    """Published models have a dropout of 0.1 before classifiers alone, and three classes have none of these."""
+    model = flax_model(kind, hidden_dropout_prob=0, attention_probs_dropout_prob=0, classifier_dropout_prob=0.1)
+    call = inputs_of(kind)
+    if kind in ("AlbertModel", "AlbertForMaskedLM", "AlbertForQuestionAnswering"):
+        np.testing.assert_array_equal(model(**call, train=True)[0], model(**call)[0])
+    else:
+        with pytest.raises(ValueError, match="needs dropout_rng"):
+            model(**call, train=True)
 
 
 # --- folders --------------------------------------------------------------------------------------------------------------

@@ -152,6 +152,27 @@ def test_the_model_s_own_params_cost_nothing_and_others_are_taken_on_once(monkey
     assert gone() is None
 
 
+def test_asking_whether_params_changed_walks_through_no_names(monkeypatch):
+    """Each call asks. A walk with names takes longer than all checks of a call together."""
+    model = flax_model()
+    before = model(**CALL, params=model.params).logits
+    monkeypatch.setattr(albert_np.flax, "flattened", None)
+    np.testing.assert_array_equal(model(**CALL, params=model.params).logits, before)
+    np.testing.assert_array_equal(model(**CALL).logits, before)
+    monkeypatch.undo()
+    layer = model.params["albert"]["encoder"]["albert_layer_groups"]["0"]["albert_layers"]["0"]
+    ffn = layer.pop("ffn")
+    layer["ffn"] = ffn  # in another order
+    np.testing.assert_array_equal(model(**CALL).logits, before)
+    layer["ffn"] = {"kernel": ffn["kernel"] * 0, "bias": ffn["bias"]}  # deep below
+    assert not np.allclose(model(**CALL).logits, before)
+    layer["ffn"]["kernel"] = ffn["kernel"]
+    np.testing.assert_array_equal(model(**CALL).logits, before)
+    layer["ffn"]["other"] = ffn["bias"]
+    with pytest.raises(ValueError, match="ffn/other, which this class does not have"):
+        model(**CALL, params=model.params)
+
+
 def json_like(tree):
     return {name: json_like(x) if isinstance(x, dict) else x for name, x in tree.items()}
 

@@ -198,6 +198,24 @@ def test_outputs_are_those_of_the_other_classes_too(masked_lm):
     assert isinstance(masked_lm, albert_np.TFAlbertPreTrainedModel)
 
 
+def test_names_of_keras_that_are_not_here_say_what_to_do(masked_lm):
+    for name, says in {"predict": "call the model", "fit": "finetune", "weights": "named_parameters()"}.items():
+        assert not hasattr(masked_lm, name)
+        with pytest.raises(AttributeError, match=f"^TFAlbertForMaskedLM has no '{name}': ") as caught:
+            getattr(masked_lm, name)
+        assert says in str(caught.value)
+    with pytest.raises(AttributeError, match=r"^TFAlbertForMaskedLM has no 'logit'$"):
+        masked_lm.logit  # noqa: B018
+    assert masked_lm.framework == "np"
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_dummy_inputs_are_a_batch(cls):
+    model = cls(albert_np.AlbertConfig(**SIZES), backend="numpy")
+    assert list(model.dummy_inputs) == ["input_ids", "attention_mask", "token_type_ids"]
+    assert all(np.isfinite(x).all() for x in model(model.dummy_inputs).values())
+
+
 # --- files --------------------------------------------------------------------------------------------------------------
 
 
@@ -225,7 +243,7 @@ def test_of_several_files_its_own_comes_first(tmp_path):
     assert "knows no from_pt" in refusal(PT.from_pretrained, tmp_path / "1", from_pt=True)
     assert "exclude each other" in refusal(TF.from_pretrained, tmp_path / "1", from_pt=True, from_tf=True)
     (tmp_path / "2" / "model.safetensors").unlink()
-    with pytest.raises(OSError, match=r"it has tf_model\.h5, which from_pt"):
+    with pytest.raises(OSError, match=r"it has tf_model\.h5, which the arguments"):
         bias(TF, tmp_path / "2", from_pt=True)
 
 
