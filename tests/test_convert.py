@@ -479,6 +479,23 @@ def test_labels_that_no_config_names_are_counted(tmp_path):
 # --- all or nothing -------------------------------------------------------------------------------------------------------
 
 
+def test_checkpoints_that_cannot_be_told_apart_are_never_replaced_and_are_noted_in_a_source(tmp_path):
+    source, _ = folder_of(tmp_path / "source", "AlbertForMaskedLM")
+    target = tmp_path / "target"
+    target.mkdir()
+    for stored in (FRAMEWORKS / "google_pretraining").glob("model.ckpt-best.*"):
+        for step in ("1", "2"):
+            for folder in (source, target):
+                shutil.copy(stored, folder / stored.name.replace("best", step))
+    before = sorted(path.name for path in target.iterdir())
+    for force in (False, True):
+        with pytest.raises(OSError, match=r"not such as could be replaced: .* holds 2 TensorFlow checkpoints"):
+            convert(source, target, force=force)
+    assert sorted(path.name for path in target.iterdir()) == before
+    (note,) = convert(source, tmp_path / "there").notes
+    assert note.startswith("there may be other weights, which were not read: ")
+
+
 def test_a_folder_with_weights_is_refused_and_replaced_with_force(tmp_path):
     source, arrays = folder_of(tmp_path / "source", "AlbertForMaskedLM")
     target, _ = folder_of(tmp_path / "target", "AlbertModel", tokenizer=True)

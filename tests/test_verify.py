@@ -507,6 +507,16 @@ def test_a_part_of_another_format_is_no_checkpoint(tmp_path):
     assert "tf_model-00001-of-00002.h5 alone is no checkpoint" in the_one(verify(folder), "other-format").what
 
 
+def test_several_checkpoints_of_another_format_are_told(tmp_path):
+    folder = plant(tmp_path / "it")
+    for stored in (GOLDENS / "formats" / "google_pretraining").glob("model.ckpt-best.*"):
+        for step in ("1", "2"):
+            shutil.copy(stored, folder / stored.name.replace("best", step))
+    found = verify(folder)
+    assert "holds 2 TensorFlow checkpoints" in the_one(found, "other-format").what
+    assert found.other_formats == ["tf1"]
+
+
 @pytest.mark.parametrize(
     "content", [b"", b"version https://git-lfs.github.com/spec/v1\n", b"<!doctype html>", b"\x08" * 99]
 )

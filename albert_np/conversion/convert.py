@@ -25,6 +25,7 @@ from albert_np.checkpoints.stored import Stored, by_name, find_weights, no_weigh
 from albert_np.config import AlbertConfig
 from albert_np.conversion import trial
 from albert_np.conversion.architecture import by_heads, choose, parts_of
+from albert_np.conversion.findings import one_line
 from albert_np.conversion.folders import (
     SETTINGS,
     copy_tokenizer,
@@ -220,10 +221,17 @@ def _not_read(source: str | os.PathLike, weights: Stored, where: dict[str, Any])
     if folder is None:
         return []
     inside = folder / (where.get("subfolder") or "")
-    others = [
-        files[0].name for kind in FORMATS if kind.name != weights.format.name and (files := weight_files(inside, kind))
-    ]
-    return [f"the source also has {listed(others)}, which was not read; --from chooses"] if others else []
+    others, notes = [], []
+    for kind in FORMATS:
+        if kind.name == weights.format.name:
+            continue
+        try:
+            others += [path.name for path in weight_files(inside, kind)[:1]]
+        except (ValueError, OSError) as error:
+            notes.append(f"there may be other weights, which were not read: {one_line(str(error))}")
+    if others:
+        notes.append(f"the source also has {listed(others)}, which was not read; --from chooses")
+    return notes
 
 
 def _with_labels(

@@ -37,16 +37,16 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def weight_files(folder: Path, kind: Format) -> list[Path]:
-    """The weight files of one format in a folder, with their index. They are named, not read."""
+    """The weight files of one format in a folder, with their index. They are named, not read.
+
+    Raises ValueError or OSError where a format without a fixed name has several checkpoints there, or a part of one.
+    """
     if not folder.is_dir():
         return []
     found = [folder / name for name in (kind.file, kind.index) if name and (folder / name).is_file()]
     found += shards_of(folder, kind)
     if kind.find is not None and not found:
-        try:
-            path = kind.find(folder)
-        except (ValueError, OSError):  # it cannot choose among several
-            path = None
+        path = kind.find(folder)
         if path is not None and path.suffix == ".index":  # TensorFlow's: an index, and data files of the same stem
             found += sorted(path.parent.glob(f"{_literal(path.stem)}.*"), key=lambda other: (other != path, other))
         elif path is not None:
@@ -59,9 +59,15 @@ def _literal(text: str) -> str:
 
 
 def target_folder(target: str | os.PathLike, force: bool) -> Path:
-    """The folder to write. Raises OSError if it has weights and `force` does not allow to replace them, or cannot be one."""
+    """The folder to write. Raises OSError if it has weights and `force` does not allow to replace them, or cannot be one.
+
+    Weights of which nobody knows what belongs together are not replaced at all.
+    """
     folder = folder_to_write(target)
-    held = [path.name for kind in FORMATS for path in weight_files(folder, kind)]
+    try:
+        held = [path.name for kind in FORMATS for path in weight_files(folder, kind)]
+    except (ValueError, OSError) as error:
+        raise OSError(f"{folder} already holds weights, and not such as could be replaced: {error}") from error
     if held and not force:
         raise OSError(f"{folder} already holds {held[0]}: name another folder, or replace its weights with --force")
     return folder

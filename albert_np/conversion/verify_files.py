@@ -47,7 +47,7 @@ def check_files(folder: Path, stored: Stored, findings: Findings) -> None:
         _check_index(stored, findings)
     if kind.name == "bin":
         _check_sums(stored, findings)
-    known = {path for each in FORMATS for path in weight_files(folder, each)} | used
+    known = {path for each in FORMATS for path in _named(folder, each)} | used
     others = [
         path.name
         for path in sorted(folder.iterdir())
@@ -111,23 +111,32 @@ def check_other_formats(
     for kind in FORMATS:
         if kind.name == stored.format.name:
             continue
-        files = weight_files(folder, kind)
-        if not files:
-            continue
-        others.append(kind.name)
+        file = f"a checkpoint of the format {kind.name}"
         try:
-            beside = find_weights(folder, {}, (kind,))
+            files = weight_files(folder, kind)
+            if not files:
+                continue
+            file, beside = files[0].name, find_weights(folder, {}, (kind,))
             if beside is None:
-                raise ValueError(f"{files[0].name} alone is no checkpoint")
-            compare(kind, files[0].name, under_first_names(read_headers(beside), config), stored, held, findings)
+                raise ValueError(f"{file} alone is no checkpoint")
+            compare(kind, file, under_first_names(read_headers(beside), config), stored, held, findings)
         except (ValueError, OSError) as error:
             findings.warning(
                 "other-format",
-                f"{files[0].name} lies beside {stored.source.name}, and it was not compared: {one_line(str(error))}",
+                f"{file} lies beside {stored.source.name}, and it was not compared: {one_line(str(error))}",
                 f"albert_np reads {stored.source.name}. Whoever reads the other file may get another model, or none.",
                 "Convert the folder to the other format, or remove the file.",
             )
+        others.append(kind.name)
     return others
+
+
+def _named(folder: Path, kind: Format) -> list[Path]:
+    """The weight files of one format. Where they cannot be told, there are none here: check_other_formats says why."""
+    try:
+        return weight_files(folder, kind)
+    except (ValueError, OSError):
+        return []
 
 
 def compare(
