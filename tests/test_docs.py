@@ -31,7 +31,10 @@ DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 ENGINES = ("ray", "dask")  # blocks that need one of these start a cluster, which takes a minute
-TORCH = "torch"  # what a block that needs it begins with importing
+FRAMEWORKS = {
+    "torch": "parity",
+    "onnxruntime": "runtimes",
+}  # what a block that needs one begins with importing -> its need
 
 
 class Block(NamedTuple):
@@ -54,7 +57,9 @@ def blocks(text):
 
 
 def engine(block):
-    return next((name for name in (*ENGINES, TORCH) if re.search(rf"^(from|import) {name}\b", block.code, re.M)), None)
+    return next(
+        (name for name in (*ENGINES, *FRAMEWORKS) if re.search(rf"^(from|import) {name}\b", block.code, re.M)), None
+    )
 
 
 # --- running a block ------------------------------------------------------------------------------------------------------
@@ -166,12 +171,13 @@ def test_what_pages_show_of_a_cluster_is_what_happens(name, monkeypatch, capsys)
 @pytest.mark.parity
 @pytest.mark.usefixtures("offline")
 @pytest.mark.filterwarnings("ignore")
-def test_what_pages_show_of_torch_is_what_happens(monkeypatch, capsys):
-    needs.module("parity", TORCH)
-    pages = [path for path in PAGES if any(engine(block) == TORCH for block in blocks(path.read_text()))]
+@pytest.mark.parametrize("name", FRAMEWORKS)
+def test_what_pages_show_of_a_framework_is_what_happens(name, monkeypatch, capsys):
+    needs.module(FRAMEWORKS[name], name)
+    pages = [path for path in PAGES if any(engine(block) == name for block in blocks(path.read_text()))]
     assert pages
     for path in pages:
-        run_page(path, lambda block: engine(block) in (None, TORCH), monkeypatch, capsys)
+        run_page(path, lambda block: engine(block) in (None, name), monkeypatch, capsys)
 
 
 def test_what_is_shown_is_compared():
