@@ -156,8 +156,8 @@ _HOME = {
     "num_threads": "kernels.cpu.threads",
     "pipeline": "pipelines.make",
     "set_num_threads": "kernels.cpu.threads",
-    "verify": "conversion.verify",
     "to_flax_params": "flax_params",
+    "verify": "conversion.verify",
 }
 
 __all__ = ["__version__", *_HOME]
