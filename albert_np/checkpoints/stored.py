@@ -115,5 +115,7 @@ def no_weights(name_or_path: str | os.PathLike, where: dict[str, Any], formats: 
     others = [kind for kind in FORMATS if kind not in formats and find_weights(folder, {}, (kind,))]
     if others:
         names = [kind.file or kind.name for kind in others]
-        return f"{text}; it has {listed(names)}, which the arguments of this call (from_tf=True, say) leave out"
+        return (
+            f"{text}; it has {listed(names)}, which from_tf, from_flax, from_pt, use_safetensors or --from leaves out"
+        )
     return f"{text}; it holds {listed(names) or 'nothing'}"
