@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
 
-from albert_np import model
+from albert_np import inputs, model
 from albert_np.calling import AlbertPreTrainedModel
 from albert_np.checkpoints.formats.flax_names import is_kernel, stored_name, understood
 from albert_np.checkpoints.initialise import initialise
@@ -153,6 +153,7 @@ class FlaxAlbertPreTrainedModel(AlbertPreTrainedModel[Any], Generic[FlaxOutput])
     ) -> FlaxOutput:
         """Runs the model on a batch; with return_dict=False, it returns a tuple.
 
+        input_ids, token_type_ids and position_ids may be floats that are whole numbers, such as np.ones((1, 1)).
         params: nested dicts as `params` has them, with which this call computes. Where they are the model's own, that costs
         nothing. Others are compared, which copies nothing, with those that were given last; if they differ, a second model
         is made of them and kept, which shares the arrays that are this model's.
@@ -174,10 +175,10 @@ class FlaxAlbertPreTrainedModel(AlbertPreTrainedModel[Any], Generic[FlaxOutput])
             raise ValueError(f"train must be True or False; got {shown(repr(train), 80)}")
         self._need_params(params)
         out = super(FlaxAlbertPreTrainedModel, self if params is None else self._with(params)).__call__(
-            input_ids,
+            _whole("input_ids", input_ids),
             attention_mask,
-            token_type_ids,
-            position_ids,
+            _whole("token_type_ids", token_type_ids),
+            _whole("position_ids", position_ids),
             output_attentions=output_attentions,
             output_hidden_states=output_hidden_states,
             return_dict=return_dict,  # type: ignore[arg-type]
@@ -302,6 +303,16 @@ def _dtype_of(dtype: Any) -> Any:
     """JAX's types of numbers say what NumPy's they are; all others as they are."""
     found = getattr(dtype, "dtype", None)
     return found if isinstance(found, np.dtype) else dtype
+
+
+def _whole(name: str, value: Any) -> Any:
+    """An array of floats that are whole numbers as integers, because Flax casts; all else as it is."""
+    if getattr(getattr(value, "dtype", None), "kind", "") != "f":
+        return value
+    x = inputs.array(name, value)
+    with np.errstate(invalid="ignore"):  # NaN is no whole number, and is refused with all others
+        whole = x.astype(np.int64)
+    return whole if np.array_equal(whole, x) else value
 
 
 class FlaxAlbertModel(FlaxAlbertPreTrainedModel[FlaxBaseModelOutputWithPooling], model.AlbertModel):

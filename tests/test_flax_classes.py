@@ -132,6 +132,18 @@ def test_an_array_that_is_traced_is_refused_in_one_line():
             flax_model()(_Traced(error))
 
 
+def test_ids_may_be_floats_that_are_whole_numbers():
+    """As in Flax's documentation: model(np.ones((1, 1)))."""
+    model = flax_model()
+    expected = model(**CALL).logits
+    floats = {name: x.astype(np.float32) for name, x in CALL.items()}
+    positions = np.arange(CALL["input_ids"].shape[1], dtype=np.float64)[None]
+    np.testing.assert_array_equal(model(**floats, position_ids=positions).logits, expected)
+    for wrong in (1.5, np.nan, np.inf, 1e30):
+        with pytest.raises(ValueError, match="input_ids must be integers; got float64"):
+            model(np.array([[2, wrong]]))
+
+
 def test_the_head_for_the_order_of_sentences_has_two_logits_whatever_num_labels_says():
     """As in Flax; PyTorch and TensorFlow make as many as there are labels."""
     model = flax_model("AlbertForPreTraining", num_labels=3)
