@@ -42,7 +42,9 @@ from albert_np.outputs import ModelOutput
 # what a call of the classes in model.py takes, beside what their heads take
 OPTIONS = frozenset(inspect.signature(AlbertPreTrainedModel.__call__).parameters)
 
-DROPPED_BEFORE = frozenset(("choice", "classifier", "sop_classifier"))  # the heads with dropout of their own
+HEADS_WITH_DROPOUT = frozenset(
+    ("choice", "classifier", "sop_classifier")
+)  # parts of names.py that drop out their own input
 
 # what Flax's classes have and these do not -> what to do
 ELSEWHERE = dict.fromkeys(
@@ -194,7 +196,7 @@ class FlaxAlbertPreTrainedModel(AlbertPreTrainedModel[Any], Generic[FlaxOutput])
         config = self.config
         if dropout_rng is not None:
             return seed_of(dropout_rng)
-        of_head = config.classifier_dropout_prob and not DROPPED_BEFORE.isdisjoint(self.parts)
+        of_head = config.classifier_dropout_prob and not HEADS_WITH_DROPOUT.isdisjoint(self.parts)
         if any((config.hidden_dropout_prob, config.attention_probs_dropout_prob, of_head)):
             raise ValueError("train=True draws dropout, and needs dropout_rng: a seed, or a key of two uint32")
         return 0
