@@ -40,7 +40,7 @@ def examples(text):
         before, pipe, command = line.strip().rpartition(" | ")
         if command.startswith("albert-np "):
             assert not pipe or before.startswith("cat ")
-            yield before.removeprefix("cat ") or None, shlex.split(command)[1:]
+            yield before.removeprefix("cat ") or None, shlex.split(command, comments=True)[1:]
 
 
 # those of `golden` read one another's files: tests/test_golden_cli.py runs them
@@ -179,10 +179,13 @@ def quick(args):
 
 def prepare(args, tiny):
     """Everything that a command reads, in the working folder."""
-    model = getattr(args, "model", None)
-    if model and model.startswith("."):
-        named = tiny.parent / "tasks" / Path(model).name
-        shutil.copytree(named if named.exists() else tiny, model, dirs_exist_ok=True)
+    for name in ("model", "source", "folder"):  # source is of convert, folder of verify
+        model = getattr(args, name, None)
+        if model and model.startswith("."):
+            named = tiny.parent / "tasks" / Path(model).name
+            shutil.copytree(named if named.exists() else tiny, model, dirs_exist_ok=True)
+    if args.command == "convert":
+        shutil.rmtree(args.target, ignore_errors=True)  # of the example before
     if args.command == "finetune":
         for seed, name in enumerate(filter(None, (args.train, args.validation))):
             write_examples(Path(name), args, seed)

@@ -59,14 +59,13 @@ def test_a_correct_program_passes_and_a_wrong_one_fails_where_the_rule_can_see_i
     found = rules(out, QUERY)
     assert found["Arm TOSA dot product"]["passed"] is True
     assert found["Tenstorrent PCC"]["passed"] is True
-    assert {rule["passed"] for name, rule in found.items() if name.startswith("Ascend double")} == {True}
+    # L1 and L2 allow 1.5 and 1.2 times the twin's error in the mean of 10,000 cases and more; of one tensor, that is luck
+    assert found["Ascend double benchmark L0"]["passed"] is True
     _, out, _ = card(folder, values | {QUERY: 2 * values[QUERY]}, capsys, *options)
     found = rules(out, QUERY)
     assert found["Arm TOSA dot product"]["passed"] is False
     assert found["Tenstorrent PCC"]["passed"] is True  # a correlation does not see a factor
-    assert False in {
-        rule["passed"] for name, rule in found.items() if name.startswith("Ascend double")
-    }  # needs the twin
+    assert found["Ascend double benchmark L0"]["passed"] is False  # needs the twin
 
 
 @pytest.mark.parametrize("name", [QUERY, SCORES, CONTEXT])

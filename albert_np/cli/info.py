@@ -11,7 +11,7 @@ EXAMPLES = """examples:
   albert-np info
   albert-np info ./my-albert
   albert-np info albert/albert-base-v2 --json
-  albert-np info ./albert_base          # Google's own checkpoint, or any other format
+  albert-np info ./albert_base          # a checkpoint of google-research, or of any other format
   albert-np info --backends
 """
 
