@@ -1,11 +1,11 @@
-"""Makes tests/goldens/formats/tensorflow_calls.npz: what transformers' TFAlbert classes return for the models in tests/goldens/formats.
+"""Makes tests/goldens/formats/tensorflow_calls.npz: what transformers' TFAlbert classes return for the models beside it.
 
 For each call, by `folder/case`: its labels (`in_…`), the loss, the class of the output, the names of its fields in order, and
 the shapes of the tuple that return_dict=False gives. The other inputs are those of the folder's expected.npz.
 
 Versions as in make_format_goldens.py. Run it by path:
 
-    TF_USE_LEGACY_KERAS=1 python tools/make_tensorflow_goldens.py             # rewrites tests/goldens/formats/tensorflow_calls.npz
+    TF_USE_LEGACY_KERAS=1 python tools/make_tensorflow_goldens.py             # rewrites that file
     TF_USE_LEGACY_KERAS=1 python tools/make_tensorflow_goldens.py --out FILE  # writes elsewhere, to compare
 """
 
