@@ -212,8 +212,9 @@ class FlaxAlbertPreTrainedModel(AlbertPreTrainedModel[Any], Generic[FlaxOutput])
         """The weights as nested dicts under Flax's names. Kernels are transposed; all leaves are read-only views.
 
         It is the same dict each time. A leaf that is put in it counts from the model's next call on, and so does assigning
-        other params: `model.params = params`. Their values are copied, and rounded to the model's dtype. Where the model's
-        arrays change in place (albert_np.training does that), so do these views; to_flax_params gives copies.
+        other params: `model.params = params`. Their values are copied, and rounded to the model's dtype; `model.params` is
+        another dict then, and the one before keeps what it holds. Where the model's arrays change in place
+        (albert_np.training does that), so do these views; to_flax_params gives copies.
         Assigning raises ValueError, and the model's next call does, where names or shapes are not this model's, and for NaN.
         """
         self._need_params(None)
@@ -225,8 +226,7 @@ class FlaxAlbertPreTrainedModel(AlbertPreTrainedModel[Any], Generic[FlaxOutput])
     def params(self, params: Mapping[str, Any]) -> None:
         self._need_params(None)
         tensors = self._replaced(params)
-        if self._live is not None:
-            self._live.tree.clear()  # of names that should not be there
+        self._live = None  # what was handed out before keeps what it holds
         self._use(tensors)
 
     @property

@@ -108,6 +108,19 @@ def test_the_dict_follows_the_model():
     assert model._other is None
 
 
+def test_params_that_were_handed_out_keep_their_values_when_others_are_assigned():
+    """As in Flax: code keeps the params before a change, to compare with them or to go back."""
+    model = flax_model()
+    before, old = model(**CALL).logits, model.params
+    model.params = shifted(old)
+    assert not np.allclose(model(**CALL).logits, before)
+    np.testing.assert_array_equal(model(**CALL, params=old).logits, before)
+    old["classifier"]["bias"] = old["classifier"]["bias"] + np.float32(2)  # this dict is no longer the model's
+    np.testing.assert_allclose(model(**CALL).logits, before + np.float32(0.5), rtol=1e-6)
+    model.params = old
+    np.testing.assert_allclose(model(**CALL).logits, before + np.float32(2), rtol=1e-6)
+
+
 def test_params_of_one_call_change_nothing_else():
     model = flax_model()
     before = model(**CALL).logits
