@@ -44,8 +44,9 @@ def folder_to_write(folder: str | os.PathLike) -> Path:
     if "\0" in os.fspath(folder):
         raise ValueError("a path holds no NUL character")
     path = Path(os.path.expanduser(folder))  # as where a model is read from
-    if path.exists() and not path.is_dir():
-        raise OSError(f"{path} is a file; name a folder, which need not exist yet")
+    if os.path.lexists(path) and not path.is_dir():
+        what = "a file" if path.exists() else "a link that leads nowhere"
+        raise OSError(f"{path} is {what}; name a folder, which need not exist yet")
     above = next((parent for parent in path.parents if parent.exists()), None)
     if above is not None and not above.is_dir():
         raise OSError(f"{above} is a file, so there can be no folder {path}")

@@ -116,6 +116,9 @@ def test_saving_over_a_file_is_refused(tmp_path):
     with pytest.raises(OSError, match="file is a file; name a folder"):
         model("AlbertModel").save_pretrained(tmp_path / "file")
     assert (tmp_path / "file").read_text() == "mine"
+    (tmp_path / "link").symlink_to(tmp_path / "nothing")
+    with pytest.raises(OSError, match="link is a link that leads nowhere; name a folder"):
+        model("AlbertModel").save_pretrained(tmp_path / "link")
 
 
 # --- shards, and transformers' other arguments -------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+import zipfile
 
 import numpy as np
 import pytest
@@ -556,6 +557,26 @@ def test_no_config_no_weights_no_folder(tmp_path):
     assert verify(tmp_path / "nowhere").exit_code == 2
     assert "no folder albert/albert-base-v2 here" in verify("albert/albert-base-v2").findings[0].what
     assert "a model name is a str or a path" in refusal(verify, 3)
+
+
+def test_a_file_that_would_run_something_elsewhere_is_an_error_wherever_it_lies(tmp_path):
+    """Scripts ask the exit code, and another program may take the other file."""
+    folder = plant(tmp_path / "it")
+    run = b"\x80\x02cposix\nsystem\nX\x04\x00\x00\x00true\x85R."
+    with zipfile.ZipFile(folder / "pytorch_model.bin", "w") as archive:
+        archive.writestr("archive/data.pkl", run)
+        archive.writestr("archive/version", "3\n")
+    found = verify(folder)
+    assert (found.format, found.exit_code) == ("safetensors", 1)
+    assert "names the global posix.system" in the_one(found, "unsafe").what
+    (folder / "model.safetensors").unlink()
+    found = verify(folder)
+    assert (found.readable, found.exit_code) == (False, 2)
+    assert "may run what is in it" in the_one(found, "unsafe").means
+    with zipfile.ZipFile(folder / "pytorch_model.bin", "w") as archive:  # damaged, and no more than that
+        archive.writestr("archive/data.pkl", run[:2] + b"h\x07.")
+        archive.writestr("archive/version", "3\n")
+    assert told(verify(folder)) == {("error", "unreadable")}
 
 
 # --- tokenizer ------------------------------------------------------------------------------------------------------------

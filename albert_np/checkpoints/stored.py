@@ -110,6 +110,7 @@ def no_weights(name_or_path: str | os.PathLike, where: dict[str, Any], formats: 
         return text
     folder = folder / (where.get("subfolder") or "")
     names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    files = [kind.file or "*.index" for kind in formats]  # TensorFlow 1's have names of their own
     wanted = f"none of {listed(files)}" if len(files) > 1 else f"no {listed(files)}"
     text = f"{folder} has no weights: {wanted}"
     others = [kind for kind in FORMATS if kind not in formats and find_weights(folder, {}, (kind,))]

@@ -17,6 +17,9 @@ EXAMPLES = """examples:
   albert-np convert ./albert_base_v2 ./my-albert --dtype float16
   albert-np convert ./my-albert ./for-keras --to h5
   albert-np convert ./my-albert ./for-onnxruntime --to onnx --json
+  albert-np convert ./my-albert ./small --to onnx --class AlbertForMaskedLM --dtype float16
+
+exit codes: 0 done, 1 refused, 2 wrong usage, 130 interrupted
 """
 
 
@@ -54,13 +57,13 @@ def add(commands: Any) -> None:
         "--class",
         dest="architecture",
         metavar="CLASS",
-        help="such as AlbertForMaskedLM (default: that of config.json, or else of the heads)",
+        help="the class to write, without other heads, such as AlbertForMaskedLM (default: that of config.json or the heads)",
     )
     convert.add_argument(
         "--max-shard-size",
         default="5GB",
         metavar="SIZE",
-        help="larger weights get several files (default: %(default)s)",
+        help="safetensors and bin: larger weights get several files (default: %(default)s)",
     )
     convert.add_argument("--force", action="store_true", help="replace the weights that OUT has")
     convert.set_defaults(run=run)

@@ -12,7 +12,7 @@ EXAMPLES = """examples:
   albert-np verify demo
   albert-np verify ./my-albert --json
 
-exit codes: 0 whole, 1 something is wrong, 2 not readable
+exit codes: 0 whole, 1 something is wrong, 2 not readable, 130 interrupted
 """
 
 

@@ -34,6 +34,15 @@ class Findings(list[Finding]):
         """Answers may be wrong."""
         self.append(Finding("warning", about, what, means, do))
 
+    def unsafe(self, error: Exception) -> None:
+        """A file that does harm where another program loads it."""
+        self.error(
+            "unsafe",
+            one_line(str(error)),
+            "Here nothing of it is run. Another program that loads the file may run what is in it.",
+            "Remove the file, and load it nowhere else.",
+        )
+
     def note(self, about: str, what: str, means: str, do: str = "") -> None:
         """Good to know."""
         self.append(Finding("note", about, what, means, do))

@@ -12,6 +12,7 @@ import numpy as np
 
 from albert_np.checkpoints import hub
 from albert_np.checkpoints.formats import FORMATS
+from albert_np.checkpoints.formats.pickle_program import UnsafeError
 from albert_np.checkpoints.formats.protocol import Tensor
 from albert_np.checkpoints.formats.values import FLOATS
 from albert_np.checkpoints.stored import Stored, by_name, find_weights, no_weights, read_files
@@ -43,7 +44,11 @@ def verify(folder: str | os.PathLike, *, progress: Callable[[int, int], object] 
     except (ValueError, OSError) as error:
         if not isinstance(folder, (str, os.PathLike)):
             raise
-        found.findings.error("unreadable", one_line(str(error)), "The folder cannot be read as a checkpoint of ALBERT.")
+        if isinstance(error, UnsafeError):
+            found.findings.unsafe(error)
+        else:
+            means = "The folder cannot be read as a checkpoint of ALBERT."
+            found.findings.error("unreadable", one_line(str(error)), means)
         found.readable = False
         return found
     fitting = by_heads(held)

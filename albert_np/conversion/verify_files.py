@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from albert_np.checkpoints.formats import FORMATS, bin
+from albert_np.checkpoints.formats.pickle_program import UnsafeError
 from albert_np.checkpoints.formats.protocol import Format, Tensor, stored_bytes
 from albert_np.checkpoints.formats.values import FLOATS
 from albert_np.checkpoints.names import ALIASES, BUFFERS
@@ -120,6 +121,8 @@ def check_other_formats(
             if beside is None:
                 raise ValueError(f"{file} alone is no checkpoint")
             compare(kind, file, under_first_names(read_headers(beside), config), stored, held, findings)
+        except UnsafeError as error:
+            findings.unsafe(error)
         except (ValueError, OSError) as error:
             findings.warning(
                 "other-format",

@@ -65,6 +65,10 @@ class View(NamedTuple):
     strides: tuple[int, ...]
 
 
+class UnsafeError(ValueError):
+    """The program asks for more than tensors: whoever runs it, as pickle does, runs what its author chose."""
+
+
 class OrderedTable(dict):
     """A collections.OrderedDict of the program: what BUILD may be used on."""
 
@@ -73,7 +77,7 @@ def run(code: bytes, at: int, what: str) -> tuple[Any, int]:
     """Interprets the program that begins at byte `at`: (its value, the byte after its end).
 
     The value is None, a bool, an int, a text, a tuple, a list, a dict with texts as keys, a Known, a Storage or a View.
-    Raises a ValueError that names the byte and what is refused there.
+    Raises a ValueError that names the byte and what is refused there; an UnsafeError if that does more than make tensors.
     """
     machine = _Machine(code, at, what)
     return machine.run(), machine.at
@@ -95,7 +99,8 @@ class _Machine:
         while (opcode := self.take(1)) != STOP:
             operation = OPERATIONS.get(opcode)
             if operation is None:
-                self.refuse(f"uses the opcode {REFUSED.get(opcode, repr(opcode)[1:])}, which no state dict needs")
+                what = f"uses the opcode {REFUSED.get(opcode, repr(opcode)[1:])}, which no state dict needs"
+                self.refuse(what, UnsafeError if opcode in RUNS else ValueError)
             operation(self)
             steps += 1
             if steps == MAX_STEPS:
@@ -105,8 +110,8 @@ class _Machine:
             self.refuse("ends with more than one value")
         return value
 
-    def refuse(self, text: str) -> NoReturn:
-        raise ValueError(
+    def refuse(self, text: str, kind: type[ValueError] = ValueError) -> NoReturn:
+        raise kind(
             f"{self.what}: its pickle program {text} (byte {self.at:,}); nothing of it was run: "
             "only files that torch.save wrote of a state_dict() are read"
         )
@@ -224,7 +229,7 @@ def _global(machine: _Machine, module: Any, name: Any) -> None:
     known = GLOBALS.get((module, name)) if type(module) is type(name) is str else None
     if known is None:
         called = f"{shown(module, 60)}.{shown(name, 60)}" if type(module) is type(name) is str else "no text"
-        machine.refuse(f"names the global {called}, which no weights need")
+        machine.refuse(f"names the global {called}, which no weights need", UnsafeError)
     machine.push(known)
 
 
@@ -335,6 +340,7 @@ OPERATIONS: dict[bytes, Callable[[_Machine], None]] = {
     b"Q": _storage,
     b"b": _build,
 }
+RUNS = (b"i", b"o", b"\x81", b"\x92", b"\x82", b"\x83", b"\x84")  # opcodes that import or call what the file names
 REFUSED = {  # names for messages
     b"i": "INST",
     b"o": "OBJ",
