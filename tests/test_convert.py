@@ -20,8 +20,10 @@ from support.refusals import refusal
 import albert_np
 from albert_np import AlbertConfig, cli, convert
 from albert_np.checkpoints import hub
+from albert_np.checkpoints.formats.protocol import as_tensors
 from albert_np.conversion import convert as module
 from albert_np.conversion import rounding, trial
+from albert_np.conversion.architecture import by_heads
 from albert_np.conversion.rounding import values_in
 from albert_np.golden.cases import PARTS, TINY
 
@@ -363,6 +365,10 @@ def test_small_numbers_that_become_zero_are_counted(tmp_path):
 def test_the_heads_say_the_class_where_the_config_does_not(tmp_path, kind):
     source, _ = folder_of(tmp_path / "source", kind, architectures=None)
     assert convert(source, tmp_path / "there").architecture == kind
+
+
+def test_the_head_of_sentence_order_alone_is_that_of_pre_training():
+    assert by_heads(as_tensors({"sop_classifier.classifier.weight": np.ones((2, 4))})) == ["AlbertForPreTraining"]
 
 
 @pytest.mark.parametrize("prefix", ["TF", "Flax"])

@@ -266,6 +266,14 @@ def test_a_tokenizer_file_that_is_a_pointer_is_refused(tmp_path):
     assert not (tmp_path / "there").exists()
 
 
+def test_a_tokenizer_file_that_is_far_too_large_is_refused(tmp_path):
+    source, _ = folder_of(tmp_path / "source", "AlbertModel")
+    with (source / "tokenizer.json").open("wb") as file:
+        file.truncate(65 << 20)
+    assert "a tokenizer's file has at most 67,108,864" in refusal(convert, source, tmp_path / "there")
+    assert not (tmp_path / "there").exists()
+
+
 # --- the command line -----------------------------------------------------------------------------------------------------
 
 

@@ -277,6 +277,17 @@ def test_weights_of_other_modules_are_reported(tmp_path):
         loaded(tmp_path)
 
 
+def test_weights_that_the_graph_does_not_use_are_known_by_their_names(tmp_path):
+    """As of a pooler that an exporter kept, though no output needs it."""
+    pooler = {"pooler.weight": np.ones((8, 8), np.float32), "pooler.bias": np.full(8, 2, np.float32)}
+
+    def keep(proto):
+        proto.graph.initializer.extend(numpy_helper.from_array(x, f"albert.{name}") for name, x in pooler.items())
+
+    weights = written(tmp_path, change=keep)
+    same(values(tmp_path), weights | pooler)
+
+
 # --- how values are stored --------------------------------------------------------------------------------------------------
 
 

@@ -99,6 +99,12 @@ def flip(path, at, mask=1):
     path.write_bytes(content)
 
 
+def test_whole_numbers_are_named_and_cannot_be_loaded(tmp_path):
+    (step,) = [x for x in read_bundle(write(tmp_path, *store(PLAIN))) if x.name == "global_step"]
+    assert (step.dtype, step.shape) == ("I64", ())
+    assert "'global_step' is I64; weights are read from F32, F16, BF16, F64" in refusal(step.load)
+
+
 def test_every_byte_of_an_index_counts(tmp_path):
     path = write(tmp_path, *store(PLAIN, 2, BOXES), block_bytes=200)
     good, expected = path.read_bytes(), values(path)

@@ -403,8 +403,9 @@ def test_googles_config_beside_may_say_gelu_and_nothing_else_that_differs(tmp_pa
     edit_json(folder / "albert_config.json", num_hidden_layers=12)
     finding = the_one(verify(folder), "two-configs")
     assert finding.what == "albert_config.json has other values: num_hidden_layers (12, and config.json says 4)"
-    (folder / "albert_config.json").write_text("{")
-    assert told(verify(folder)) == {("warning", "two-configs")}
+    for damaged in ("{", "[]"):
+        (folder / "albert_config.json").write_text(damaged)
+        assert told(verify(folder)) == {("warning", "two-configs")}
 
 
 # --- files ----------------------------------------------------------------------------------------------------------------
