@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from onnx import helper, numpy_helper
 from support.onnx_exports import GOLDENS, MANIFEST, TINY, external, loaded, refused, values, written
-from support.onnx_graphs import Style
+from support.onnx_graphs import FusedGraph, Style
 
 from albert_np.checkpoints.formats import onnx_file
 from albert_np.protobuf import write_field
@@ -83,6 +83,44 @@ def test_a_graph_without_the_embeddings_map_is_not_albert(tmp_path):
 
     written(tmp_path, TINY.replace(embedding_size=8), change=change)
     assert "no linear map of the embeddings" in refused(tmp_path)
+
+
+def test_a_linear_map_with_a_factor_is_refused(tmp_path):
+    def halve(proto):
+        (node, *_) = [node for node in proto.graph.node if node.op_type == "Gemm"]
+        node.attribute.append(helper.make_attribute("alpha", 0.5))
+
+    kind = "AlbertForSequenceClassification"
+    written(tmp_path, kind=kind, style=Style(gemm=True), change=halve)
+    assert "a Gemm with alpha, beta or transA" in refused(tmp_path, kind)
+
+
+def test_fused_embeddings_whose_weights_are_no_constants_are_refused(tmp_path):
+    def compute(proto):
+        (node,) = [node for node in proto.graph.node if node.op_type == "EmbedLayerNormalization"]
+        node.input[5] = "attention_mask"
+
+    written(tmp_path, change=compute, graph=FusedGraph)
+    assert "EmbedLayerNormalization without constant weights" in refused(tmp_path)
+
+
+def test_token_types_that_were_added_when_the_graph_was_made_are_refused(tmp_path):
+    """An export for texts of one kind and length has the sum of two looked-up tables."""
+
+    def fold(proto):
+        rows = np.ones((1, 10, 6), np.float32)
+        for at, name in ((1, "folded types"), (2, "folded positions")):
+            proto.graph.initializer.append(numpy_helper.from_array(rows * at, name))
+        tables = [f"embeddings.{name}_embeddings.weight" for name in ("token_type", "position")]
+        gathers = [node for node in proto.graph.node if node.op_type == "Gather" and node.input[0] in tables]
+        names = dict(zip((node.output[0] for node in gathers), ("folded types", "folded positions"), strict=True))
+        for node in gathers:
+            proto.graph.node.remove(node)
+        for node in proto.graph.node:
+            node.input[:] = [names.get(name, name) for name in node.input]
+
+    written(tmp_path, change=fold)
+    assert "has no token type embeddings" in refused(tmp_path)
 
 
 def test_weights_that_are_inputs_or_in_functions_are_refused_in_words(tmp_path):
