@@ -407,10 +407,10 @@ def test_what_is_left_out_is_listed_with_the_reason(tmp_path):
     report = convert(source, tmp_path / "there", architecture="AlbertForMaskedLM")
     why = {one.name: one.why for one in report.left_out}
     assert why == {
-        "albert.pooler.weight": "AlbertForMaskedLM has no pooler; --class names another class",
-        "albert.pooler.bias": "AlbertForMaskedLM has no pooler; --class names another class",
-        "sop_classifier.classifier.weight": "AlbertForMaskedLM has no sop_classifier; --class names another class",
-        "sop_classifier.classifier.bias": "AlbertForMaskedLM has no sop_classifier; --class names another class",
+        "albert.pooler.weight": "AlbertForMaskedLM has no pooler: --class chooses what is written",
+        "albert.pooler.bias": "AlbertForMaskedLM has no pooler: --class chooses what is written",
+        "sop_classifier.classifier.weight": "AlbertForMaskedLM has no sop_classifier: --class chooses what is written",
+        "sop_classifier.classifier.bias": "AlbertForMaskedLM has no sop_classifier: --class chooses what is written",
         "predictions.decoder.weight": "the second name of embeddings.word_embeddings.weight, which is written once",
         "albert.embeddings.position_ids": "a range of numbers that older versions stored; it holds no weight",
         "my_head.weight": "no tensor that ALBERT has",

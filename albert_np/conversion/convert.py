@@ -280,7 +280,7 @@ def _why(tensor: Tensor, found: dict[str, Tensor], architecture: str, parts: tup
         )
     heads = {tensor: part for part, names in PARTS.items() for tensor in names} | dict.fromkeys(ALIASES, "predictions")
     if name in heads:
-        return f"{architecture} has no {heads[name]}; --class names another class"
+        return f"{architecture} has no {heads[name]}: --class chooses what is written"
     return "no tensor that ALBERT has"
 
 

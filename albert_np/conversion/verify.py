@@ -39,7 +39,10 @@ def verify(folder: str | os.PathLike, *, progress: Callable[[int, int], object] 
     try:
         path = hub.local_folder(folder)
         if path is None:
-            raise OSError(f"there is no folder {folder} here; verify looks into folders, so download a hub model first")
+            raise OSError(
+                f"there is no folder {folder} here; verify looks into folders: `hf download {folder} --local-dir …` makes one "
+                "of a hub model"
+            )
         stored, held, raw, config = _read(folder)
     except (ValueError, OSError) as error:
         if not isinstance(folder, (str, os.PathLike)):

@@ -95,7 +95,8 @@ def _layers(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
             continue
         if tensor.dtype not in DTYPES:
             raise ValueError(
-                f"{FILE} holds {', '.join(DTYPES)}, and {shown(name)} is {tensor.dtype}: give dtype='float32'"
+                f"{FILE} holds float16, float32 and float64, and {shown(name)} is {tensor.dtype}: convert it with "
+                "dtype='float32' (--dtype float32), which holds every value of bfloat16"
             )
         found = tensorflow_name(name)
         layers.setdefault(found.partition("/")[0], {})[found] = tensor
