@@ -1,18 +1,20 @@
 """CRC-32C (Castagnoli), with which TensorFlow checks each block of an index and each tensor of a checkpoint.
 
-google-crc32c computes it with the CPU's own instruction. Where it is not installed, NumPy computes the same numbers.
+google-crc32c computes it with the CPU's own instruction. Where it is not installed, NumPy computes the same numbers, as below.
 
-A CRC is the remainder of the message, as a polynomial over GF(2), divided by a fixed polynomial P of degree 32: the bits of a
-byte, the lowest first, have falling powers of x, and so have the bytes, the first one first. The message is followed by 32
-zero bits, and its first 32 bits, as the result, are inverted (RFC 3720, section 12.1).
-So with y = x⁶⁴ the words of 8 bytes are coefficients of powers of y. A table per byte would need an instruction of Python for
-each; instead the message is made short by multiples of P that have few terms,
+A message is a polynomial over GF(2): its bits are the coefficients. The first byte has the highest powers of x, and in each
+byte the lowest bit has the highest one. The CRC is the remainder after a division by a fixed polynomial P of degree 32. Before
+that, 32 zero bits are put behind the message; its first 32 bits, and those of the result, are inverted (RFC 3720, 12.1).
+
+A table for each byte would take an instruction of Python for each byte. So the message is made short first, by operations on
+whole arrays. With y = x⁶⁴, every word of 8 bytes is the coefficient of a power of y. These multiples of P have few terms:
 
     y⁵⁶⁸⁵ + y¹³⁶² + y⁴²⁶ + 1  and  y²⁹⁰ + y¹³⁶ + y¹¹³ + y¹⁰⁷ + y³² + 1.
 
-By the first, a word does the same where it is as 4323, 5259 and 5685 places further on: three XORs of arrays move thousands of
-words. Over GF(2) the square of a sum is the sum of the squares, so all distances may be doubled, again and again. Of what is
-left, each bit that is set adds its own power of x.
+By the first, y⁵⁶⁸⁵ has the same remainder as y¹³⁶² + y⁴²⁶ + 1. So a word may be added (by XOR) at three places, 4323, 5259
+and 5685 words further on, and taken away from its own. Three XORs of arrays move thousands of words. Over GF(2), the square of
+a sum is the sum of the squares, so that all distances may be doubled, again and again. In what is left at the end, each bit
+that is set adds the remainder of its own power of x.
 """
 
 from __future__ import annotations
@@ -26,11 +28,11 @@ from albert_np import imports
 from albert_np.ops import Array
 
 POLYNOMIAL = 0x82F63B78  # P without x³²; bit 31 is x⁰, as in all of this file
-FOUR_TERMS = (5685 - 1362, 5685 - 426, 5685)  # how far words are moved
+FOUR_TERMS = (5685 - 1362, 5685 - 426, 5685)  # how many places words are moved
 SIX_TERMS = (290 - 136, 290 - 113, 290 - 107, 290 - 32, 290)
-# one after the other, each on what the last has left: (distances, how often they are doubled)
+# each of these shortens what the one before has left: (distances, how often they are doubled)
 FOLDS = ((FOUR_TERMS, 2), (FOUR_TERMS, 0), (SIX_TERMS, 3), (SIX_TERMS, 0))
-LONGEST = SIX_TERMS[0] + SIX_TERMS[-1]  # words that the last may leave
+LONGEST = SIX_TERMS[0] + SIX_TERMS[-1]  # the most words that are left at the end
 BLOCKS = 4  # arrays that are moved between two returns of the buffer to its start
 ONES = 0xFFFFFFFF
 
