@@ -43,6 +43,8 @@ def find_roles(walk: Walk, config: AlbertConfig) -> tuple[Roles, Zeros]:
 
 
 class _Finder:
+    """Goes from the embeddings to the heads, and notes the weights of each step that it passes."""
+
     def __init__(self, walk: Walk, config: AlbertConfig) -> None:
         self.walk, self.config = walk, config
         self.roles: Roles = {}

@@ -1,8 +1,8 @@
-"""The steps of a graph that have weights, and which of them each one reads from: all that is left when the rest is forgotten.
+"""The steps of a graph: the operations that have weights, and from which other steps each of them reads.
 
 A step is a lookup in a table, a linear map or a LayerNorm. Exporters spell each of them in several ways, and put dozens of
-other operations between them. `steps` follows the values through those, from the first node to the last, so that in the end
-the attention's output map, say, reads from the query, the key and the value.
+other operations between them. A Walk follows the values through these, from the first node to the last. In the end the
+attention's output map, say, reads from the steps of query, key and value.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class Value(NamedTuple):
 
 
 class Walk:
-    """The steps of one graph. `steps` says what they are; products holds what was multiplied with each other."""
+    """The steps of one graph, and `products`: from which steps the two factors of each product were computed."""
 
     def __init__(self, graph: Graph, what: str) -> None:
         self.what = what

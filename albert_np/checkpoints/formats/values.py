@@ -31,12 +31,8 @@ DTYPES = {
     "F8_E5M2": "u1",
     "C64": "<c8",
 }
-FLOATS = {
-    "F32": "float32",
-    "F16": "float16",
-    "BF16": "bfloat16",
-    "F64": "float64",
-}  # what weights are read from -> its name
+# the dtypes that weights are read from -> their names
+FLOATS = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "F64": "float64"}
 
 
 @dataclass(frozen=True)
