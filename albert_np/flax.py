@@ -192,6 +192,14 @@ class FlaxAlbertPreTrainedModel(AlbertPreTrainedModel[Any], Generic[FlaxOutput])
 
     forward = __call__  # type: ignore[assignment]
 
+    def value_and_grad(
+        self, *given: Any, params: Mapping[str, Any] | None = None, **options: Any
+    ) -> tuple[Any, dict[str, Array]]:
+        """The loss and its gradients, as in AlbertModel, at the model's own params or at those that are given."""
+        self._need_params(params)
+        whole = self if params is None else self._with(params)
+        return super(FlaxAlbertPreTrainedModel, whole).value_and_grad(*given, **options)
+
     def _dropout_seed(self, dropout_rng: Any) -> int:
         config = self.config
         if dropout_rng is not None:

@@ -60,8 +60,7 @@ class Module(StoredModel):
                 tree = self._tree
                 found = tree._at(name) or tree._at(PREFIX + name)
             if not isinstance(found, Part):
-                hint = f": {self.elsewhere[name]}" if name in self.elsewhere else ""
-                raise AttributeError(f"{type(self).__name__} has no {name!r}{hint}")
+                raise AttributeError(self._has_no(name))
             return found
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -71,7 +70,13 @@ class Module(StoredModel):
                 f"{name} is not set here: model.parameters_to_change() gives arrays to change, load_state_dict takes others, "
                 "and from_pretrained(…, num_labels=K, ignore_mismatched_sizes=True, missing='init') draws a new head"
             )
+        if name in self.elsewhere:
+            raise AttributeError(self._has_no(name))
         super().__setattr__(name, value)
+
+    def _has_no(self, name: str) -> str:
+        hint = f": {self.elsewhere[name]}" if name in self.elsewhere else ""
+        return f"{type(self).__name__} has no {name!r}{hint}"
 
     @property
     def _tree(self) -> Part:

@@ -64,6 +64,8 @@ ELSEWHERE = (
     | {
         "build": "a model is built when it is made",
         "count_params": "num_parameters() counts them",
+        "layers": "named_modules() has the parts by name",
+        "trainable": "value_and_grad(…) gives all gradients, and what you do not change stays as it is",
         "summary": "print(model) shows sizes, and named_parameters() has the arrays by name",
     }
 )

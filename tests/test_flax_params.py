@@ -134,6 +134,24 @@ def test_params_of_one_call_change_nothing_else():
     np.testing.assert_allclose(model(**CALL, params=other).logits, before + np.float32(1.5), rtol=1e-6)
 
 
+def test_gradients_at_other_params_are_those_of_a_model_that_has_them():
+    model, labels = flax_model(), np.arange(len(CALL["input_ids"])) % 3
+    own = model.value_and_grad(**CALL, labels=labels)
+    other = shifted(model.params)
+    other["classifier"]["bias"] += np.float32([0, 1, 2])  # a loss is the same where all logits move alike
+    loss, found = model.value_and_grad(**CALL, labels=labels, params=other)
+    assert loss != own[0]
+    assert model.value_and_grad(**CALL, labels=labels, params=model.params)[0] == own[0]
+    model.params = other
+    expected, gradients = model.value_and_grad(**CALL, labels=labels)
+    assert loss == expected
+    assert all(np.array_equal(found[name], x) for name, x in gradients.items())
+    model = FlaxAlbertForSequenceClassification(AlbertConfig(**TINY, num_labels=3), _do_init=False, backend="numpy")
+    with pytest.raises(ValueError, match="_do_init=False"):
+        model.value_and_grad(**CALL, labels=labels)
+    assert model.value_and_grad(**CALL, labels=labels, params=other)[0] == expected
+
+
 def test_the_model_s_own_params_cost_nothing_and_others_are_taken_on_once(monkeypatch):
     model = flax_model()
     seen = []

@@ -207,6 +207,9 @@ def test_names_of_keras_that_are_not_here_say_what_to_do(masked_lm):
     with pytest.raises(AttributeError, match=r"^TFAlbertForMaskedLM has no 'logit'$"):
         masked_lm.logit  # noqa: B018
     assert masked_lm.framework == "np"
+    for model in (masked_lm, masked_lm.albert):  # to freeze a part would otherwise look as if it had been done
+        with pytest.raises(AttributeError, match=r"has no 'trainable': value_and_grad\(…\) gives all gradients"):
+            model.trainable = False
 
 
 @pytest.mark.parametrize("cls", CLASSES)
