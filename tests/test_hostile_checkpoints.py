@@ -14,7 +14,7 @@ from support import with_helpers
 from support.damaged_weights import CONFIG, entries, pack, tensors
 
 from albert_np import AlbertConfig, AlbertForSequenceClassification
-from albert_np.checkpoints.formats.values import InOnePiece
+from albert_np.checkpoints.formats.values import Contiguous
 
 NAME = "albert.encoder.embedding_hidden_mapping_in.weight"  # F32 of shape (24, 12): 1,152 bytes
 
@@ -225,7 +225,7 @@ def test_terabytes_in_a_header_are_refused_before_they_are_allocated(tmp_path, c
 
 
 def test_a_config_too_large_for_its_file_is_refused_before_weights_are_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(InOnePiece, "__call__", lambda *_: pytest.fail("read the values of a tensor"))
+    monkeypatch.setattr(Contiguous, "__call__", lambda *_: pytest.fail("read the values of a tensor"))
     config = json.dumps(damaged.PLAIN_CONFIG | {"vocab_size": 2**31 - 1}).encode()
     with pytest.raises(ValueError, match=r"word_embeddings.weight has the shape \(60, 12\).*\(2147483647, 12\)"):
         load(tmp_path, config__json=config)

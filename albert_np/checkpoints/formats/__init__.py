@@ -10,8 +10,8 @@ protocol.py says what a Format is and what its reader and writer promise. FORMAT
     tf1           *.index              tf1, tensor_bundle, sstable, crc32c           none                    google_names
     onnx          model.onnx           onnx, onnx_file, protobuf_file, onnx_steps    conversion.onnx_model   onnx_roles
 
-A safetensors file has Hugging Face's names, or those of TensorFlow or Flax, as its metadata says. values.py reads numbers that
-lie in one piece, for all formats that have such.
+A safetensors file has Hugging Face's names, or those of TensorFlow or Flax, as its metadata says. values.py reads numbers
+that are contiguous in a file, for all formats that have such.
 
 The way of a name: a reader gives each tensor the name that it is stored under and, if that is another framework's, Hugging
 Face's (Tensor.hub_name). ../spellings.py takes away what wrappers put before it. What is left is a name of ../names.py, which

@@ -18,7 +18,7 @@ import numpy as np
 from albert_np.checkpoints.formats import bin_writer, pickle_program, zip_archive
 from albert_np.checkpoints.formats.pickle_program import OrderedTable, Storage, View
 from albert_np.checkpoints.formats.protocol import Format, Tensor, transposed
-from albert_np.checkpoints.formats.values import DTYPES, InOnePiece
+from albert_np.checkpoints.formats.values import DTYPES, Contiguous
 from albert_np.files import explain_impostor, shown
 from albert_np.ops import Array
 
@@ -212,7 +212,7 @@ def _load(place: Place, view: View) -> Array:
     """
     count = _extent(view) if math.prod(view.shape) else 0
     at = place.at + view.offset * place.dtype.itemsize
-    values = InOnePiece(place.path, at, place.dtype, (count,), bfloat16=place.storage.dtype == "BF16")()
+    values = Contiguous(place.path, at, place.dtype, (count,), bfloat16=place.storage.dtype == "BF16")()
     # where there is one entry, the stride is any number
     strides = [values.itemsize * stride if n > 1 else 0 for n, stride in zip(view.shape, view.strides, strict=True)]
     x: Array = np.ndarray(view.shape, values.dtype, values, strides=strides)

@@ -14,7 +14,7 @@ from albert_np.checkpoints.formats.h5_writer import FILE, write
 from albert_np.checkpoints.formats.hdf5 import DEFLATE, Chunks, Dataset, datasets
 from albert_np.checkpoints.formats.protocol import Format, Tensor
 from albert_np.checkpoints.formats.tensorflow_names import hub_name, understood
-from albert_np.checkpoints.formats.values import InOnePiece
+from albert_np.checkpoints.formats.values import Contiguous
 from albert_np.files import shown
 from albert_np.ops import Array
 
@@ -61,7 +61,7 @@ def _tensors(path: Path) -> list[Tensor]:
 def _loader(path: Path, dataset: Dataset) -> Callable[[], Array]:
     _, dtype, shape, values = dataset
     if isinstance(values, int):
-        return InOnePiece(path, values, dtype, shape)
+        return Contiguous(path, values, dtype, shape)
     if isinstance(values, Chunks):
         return partial(_load_chunks, path, dataset.name, values, dtype, shape)
     return np.frombuffer(values, dtype).astype(dtype.newbyteorder("=")).reshape(shape).copy

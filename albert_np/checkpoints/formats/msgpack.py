@@ -21,7 +21,7 @@ from albert_np.checkpoints.formats.flax_names import hub_name, stored_name, unde
 from albert_np.checkpoints.formats.msgpack_codes import CHUNKED, DTYPE_NAMES, FIXED, LENGTHS, NDARRAY, OTHERS, SCALAR
 from albert_np.checkpoints.formats.msgpack_writer import write
 from albert_np.checkpoints.formats.protocol import Format, Tensor
-from albert_np.checkpoints.formats.values import DTYPES, InOnePiece
+from albert_np.checkpoints.formats.values import DTYPES, Contiguous
 from albert_np.files import explain_impostor, shown
 from albert_np.ops import Array
 
@@ -195,11 +195,11 @@ def _in_order(value: Any) -> list[Any]:
 
 def _tensor(path: Path, name: str, shape: tuple[int, ...], pieces: list[_Piece]) -> Tensor:
     dtype = pieces[0].dtype
-    parts = [InOnePiece(path, x.at, np.dtype(DTYPES[dtype]), x.shape, bfloat16=dtype == "BF16") for x in pieces]
+    parts = [Contiguous(path, x.at, np.dtype(DTYPES[dtype]), x.shape, bfloat16=dtype == "BF16") for x in pieces]
     return Tensor(name, shape, dtype, parts[0] if parts[0].shape == shape else partial(_joined, parts, shape))
 
 
-def _joined(parts: list[InOnePiece], shape: tuple[int, ...]) -> Array:
+def _joined(parts: list[Contiguous], shape: tuple[int, ...]) -> Array:
     return np.concatenate([part() for part in parts]).reshape(shape)
 
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from albert_np.checkpoints.formats.protobuf_file import Messages, Span
-from albert_np.checkpoints.formats.values import DTYPES, FLOATS, InOnePiece, float32_of
+from albert_np.checkpoints.formats.values import DTYPES, FLOATS, Contiguous, float32_of
 from albert_np.files import explain_impostor, shown
 from albert_np.ops import Array
 from albert_np.protobuf import BYTES, FIXED32, VARINT, BadFileError, signed
@@ -67,7 +67,7 @@ class Stored(NamedTuple):
             )
         dtype, bfloat16 = np.dtype(DTYPES[self.dtype]), self.dtype == "BF16"
         if not self.coded:
-            return InOnePiece(self.path, self.at, dtype, self.shape, bfloat16)()
+            return Contiguous(self.path, self.at, dtype, self.shape, bfloat16)()
         numbers = self._decoded(math.prod(self.shape))
         if dtype.kind == "f":  # float16, of which a number has the bits
             return numbers.astype("<u2").view(dtype).reshape(self.shape)

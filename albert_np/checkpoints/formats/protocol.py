@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from albert_np.checkpoints.formats.values import DTYPES, InOnePiece
+from albert_np.checkpoints.formats.values import DTYPES, Contiguous
 from albert_np.ops import Array
 
 # How many rows of a matrix are transposed at a time: 16 numbers of float32 are one cache line of the result. A (768,3072) takes
@@ -41,7 +41,7 @@ class Tensor(NamedTuple):
         if not transpose:
             return self._replace(hub_name=hub_name)
         load = self.load
-        if isinstance(load, InOnePiece) and len(self.shape) == 2:
+        if isinstance(load, Contiguous) and len(self.shape) == 2:
             return self._replace(hub_name=hub_name, shape=self.shape[::-1], load=load.transposed)
         return self._replace(hub_name=hub_name, shape=self.shape[::-1], load=lambda: transposed(load()))
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from albert_np.checkpoints.formats import flax_names, tensorflow_names
 from albert_np.checkpoints.formats.protocol import Format, Tensor, stored_bytes, stored_values
-from albert_np.checkpoints.formats.values import DTYPES, InOnePiece
+from albert_np.checkpoints.formats.values import DTYPES, Contiguous
 from albert_np.checkpoints.names import INDEX_NAME, WEIGHTS_NAME
 from albert_np.files import explain_impostor, parse_json, shown
 
@@ -55,7 +55,7 @@ def read(path: Path) -> Iterator[Tensor]:
         raise ValueError(f"{path}: the tensors end at byte {expected:,} and the file's data at {length:,}")
     understood = FRAMEWORKS.get(metadata.get("format", "pt"), _as_it_is)
     for name, begin, _, dtype, shape in entries:
-        values = InOnePiece(path, start + begin, np.dtype(DTYPES[dtype]), shape, bfloat16=dtype == "BF16")
+        values = Contiguous(path, start + begin, np.dtype(DTYPES[dtype]), shape, bfloat16=dtype == "BF16")
         yield understood(Tensor(name, shape, dtype, values))
 
 

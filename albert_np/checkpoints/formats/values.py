@@ -1,4 +1,4 @@
-"""Dtypes in safetensors' words, and values that lie end to end in a file: read whole, or transposed while they are read."""
+"""Dtypes in safetensors' words, and values that are contiguous in a file: read whole, or transposed while they are read."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ FLOATS = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "F64": "float6
 
 
 @dataclass(frozen=True)
-class InOnePiece:
+class Contiguous:
     """A tensor's values by their place in a file. A call loads them, in this machine's byte order.
 
     Raises OSError if the file is shorter by then. bfloat16: they are the upper halves of float32, and are loaded as such.
