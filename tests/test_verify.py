@@ -313,6 +313,18 @@ def test_an_untied_decoder_is_its_own(tmp_path):
     assert told(found) == {("warning", "two-biases")}
 
 
+def test_tensorflow_ties_the_decoder_whatever_the_config_says(tmp_path):
+    """The folder loads, so it is whole; in PyTorch and Flax it would not be the same model."""
+    for name, expected in (("h5_pretraining", "AlbertForPreTraining"), ("h5_model", "AlbertModel")):
+        folder = shutil.copytree(GOLDENS / "formats" / name, tmp_path / name)
+        values = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(values | {"tie_word_embeddings": False}))
+        getattr(albert_np, expected).from_pretrained(folder, backend="numpy")
+        found = verify(folder)
+        assert found.whole
+        assert (("warning", "tied-weights") in told(found)) == (name == "h5_pretraining")
+
+
 def test_a_model_that_was_never_trained(tmp_path):
     config = AlbertConfig(**SIZES, architectures=["AlbertForMaskedLM"], dtype="float32")
     fresh = initialise(expected_shapes(config, ("predictions",)), config, np.dtype("float32"), 0)

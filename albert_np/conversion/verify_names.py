@@ -34,7 +34,14 @@ def under_first_names(held: dict[str, Tensor], config: AlbertConfig) -> dict[str
     for alias, name in ALIASES.items():
         if alias in held and name not in held and (name == BIAS or config.tie_word_embeddings):
             held[name] = held[alias]
+    if {BIAS, WORDS} <= set(held) and DECODER not in held and _tied_by_tensorflow(held[WORDS], config):
+        held[DECODER] = held[WORDS]
     return held
+
+
+def _tied_by_tensorflow(words: Tensor, config: AlbertConfig) -> bool:
+    """Whether the config asks for a decoder of its own in vain: TensorFlow's classes tie it whatever the config says."""
+    return not config.tie_word_embeddings and is_tensorflow(words)
 
 
 def check_names(
@@ -150,6 +157,14 @@ def check_ties(held: dict[str, Tensor], config: AlbertConfig, raw: list[Tensor],
             f"{DECODER} differs from {WORDS}, though config.json ties them",
             "All programs compute with the word table then. If the decoder was trained by itself, that is lost.",
             'If the decoder counts, write "tie_word_embeddings": false into config.json; else convert, which leaves it out.',
+        )
+    if WORDS in held and held.get(DECODER) is held[WORDS] and _tied_by_tensorflow(held[WORDS], config):
+        findings.warning(
+            "tied-weights",
+            "config.json says that the decoder has a weight of its own, and there is none",
+            "TensorFlow's classes compute with the word table all the same, and so does albert_np; PyTorch's and Flax's would "
+            "draw a decoder.",
+            'Write "tie_word_embeddings": true into config.json.',
         )
     biases = {tensor.known_as: tensor for tensor in raw if tensor.known_as in (BIAS, DECODER_BIAS)}
     if len(biases) < 2 or _equal(biases[BIAS], biases[DECODER_BIAS]):
