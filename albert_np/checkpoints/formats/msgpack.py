@@ -150,7 +150,8 @@ class _Scan:
         needed = math.prod(shape) * np.dtype(DTYPES[dtype]).itemsize
         kind, n = self.token(end)
         if (kind, n) != ("bytes", needed) or self.file.tell() + n != end:
-            self.refuse(f"{what}: {name} of shape {shape} is {needed:,} bytes; the file has {_a(kind)} of {n:,} there")
+            there = f"{n:,} bytes" if kind == "bytes" else f"{_a(kind)} of {n:,}"
+            self.refuse(f"{what}: {name} of shape {shape} is {needed:,} bytes; the file has {there} there")
         self.file.seek(end)
         return _Piece(dtype, shape, end - n)
 
