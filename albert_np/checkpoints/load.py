@@ -195,7 +195,7 @@ def _values(tensor: Tensor, dtype: np.dtype, check_finite: str, source: str) -> 
         where = tuple(int(i) for i in np.argwhere(~np.isfinite(x))[0])
         message = (
             f"{source}: tensor {tensor.name} holds {stored[where]} at {list(where)}, {x[where]} in {dtype}; "
-            "check_finite='warn' or 'off' loads it anyway"
+            "from_pretrained and load_state_dict take it anyway with check_finite='warn' or 'off'"
         )
         if check_finite == "error":
             raise ValueError(message)
