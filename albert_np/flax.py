@@ -226,9 +226,10 @@ class FlaxAlbertPreTrainedModel(AlbertPreTrainedModel[Any], Generic[FlaxOutput])
         Assigning raises ValueError, and the model's next call does, where names or shapes are not this model's, and for NaN.
         """
         self._need_params(None)
-        if self._live is None:
-            self._live = LiveParams(self._by_flax_name(self._held))
-        return self._live.tree
+        live = self._live
+        if live is None:
+            self._live = live = LiveParams(self._by_flax_name(self._held))
+        return live.tree
 
     @params.setter
     def params(self, params: Mapping[str, Any]) -> None:
@@ -261,8 +262,9 @@ class FlaxAlbertPreTrainedModel(AlbertPreTrainedModel[Any], Generic[FlaxOutput])
     @_tensors.setter
     def _tensors(self, tensors: dict[str, Array]) -> None:
         self._held, self._other = tensors, None
-        if self._live is not None:
-            self._live.fill(self._by_flax_name(tensors))
+        live = self._live
+        if live is not None:
+            live.fill(self._by_flax_name(tensors))
 
     def _by_flax_name(self, tensors: Mapping[str, Array]) -> dict[str, Array]:
         return {stored_name(hub_name(name, self.parts)): x for name, x in tensors.items()}
@@ -275,7 +277,8 @@ class FlaxAlbertPreTrainedModel(AlbertPreTrainedModel[Any], Generic[FlaxOutput])
     def _with(self, params: Mapping[str, Any]) -> Self:
         """A model that has these params: this one, or the one that was made for other params, or a new one."""
         self._take_on_changes()
-        if self._live is not None and (params is self._live.tree or self._live.owns(flattened(params))):
+        live = self._live  # another thread may assign params meanwhile
+        if live is not None and (params is live.tree or live.owns(flattened(params))):
             return self
         held = self._by_flax_name(self._held)
         leaves = checked(params, {name: x.shape for name, x in held.items()})
@@ -290,7 +293,8 @@ class FlaxAlbertPreTrainedModel(AlbertPreTrainedModel[Any], Generic[FlaxOutput])
         return other
 
     def _is_own(self, name: str, leaf: Array) -> bool:
-        return self._live is not None and self._live.leaves[name] is leaf
+        live = self._live
+        return live is not None and live.leaves[name] is leaf
 
     def _replaced(self, params: Any) -> dict[str, Array]:
         """The model's arrays, with new ones where the params have other values."""
