@@ -356,6 +356,12 @@ def test_heads_that_could_be_those_of_two_classes(tmp_path):
     told_of = [one.what for one in found.findings if one.about == "architectures"]
     assert "the heads could be those of AlbertForSequenceClassification or AlbertForMultipleChoice" in told_of
     assert found.architecture == "AlbertForSequenceClassification"
+    edit_json(
+        tmp_path / "it" / "config.json", id2label={"0": "no", "1": "yes"}, label2id=None
+    )  # one for each choice, then
+    found = verify(tmp_path / "it")
+    assert found.architecture == "AlbertForMultipleChoice"
+    assert found.whole
 
 
 def test_the_wrong_class_is_told_with_the_right_one(tmp_path):

@@ -15,6 +15,7 @@ from albert_np.checkpoints.formats import FORMATS
 from albert_np.checkpoints.formats.pickle_program import UnsafeError
 from albert_np.checkpoints.formats.protocol import Tensor
 from albert_np.checkpoints.formats.values import FLOATS
+from albert_np.checkpoints.names import expected_shapes
 from albert_np.checkpoints.stored import Stored, by_name, find_weights, no_weights, read_files
 from albert_np.config import AlbertConfig
 from albert_np.conversion import trial
@@ -54,7 +55,7 @@ def verify(folder: str | os.PathLike, *, progress: Callable[[int, int], object] 
             found.findings.error("unreadable", one_line(str(error)), means)
         found.readable = False
         return found
-    fitting = by_heads(held)
+    fitting = sorted(by_heads(held), key=lambda kind: _misshapen(kind, held, config))
     found.format, found.architecture = stored.format.name, named_by(config) or fitting[0]
     if named_by(config) is None and len(fitting) > 1:
         found.findings.note(
@@ -68,6 +69,12 @@ def verify(folder: str | os.PathLike, *, progress: Callable[[int, int], object] 
     except (ValueError, OSError) as error:
         found.findings.error("unreadable", one_line(str(error)), "A part of the folder cannot be read.")
     return found
+
+
+def _misshapen(kind: str, held: dict[str, Tensor], config: AlbertConfig) -> int:
+    """How many tensors have other shapes than this class has with the config."""
+    expected = expected_shapes(config, parts_of(kind, held))
+    return sum(held[name].shape != shape for name, shape in expected.items() if name in held)
 
 
 def _check(
