@@ -160,7 +160,7 @@ _HOME = {
     "verify": "conversion.verify",
 }
 
-__all__ = ["__version__", *_HOME]
+__all__ = ["__version__", *(name for name in _HOME if name != "AlbertVectorizer")]  # which needs scikit-learn
 
 
 def __getattr__(name: str) -> Any:
@@ -177,4 +177,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted({*__all__, *_HOME})

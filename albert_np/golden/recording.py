@@ -26,6 +26,7 @@ import numpy as np
 
 from albert_np import inputs as checks
 from albert_np.checkpoints.formats import safetensors
+from albert_np.checkpoints.formats.protocol import as_tensors
 from albert_np.checkpoints.names import PREFIX, WEIGHTS_NAME
 from albert_np.config import AlbertConfig
 from albert_np.files import atomic_path, read_json, shown, write_atomically
@@ -98,11 +99,9 @@ class Writer:
 
     def _flush(self) -> None:
         if self._shard:
-            from safetensors.numpy import save_file
-
             self._files.append(f"tensors-{len(self._files) + 1:05}.safetensors")
             with atomic_path(self.folder / self._files[-1]) as temporary:
-                save_file(self._shard, temporary, metadata={"format": FORMAT})
+                safetensors.write(temporary, as_tensors(self._shard))
             self._shard = {}
 
     def __enter__(self) -> Self:
