@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from support import TESTS
 from support.refusals import refusal
+from tolerances import OTHER_FRAMEWORK_FLOAT32
 
 import albert_np
 from albert_np import tensorflow
+from albert_np.golden.tolerances import assert_close
 from albert_np.outputs import MaskedLMOutput
 
 GOLDENS = TESTS / "goldens"
@@ -275,6 +277,23 @@ def test_an_index_of_safetensors_has_the_models_name_before_those_of_its_files(t
     assert all(np.array_equal(x, found[name]) for name, x in expected.items())
     index(1)
     assert "but it does not" in refusal(cls.from_pretrained, tmp_path, backend="numpy")
+
+
+@pytest.mark.parametrize("kind", ["TFAlbertModel", "FlaxAlbertModel"])
+def test_relative_positions_that_tensorflow_and_flax_leave_out(tmp_path, kind):
+    """Their classes compute with absolute positions whatever config.json says, and store no table of distances."""
+    golden = FORMATS / {"TFAlbertModel": "h5_model", "FlaxAlbertModel": "flax_model"}[kind]
+    folder = shutil.copytree(golden, tmp_path / "it")
+    config = json.loads((folder / "config.json").read_text()) | {"position_embedding_type": "relative_key"}
+    (folder / "config.json").write_text(json.dumps(config))
+    cls = getattr(albert_np, kind)
+    message = refusal(cls.from_pretrained, folder, backend="numpy")
+    assert "position_embedding_type='absolute' computes what those classes do" in message
+    model = cls.from_pretrained(folder, backend="numpy", position_embedding_type="absolute")
+    out = model(**inputs_of(golden.name)).last_hidden_state
+    assert_close(
+        "states", out, np.load(golden / "expected.npz")["out_last_hidden_state"], limit=OTHER_FRAMEWORK_FLOAT32
+    )
 
 
 def test_a_save_leaves_nothing_behind_that_would_be_read_first(tmp_path):

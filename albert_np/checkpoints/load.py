@@ -236,6 +236,11 @@ def _missing_message(absent: list[str], expected: Mapping[str, tuple], parts: tu
 def _no_encoder_message(
     encoder: list[str], expected: Mapping[str, tuple], unexpected: Mapping[str, str], source: str
 ) -> str:
+    if all(name.endswith(".distance_embedding.weight") for name in encoder):
+        return (
+            f"{source} has no {listed(encoder, most=2)}: for relative positions these tables of the encoder must be there. "
+            "TensorFlow's and Flax's classes leave them out; position_embedding_type='absolute' computes what those classes do"
+        )
     beside = listed(list(unexpected.values()), most=2) or "nothing"
     return (
         f"{source} has no {listed(encoder)} ({len(encoder)} of {len(expected)} tensors); instead it holds {beside}: only a "
