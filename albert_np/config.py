@@ -178,7 +178,8 @@ class AlbertConfig:
             changes = {"id2label": None, "label2id": None} | changes
         if "id2label" in changes:
             changes = {"num_labels": None, "label2id": None} | changes
-        allowed = {"max_layers": max(MAX_LAYERS, self.num_hidden_layers)}  # what this config was once allowed
+        applied = self.num_hidden_layers * self.inner_group_num
+        allowed = {"max_layers": max(MAX_LAYERS, applied)}  # what this config was once allowed
         own = {"num_labels": self.num_labels, "name_or_path": self.name_or_path}
         return AlbertConfig(**(self.to_dict() | own | allowed | changes))
 
@@ -443,4 +444,9 @@ def _check(config: AlbertConfig, max_layers: int) -> None:
         "inner_group_num",
         G * config.inner_group_num <= MAX_LAYER_COPIES,
         f"at most {MAX_LAYER_COPIES // G} with {G} groups ({MAX_LAYER_COPIES} stored layers in all)",
+    )
+    require(
+        "inner_group_num",
+        config.inner_group_num == 1 or max_layers >= L * config.inner_group_num,
+        f"at most {max_layers // L} with {L} layers ({max_layers} applications in all; max_layers= allows more)",
     )

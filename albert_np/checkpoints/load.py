@@ -27,7 +27,7 @@ from albert_np.checkpoints.names import (
 )
 from albert_np.checkpoints.stored import find_weights, no_weights, read_headers
 from albert_np.config import AlbertConfig
-from albert_np.files import listed
+from albert_np.files import listed, shown
 from albert_np.ops import Array
 
 
@@ -149,7 +149,7 @@ def match(found: dict[str, Tensor], source: str, config: AlbertConfig, parts: tu
     """Compares names and shapes with the table; first, `found` gets the tensors that have only their second name."""
     expected = expected_shapes(config, parts)
     if "predictions" in parts:
-        _settle_bias(found, config.tie_word_embeddings, source)
+        _settle_bias(found, config, source)
     if config.tie_word_embeddings and WORDS not in found and DECODER in found:
         found[WORDS] = found[DECODER]
     if not config.tie_word_embeddings and WORDS in found and DECODER not in found and is_tensorflow(found[WORDS]):
@@ -168,7 +168,7 @@ def match(found: dict[str, Tensor], source: str, config: AlbertConfig, parts: tu
     )
 
 
-def _settle_bias(found: dict[str, Tensor], tied: bool, source: str) -> None:
+def _settle_bias(found: dict[str, Tensor], config: AlbertConfig, source: str) -> None:
     """Makes predictions.bias the decoder's bias, which a file may have under either name or under both.
 
     With tied embeddings both names mean one tensor. Without them, transformers 5 stores two tensors and adds that of the
@@ -177,14 +177,18 @@ def _settle_bias(found: dict[str, Tensor], tied: bool, source: str) -> None:
     first, second = found.get(BIAS), found.get(DECODER_BIAS)
     if second is None:
         return
-    if tied and first is not None:
-        a, b = first.load(), second.load()
-        if a.shape != b.shape or not np.array_equal(a, b, equal_nan=True):
-            raise ValueError(
-                f"{source}: predictions.bias and predictions.decoder.bias are tied, but differ in this file: leave out the one "
-                "that is wrong (transformers takes the decoder's)"
-            )
+    # one of another shape is refused by that, before its numbers are read
+    tied = config.tie_word_embeddings and second.shape == (config.vocab_size,)
+    if tied and first is not None and not _same(first, second):
+        raise ValueError(
+            f"{source}: predictions.bias and predictions.decoder.bias are tied, but differ in this file: leave out the one "
+            "that is wrong (transformers takes the decoder's)"
+        )
     found[BIAS] = second
+
+
+def _same(first: Tensor, second: Tensor) -> bool:
+    return first.shape == second.shape and np.array_equal(first.load(), second.load(), equal_nan=True)
 
 
 def _values(tensor: Tensor, dtype: np.dtype, check_finite: str, source: str) -> Array:
@@ -194,7 +198,7 @@ def _values(tensor: Tensor, dtype: np.dtype, check_finite: str, source: str) -> 
     if check_finite != "off" and not np.all(np.isfinite(x)):
         where = tuple(int(i) for i in np.argwhere(~np.isfinite(x))[0])
         message = (
-            f"{source}: tensor {tensor.name} holds {stored[where]} at {list(where)}, {x[where]} in {dtype}; "
+            f"{source}: tensor {shown(tensor.name)} holds {stored[where]} at {list(where)}, {x[where]} in {dtype}; "
             "from_pretrained and load_state_dict take it anyway with check_finite='warn' or 'off'"
         )
         if check_finite == "error":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 
@@ -12,6 +13,8 @@ from albert_np.checkpoints.names import BASE, PREFIX
 from albert_np.encoder import LAYERS
 from albert_np.files import listed, shown
 
+MAX_TWICE = 2_000  # tensors under two names, whose numbers are compared
+MAX_COMPARED = 1 << 27  # numbers of a tensor that has two names; the largest of the largest ALBERT has half as many
 # the last words of a LayerNorm's parameters in TensorFlow, which early checkpoints of PyTorch kept
 LEGACY = {"gamma": "weight", "beta": "bias"}
 # a name of the encoder, whatever stands before it
@@ -30,9 +33,15 @@ def by_plain_name(tensors: Sequence[Tensor], source: str) -> dict[str, Tensor]:
     prefixes = sorted({match[1] for match in found})
     wrapper = _wrapper(list(modern.values()), prefixes, source)
     named: dict[str, Tensor] = {}
+    twice = 0
     for tensor in tensors:
         name = modern[tensor.name].removeprefix(wrapper).removeprefix(PREFIX)
         if name in named and modern[named[name].name] == modern[tensor.name] and named[name].name != tensor.name:
+            twice += 1
+            if twice > MAX_TWICE:
+                raise ValueError(
+                    f"{source} holds over {MAX_TWICE:,} tensors under second names, more than any real model"
+                )
             _check_same(named[name], tensor, source)
         elif name in named:
             raise ValueError(
@@ -73,7 +82,12 @@ def _wrapper(names: list[str], prefixes: list[str], source: str) -> str:
 
 
 def _check_same(first: Tensor, second: Tensor, source: str) -> None:
-    """Refuses two spellings of one name with different values."""
+    """Refuses two spellings of one name with different values, or too many of them to be compared before a shape is known."""
+    if math.prod(first.shape) > MAX_COMPARED:
+        raise ValueError(
+            f"{source}: {shown(first.name)} and {shown(second.name)} are two names of one tensor, of {shown(first.shape, 80)} "
+            "numbers, more than any of ALBERT: remove one"
+        )
     if first.shape != second.shape or not np.array_equal(first.load(), second.load(), equal_nan=True):
         raise ValueError(
             f"{source}: {shown(first.name)} and {shown(second.name)} are two names of one tensor, but differ: remove one"

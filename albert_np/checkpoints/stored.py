@@ -18,6 +18,7 @@ from albert_np.checkpoints.spellings import by_plain_name
 from albert_np.files import listed, read_json, shown
 
 MAX_INDEX_BYTES = 10 * 1024 * 1024
+MAX_TENSORS = 100_000  # in all files; a config may have 65,536 in its layers
 
 
 class Stored(NamedTuple):
@@ -65,6 +66,8 @@ def read_files(stored: Stored) -> list[Tensor]:
         if lost:
             raise ValueError(f"{stored.source} says that {path.name} holds {listed(sorted(lost))}, but it does not")
         found += tensors
+        if len(found) > MAX_TENSORS:
+            raise ValueError(f"{stored.source} has over {MAX_TENSORS:,} tensors, more than any real model")
     return found
 
 

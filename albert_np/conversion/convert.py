@@ -285,7 +285,7 @@ def _why(tensor: Tensor, found: dict[str, Tensor], architecture: str, parts: tup
 
 
 def _equal(one: Tensor, other: Tensor) -> bool:
-    return one.dtype == other.dtype and _same(stored_values(one), stored_values(other))
+    return (one.dtype, one.shape) == (other.dtype, other.shape) and _same(stored_values(one), stored_values(other))
 
 
 # --- writing and comparing ------------------------------------------------------------------------------------------------

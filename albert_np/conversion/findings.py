@@ -9,6 +9,7 @@ from albert_np.files import shown
 
 Level = Literal["error", "warning", "note"]
 LEVELS: tuple[Level, ...] = ("error", "warning", "note")
+MAX_TEXT = 1000  # characters
 WHOLE, WRONG, UNREADABLE = 0, 1, 2  # exit codes of `albert-np verify`
 
 
@@ -26,13 +27,17 @@ class Finding:
 class Findings(list[Finding]):
     """A list that findings are added to by their level."""
 
+    def _add(self, level: Level, about: str, *texts: str) -> None:
+        """Names from files may hold anything: each text becomes one line."""
+        self.append(Finding(level, about, *(shown(text, MAX_TEXT) for text in texts)))
+
     def error(self, about: str, what: str, means: str, do: str = "") -> None:
         """Answers are wrong, or there are none."""
-        self.append(Finding("error", about, what, means, do))
+        self._add("error", about, what, means, do)
 
     def warning(self, about: str, what: str, means: str, do: str = "") -> None:
         """Answers may be wrong."""
-        self.append(Finding("warning", about, what, means, do))
+        self._add("warning", about, what, means, do)
 
     def unsafe(self, error: Exception) -> None:
         """A file that does harm where another program loads it."""
@@ -45,7 +50,7 @@ class Findings(list[Finding]):
 
     def note(self, about: str, what: str, means: str, do: str = "") -> None:
         """Good to know."""
-        self.append(Finding("note", about, what, means, do))
+        self._add("note", about, what, means, do)
 
 
 @dataclass
@@ -100,7 +105,7 @@ def as_text(found: Verification) -> str:
         lines += [
             f"  class      {found.architecture or 'not known'}",
             f"  weights    {found.format}: {found.tensors} tensors ({dtypes}), {found.parameters:,} numbers",
-            *(f"             {name}, {size:,} bytes" for name, size in found.files.items()),
+            *(f"             {shown(name)}, {size:,} bytes" for name, size in found.files.items()),
         ]
         if found.other_formats:
             lines.append(f"  beside     {', '.join(found.other_formats)}")

@@ -18,7 +18,7 @@ from albert_np.checkpoints.formats import FORMATS
 from albert_np.checkpoints.formats.protocol import Format
 from albert_np.checkpoints.stored import shards_of
 from albert_np.config_google import GOOGLE_CONFIG_NAME
-from albert_np.files import explain_impostor, folder_to_write
+from albert_np.files import explain_impostor, folder_to_write, shown
 
 # the files of a tokenizer, by all of their names: what is found under a name -> the name that it is written under
 TOKENIZER_FILES = {
@@ -33,6 +33,7 @@ TOKENIZER_FILES = {
 }
 SETTINGS = "tokenizer_config.json"
 MAX_TOKENIZER_BYTES = 64 << 20
+BLOBS = "blobs"  # the folder that the links of Hugging Face's cache lead to
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -138,6 +139,7 @@ def copy_tokenizer(source: str | os.PathLike, folder: Path, where: dict[str, Any
         path = hub.resolve(source, name, required=False, **where) or hub.google_file(source, name, **where)
         if path is None or target in written:
             continue
+        _check_link(path)
         size = path.stat().st_size
         if size > MAX_TOKENIZER_BYTES:
             raise ValueError(f"{path} is {size:,} bytes; a tokenizer's file has at most {MAX_TOKENIZER_BYTES:,}")
@@ -160,3 +162,15 @@ def write_settings(folder: Path, tokenizer_files: list[str], max_length: int) ->
     settings = {"model_max_length": max_length, "tokenizer_class": kind}
     (folder / SETTINGS).write_text(json.dumps(settings, indent=2) + "\n", "utf-8")
     return True
+
+
+def _check_link(path: Path) -> None:
+    """Refuses a link to a file that is called otherwise: what is copied might be a secret of whoever converts.
+
+    Hugging Face's cache has such links, to files in `blobs` whose names are hashes.
+    """
+    real = path.resolve()
+    if real.name not in TOKENIZER_FILES and real.parent.name != BLOBS:
+        raise ValueError(
+            f"{path} is a link to {shown(real, 200)}, which is no tokenizer's file: put the file itself there"
+        )

@@ -8,6 +8,7 @@ from typing import Any
 
 from albert_np.checkpoints.formats.values import FLOATS
 from albert_np.conversion.rounding import Loss
+from albert_np.files import shown
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def as_text(report: Report) -> str:
         lines += ["", "  no number changed when its dtype did"]
     if report.left_out:
         lines += ["", "  left out"]
-        lines += [f"  {one.name} {list(one.shape)} {one.dtype}: {one.why}" for one in report.left_out]
+        lines += [f"  {shown(one.name)} {list(one.shape)} {one.dtype}: {one.why}" for one in report.left_out]
     lines += ["", "  files"] + [f"  {name:40} {size:14,} bytes" for name, size in sorted(report.files.items())]
     if not report.tokenizer_files:
         lines.append("  no tokenizer: the source has no file of one")

@@ -40,14 +40,15 @@ def check_config(folder: Path, config: AlbertConfig, findings: Findings) -> None
 def _check_special_ids(config: AlbertConfig, findings: Findings) -> None:
     for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
         ids = getattr(config, name)
-        for index in ids if isinstance(ids, list) else [ids]:
-            if index is not None and not -config.vocab_size <= index < config.vocab_size:
-                findings.warning(
-                    "special-ids",
-                    f"{name} is {index}, outside the vocabulary of {config.vocab_size:,}",
-                    "The model itself uses no such id, and other programs may fail on it.",
-                    "Take the ids of the tokenizer.",
-                )
+        given = ids if isinstance(ids, list) else [ids]
+        outside = [str(i) for i in given if i is not None and not -config.vocab_size <= i < config.vocab_size]
+        if outside:
+            findings.warning(
+                "special-ids",
+                f"{name} is {listed(outside)}, outside the vocabulary of {config.vocab_size:,}",
+                "The model itself uses no such id, and other programs may fail on it.",
+                "Take the ids of the tokenizer.",
+            )
 
 
 def _check_groups(config: AlbertConfig, findings: Findings) -> None:

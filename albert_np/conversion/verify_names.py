@@ -47,7 +47,7 @@ def _tied_by_tensorflow(words: Tensor, config: AlbertConfig) -> bool:
 def check_names(
     held: dict[str, Tensor], config: AlbertConfig, architecture: str, parts: tuple[str, ...], findings: Findings
 ) -> list[str]:
-    """Missing, unexpected and misshapen tensors. Returns the names in names.py of those that the class computes with."""
+    """Missing, unexpected and misshapen tensors. Returns the names in names.py of those that the class can compute with."""
     expected = expected_shapes(config, parts)
     missing = [name for name in expected if name not in held]
     if missing:
@@ -68,7 +68,7 @@ def check_names(
             )
     _report_unexpected(held, expected, parts, findings)
     _check_dtypes(held, expected, config, findings)
-    return [name for name in expected if name in held]
+    return [name for name, shape in expected.items() if name in held and held[name].shape == shape]
 
 
 def _report_missing(missing: list[str], held: dict[str, Tensor], architecture: str, findings: Findings) -> None:
@@ -150,8 +150,10 @@ def _check_dtypes(
 
 
 def check_ties(held: dict[str, Tensor], config: AlbertConfig, raw: list[Tensor], findings: Findings) -> None:
-    """Tensors that are one in the model and are stored twice: are both equal?"""
-    if config.tie_word_embeddings and WORDS in held and DECODER in held and not _equal(held[WORDS], held[DECODER]):
+    """Tensors that are one in the model and are stored twice: are both equal? Only those of the config's shape are read."""
+    V, E = config.vocab_size, config.embedding_size
+    tied = config.tie_word_embeddings and WORDS in held and DECODER in held and held[WORDS].shape == (V, E)
+    if tied and not _equal(held[WORDS], held[DECODER]):
         findings.error(
             "tied-weights",
             f"{DECODER} differs from {WORDS}, though config.json ties them",
@@ -167,7 +169,7 @@ def check_ties(held: dict[str, Tensor], config: AlbertConfig, raw: list[Tensor],
             'Write "tie_word_embeddings": true into config.json.',
         )
     biases = {tensor.known_as: tensor for tensor in raw if tensor.known_as in (BIAS, DECODER_BIAS)}
-    if len(biases) < 2 or _equal(biases[BIAS], biases[DECODER_BIAS]):
+    if len(biases) < 2 or biases[DECODER_BIAS].shape != (V,) or _equal(biases[BIAS], biases[DECODER_BIAS]):
         return
     one, other = biases[BIAS], biases[DECODER_BIAS]
     if is_tensorflow(other) or not config.tie_word_embeddings:

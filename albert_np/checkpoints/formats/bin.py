@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +23,11 @@ from albert_np.files import explain_impostor, shown
 from albert_np.ops import Array
 
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # at the start of the older files
+EXPANSION = (
+    16  # how many times a file its tensors may be: tied ones have one storage, and parts of one are read with the rest
+)
+SPREAD = 16  # how many entries of a storage may be read for one that a tensor has,
+ALWAYS = 1 << 25  # unless they are fewer than this
 OTHER_FORMATS = {b"\x89HDF": "HDF5", b"\x1f\x8b": "gzip", b"GGUF": "GGUF", b"\x93NUM": "NumPy", b"%PDF": "PDF"}
 
 
@@ -55,6 +60,8 @@ def read(path: Path) -> Iterator[Tensor]:
         raise ValueError(f"{path} is not what torch.save writes: {_what_else(head)}")
     for name, view in state.items():
         _check_view(f"{path}: tensor {shown(name)!r}", view)
+    _check_sum(path, state.values())
+    for name, view in state.items():
         yield Tensor(name, view.shape, view.storage.dtype, partial(_load, places[view.storage.key], view))
 
 
@@ -195,13 +202,29 @@ def _check_view(what: str, view: View) -> None:
     # a size of 0 makes any product 0: without it too, the sizes must fit into some file
     if entries > count or math.prod(n or 1 for n in shape) >= 2**60:
         raise ValueError(f"{what} has {shown(entries, 40)} entries, its storage {count:,}")
-    behind = view.offset + (_extent(view) if entries else 0)
-    if behind > count:
-        raise ValueError(f"{what} ends behind entry {shown(behind, 40)} of its storage, which has {count:,}")
+    extent = _extent(view)
+    if view.offset + extent > count:
+        raise ValueError(
+            f"{what} ends behind entry {shown(view.offset + extent, 40)} of its storage, which has {count:,}"
+        )
+    if extent > max(SPREAD * entries, ALWAYS):
+        raise ValueError(f"{what} has {entries:,} entries, which lie among {extent:,} others: save a copy of it")
+
+
+def _check_sum(path: Path, views: Iterable[View]) -> None:
+    """Refuses a small file of large tensors, which all see the same numbers."""
+    taken = sum(_extent(view) * np.dtype(DTYPES[view.storage.dtype]).itemsize for view in views)
+    size = path.stat().st_size
+    if taken > EXPANSION * size:
+        raise ValueError(
+            f"{path} is {size:,} bytes and says that it holds {taken:,} bytes of tensors, one in the other"
+        )
 
 
 def _extent(view: View) -> int:
-    """How many entries of the storage lie from the first to the last of a tensor that has any."""
+    """How many entries of the storage lie from the first to the last of a tensor."""
+    if 0 in view.shape:
+        return 0
     return 1 + sum((n - 1) * stride for n, stride in zip(view.shape, view.strides, strict=True))
 
 
@@ -210,7 +233,7 @@ def _load(place: Place, view: View) -> Array:
 
     No checksum is compared, as torch compares none: it would take as long as all the rest. `damaged` does.
     """
-    count = _extent(view) if math.prod(view.shape) else 0
+    count = _extent(view)
     at = place.at + view.offset * place.dtype.itemsize
     values = Contiguous(place.path, at, place.dtype, (count,), bfloat16=place.storage.dtype == "BF16")()
     # where there is one entry, the stride is any number

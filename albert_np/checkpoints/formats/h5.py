@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import zlib
 from collections.abc import Callable, Iterator
@@ -46,9 +47,10 @@ def read(path: Path) -> Iterator[Tensor]:
 def _tensors(path: Path) -> list[Tensor]:
     """Every dataset of a file, under its own name. All that the file says of them is checked, and no values are read."""
     found = [dataset for dataset in datasets(path) if not dataset.name.startswith(OPTIMIZER)]
-    size, unpacked = path.stat().st_size, sum(math.prod(x.shape) * x.dtype.itemsize for x in found)
+    size, unpacked = path.stat().st_size, sum(_count(x) * x.dtype.itemsize for x in found)
     if unpacked > EXPANSION * size:
         raise ValueError(f"{path} is {size:,} bytes and says that it holds {unpacked:,} bytes of weights")
+    _check_apart(path, found)
     for name in (dataset.name for dataset in found):
         if name.rpartition("/")[0].endswith("vars"):
             raise ValueError(
@@ -56,6 +58,29 @@ def _tensors(path: Path) -> list[Tensor]:
                 "save_pretrained of transformers' TFAlbert classes"
             )
     return [Tensor(x.name, x.shape, DTYPES[x.dtype.str[1:]], _loader(path, x)) for x in found]
+
+
+def _check_apart(path: Path, found: list[Dataset]) -> None:
+    """Refuses datasets whose values are, in part, those of another one: HDF5 gives each dataset bytes of its own."""
+    spans = [span for dataset in found for span in _spans(dataset)]
+    spans.sort()
+    for (_, end, first), (begin, _, second) in itertools.pairwise(spans):
+        if begin < end:
+            raise ValueError(f"{path}: the values of {shown(second)} overlap those of {shown(first)}")
+
+
+def _spans(dataset: Dataset) -> Iterator[tuple[int, int, str]]:
+    """First byte, last byte + 1, name: where values lie in the file."""
+    if isinstance(dataset.values, Chunks):
+        yield from ((at, at + size, dataset.name) for _, _, at, size in dataset.values.places if size)
+    elif isinstance(dataset.values, int) and 0 not in dataset.shape:
+        at = dataset.values
+        yield at, at + math.prod(dataset.shape) * dataset.dtype.itemsize, dataset.name
+
+
+def _count(dataset: Dataset) -> int:
+    """How many numbers are unpacked when a dataset is read."""
+    return dataset.values.numbers if isinstance(dataset.values, Chunks) else math.prod(dataset.shape)
 
 
 def _loader(path: Path, dataset: Dataset) -> Callable[[], Array]:

@@ -40,6 +40,11 @@ class Chunks(NamedTuple):
     filters: tuple[int, ...]  # DEFLATE and SHUFFLE, in the order in which they were applied
     places: list[tuple[tuple[int, ...], int, int, int]]  # first index, filters left out as bits, first byte, bytes
 
+    @property
+    def numbers(self) -> int:
+        """How many numbers all pieces have, those beyond the edges too."""
+        return math.prod(self.shape) * len(self.places)
+
 
 class Dataset(NamedTuple):
     """A dataset, its numbers as NumPy has them, and where they are: the first byte, pieces, or the bytes themselves."""
@@ -121,8 +126,11 @@ def _objects(source: _Source, root: int) -> Iterator[tuple[str, dict[int, list[b
             yield name, messages
             continue
         inner = []
-        for link, address in sorted(_links(source, name, messages)):
+        links = sorted(_links(source, name, messages))
+        for (link, address), (before, _) in zip(links, [("", 0), *links], strict=False):
             path = f"{name}/{link}" if name else link
+            if link == before or "/" in link:
+                raise ValueError(f"{source.path}: the name {shown(path)!r} stands there twice, or has a '/' in it")
             count += 1
             if count > MAX_OBJECTS or depth >= MAX_DEPTH:
                 raise ValueError(
@@ -333,6 +341,8 @@ def _chunks(
     if due > MAX_CHUNKS:
         raise ValueError(f"{what} is stored in {due:,} pieces; at most {MAX_CHUNKS:,} are read")
     filters = [number for data in pipelines for number in _filters(source, data)]
+    if len(set(filters)) != len(filters):
+        raise ValueError(f"{what} is packed twice by the same filter, which Keras does not do")
     if any(number not in (DEFLATE, SHUFFLE) for number in filters):
         raise ValueError(f"{what} is packed by a filter that is not read (number {max(filters)}); gzip and shuffle are")
     places = []
@@ -343,7 +353,8 @@ def _chunks(
             raise source.refusal(f"{what} has a piece at byte {at:,}, outside of the file's {source.size:,} bytes")
     found = [tuple(i // c for i, c in zip(first, chunk, strict=True)) for first, *_ in places]
     exact = all(i % c == 0 for first, *_ in places for i, c in zip(first, chunk, strict=True))
-    if len(found) != due or not exact or set(found) != set(np.ndindex(*counts)):
+    inside = all(i < n for piece in found for i, n in zip(piece, counts, strict=True))
+    if len(set(found)) != due or len(found) != due or not exact or not inside:
         raise ValueError(f"{what} is stored in {due:,} pieces, and not all of them are in the file")
     return Chunks(tuple(chunk), tuple(filters), places)
 

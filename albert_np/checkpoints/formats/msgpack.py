@@ -28,6 +28,7 @@ from albert_np.ops import Array
 MAX_DEPTH = 32  # a model's tree is nine dicts deep
 MAX_NAMES = 100_000  # and has a few thousand names
 MAX_NAME_BYTES = 255
+MAX_PATH = 1024  # characters of a name with those of its dicts
 MAX_AXES = 8
 
 
@@ -106,6 +107,8 @@ class _Scan:
         found: dict[str, Any] = {}
         for _ in range(n):
             name = self.name(at)
+            if len(at) + len(name) > MAX_PATH:
+                self.refuse(f"the name {shown(at + name)!r} has over {MAX_PATH:,} characters, more than any of a model")
             if name in found:
                 self.refuse(f"the name {shown(at + name)!r} stands there twice: which one counts?")
             found[name] = self.value(f"{at}{name}/", depth + 1)
@@ -183,7 +186,8 @@ def _chunked(path: Path, name: str, value: dict[str, Any]) -> Tensor:
     arrays = [piece for piece in pieces if isinstance(piece, _Piece) and len(piece.shape) == 1]
     if len(arrays) < len(pieces) or len({piece.dtype for piece in arrays}) != 1:
         raise ValueError(f"{path}: the chunks of {shown(name)!r} must be arrays of one axis and one dtype")
-    if not all(type(size) is int for size in sizes) or math.prod(sizes) != sum(piece.shape[0] for piece in arrays):
+    whole = all(type(size) is int for size in sizes) and math.prod(size or 1 for size in sizes) < 2**63
+    if not whole or math.prod(sizes) != sum(piece.shape[0] for piece in arrays):
         raise ValueError(f"{path}: the chunks of {shown(name)!r} do not fill its shape, {shown(sizes, 80)}")
     return _tensor(path, name, tuple(sizes), arrays)
 

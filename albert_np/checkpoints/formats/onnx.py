@@ -67,11 +67,14 @@ def _others(roles: Roles, walk: Walk) -> Iterator[Tensor]:
 
 
 def find(folder: Path) -> Path | None:
-    """The ONNX file of a folder without model.onnx: onnx/model.onnx, or the only one. ValueError if there are several."""
+    """The ONNX file of a folder without model.onnx: onnx/model.onnx, or the only one. ValueError if there are several.
+
+    Those with control characters in their names, which would reach messages, do not count.
+    """
     if (folder / FOLDER / FILE).is_file():
         return folder / FOLDER / FILE
     found = sorted(path for place in (folder, folder / FOLDER) if place.is_dir() for path in place.glob("*.onnx"))
-    found = [path for path in found if path.is_file()]
+    found = [path for path in found if path.is_file() and path.name.isprintable()]
     if len(found) > 1:
         names = listed([str(path.relative_to(folder)) for path in found])
         raise ValueError(f"{folder} holds {names}: name the one that counts {FILE}")
@@ -91,15 +94,17 @@ def _config(path: Path) -> AlbertConfig:
 def _add_named(roles: Roles, zeros: Zeros, walk: Walk) -> None:
     """Adds initializers by their names: they must agree with the graph, and may hold what it does not use."""
     used = {view.stored.name: view for view in walk.weights()}
+    held = {role: {view.stored.name for view in views} for role, views in roles.items()}
     for name, view in walk.views.items():
         role = plain_name(name)
         role = ALIASES[role] if role.endswith("decoder.bias") else role
         if not role or view.stored.name != name or not view.stored.is_float:
             continue
         if role not in roles and role not in zeros and name not in walk.read:
-            roles[role] = [view]
-        elif role in roles and name not in {place.stored.name for place in roles[role]}:
+            roles[role], held[role] = [view], {name}
+        elif role in roles and name not in held[role]:
             roles[role].append(used.get(name, view))
+            held[role].add(name)
 
 
 def _load(path: Path, role: str, views: list[View]) -> Array:

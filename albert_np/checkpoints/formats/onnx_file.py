@@ -138,6 +138,7 @@ class _Reader:
                 functions.add(self.function(_span(value, wire, "functions")))
         if graph is None:
             raise BadFileError("it has no graph")
+        _check_apart(self.path, graph)
         used = next((node.op for node in graph.nodes if node.op in functions), None)
         if used is not None:
             raise ValueError(
@@ -290,6 +291,18 @@ def _external(stored: Stored, entries: dict[str, str]) -> Stored:
         with path.open("rb") as file:
             explain_impostor(str(path), file.read(512))
     return stored._replace(path=path, at=start, length=length)
+
+
+def _check_apart(path: Path, graph: Graph) -> None:
+    """Refuses values in other files of which a part belongs to two tensors. Tensors may share all of their values."""
+    stored = [*graph.constants.values(), *(x for node in graph.nodes for x in node.attributes.values())]
+    outside = [x for x in stored if isinstance(x, Stored) and x.path != path and x.length]
+    places = {(x.path, x.at, x.at + x.length): x.name for x in outside}
+    last, behind, before = path, 0, ""
+    for (other, at, end), name in sorted(places.items()):
+        if other == last and at < behind:
+            raise BadFileError(f"the values of {shown(name)!r} overlap those of {shown(before)!r} in {other.name}")
+        last, behind, before = other, end, name
 
 
 def _whole(text: str, what: str) -> int:

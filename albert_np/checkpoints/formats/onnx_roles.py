@@ -48,6 +48,7 @@ class _Finder:
     def __init__(self, walk: Walk, config: AlbertConfig) -> None:
         self.walk, self.config = walk, config
         self.roles: Roles = {}
+        self.added: set[tuple[str, View]] = set()
         self.zeros: Zeros = {}
         self.readers: dict[tuple[str, Steps], list[int]] = {}  # (kind, sources) -> steps
         self.readers_of: dict[int, set[Steps]] = {}  # a step -> the sources of linear maps that it is among
@@ -221,8 +222,9 @@ class _Finder:
         return numbers
 
     def _add(self, role: str, view: View) -> None:
-        if view not in self.roles.setdefault(role, []):
-            self.roles[role].append(view)
+        if (role, view) not in self.added:  # a look through the list would take a time with its square
+            self.added.add((role, view))
+            self.roles.setdefault(role, []).append(view)
 
     def _add_bias(self, role: str, step: Step) -> None:
         """Optimizers leave out a bias of zeros: a step that adds none has just that."""

@@ -359,4 +359,6 @@ def union(sets: Iterable[frozenset[Any]]) -> frozenset[Any]:
     for other in sets:
         if not other <= found:
             found = other if found <= other else found | other
+        if len(found) > MAX_ORIGINS:
+            break
     return found if len(found) <= MAX_ORIGINS else MANY

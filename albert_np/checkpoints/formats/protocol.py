@@ -38,7 +38,7 @@ class Tensor(NamedTuple):
 
     def under(self, hub_name: str, *, transpose: bool = False) -> Tensor:
         """The same tensor under Hugging Face's name and, if the file has the transpose of a matrix, in its orientation."""
-        if not transpose:
+        if not transpose or len(self.shape) < 2:  # what is no matrix has a wrong shape in any orientation
             return self._replace(hub_name=hub_name)
         load = self.load
         if isinstance(load, Contiguous) and len(self.shape) == 2:

@@ -64,7 +64,8 @@ HEADS = {  # layers beside "albert"
 TABLES = MODEL | HEADS
 _HUB_TO_TF = {hub: name for name, hub in TABLES.items()}
 _HUB_TO_TF_IN_LAYER = {hub: name for name, hub in LAYER.items()}
-_LAYER = re.compile(r"(?:.*/)?encoder/albert_layer_groups_\._(\d{1,4})/albert_layers_\._(\d{1,4})/(.*)", re.DOTALL)
+_NUMBER = "(0|[1-9][0-9]{0,3})"  # another spelling of a number would be another name of the same layer
+_LAYER = re.compile(rf"(?:.*/)?encoder/albert_layer_groups_\._{_NUMBER}/albert_layers_\._{_NUMBER}/(.*)", re.DOTALL)
 _HUB_LAYER = re.compile(re.escape(layer_name(0, 0)).replace("0", r"(\d+)") + r"\.(.*)")
 # what Keras calls a layer that was given no name: where it stands says which one it is
 _UNNAMED_NORM = re.compile(r"/layer_normalization(_\d+)?/(gamma|beta)$")

@@ -93,7 +93,9 @@ def _indices(folder: Path) -> list[Path]:
         return []
     files = sorted(path.name for path in folder.iterdir())
     data = {name.partition(".data-")[0] for name in files if ".data-" in name}
-    indices = [folder / name for name in files if name.endswith(".index") and (folder / name).is_file()]
+    # a name with control characters, which would reach messages, is no checkpoint's
+    indices = [folder / name for name in files if name.endswith(".index") and name.isprintable()]
+    indices = [path for path in indices if path.is_file()]
     return [path for path in indices if path.name.removesuffix(".index") in data or _is_table(path)]
 
 
@@ -122,6 +124,8 @@ def _newest(folder: Path, found: list[Path]) -> Path:
 def _refuse_parts(folder: Path) -> None:
     """Says what is wrong with a folder that has a checkpoint, but no index."""
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        if not path.name.isprintable():
+            continue
         data = DATA.fullmatch(path.name)
         if data:
             raise ValueError(f"{path} has no {data[1]}.index beside it: a checkpoint is both")
