@@ -15,6 +15,7 @@ from albert_np import AlbertConfig, AlbertModel, convert, verify
 from albert_np.checkpoints.formats import safetensors
 from albert_np.checkpoints.formats.protocol import as_tensors
 from albert_np.checkpoints.names import expected_shapes
+from albert_np.cli import main
 
 GOLDENS = TESTS / "goldens" / "formats"
 CONFIG = AlbertConfig(
@@ -84,6 +85,21 @@ def test_what_lies_beside_a_checkpoint_is_shown_without_escapes(tmp_path):
     text = str(verify(folder))
     assert printable(text)
     assert "evil" in text
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)], ids=["text", "json"])
+def test_info_shows_words_of_a_config_without_escapes(tmp_path, capsys, options):
+    folder = tmp_path / "m"
+    shutil.copytree(GOLDENS / "h5_model", folder)
+    path = folder / "config.json"
+    said = {"architectures": [f"Mine{EVIL}\x9b\u202e"], "_extra": "\x9b31m"}
+    path.write_text(json.dumps(json.loads(path.read_text()) | said))
+    assert main(["info", str(folder), *options]) == 0
+    text = capsys.readouterr().out
+    assert printable(text)
+    assert "Mine" in text
+    if options:
+        assert json.loads(text)["config"]["_extra"] == "\x9b31m"
 
 
 def test_half_a_million_ids_are_one_finding(tmp_path):

@@ -18,6 +18,7 @@ from albert_np.config import AlbertConfig, config_path
 from albert_np.conversion.architecture import by_heads
 from albert_np.conversion.report import dtype_name
 from albert_np.conversion.verify_names import under_first_names
+from albert_np.files import listed
 
 # what a tensor's name contains -> its row in the table; the first that fits counts, and the rest is a head
 ROWS = {
@@ -98,7 +99,7 @@ def numba_settings() -> dict[str, Any]:
 def as_text(info: dict[str, Any]) -> str:
     """The description as text for people."""
     config = info["config"]
-    lines = [f"{info['model']}: {', '.join(config['architectures'] or ['ALBERT'])}", ""]
+    lines = [f"{info['model']}: {listed(config['architectures'] or ['ALBERT'])}", ""]
     for letter, name in (
         ("V", "vocab_size"),
         ("E", "embedding_size"),

@@ -59,7 +59,11 @@ def parse_columns(given: list[str]) -> dict[str, Any]:
 
 def as_json(value: Any, indent: int | None = None) -> str:
     encoding = (getattr(sys.stdout, "encoding", None) or "ascii").lower().replace("-", "")
-    return json.dumps(value, indent=indent, ensure_ascii=encoding != "utf8")
+    text = json.dumps(value, indent=indent, ensure_ascii=encoding != "utf8")
+    if text.replace("\n", "").isprintable():
+        return text
+    # what a terminal might obey, such as U+009B, is escaped too: JSON itself escapes only what is below a space
+    return "".join(c if c.isprintable() or c.isspace() else json.dumps(c)[1:-1] for c in text)
 
 
 @contextlib.contextmanager
