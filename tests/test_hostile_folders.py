@@ -11,7 +11,7 @@ from support.onnx_exports import written
 from support.refusals import refusal
 
 import albert_np
-from albert_np import AlbertConfig, AlbertModel, convert, verify
+from albert_np import AlbertConfig, AlbertForSequenceClassification, AlbertModel, convert, verify
 from albert_np.checkpoints.formats import safetensors
 from albert_np.checkpoints.formats.protocol import as_tensors
 from albert_np.checkpoints.names import expected_shapes
@@ -137,3 +137,20 @@ def test_links_of_hugging_faces_cache_and_of_another_model_are_copied(tmp_path, 
     convert(folder, tmp_path / "out")
     assert (tmp_path / "out" / "vocab.txt").read_bytes() == real.read_bytes()
     assert not (tmp_path / "out" / "vocab.txt").is_symlink()
+
+
+def test_labels_are_printed_without_escapes(tmp_path, capsys):
+    folder = tmp_path / "m"
+    model = AlbertForSequenceClassification(
+        albert_np.AlbertConfig.from_pretrained("demo").replace(num_labels=2), seed=0
+    )
+    model.save_pretrained(folder)
+    albert_np.AlbertTokenizer.from_pretrained("demo").save_pretrained(folder)
+    path = folder / "config.json"
+    path.write_text(
+        json.dumps(json.loads(path.read_text()) | {"id2label": {"0": f"a{EVIL}\x9b\r", "1": f"b{EVIL}\x9b\r"}})
+    )
+    assert main(["classify", "--model", str(folder), "a text"]) == 0
+    text = capsys.readouterr().out
+    assert "evil" in text
+    assert printable(text)

@@ -224,10 +224,10 @@ def _print(args: argparse.Namespace, work: Work, inputs: Inputs) -> None:
             entry = (answer["score"], -number, values)
             (heapq.heappushpop if len(best) == work.best else heapq.heappush)(best, entry)
         else:
-            print(as_json(plain(answer)) if args.json else work.text(values, answer), flush=True)
+            print(as_json(plain(answer)) if args.json else harmless(work.text(values, answer)), flush=True)
     for score, number, values in sorted(best, reverse=True):
         answer = {"index": -number, "score": score, **values}
-        print(as_json(answer) if args.json else work.text(values, answer))
+        print(as_json(answer) if args.json else harmless(work.text(values, answer)))
     if failed:
         print(f"albert-np: inputs without an answer: {failed:,}", file=sys.stderr)
 
@@ -314,6 +314,13 @@ def _few_warnings() -> Iterator[None]:
 def line_of(text: Any, most: int = 100) -> str:
     """A text as one line."""
     return shown(" ".join(str(text).split()), most)
+
+
+def harmless(text: str) -> str:
+    """Lines for a terminal, without what it might obey: labels come from a model's config, and texts from anywhere."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in "\n\t" or (c.isspace() and c > "\x9f") else "?" for c in text)
 
 
 def scores(title: str, found: list[tuple[float, str]]) -> str:
