@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from albert_np.checkpoints.formats.flax_names import hub_name, is_kernel, stored_name
-from albert_np.checkpoints.formats.protocol import transposed
-from albert_np.checkpoints.formats.values import FLOATS
+from albert_np.checkpoints.formats.values import FLOATS, transposed
 from albert_np.checkpoints.initialise import check_seed
 from albert_np.checkpoints.memory import array_of, tensor_of
 from albert_np.config import AlbertConfig

@@ -7,26 +7,17 @@ import shutil
 import numpy as np
 import pytest
 from support import TESTS
-from support.onnx_exports import written
+from support.onnx_exports import TINY, written
 from support.refusals import refusal
 
 import albert_np
-from albert_np import AlbertConfig, AlbertForSequenceClassification, AlbertModel, convert, verify
+from albert_np import AlbertForSequenceClassification, AlbertModel, convert, verify
 from albert_np.checkpoints.formats import safetensors
 from albert_np.checkpoints.formats.protocol import as_tensors
 from albert_np.checkpoints.names import expected_shapes
 from albert_np.cli import main
 
 GOLDENS = TESTS / "goldens" / "formats"
-CONFIG = AlbertConfig(
-    vocab_size=19,
-    embedding_size=6,
-    hidden_size=8,
-    intermediate_size=12,
-    num_attention_heads=2,
-    num_hidden_layers=2,
-    max_position_embeddings=10,
-)
 NORM = "embeddings.LayerNorm.weight"
 EVIL = "\x1b[31mevil\n"
 
@@ -34,7 +25,7 @@ EVIL = "\x1b[31mevil\n"
 def arrays():
     rng = np.random.default_rng(0)
     return {
-        name: rng.normal(size=shape).astype(np.float32) for name, shape in expected_shapes(CONFIG, ("pooler",)).items()
+        name: rng.normal(size=shape).astype(np.float32) for name, shape in expected_shapes(TINY, ("pooler",)).items()
     }
 
 
@@ -48,7 +39,7 @@ def printable(text):
 def test_names_with_escapes_are_shown_without_them(tmp_path):
     """A prefix that all tensors have is left out, and may be anything."""
     folder = tmp_path / "m"
-    CONFIG.replace(architectures=["AlbertModel"]).save_pretrained(folder)
+    TINY.replace(architectures=["AlbertModel"]).save_pretrained(folder)
     named = {f"{EVIL}.{name}": x for name, x in (arrays() | {"more": np.ones(3, np.float32)}).items()}
     safetensors.write(folder / "model.safetensors", as_tensors(named))
     report = str(convert(folder, tmp_path / "out"))

@@ -14,7 +14,7 @@ import pytest
 from onnx import helper
 from support import TESTS, onnx_exports
 from support import torch_files as torch
-from support.onnx_exports import external, written
+from support.onnx_exports import TINY, external, written
 from support.refusals import refusal
 
 from albert_np import AlbertConfig, AlbertForMaskedLM, AlbertModel, verify
@@ -26,26 +26,17 @@ from albert_np.checkpoints.formats.protocol import as_tensors
 from albert_np.checkpoints.names import expected_shapes
 
 GOLDENS = TESTS / "goldens" / "formats"
-CONFIG = AlbertConfig(
-    vocab_size=19,
-    embedding_size=6,
-    hidden_size=8,
-    intermediate_size=12,
-    num_attention_heads=2,
-    num_hidden_layers=2,
-    max_position_embeddings=10,
-)
 NORM = "embeddings.LayerNorm.weight"
 HUGE = 1 << 28  # a float32 tensor of so many numbers takes 1 GiB, and nothing on a disk that stores no zeros
 
 
 def shapes(kind="AlbertModel"):
-    return expected_shapes(CONFIG, ("pooler",) if kind == "AlbertModel" else ("predictions",))
+    return expected_shapes(TINY, ("pooler",) if kind == "AlbertModel" else ("predictions",))
 
 
 def sparse(folder, table, kind):
     """A folder whose tensors have these shapes, and take no room on the disk."""
-    CONFIG.replace(architectures=[kind]).save_pretrained(folder)
+    TINY.replace(architectures=[kind]).save_pretrained(folder)
     entries, end = {}, 0
     for name, shape in table.items():
         begin, end = end, end + 4 * int(np.prod(shape))
@@ -203,7 +194,7 @@ def test_hundreds_of_thousands_of_tensors_are_not_compared_with_the_table(tmp_pa
 
 
 def test_second_names_are_not_compared_without_end(tmp_path):
-    CONFIG.save_pretrained(tmp_path)
+    TINY.save_pretrained(tmp_path)
     names = {f"{i}/classifier/kernel": np.zeros((0, 0), np.float32) for i in range(2_100)}
     safetensors.write(tmp_path / "model.safetensors", as_tensors(names))
     path = tmp_path / "model.safetensors"
@@ -213,7 +204,7 @@ def test_second_names_are_not_compared_without_end(tmp_path):
 
 def test_a_kernel_that_is_one_number_is_not_turned(tmp_path):
     """Two of them are compared before the config is looked at."""
-    CONFIG.save_pretrained(tmp_path)
+    TINY.save_pretrained(tmp_path)
     safetensors.write(
         tmp_path / "model.safetensors",
         as_tensors({f"{name}/classifier/kernel": np.ones((), np.float32) for name in "ab"}),

@@ -42,7 +42,8 @@ import numpy as np
 
 from albert_np import imports
 from albert_np.calling import AlbertPreTrainedModel
-from albert_np.checkpoints.formats.protocol import Tensor, as_tensors, stored_bytes, stored_values, transposed
+from albert_np.checkpoints.formats.protocol import Tensor, as_tensors, stored_bytes, stored_values
+from albert_np.checkpoints.formats.values import transposed
 from albert_np.checkpoints.names import ALIASES, expected_shapes, hub_name
 from albert_np.config import AlbertConfig
 from albert_np.conversion.onnx_nodes import FLOAT32, INT64, ModelNodes

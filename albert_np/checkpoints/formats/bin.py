@@ -17,8 +17,8 @@ import numpy as np
 
 from albert_np.checkpoints.formats import bin_writer, pickle_program, zip_archive
 from albert_np.checkpoints.formats.pickle_program import OrderedTable, Storage, View
-from albert_np.checkpoints.formats.protocol import Format, Tensor, transposed
-from albert_np.checkpoints.formats.values import DTYPES, Contiguous
+from albert_np.checkpoints.formats.protocol import Format, Tensor
+from albert_np.checkpoints.formats.values import DTYPES, Contiguous, transposed
 from albert_np.files import explain_impostor, shown
 from albert_np.ops import Array
 

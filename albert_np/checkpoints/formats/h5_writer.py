@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from albert_np import imports
-from albert_np.checkpoints.formats.protocol import Tensor, stored_values, transposed
+from albert_np.checkpoints.formats.protocol import Tensor, stored_values
 from albert_np.checkpoints.formats.tensorflow_names import is_kernel, tensorflow_name
+from albert_np.checkpoints.formats.values import transposed
 from albert_np.checkpoints.names import BIAS, BUFFERS, DECODER, DECODER_BIAS, PREFIX, WORDS
 from albert_np.files import shown
 from albert_np.ops import Array

@@ -11,7 +11,8 @@ from typing import BinaryIO
 
 from albert_np.checkpoints.formats.flax_names import stored_name
 from albert_np.checkpoints.formats.msgpack_codes import CHUNKED, DTYPE_NAMES, FIXED, LENGTHS, NDARRAY, SMALL
-from albert_np.checkpoints.formats.protocol import Tensor, stored_values, transposed
+from albert_np.checkpoints.formats.protocol import Tensor, stored_values
+from albert_np.checkpoints.formats.values import transposed
 from albert_np.files import shown
 from albert_np.ops import Array
 

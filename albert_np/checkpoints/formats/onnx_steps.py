@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from albert_np.checkpoints.formats.onnx_file import Graph, Node, Stored
-from albert_np.checkpoints.formats.protocol import transposed
+from albert_np.checkpoints.formats.values import transposed
 from albert_np.files import shown
 from albert_np.ops import Array
 

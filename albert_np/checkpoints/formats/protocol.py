@@ -10,12 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from albert_np.checkpoints.formats.values import DTYPES, Contiguous
+from albert_np.checkpoints.formats.values import DTYPES, Contiguous, transposed
 from albert_np.ops import Array
-
-# How many rows of a matrix are transposed at a time: 16 numbers of float32 are one cache line of the result. A (768,3072) takes
-# 6.5 ms at once, 4.0 in squares of 64, 1.5 in strips of 8 rows, 1.3 in strips of 16, and 2.0 in strips of 32.
-STRIP = 16
 
 
 class Tensor(NamedTuple):
@@ -44,14 +40,6 @@ class Tensor(NamedTuple):
         if isinstance(load, Contiguous) and len(self.shape) == 2:
             return self._replace(hub_name=hub_name, shape=self.shape[::-1], load=load.transposed)
         return self._replace(hub_name=hub_name, shape=self.shape[::-1], load=lambda: transposed(load()))
-
-
-def transposed(x: Array) -> Array:
-    """A copy of x.T in C order, made strip by strip: a plain copy touches a new cache line for each number."""
-    y = np.empty(x.shape[::-1], x.dtype)
-    for i in range(0, len(x), STRIP):
-        y[..., i : i + STRIP] = x[i : i + STRIP].T
-    return y
 
 
 def as_tensors(arrays: Mapping[str, Array], dtype: str = "") -> dict[str, Tensor]:
