@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 import pytest
 from support import ROOT, needs, unmeasured
+from support.shown import differs
 
 from albert_np import SentenceEncoder, cli
 from albert_np.checkpoints import hub
@@ -104,24 +105,6 @@ def commands(code):
     for part in re.split(r"^\$ ", code, flags=re.M)[1:]:
         line, _, shown = part.partition("\n")
         yield line, shown
-
-
-NUMBER = re.compile(r"(?<![\w.])-?\d+\.\d+(?![\w.…])")
-ANY_NUMBER = r"(-?\d+(?:\.\d+)?(?:e-?\d+)?)"
-
-
-def differs(shown, found):
-    """Whether what a page shows is not what was found."""
-    numbers = NUMBER.findall(shown)
-    pattern = ANY_NUMBER.join(
-        r"\s*".join(re.escape(word).replace("…", ".*?") for word in re.split(r"\s+", text))
-        for text in NUMBER.split(shown.strip())
-    )
-    match = re.fullmatch(pattern, found.strip(), re.S)
-    return match is None or any(
-        abs(float(number) - float(other)) > 0.6 * 10.0 ** -len(number.partition(".")[2])
-        for number, other in zip(numbers, match.groups(), strict=True)
-    )
 
 
 @pytest.fixture
