@@ -1,4 +1,4 @@
-"""Every example of every --help, and of README, runs: on made-up files, with a tiny model in the place of the hub's.
+"""Every example of every --help, of README and of docs/ runs: on made-up files, with a tiny model in the place of the hub's.
 
 An example that somebody adds is run too, with files of the names and columns that its own arguments tell.
 """
@@ -45,8 +45,12 @@ def examples(text):
 
 # those of `golden` read one another's files: tests/test_golden_cli.py runs them
 HELPS = {name: list(examples(parser.format_help())) for name, parser in parsers().items() if name != "golden"}
-CODE = re.findall(r"^```\n(albert-np .*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
-SHOWN = HELPS | {"README.md": list(examples("\n".join(CODE)))}
+# blocks without a language; those of `console` show what comes out, and tests/test_docs.py runs them
+CODE = {
+    path.name: "\n".join(re.findall(r"^```\n(albert-np .*?)^```", path.read_text(), re.M | re.S))
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("[a-z]*.md"))]
+}
+SHOWN = HELPS | {name: list(examples(text)) for name, text in CODE.items() if text}
 
 
 def test_examples_are_found():

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Ten sentences and the embedded model's answers: the table of README's quick start.
+"""Ten sentences and the embedded model's answers: the table of docs/fill-mask.md.
 
-    python tools/show_demo.py             # prints it
-    python tools/show_demo.py --readme    # puts it into README.md too, between its two marks
+    python tools/show_demo.py            # prints it
+    python tools/show_demo.py --write    # puts it into the page too, between its two marks
 
 The answers are those of the weights in albert_np/demo: where these change, the table is made again.
 """
@@ -17,7 +17,7 @@ from albert_np import pipeline
 from albert_np.files import write_atomically
 
 ROOT = Path(__file__).resolve().parent.parent
-README = ROOT / "README.md"
+PAGE = ROOT / "docs" / "fill-mask.md"
 MARKS = "<!-- tools/show_demo.py -->\n", "<!-- end of the table -->\n"
 # of the kind that its books hold. A mark right behind [MASK] would come as a piece of its own after a space, "▁" and ".",
 # as it never does in a text that was not masked by hand
@@ -61,18 +61,18 @@ def put_into(text: str, rows: str) -> str:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Show what the embedded model answers to ten sentences.")
     parser.add_argument(
-        "--readme",
+        "--write",
         nargs="?",
-        const=README,
+        const=PAGE,
         type=Path,
         metavar="FILE",
-        help="put the table into README.md too, or a FILE",
+        help="put the table into docs/fill-mask.md too, or a FILE",
     )
     args = parser.parse_args(arguments)
     try:
         rows = table()
-        if args.readme is not None:
-            write_atomically(args.readme, put_into(args.readme.read_text("utf-8"), rows).encode())
+        if args.write is not None:
+            write_atomically(args.write, put_into(args.write.read_text("utf-8"), rows).encode())
     except (ValueError, OSError) as error:
         print(f"show_demo: {error}", file=sys.stderr)
         return 1
