@@ -28,7 +28,7 @@ def spread(changed: np.ndarray, pieces: Sequence[str], stations: Sequence[str], 
         text = f"{100 * value:.0f}" if value else "·"
         axis.text(column, row, text, ha="center", va="center", color="white" if value > 0.5 else "black")
     axis.set_xticks(range(len(stations)), stations)
-    axis.set_yticks(range(len(pieces)), pieces)
+    axis.set_yticks(range(len(pieces)), [piece.removeprefix("▁") for piece in pieces])
     axis.tick_params(length=0)
     axis.spines[:].set_visible(False)
     axis.set_xlabel("station, from left to right")
