@@ -1,4 +1,5 @@
-"""How errors grow over the applications of a shared layer: docs/pictures/golden_amplification.svg, and its numbers.
+"""How errors grow over the applications of a shared layer: docs/pictures/golden_amplification.svg, and its numbers, which go
+to benchmarks/results/golden_amplification.json.
 
     python benchmarks/golden_amplification.py
 
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+from machine import write
 
 import albert_np
 from albert_np import golden
@@ -53,6 +55,7 @@ def main():
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(6.4, 4), layout="constrained")
+    found = {}
     for i, (name, model) in enumerate(models()):
         call = golden.inputs("text", model.config, batch=1, length=16)
         amp = golden.amplification(model, call, probes=2)
@@ -61,12 +64,17 @@ def main():
         axes.plot(n, [one.predicted for one in states], f"C{i}-", label=f"{name}: × {math.exp(exponent):.2f} each")
         axes.plot(n, [one.measured for one in states], f"C{i}o", markersize=3)
         print(f"{name}: Lyapunov exponent {exponent:+.3f}")
+        found[name] = {"exponent": exponent, "each application multiplies by": math.exp(exponent), "pcc": {}}
         for one in states:
             if one.application + 1 in (1, 3, 6, 12, 24):
+                both = {"predicted": one.pcc, "measured": one.measured_pcc}
+                found[name]["pcc"][one.application + 1] = both
                 print(f"  {one.application + 1:2}: PCC {one.pcc:.5f} predicted, {one.measured_pcc:.5f} measured")
     n, reported = [*REPORTED], [relative(pcc) for pcc in REPORTED.values()]
     slope, start = np.polyfit(n, np.log(reported), 1)
-    fitted = [round(1 / math.hypot(1, math.exp(start + slope * k)), 4) for k in n]
+    fitted = {k: 1 / math.hypot(1, math.exp(start + slope * k)) for k in n}
+    line = {"each application multiplies by": math.exp(slope), "pcc": REPORTED, "pcc of a line through them": fitted}
+    write("golden_amplification", {"models": found, "reported": line})
     print(f"reported: × {math.exp(slope):.3f} each; the PCC of that line: {fitted}")
     axes.plot(n, reported, "kx", label="reported for an accelerator")
     axes.plot([1, 24], np.exp(start + slope * np.array([1, 24])), "k:", label=f"× {math.exp(slope):.2f} each")

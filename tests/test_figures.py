@@ -1,0 +1,133 @@
+"""Every number in the prose of README and of docs/ is computed on its page, drawn from results that the page names, or tested.
+
+A number above 12, or with a decimal point, stands in the page's own code or what that shows (tests/test_docs.py runs it), or
+rounds a value of a results file that the page links to; a percentage may be a fraction there. The others are listed here.
+"""
+
+import json
+import re
+
+import pytest
+from support import ROOT
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+SMALL = 12  # numbers up to it are counts, which readers make themselves
+# names that hold numbers: versions, years of papers and books, formats, bits, processors
+NAMES = re.compile(
+    r"transformers (4\.57(\.\d)?|5)|\(4\.57 and 5\)|torch (2\.13\.0|2\.13)|PyTorch 2\.13|ONNX Runtime 1\.31|Python 3\.\d+"
+    r"|sentence-transformers 5\.7|Ray 2\.60|Dask 2026\.8|SQuAD,? (version 1\.1 or )?2\.0|float(16|32|64)|bfloat16|AVX-512"
+    r"|since 20\d\d|in 2019|from 1839 to 1930|(Higham|et al\.) \d{4}|sections? \d+\.\d+|tt-forge-onnx#2924"
+    r"|\b50-digit|\b(16|32|64|80)[- ]bits?\b"
+)
+# page -> numbers, and what holds them
+STATED = {
+    "README.md": {
+        "429 735": "test_readme.py counts the lines",
+        "17.5 31.8 0.55 63.8 65.8 94.2 0.70 141.6 271 303 0.90 386 1128 1231 0.92 1741 2216 2449 2871 2059 7200 0.29 9571": (
+            "test_readme.py compares the table with cpu_forward.json"
+        ),
+        "32 128 512 90": "shapes of benchmarks/workloads.py",
+    },
+    "fill-mask.md": {
+        "8000 256 62": "its config, and its card, which test_demo.py compares with what was measured",
+        "23 68 14 31 17 42": "test_docs.py makes the table of answers again",
+    },
+    "formats.md": {"340": "twelve times the layer, and the rest", "61 47 0.96 1.03 0.91 0.98": "test_exports below"},
+    "from_transformers.md": {"100": "the label that is ignored", "256": "test_wordpiece.py has the characters"},
+    "golden.md": {"100": "all of a budget"},
+    "golden_amplification.md": {
+        "36": "the code below it",
+        "439 0.74 1.03 1.53 121 0.67 1.01 1.32 119 0.73 1.04 1.49 115 1.31 17": (
+            "the slow tests of test_golden_amplification.py print the places and the ratios"
+        ),
+    },
+    "golden_budgets.md": {
+        "0.425 10000": "derived on the page, and tested in test_golden_budgets.py; a mask that others use",
+        "768 60 3000 128 0.1": "sizes of test_golden_budgets.py",
+        "0.03 0.23 0.65 0.73 0.07 0.12 0.16 0.13 0.10 0.09 0.06 0.04 0.50 0.49": "test_golden_budgets.py has the table",
+    },
+    "golden_mistakes.md": {
+        "0.01 0.044715 0.1 610": "tools/list_mistakes.py writes the page, and a test makes it again"
+    },
+    "golden_packs.md": {"250000": "MAX_VALUES of golden/packs/c_header.py"},
+    "golden_real_candidates.md": {"128": "the candidates' input", "5.5 8.48 4000": "PyTorch's and ONNX Runtime's tanh"},
+    "golden_report.md": {"24": "test_golden_report.py has a page of so many applications"},
+    "pipelines.md": {"1839 1930": "the years of the books", "512 128": "max_position_embeddings"},
+    "question-answering.md": {"15 64 384 128": "test_docs.py compares the defaults of options"},
+    "scale.md": {
+        "30": "the median length of the corpus of bench_embeddings.py",
+        "25": "100,000 lines at the speed of the table",
+        "2048": "TOKENS_AT_ONCE of pipelines/base.py",
+        "9.9": "a table of distributed.json, in seconds",
+    },
+    "sentence-order.md": {"78": "evaluation.json of the embedded model", "0.5": "a half"},
+    "troubleshooting.md": {"130 100": "INTERRUPTED of the command line; the label that is ignored"},
+}
+
+
+def walk(value):
+    """All numbers of a JSON value."""
+    if isinstance(value, dict | list):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from walk(one)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield float(value)
+
+
+def prose(text):
+    """Without code, targets of links, HTML and the names that hold numbers; numbers without their commas."""
+    text = re.sub(r"```.*?```", " ", text, flags=re.S)
+    text = re.sub(r"`[^`]*`|<[^>]*>", " ", text)
+    text = re.sub(r"\]\([^)]*\)", "]", text)
+    return NAMES.sub(" ", re.sub(r"(?<=\d),(?=\d{3})", "", text))
+
+
+def unheld(path):
+    """The numbers of a page that nothing holds."""
+    text = path.read_text()
+    code = " ".join(re.findall(r"```.*?```|`[^`]*`", text, re.S)).replace(",", "")
+    known = set(re.findall(r"\d+(?:\.\d+)?", code)) | set(" ".join(STATED.get(path.name, {})).split())
+    results = set(re.findall(r"benchmarks/results/(\w+)\.(?:json|md)", text))
+    values = [x for name in results for x in walk(json.loads((ROOT / f"benchmarks/results/{name}.json").read_text()))]
+    found = []
+    for number in re.findall(r"(?<![\w.])(\d+(?:\.\d+)?)(?![\d\w])", prose(text)):
+        digits = len(number.partition(".")[2])
+        rounded = (round(x * scale, digits) for x in values for scale in (1, 100))
+        small = not digits and int(number) <= SMALL
+        if not small and number not in known and float(number) not in set(rounded):
+            found.append(number)
+    return found
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_every_number_of_a_page_is_held_by_something(path):
+    assert unheld(path) == []
+
+
+def test_what_is_listed_is_on_its_page():
+    for name, numbers in STATED.items():
+        path = ROOT / name if name == "README.md" else ROOT / "docs" / name
+        there = set(re.findall(r"\d+(?:\.\d+)?", prose(path.read_text())))
+        assert set(" ".join(numbers).split()) <= there, name
+
+
+def test_a_number_that_nothing_holds_is_found(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("It takes 0.403 s, or 17 % of 1,234 ms; three of 12 are `99`, and 99 again, in float32.\n")
+    assert unheld(page) == ["0.403", "17", "1234"]
+    page.write_text("It takes 0.403 s ([`cpu_start.json`](../benchmarks/results/cpu_start.json)), and not 0.404 s.\n")
+    assert unheld(page) == ["0.404"]
+
+
+def test_exports_are_as_large_and_as_fast_as_the_page_of_formats_says():
+    found = json.loads((ROOT / "benchmarks" / "results" / "onnx_export.json").read_text())
+    page = prose((ROOT / "docs" / "formats.md").read_text())
+    older, newer = "torch, dynamo=False", "torch, dynamo=True"
+    for name in (older, newer):
+        assert f"{found['bytes'][name] / 1e6:.0f} MB from the {'older' if name == older else 'newer'}" in page
+        ratios = [
+            engines["albert_np"]["ms"][shape]["best"] / times["best"]
+            for engines in found["threads"].values()
+            for shape, times in engines[name]["ms"].items()
+        ]
+        assert f"{min(ratios):.2f} to {max(ratios):.2f} of " in page, ratios
