@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 import PIL.Image
 from IPython.display import Image
 
@@ -48,7 +49,10 @@ def picture(figure: Any, alt: str) -> Image:
 
 def animation(figures: Sequence[Any], alt: str, seconds: float = 0.8) -> Image:
     """Figures of one size, one after the other, as a GIF that repeats. seconds: how long each one stays."""
-    first, *others = [_frame(figure) for figure in figures]
+    drawn = [_drawn(figure) for figure in figures]
+    strip = np.concatenate([np.asarray(frame) for frame in drawn])
+    palette = PIL.Image.fromarray(strip).quantize(SHADES)  # with one palette, only what changes is stored
+    first, *others = [frame.quantize(palette=palette, dither=PIL.Image.Dither.NONE) for frame in drawn]
     data = io.BytesIO()
     times = [int(1000 * seconds)] * len(others) + [int(2000 * seconds)]  # the last one stays longer
     first.save(data, "gif", save_all=True, append_images=others, duration=times, loop=0, optimize=True)
@@ -56,7 +60,11 @@ def animation(figures: Sequence[Any], alt: str, seconds: float = 0.8) -> Image:
 
 
 def _frame(figure: Any) -> PIL.Image.Image:
+    return _drawn(figure).quantize(SHADES)
+
+
+def _drawn(figure: Any) -> PIL.Image.Image:
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png")
     plt.close(figure)
-    return PIL.Image.open(drawn).convert("RGB").quantize(SHADES)
+    return PIL.Image.open(drawn).convert("RGB")
