@@ -8,7 +8,8 @@ def log_of_softmax(x):
 
 
 scores = np.array([0.0, -10.0, -1000.0])
-answer = np.asarray(log_of_softmax(scores), np.float64)
+answer = log_of_softmax(scores)
+assert isinstance(answer, np.ndarray), "log_of_softmax returns no array yet: replace the dots"
 assert np.all(np.isfinite(answer)), "the last one is still -inf"
 assert np.allclose(answer, ops.log_softmax(scores), rtol=1e-14)
 assert np.all(np.isfinite(log_of_softmax(scores + 5000)))
