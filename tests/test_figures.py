@@ -77,7 +77,7 @@ def walk(value):
 def prose(text):
     """Without code, targets of links, HTML and the names that hold numbers; numbers without their commas."""
     text = re.sub(r"```.*?```", " ", text, flags=re.S)
-    text = re.sub(r"`[^`]*`|<[^>]*>", " ", text)
+    text = re.sub(r"`[^`]*`|<[!/a-zA-Z][^>]*>", " ", text)
     text = re.sub(r"\]\([^)]*\)", "]", text)
     return NAMES.sub(" ", re.sub(r"(?<=\d),(?=\d{3})", "", text))
 

@@ -34,7 +34,7 @@ def sentences(text: str) -> list[list[str]]:
     text = re.sub(r"^\s*(#|\||!\[).*$", "\n", text, flags=re.M)
     text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", text)
     text = re.sub(r"`[^`]*`|\$[^$]*\$", "Code", text)
-    text = re.sub(r"<[^>]*>", "\n\n", text)
+    text = re.sub(r"<[!/a-zA-Z][^>]*>", "\n\n", text)
     text = re.sub(r"^\s*([-*]|\d+\.) ", "\n\n", text, flags=re.M)
     parts = re.split(r"\n\s*\n|(?<=[.!?:])[\s*)\"”]+(?=[A-Z“\"*(])", text)
     return [words for part in parts if (words := WORD.findall(part))]
