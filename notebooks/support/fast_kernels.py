@@ -285,27 +285,21 @@ def draw_owners(touches: list[Touch], rows: int, columns: int) -> Any:
 
 def draw_figures(gpu: str, figures: dict[str, Figure]) -> Any:
     """Bars of gpu_figures(): what was predicted, and what was measured."""
-    figure, axis = plt.subplots(figsize=(7, 3.2))
-    places = np.arange(len(figures))
-    guesses = axis.barh(
-        places - 0.2,
-        [f.predicted for f in figures.values()],
-        0.36,
-        color="#cccccc",
-        hatch="///",
-        label="PREDICTED for an H200",
-    )
-    white = {"facecolor": "white", "edgecolor": "none", "pad": 1}
-    axis.bar_label(guesses, fmt="{:.2f}", padding=4, bbox=white)
-    some = {place: f.measured for place, f in zip(places, figures.values(), strict=True) if f.measured is not None}
-    if some:
-        bars = axis.barh(np.array(list(some)) + 0.2, list(some.values()), 0.36, color=BLUE, label=f"MEASURED: {gpu}")
-        axis.bar_label(bars, fmt="{:.2f}", padding=4, bbox=white)
-    says = "Predicted and measured" if some else "PREDICTED, not measured"
+    kinds = [("#c8c8c8", "PREDICTED for an NVIDIA H200", [each.predicted for each in figures.values()])]
+    if gpu:
+        kinds.append((BLUE, f"MEASURED on {gpu.partition(',')[0]}", [each.measured for each in figures.values()]))
+    figure, axis = plt.subplots(figsize=(7, 2.4 + 0.4 * len(kinds)))
+    places, width = np.arange(len(figures)), 0.8 / len(kinds)
+    for i, (colour, label, shares) in enumerate(kinds):
+        there = [(place, share) for place, share in zip(places, shares, strict=True) if share is not None]
+        at = [place + (i - (len(kinds) - 1) / 2) * width for place, _ in there]
+        bars = axis.barh(at, [share for _, share in there], 0.9 * width, color=colour, label=label, zorder=2)
+        axis.bar_label(bars, fmt="{:.2f}", padding=4, bbox={"facecolor": "white", "edgecolor": "none", "pad": 1})
+    says = "Predicted and measured" if gpu else "PREDICTED, not measured"
     axis.set(title=f"{says}: speed, as a share of the peer's", xlabel="share of the peer's speed")
     axis.set_yticks(places, [f"{name}\n÷ {'cuBLAS' if 'matmul' in name else 'a copy'}" for name in figures])
-    axis.set_xlim(0, max([1.1, *(1.12 * x for x in some.values())]))
-    axis.axvline(1, color="black", linewidth=0.8)
+    axis.axvline(1, color="black", linewidth=0.8, zorder=1)
+    axis.margins(x=0.12)
     axis.invert_yaxis()
     figure.legend(loc="outside lower center", ncols=2)
     return figure

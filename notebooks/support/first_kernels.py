@@ -187,6 +187,8 @@ def draw_order(panels: dict[str, list[Touch]]) -> Any:
             axis.scatter(times, [shared[i].thread for i in times], 9, colour, marker, linewidths=1, label=label)
         axis.set(title=title, xlabel="time, in steps of the simulator")
         axis.axhline(31.5, color=GREY, linewidth=0.8, linestyle=":")
+    axes[0].text(2, 56, "warp 1", color=GREY)
+    axes[0].text(38, 6, "warp 0", color=GREY)
     axes[0].set(ylabel="thread", yticks=[0, 16, 32, 48, 63])
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, markerscale=1.6)
     return figure
@@ -221,7 +223,7 @@ def draw_tiles(M: int, N: int, K: int, tile: int) -> Any:
 
 def draw_results(found: dict[str, np.ndarray], expected: np.ndarray) -> Any:
     """Which numbers of each result are right, wrong or NaN."""
-    figure, axes = plt.subplots(1, len(found), figsize=(7, 2.9), sharey=True)
+    figure, axes = plt.subplots(1, len(found), figsize=(7, 3))
     colours = ListedColormap(["#dbe9f4", ORANGE, NAN])
     for axis, (title, result) in zip(axes, found.items(), strict=True):
         wrong = ~np.isclose(result, expected, rtol=0, atol=1e-3)
