@@ -156,9 +156,9 @@ def check_warp_max(function: Callable[..., Any]) -> None:
     rng = np.random.default_rng(1)
     for x in (np.arange(32), np.arange(32)[::-1], floats(rng, 32), -5 - np.abs(floats(rng, 32))):
         found = on_a_warp(function, x.astype(np.float32))
-        assert not np.isnan(found).any(), "warp_max: returns no number yet"
+        assert not np.isnan(found).any(), "largest: returns no number yet"
         right = int(np.sum(found == x.astype(np.float32).max()))
-        assert right == 32, f"warp_max: {right} of 32 lanes have the largest number"
+        assert right == 32, f"largest: {right} of 32 lanes have the largest number"
     print("right: all 32 lanes have the largest number")
 
 
