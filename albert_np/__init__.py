@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from albert_np.config import AlbertConfig as AlbertConfig
     from albert_np.conversion.convert import convert as convert
     from albert_np.conversion.verify import verify as verify
+    from albert_np.explorer.explore import explore as explore
     from albert_np.flax import FlaxAlbertForMaskedLM as FlaxAlbertForMaskedLM
     from albert_np.flax import FlaxAlbertForMultipleChoice as FlaxAlbertForMultipleChoice
     from albert_np.flax import FlaxAlbertForPreTraining as FlaxAlbertForPreTraining
@@ -151,6 +152,7 @@ _HOME = {
     "TFTokenClassifierOutput": "tensorflow",
     "TokenClassifierOutput": "outputs",
     "convert": "conversion.convert",
+    "explore": "explorer.explore",
     "from_flax_params": "flax_params",
     "get_num_threads": "kernels.cpu.threads",
     "num_threads": "kernels.cpu.threads",

@@ -1,15 +1,13 @@
 """The page of a comparison: what stands in it, that a candidate can do nothing in it, and how it works in a browser."""
 
-import base64
 import dataclasses
-import hashlib
 import json
 import re
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 from support import browser, needs
+from support.pages import HOSTILE, NAMELESS, Page, assert_nothing_outside, assert_policy
 
 import albert_np
 from albert_np import cli, golden
@@ -17,54 +15,16 @@ from albert_np.golden.arithmetic import Exact
 from albert_np.golden.cases import CASES, PARTS, TINY, batch, trained_like
 from albert_np.golden.comparing.comparison import Comparison, Problem
 from albert_np.golden.comparing.html import as_html
-from albert_np.golden.comparing.page import embedded, escaped, visible
 from albert_np.golden.graph import run
+from albert_np.page.shell import embedded, escaped, visible
 
 BAD = "encoder.layer.2.activation"
-HOSTILE = "</script><script>window.hacked = 1</script><img src=x onerror='hacked = 1'>\"'&\u202e\u2028\x00\ud800"
 MOST_BYTES = 2_000_000
 # scripts for the browser
 ROWS = """[...document.querySelectorAll('#ops tbody tr')].filter((row) => !row.hidden)
     .map((row) => row.querySelector('th').innerText)"""
-NAMELESS = """[...document.querySelectorAll('button, select, input, [tabindex]')].filter((one) =>
-    !(one.getAttribute('aria-label') || one.getAttribute('aria-labelledby')
-      || one.tagName === 'BUTTON' && one.textContent.trim()
-      || one.closest('label')?.textContent.trim())).map((one) => one.outerHTML)"""
 CHOOSE = """{{const select = document.getElementById('{}'); select.value = '{}';
     select.dispatchEvent(new Event('input', {{bubbles: true}}));}}"""
-
-
-class Page(HTMLParser):
-    """What a browser would make of it: elements with attributes, text, and what style and script elements hold."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.elements, self.blocks, self.text, self._open = [], {"style": [], "script": []}, [], []
-        self.feed(text)
-        self.close()
-
-    def handle_starttag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-        self._open.append(tag)
-        if tag in self.blocks:
-            self.blocks[tag].append("")
-
-    def handle_endtag(self, tag):
-        while self._open and self._open.pop() != tag:
-            pass
-
-    def handle_data(self, data):
-        if self._open and self._open[-1] in self.blocks:
-            self.blocks[self._open[-1]][-1] += data
-        else:
-            self.text.append(data)
-
-    @property
-    def data(self):
-        return json.loads(self.blocks["script"][0], parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
-
-    def tags(self):
-        return [tag for tag, _ in self.elements]
 
 
 def plain(recording, steps):
@@ -187,26 +147,11 @@ def test_the_house_rules_are_a_table_if_they_are_given(comparison, case):
 
 
 def test_the_page_refers_to_nothing_outside_itself(comparison):
-    page = Page(as_html(comparison))
-    for tag, attributes in page.elements:
-        assert tag not in ("iframe", "object", "embed", "base", "img", "audio", "video")
-        for name, value in attributes.items():
-            assert not name.startswith("on")
-            assert name not in ("src", "srcset", "action", "style")
-            assert name != "href" or value == "data:,"
-    assert not re.search(r"url\(|@import", "".join(page.blocks["style"]))
-    assert not re.search(r"fetch|XMLHttpRequest|WebSocket|import\(|innerHTML|eval", page.blocks["script"][1])
+    assert_nothing_outside(Page(as_html(comparison)))
 
 
 def test_the_policy_allows_this_style_and_this_script_alone(comparison):
-    page = Page(as_html(comparison))
-    (policy,) = (a["content"] for _, a in page.elements if a.get("http-equiv") == "Content-Security-Policy")
-    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
-    assert rules["default-src"] == "'none'"
-    (style,), (_, script) = page.blocks["style"], page.blocks["script"]
-    for name, text in (("style-src", style), ("script-src", script)):
-        assert rules[name] == f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
-    assert "unsafe" not in policy
+    assert_policy(Page(as_html(comparison)))
 
 
 def hostile(comparison) -> Comparison:

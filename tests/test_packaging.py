@@ -123,11 +123,11 @@ def test_wheel_contains_only_albert_np(wheel):
     assert top_level.split() == [b"albert_np"]
 
 
-def test_wheel_contains_the_files_that_reports_are_made_of(wheel):
-    folder = "albert_np/golden/comparing"
-    there = {name.rpartition("/")[2] for name in zipfile.ZipFile(wheel).namelist() if name.startswith(folder)}
-    files = {path.name for path in (ROOT / folder).iterdir() if path.suffix in (".css", ".html", ".js")}
-    assert {"page.css", "charts.js", "report.html"} <= files <= there
+def test_wheel_contains_the_files_that_pages_are_made_of(wheel):
+    kinds = (".css", ".html", ".js")
+    files = {str(p.relative_to(ROOT)) for p in (ROOT / "albert_np").rglob("*") if p.suffix in kinds}
+    assert {path.rpartition("/")[2] for path in files} >= {"page.css", "drawing.js", "report.html", "explorer.html"}
+    assert files <= set(zipfile.ZipFile(wheel).namelist())
 
 
 def test_wheel_contains_the_embedded_model_in_at_most_six_million_bytes(wheel):

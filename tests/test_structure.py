@@ -17,7 +17,7 @@ from support import ROOT
 # a module or folder of the package, "albert_np." left out; whoever adds a module says where it belongs
 LAYERS = [
     ["kernels"],
-    ["version", "imports", "files", "protobuf", "text_files", "machine"],
+    ["version", "imports", "files", "protobuf", "text_files", "machine", "page"],
     ["config_defaults", "config_google", "config_labels", "config_values", "config", "device"],
     # the book: ids to logits and back, and what it is written over
     ["ops", "activations", "losses", "embeddings", "encoder", "heads", "gradients", "inputs", "outputs", "run", "tree"],
@@ -30,7 +30,7 @@ LAYERS = [
     ["golden"],
     ["conversion"],
     ["tasks"],
-    ["pipelines", "distributed", "vectorizer"],
+    ["pipelines", "distributed", "vectorizer", "explorer"],
     ["training"],
     ["demo"],
     ["cli", "__main__", ""],  # "" is albert_np/__init__.py, which knows every public name's home

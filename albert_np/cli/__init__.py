@@ -21,6 +21,7 @@ from albert_np.cli import (
     classify,
     convert,
     embed,
+    explore,
     fill_mask,
     finetune,
     golden,
@@ -93,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     for command in (
         predict,
         *(module.COMMAND for module in asked),
+        explore,
         info,
         convert,
         verify,

@@ -1,37 +1,4 @@
-"use strict";
-// What every page of the kit draws with. Text goes into the page as text: nothing here makes HTML of a string.
-
-/** An element with attributes and children. Functions among the attributes listen: {onclick: f}. */
-function make(tag, attributes = {}, ...children) { return dressed(document.createElement(tag), attributes, children); }
-
-/** The same for SVG. */
-function draw(tag, attributes = {}, ...children) {
-  return dressed(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
-}
-
-function dressed(element, attributes, children) {
-  for (const [name, value] of Object.entries(attributes)) {
-    if (typeof value === "function") element.addEventListener(name.slice(2), value);
-    else if (value !== null && value !== undefined && value !== false) element.setAttribute(name, value === true ? "" : value);
-  }
-  element.append(...children.flat().filter((child) => child !== null && child !== undefined));
-  return element;
-}
-
-/** A number of the data: infinities and NaN came as text. */
-function number(x) {
-  if (typeof x !== "string") return x ?? null;
-  return {inf: Infinity, "-inf": -Infinity}[x] ?? NaN;
-}
-
-function shortNumber(x, digits = 3) {
-  if (x === null || x === undefined) return "–";
-  if (Number.isNaN(x)) return "NaN";
-  if (!Number.isFinite(x)) return x > 0 ? "∞" : "−∞";
-  const size = Math.abs(x);
-  const text = size !== 0 && (size < 1e-3 || size >= 1e5) ? x.toExponential(digits - 1) : String(Number(x.toPrecision(digits)));
-  return text.replaceAll("-", "−").replace("e+", "e");
-}
+// The charts of a report.
 
 /** A share of something that is allowed: as a percentage, and from twice on as a factor. */
 function shareText(x) {
@@ -39,27 +6,6 @@ function shareText(x) {
   if (!Number.isFinite(x)) return "∞";
   if (x < 2) return x !== 0 && x < .01 ? "< 1 %" : `${(100 * x).toFixed(x > 1 && x < 1.01 ? 1 : 0)} %`;
   return `${x < 10 ? x.toPrecision(2) : x < 1e5 ? Math.round(x).toLocaleString("en") : shortNumber(x)}×`;
-}
-
-/** A logarithmic scale: value -> position. Zero and what is below `low` is at the beginning, infinity and NaN at the end. */
-function logScale(low, high, start, end) {
-  const [a, b] = [Math.log10(low), Math.log10(high)];
-  return (x) => {
-    const t = x === Infinity || Number.isNaN(x) ? 1 : x > 0 ? (Math.log10(x) - a) / (b - a) : 0;
-    return start + Math.min(1, Math.max(0, t)) * (end - start);
-  };
-}
-
-/** Powers of ten from low to high, not more than `most`. */
-function decades(low, high, most = 7) {
-  const [a, b] = [Math.round(Math.log10(low)), Math.round(Math.log10(high))];
-  const step = Math.max(1, Math.ceil((b - a) / most));
-  return Array.from({length: Math.floor((b - a) / step) + 1}, (_, i) => a + i * step);
-}
-
-function powerText(exponent) {
-  const raised = String(exponent).replace(/[-0-9]/g, (c) => (c === "-" ? "⁻" : "⁰¹²³⁴⁵⁶⁷⁸⁹"[c]));
-  return exponent === 0 ? "1" : `10${raised}`;
 }
 
 /** Bars of shares on a logarithmic scale, with a line where 1 is. rows: [{label, value}]. */

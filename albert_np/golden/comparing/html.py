@@ -11,11 +11,12 @@ from typing import Any
 from albert_np.files import write_atomically
 from albert_np.golden.comparing.blame import BINS
 from albert_np.golden.comparing.comparison import Comparison, Problem
-from albert_np.golden.comparing.page import escaped, fill, page
 from albert_np.golden.comparing.text import beside_a_twin, headline, share
 from albert_np.golden.measures.house_formulas import Rule
+from albert_np.page.shell import escaped, fill, page
 from albert_np.version import __version__
 
+HERE = Path(__file__).parent
 LISTED = 40  # problems and notes that are shown; a page of a million names helps nobody
 UNFOLDED = 8  # so many stand there without a click
 DIGITS, LONG_DIGITS = 5, 9  # of numbers; of elements, which somebody looks for in a dump
@@ -38,7 +39,7 @@ def as_html(comparison: Comparison, *, rules: Iterable[Rule] = ()) -> str:
     """The page itself."""
     word, rest, *_ = headline(comparison).split(": ")  # behind them: the steps of a long span
     body = fill(
-        "report.html",
+        HERE / "report.html",
         {
             "verdict": escaped(comparison.verdict),
             "word": escaped(word),
@@ -52,7 +53,9 @@ def as_html(comparison: Comparison, *, rules: Iterable[Rule] = ()) -> str:
         },
     )
     title = f"{word}: {comparison.first_bad_op or comparison.architecture}"
-    return page(title, body, _data(comparison), styles=("report.css",), scripts=("report.js",))
+    return page(
+        title, body, _data(comparison), styles=[HERE / "report.css"], scripts=[HERE / "charts.js", HERE / "report.js"]
+    )
 
 
 # --- what is there without a script -----------------------------------------------------------------------------------------

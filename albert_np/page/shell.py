@@ -12,12 +12,13 @@ import hashlib
 import html
 import json
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from string import Template
 from typing import Any
 
 HERE = Path(__file__).parent
+STYLE, SCRIPT = "page.css", "drawing.js"  # what every page looks like and draws with
 LONGEST = 600  # characters of one text
 # control and format characters (which can turn the direction of what follows), surrogates, separators of lines
 INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
@@ -41,14 +42,13 @@ $body
 """)
 
 
-def page(title: str, body: str, data: Any, *, styles: tuple[str, ...], scripts: tuple[str, ...]) -> str:
+def page(title: str, body: str, data: Any, *, styles: Iterable[Path], scripts: Iterable[Path]) -> str:
     """A whole page.
 
     title: any text. body: HTML in which every foreign text is escaped. data: plain values, which the script reads from the
-    element `data`. styles, scripts: names of files beside this one; page.css and charts.js are meant for every page, and are
-    put first.
+    element `data`. styles, scripts: the page's own files, behind page.css and drawing.js, which every page has.
     """
-    style, script = (_joined(names) for names in (("page.css", *styles), ("charts.js", *scripts)))
+    style, script = (_joined(files) for files in ((HERE / STYLE, *styles), (HERE / SCRIPT, *scripts)))
     policy = (
         f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; img-src data:; "
         "base-uri 'none'; form-action 'none'"
@@ -58,9 +58,9 @@ def page(title: str, body: str, data: Any, *, styles: tuple[str, ...], scripts: 
     )
 
 
-def fill(name: str, texts: Mapping[str, str]) -> str:
-    """The HTML of a file beside this one, with $names in it replaced. texts: HTML too."""
-    return Template((HERE / name).read_text(encoding="utf-8")).substitute(texts)
+def fill(file: Path, texts: Mapping[str, str]) -> str:
+    """The HTML of a file, with $names in it replaced. texts: HTML too."""
+    return Template(file.read_text(encoding="utf-8")).substitute(texts)
 
 
 def escaped(text: Any) -> str:
@@ -89,8 +89,8 @@ def _visible(value: Any) -> Any:
     return [_visible(x) for x in value] if isinstance(value, (list, tuple)) else value
 
 
-def _joined(names: tuple[str, ...]) -> str:
-    return "\n".join((HERE / name).read_text(encoding="utf-8") for name in names)
+def _joined(files: Iterable[Path]) -> str:
+    return "\n".join(file.read_text(encoding="utf-8") for file in files)
 
 
 def _hash(text: str) -> str:

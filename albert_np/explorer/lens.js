@@ -1,0 +1,97 @@
+// Section 2: the model's own head reads the state at every depth.
+
+/** The part of the page about guesses. Returns show(), which draws what depends on the token and the depth. */
+function lensPart(data, state, choose) {
+  const find = (id) => document.getElementById(id);
+  const {lens, tokens, model} = data;
+  if (!lens) {
+    find("lens").hidden = true;
+    return () => {};
+  }
+  const words = lens.kind === "words", name = (i) => lens.names[i];
+  find("lens-say").append(
+    `Inside the model, each token is a list of ${model.H} numbers: its `, make("b", {}, "state"), `. A layer changes all states; it is applied ${model.A} times. At the end, the model’s `, make("b", {}, "head"),
+    ` turns each state into a chance for each ${words ? `of ${countText(model.V)} pieces` : "label"}. Here the head reads the states at every depth, as if it were the end: so you can watch an answer form. The stronger the colour of a cell, the surer the guess.`,
+    model.G === 1 ? " It is one and the same layer every time." : "",
+  );
+
+  // the grid: a row for each token, a column for each depth
+  const cells = tokens.map(() => []);
+  const table = make("table", {class: "grid", "aria-label": "The likeliest guess by token and depth"});
+  table.append(make("thead", {}, make("tr", {}, make("th", {scope: "col"}, "token"), Array.from({length: model.A + 1}, (_, d) => make("th", {scope: "col", title: depthName(d)}, d)))));
+  const body = make("tbody");
+  const rows = tokens.map((token, t) => {
+    const row = make("tr", token.mask ? {class: "mask"} : {}, make("th", {scope: "row"}, plainPiece(token.piece)));
+    for (let d = 0; d <= model.A; d++) {
+      const [best, chance] = lens.top[d][t], text = plainPiece(name(best));
+      const cell = make("button", {
+        type: "button", tabindex: -1, title: `${name(best)} ${percentText(chance)}`,
+        "aria-label": `${plainPiece(token.piece)}, ${depthName(d)}: ${text} ${percentText(chance)}`, onclick: () => choose({token: t, depth: d}),
+      }, text);
+      cell.style.setProperty("--p", `${chance / 10}%`);
+      if (chance >= 620) cell.classList.add(chance >= 845 ? "sure" : "likely"); // where another colour of text reads better
+      cells[t][d] = cell;
+      row.append(make("td", {}, cell));
+    }
+    body.append(row);
+    return row;
+  });
+  table.append(body);
+  find("grid").append(table);
+  table.addEventListener("keydown", (event) => {
+    const to = arrowed(event, state.token, state.depth, tokens.length, model.A + 1);
+    if (to) {
+      choose({token: to[0], depth: to[1]});
+      cells[to[0]][to[1]].focus();
+    }
+  });
+
+  let lit = null;
+  return function show() {
+    const {token: t, depth: d} = state, piece = plainPiece(tokens[t].piece);
+    if (lit) {
+      lit.tabIndex = -1;
+      lit.removeAttribute("aria-current");
+    }
+    lit = cells[t][d];
+    lit.tabIndex = 0;
+    lit.setAttribute("aria-current", "true");
+    rows.forEach((row, i) => row.classList.toggle("here", i === t));
+    keepInSight(find("grid"), lit);
+
+    find("race-title").textContent = `Guesses for “${piece}” over depth`;
+    const lines = lens.lines[t].map(([k, ...chances], i) => ({label: plainPiece(name(k)), values: chances.map((x) => x / 10), className: `c${i}`}));
+    const most = Math.max(1, ...lines.flatMap((line) => line.values)), box = find("race");
+    box.replaceChildren(lineChart({
+      lines, first: 0, last: model.A, at: d, top: Math.min(100, most * 1.08), unit: " %", width: Math.max(280, box.clientWidth), height: 250,
+      said: `Chances over depth: ${lens.lines[t].map(([k, ...chances]) => `${plainPiece(name(k))} from ${percentText(chances[0])} to ${percentText(chances.at(-1))}`).join("; ")}`,
+      onPick: (depth) => choose({depth}),
+    }));
+    find("guesses").replaceChildren(...guesses(t, d));
+  };
+
+  /** The guesses at one place and depth as bars, and what became of the piece that stands there. */
+  function guesses(t, d) {
+    const flat = lens.top[d][t], bars = [];
+    for (let i = 0; i < flat.length; i += 2) {
+      const bar = make("span", {class: "meter", "aria-hidden": true}, make("i"));
+      bar.firstChild.style.setProperty("--w", `${flat[i + 1] / 10}%`);
+      bars.push(make("li", {}, make("span", {class: "mono"}, name(flat[i])), bar, make("span", {class: "number"}, percentText(flat[i + 1]))));
+    }
+    const out = [make("h3", {}, `Best guesses ${depthName(d)}`), make("ol", {class: "guesses"}, bars)];
+    if (words && !tokens[t].mask) {
+      const [rank, chance] = lens.own[d][t];
+      out.push(make("p", {class: "small muted"}, "The piece that stands there, ", make("span", {class: "mono"}, tokens[t].piece), `, is guess ${countText(rank)} of ${countText(model.V)}: ${percentText(chance)}.`));
+    }
+    return out;
+  }
+}
+
+/** Scrolls a box, and nothing else, to where an element in it can be seen. */
+function keepInSight(box, element) {
+  const frame = box.getBoundingClientRect(), at = element.getBoundingClientRect(), margin = Math.min(120, frame.width * .3);
+  if (at.left < frame.left + margin) box.scrollLeft -= frame.left + margin - at.left;
+  else if (at.right > frame.right - 8) box.scrollLeft += at.right - frame.right + 8;
+  if (at.top < frame.top + 30) box.scrollTop -= frame.top + 30 - at.top;
+  else if (at.bottom > frame.bottom - 8) box.scrollTop += at.bottom - frame.bottom + 8;
+}

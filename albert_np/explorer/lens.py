@@ -1,0 +1,77 @@
+"""The lens: the model's own head, applied to the state after each application of the layer, as if it were the last."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from albert_np import heads, ops
+from albert_np.calling import AlbertPreTrainedModel
+from albert_np.model import AlbertForTokenClassification
+from albert_np.ops import Array
+from albert_np.run import Encoded, Run
+
+TOP = 5  # guesses at each place and depth
+LINES = 7  # guesses of one token that are followed over all depths
+HEAD_OF = {"AlbertForPreTraining": "words", "AlbertForMaskedLM": "words", "AlbertForTokenClassification": "labels"}
+
+
+def probabilities(model: AlbertPreTrainedModel[Any], state: Array) -> Array | None:  # (T,H) -> (T,V|K)
+    """What the head makes of a state: the chance of each piece, or of each label; None for a model without such a head."""
+    run, kind = Run(ops, model.config), HEAD_OF.get(type(model).__name__)
+    if kind is None:
+        return None
+    if isinstance(model, AlbertForTokenClassification):
+        logits = heads.classifier(run, model._weights.classifier, state[None], None)
+    else:
+        logits = model._predictions(run, Encoded(state[None]), None)  # type: ignore[attr-defined]
+    return ops.softmax(logits[0])
+
+
+def lens_of(
+    model: AlbertPreTrainedModel[Any], states: list[Array], ids: list[int], pieces: list[str]
+) -> dict[str, Any] | None:
+    """The likeliest pieces or labels at each place and depth, as the page shows them. states: (T,H) each.
+
+    Chances are in thousandths, which is what the page shows; names are numbers of `names`, which holds those that occur.
+    """
+    kind = HEAD_OF.get(type(model).__name__)
+    if kind is None:
+        return None
+    labels = model.config.label_names
+    found = [probabilities(model, state) for state in states]
+    known: dict[int, int] = {}
+    name = pieces.__getitem__ if kind == "words" else lambda k: str(labels[k])
+
+    def place(k: int) -> int:
+        return known.setdefault(int(k), len(known))
+
+    top, own = [], []
+    for p in found:
+        assert p is not None
+        best = _best(p)
+        top.append([[x for k in row for x in (place(k), thousandths(p[t, k]))] for t, row in enumerate(best)])
+        if kind == "words":
+            own.append([[1 + int(np.sum(p[t] > p[t, i])), thousandths(p[t, i])] for t, i in enumerate(ids)])
+    lines = []
+    for t in range(len(ids)):
+        followed = _followed([_best(p[t : t + 1])[0] for p in found if p is not None])
+        lines.append([[place(k), *(thousandths(p[t, k]) for p in found if p is not None)] for k in followed])
+    return {"kind": kind, "names": [name(k) for k in known], "top": top, "own": own, "lines": lines}
+
+
+def thousandths(x: Any) -> int:
+    """A chance as the page shows it: rounded to a tenth of a percent."""
+    return round(1000 * float(x))
+
+
+def _best(p: Array) -> Array:  # (T,V) -> (T,TOP)
+    """The places of the largest, the largest first; of equal ones the first."""
+    return np.argsort(-p, axis=-1, kind="stable")[:, :TOP]
+
+
+def _followed(best: list[Array]) -> list[int]:
+    """The last guesses first, then what was the first guess at some depth, the deepest first."""
+    candidates = [*(int(k) for k in best[-1]), *(int(row[0]) for row in reversed(best))]
+    return list(dict.fromkeys(candidates))[:LINES]

@@ -1,0 +1,1 @@
+"""Pages that are one file: what the golden kit's report and the explorer share."""
