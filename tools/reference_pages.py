@@ -241,7 +241,7 @@ def reference_page(group: Group) -> str:
         if inspect.ismodule(value):
             lines += [f".. automodule:: {name}", "   :members:", "", ""]
         elif inspect.isclass(value):
-            lines += [f".. autoclass:: {name}", "   :show-inheritance:"]
+            lines += [f".. autoclass:: {name}"]
             if group.members:
                 lines += ["   :members:", "   :special-members: __call__"]
             lines += ["", ""]

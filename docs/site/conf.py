@@ -18,6 +18,7 @@ extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.linkcode", "sphinx_co
 root_doc = "docs/README"
 source_suffix = {".md": "myst-nb", ".ipynb": "myst-nb", ".rst": "restructuredtext"}
 exclude_patterns = []
+smartquotes = False  # a quote in a docstring is code
 nb_execution_mode = "off"  # outputs as they are stored: tests run the notebooks
 myst_heading_anchors = 4
 myst_enable_extensions = ["dollarmath"]

@@ -76,7 +76,7 @@ def first_sentence(path: str) -> str:
     else:
         return ""
     paragraph = text.split("\n\n")[0].replace("\n", " ").replace("`", "").strip()
-    return re.split(r"(?<=[.:!?])\s", paragraph)[0]
+    return re.split(r"(?<=[.!?])\s", paragraph)[0].rstrip(":")
 
 
 # --- pages of source code ------------------------------------------------------------------------------------------------
