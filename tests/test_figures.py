@@ -17,7 +17,7 @@ NAMES = re.compile(
     r"transformers (4\.57(\.\d)?|5)|\(4\.57 and 5\)|torch (2\.13\.0|2\.13)|PyTorch 2\.13|ONNX Runtime 1\.31|Python 3\.\d+"
     r"|sentence-transformers 5\.7|Ray 2\.60|Dask 2026\.8|SQuAD,? (version 1\.1 or )?2\.0|float(16|32|64)|bfloat16|AVX-512"
     r"|since 20\d\d|in 2019|from 1839 to 1930|(Higham|et al\.) \d{4}|sections? \d+\.\d+|tt-forge-onnx#2924"
-    r"|\b50-digit|\b(16|32|64|80)[- ]bits?\b"
+    r"|SHA-256|\[\d\d (?=[A-Z])|\b50-digit|\b(16|32|64|80)[- ]bits?\b"
 )
 # page -> numbers, and what holds them
 STATED = {
@@ -28,12 +28,14 @@ STATED = {
         ),
         "32 128 512 90": "shapes of benchmarks/workloads.py",
     },
+    "commands.md": {"130": "INTERRUPTED of the command line"},
     "fill-mask.md": {
         "8000 256 62": "its config, and its card, which test_demo.py compares with what was measured",
         "23 68 14 31 17 42": "test_docs.py makes the table of answers again",
     },
     "formats.md": {"340": "twelve times the layer, and the rest", "61 47 0.96 1.03 0.91 0.98": "test_exports below"},
     "from_transformers.md": {"100": "the label that is ignored", "256": "test_wordpiece.py has the characters"},
+    "glossary.md": {"32 128 127": "the threads of a warp; the ends of int8"},
     "golden.md": {"100": "all of a budget"},
     "golden_amplification.md": {
         "36": "the code below it",
@@ -76,6 +78,7 @@ def walk(value):
 
 def prose(text):
     """Without code, targets of links, HTML and the names that hold numbers; numbers without their commas."""
+    text = re.sub(r"<!-- drawn: (.*?) -->.*?<!-- end of \1 -->", " ", text, flags=re.S)  # test_site.py draws it again
     text = re.sub(r"```.*?```", " ", text, flags=re.S)
     text = re.sub(r"`[^`]*`|<[!/a-zA-Z][^>]*>", " ", text)
     text = re.sub(r"\]\([^)]*\)", "]", text)

@@ -1,4 +1,4 @@
-"""A picture of bars as SVG, written by hand: the same text from the same numbers, so that a test can say whether it is current."""
+"""A picture of bars as SVG, written by hand: the same numbers give the same text, so a test can say whether it is current."""
 
 from __future__ import annotations
 
@@ -55,7 +55,8 @@ def svg(bars: Bars) -> str:
             legend.append(text(x + 17, 61, name, size=13))
             x += 32 + round(7.3 * len(name))
     top = [
-        f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {WIDTH} {y + 6}' width='{WIDTH}' height='{y + 6}' role='img' {FONT}>",
+        f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {WIDTH} {y + 6}' width='{WIDTH}' height='{y + 6}' "
+        f"role='img' {FONT}>",
         f"<title>{html.escape(bars.title)}</title>",
         f"<rect width='{WIDTH}' height='{y + 6}' fill='#fff' rx='8'/>",
         text(16, 24, bars.title, size=16, weight="600"),

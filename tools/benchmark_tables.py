@@ -37,7 +37,8 @@ def measured_on(name: str) -> str:
         for what in ("python", "numpy", "numba", "torch", "transformers", "onnxruntime", "openvino")
         if what in facts
     ]
-    return f"Measured on {cpu}, with {', '.join(versions)}, at commit {facts['commit']}: [`{name}.json`](../benchmarks/results/{name}.json)."
+    where = f"[`{name}.json`](../benchmarks/results/{name}.json)"
+    return f"Measured on {cpu}, with {', '.join(versions)}, at commit {facts['commit']}: {where}."
 
 
 def number(value: float | None, digits: int) -> str:
@@ -122,7 +123,7 @@ def kernel_table() -> str:
 
 
 def floor_of(kernel: str, floors: dict[str, str]) -> str:
-    name = kernel.split(" ")[0]
+    name = kernel.partition(" ")[0]
     for names, floor in floors.items():
         if name in names.split(", "):
             return floor
@@ -160,7 +161,10 @@ def start_table() -> str:
 
 
 def import_table() -> str:
-    rows = [[f"`{name}`" if "import" in name else name, number(1000 * time["best_s"], 0)] for name, time in result("import")["seconds"].items()]
+    rows = [
+        [f"`{name}`" if "import" in name else name, number(1000 * time["best_s"], 0)]
+        for name, time in result("import")["seconds"].items()
+    ]
     return table(["a new process", "milliseconds"], rows) + "\n" + measured_on("import") + "\n"
 
 
@@ -259,7 +263,13 @@ def loading_table() -> str:
 def tokenizer_table() -> str:
     found = result("tokenizer")
     rows = [
-        [row["text"], "yes" if row["offsets"] else "no", number(row["tenth"]["seconds"], 2), number(row["whole"]["seconds"], 2), number(row["whole"]["peak_MB"], 0)]
+        [
+            row["text"],
+            "yes" if row["offsets"] else "no",
+            number(row["tenth"]["seconds"], 2),
+            number(row["whole"]["seconds"], 2),
+            number(row["whole"]["peak_MB"], 0),
+        ]
         for row in found["rows"]
     ]
     head = ["text", "offsets", "a tenth of it, s", f"{found['characters']:,} characters, s", "peak memory, MB"]
@@ -269,7 +279,12 @@ def tokenizer_table() -> str:
 def onnx_table() -> str:
     found = result("onnx_export")
     rows = [
-        [file, threads, number(found["bytes"][file] / 1e6, 1), *(number(time["best"], 1) for time in row["ms"].values())]
+        [
+            file,
+            threads,
+            number(found["bytes"][file] / 1e6, 1),
+            *(number(time["best"], 1) for time in row["ms"].values()),
+        ]
         for threads, files in found["threads"].items()
         for file, row in files.items()
     ]
@@ -300,8 +315,19 @@ def files_table() -> str:
     for path in sorted(RESULTS.glob("*.json")):
         facts = json.loads(path.read_text("utf-8")).get("machine", {})
         page = f"[{path.stem}.md](../benchmarks/results/{path.stem}.md)" if path.with_suffix(".md").exists() else ""
-        what = about.get(path.stem, "the GPU: see [On a GPU](gpu.md)" if "cuda" in path.stem and (RESULTS.parents[1] / "docs/gpu.md").exists() else "")
-        cells = [f"[{path.name}](../benchmarks/results/{path.name})", what, page, str(facts.get("cpu", "")), str(facts.get("commit", ""))]
+        what = about.get(
+            path.stem,
+            "the GPU: see [On a GPU](gpu.md)"
+            if "cuda" in path.stem and (RESULTS.parents[1] / "docs/gpu.md").exists()
+            else "",
+        )
+        cells = [
+            f"[{path.name}](../benchmarks/results/{path.name})",
+            what,
+            page,
+            str(facts.get("cpu", "")),
+            str(facts.get("commit", "")),
+        ]
         rows.append(cells)
     return table(["file", "what was measured", "as a table", "machine", "commit"], rows, numbers_from=5)
 

@@ -33,7 +33,7 @@ FRONT = """<!DOCTYPE html>
 
 
 def lay_out(root: Path, to: Path, *, reference: bool = True) -> None:
-    """Copies what becomes a page, in the folders of the repository, so that links between them hold; and writes the reference."""
+    """Copies what becomes a page, in the folders of the repository, so that links hold; and writes the reference."""
     shutil.rmtree(to, ignore_errors=True)
     for pattern in PAGES + PICTURES:
         for path in sorted(root.glob(pattern)):

@@ -2,8 +2,8 @@
 
     python tools/check_links.py build/site/html
 
-Nothing is asked for over the network. Addresses elsewhere are checked for their form and listed once. A script, style or picture
-from elsewhere is a fault: the site has to work offline.
+Nothing is asked for over the network. Addresses elsewhere are checked for their form and counted once. A script, style or
+picture from elsewhere is a fault: the site has to work offline.
 """
 
 from __future__ import annotations
@@ -115,7 +115,9 @@ def main(arguments: list[str] | None = None) -> int:
         print(fault)
     if args.list:
         print(*found.external, sep="\n")
-    print(f"{found.pages} pages, {found.links} links, {len(found.external)} addresses elsewhere: {len(found.faults)} faults")
+    print(
+        f"{found.pages} pages, {found.links} links, {len(found.external)} addresses elsewhere: {len(found.faults)} faults"
+    )
     return 1 if found.faults else 0
 
 

@@ -4,8 +4,8 @@
     python tools/draw_docs.py --check    # only says what is not current; exit code 1
 
 A part stands between two marks, <!-- drawn: NAME --> and <!-- end of NAME -->, in docs/*.md and README.md. Tables come from
-benchmarks/results, names from docstrings, commands from their parsers. Pictures of docs/gallery.md that a notebook has drawn are
-copied out of it. tests/test_site.py fails if a part is not what this writes.
+benchmarks/results, names from docstrings, commands from their parsers. Pictures of docs/gallery.md that a notebook has drawn
+are copied out of it. tests/test_site.py fails if a part is not what this writes.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ def drawn(root: Path = ROOT) -> Iterator[tuple[Path, bytes]]:
             if mark not in known:
                 raise ValueError(f"{path.name}: nothing is drawn as {mark!r}")
         new = PART.sub(
-            lambda match: f"<!-- drawn: {match[1]} -->\n\n{known[match[1]]().strip()}\n\n<!-- end of {match[1]} -->", text
+            lambda match: f"<!-- drawn: {match[1]} -->\n\n{known[match[1]]().strip()}\n\n<!-- end of {match[1]} -->",
+            text,
         )
         if new != text or PART.search(text):
             yield path, new.encode()

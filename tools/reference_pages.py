@@ -33,8 +33,8 @@ GROUPS = [
     Group(
         "models",
         "Models",
-        "The encoder, and the six classes with a head and its loss. All of them are called alike: `AlbertPreTrainedModel` has what "
-        "they share.",
+        "The encoder, and the six classes with a head and its loss. All of them are called alike: `AlbertPreTrainedModel` has "
+        "what they share.",
         ["albert_np.AlbertPreTrainedModel", "albert_np.AlbertModel", "albert_np.AlbertFor*"],
     ),
     Group("config", "Config", "The sizes of a model.", ["albert_np.AlbertConfig"]),
@@ -42,7 +42,12 @@ GROUPS = [
         "tokenizer",
         "Tokenizer",
         "From text to ids, and back.",
-        ["albert_np.AlbertTokenizer", "albert_np.AlbertTokenizerFast", "albert_np.BatchEncoding", "albert_np.AddedToken"],
+        [
+            "albert_np.AlbertTokenizer",
+            "albert_np.AlbertTokenizerFast",
+            "albert_np.BatchEncoding",
+            "albert_np.AddedToken",
+        ],
     ),
     Group("outputs", "Results", "What a call of a model returns.", ["albert_np.outputs", "albert_np.run.Trace"]),
     Group(
@@ -111,7 +116,12 @@ GROUPS = [
             )
         ],
     ),
-    Group("golden", "The golden kit", "For people who port the model: `from albert_np import golden`.", ["albert_np.golden.*"]),
+    Group(
+        "golden",
+        "The golden kit",
+        "For people who port the model: `from albert_np import golden`.",
+        ["albert_np.golden.*"],
+    ),
     Group(
         "auto",
         "Auto names",
@@ -280,7 +290,11 @@ def commands(parser: argparse.ArgumentParser, names: list[str], says: str = "") 
 
 def usage(names: list[str], parser: argparse.ArgumentParser) -> str:
     given = [spelled(action) for action in parser._actions if not action.option_strings]
-    given += [f"{action.option_strings[-1]} {spelled(action)}" for action in parser._actions if action.option_strings and action.required]
+    given += [
+        f"{action.option_strings[-1]} {spelled(action)}"
+        for action in parser._actions
+        if action.option_strings and action.required
+    ]
     options = [action for action in parser._actions if action.option_strings and action.dest != "help"]
     return " ".join([*names, *given, *(["[OPTIONS]"] if options else [])])
 

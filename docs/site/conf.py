@@ -6,10 +6,11 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parents[1])]
 
-from house import linkcode_resolve as linkcode_resolve  # noqa: E402
+import house  # noqa: E402
 
 from albert_np.version import __version__  # noqa: E402
 
+linkcode_resolve = house.linkcode_resolve
 project = "albert_np"
 copyright = "the authors of albert_np, Apache-2.0"
 version = release = __version__

@@ -8,6 +8,7 @@ on a def line says which shapes go in and out: it comes first.
 from __future__ import annotations
 
 import ast
+import contextlib
 import dataclasses
 import inspect
 import io
@@ -102,10 +103,8 @@ def shapes(value: Any) -> str:
 def parameters(value: Any) -> list[str]:
     """What a docstring may explain line by line: parameters, fields, attributes."""
     names = set(getattr(value, "__annotations__", {})) if inspect.isclass(value) else set()
-    try:
+    with contextlib.suppress(TypeError, ValueError):
         names |= set(inspect.signature(value).parameters)
-    except (TypeError, ValueError):
-        pass
     return sorted(name for name in names if not name.startswith("_"))
 
 
@@ -121,7 +120,11 @@ def fields(value: Any) -> list[str]:
     rows, lines = source.split("\n"), []
     assert isinstance(tree, ast.ClassDef)
     for node in tree.body:
-        if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name) or node.target.id.startswith("_"):
+        if (
+            not isinstance(node, ast.AnnAssign)
+            or not isinstance(node.target, ast.Name)
+            or node.target.id.startswith("_")
+        ):
             continue
         kind = ast.unparse(node.annotation)
         if "ClassVar" in kind:

@@ -224,7 +224,7 @@ def listed(text: str) -> list[str]:
 def with_contents(app: Sphinx, page: str, source: list[str]) -> None:
     """For Sphinx's event source-read: the lists of the index, and of the pages that it names, become the table of contents."""
     if page == INDEX:
-        title, *parts = re.split(r"^## (.+)$", source[0], flags=re.M)
+        _, *parts = re.split(r"^## (.+)$", source[0], flags=re.M)
         trees = [
             toctree(page, listed(text), caption)
             for caption, text in zip(parts[::2], parts[1::2], strict=True)
@@ -253,7 +253,9 @@ def toctree(page: str, targets: list[str], caption: str = "") -> str:
 # --- the reference --------------------------------------------------------------------------------------------------------
 
 
-def short_types(app: Any, what: str, name: str, value: Any, options: Any, signature: str | None, result: str | None) -> Any:
+def short_types(
+    app: Any, what: str, name: str, value: Any, options: Any, signature: str | None, result: str | None
+) -> Any:
     """For Sphinx's event autodoc-process-signature: Array, as the code says it."""
     return tuple(None if text is None else ARRAY.sub("Array", text) for text in (signature, result))
 

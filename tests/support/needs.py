@@ -16,6 +16,7 @@ NEEDS = {
     "cc": "a C compiler, as cc",
     "cuda-compiler": TEST_CUDA,
     "data": "optional data, not in the repository: ALBERT_NP_FIXTURES may name a folder that holds it",
+    "docs": "pip install -e '.[docs]'",
     "gpu": "pytest -m gpu, on a machine that has one",
     "numba": "pip install numba",
     "others": "pip install -e '.[distributed]'",
