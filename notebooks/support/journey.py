@@ -31,7 +31,7 @@ def spread(changed: np.ndarray, pieces: Sequence[str], stations: Sequence[str], 
     axis.set_yticks(range(len(pieces)), [piece.removeprefix("▁") for piece in pieces])
     axis.tick_params(length=0)
     axis.spines[:].set_visible(False)
-    axis.set_xlabel("station, from left to right")
+    axis.set_xlabel("station: before the layer (rows of E and of H numbers), and after each use of the layer")
     axis.set_ylabel("row of the piece")
     axis.set_title(title)
     return figure

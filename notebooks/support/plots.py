@@ -38,12 +38,15 @@ LOOK = {
 }
 plt.rcParams.update(LOOK)
 SHADES = 64  # of a picture's palette: a quarter of the bytes of the usual PNG
+SCALE = 2 * SHADES  # for figures with a scale of colours, whose palest ones would turn white
 
 
-def picture(figure: Any, alt: str) -> Image:
-    """What a cell shows of a figure: a small PNG. alt: what there is to see, in a sentence."""
+def picture(figure: Any, alt: str, shades: int = SHADES) -> Image:
+    """What a cell shows of a figure: a small PNG. alt: what there is to see, in a sentence. shades: colours it may have."""
     data = io.BytesIO()
-    _frame(figure).save(data, "png", optimize=True)
+    # colours are chosen to lie near every colour there is, also near those of few pixels, such as a colour bar's
+    frame = _drawn(figure).quantize(shades, PIL.Image.Quantize.MAXCOVERAGE, kmeans=1)
+    frame.save(data, "png", optimize=True)
     return Image(data.getvalue(), alt=alt)
 
 
@@ -57,10 +60,6 @@ def animation(figures: Sequence[Any], alt: str, seconds: float = 0.8) -> Image:
     times = [int(1000 * seconds)] * len(others) + [int(2000 * seconds)]  # the last one stays longer
     first.save(data, "gif", save_all=True, append_images=others, duration=times, loop=0, optimize=True)
     return Image(data.getvalue(), format="gif", alt=alt)
-
-
-def _frame(figure: Any) -> PIL.Image.Image:
-    return _drawn(figure).quantize(SHADES)
 
 
 def _drawn(figure: Any) -> PIL.Image.Image:
