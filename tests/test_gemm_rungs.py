@@ -8,6 +8,8 @@ import pytest
 from support import ROOT
 from support.backends import NUMBA, runnable
 
+from albert_np.kernels.cpu.simd import chosen_level
+
 
 @pytest.fixture(scope="module")
 def rungs():
@@ -40,7 +42,9 @@ def test_loops_in_another_order_have_the_same_bits_and_multiply_adds_other_ones(
     for rung in loops:
         assert np.array_equal(rungs.product(rung, a, b), first), rung.name
     assert np.array_equal(*(rungs.product(rung, a, b) for rung in blocks))
-    assert not np.array_equal(rungs.product(blocks[0], a, b), first)
+    assert (
+        np.array_equal(rungs.product(blocks[0], a, b), first) != chosen_level().fma
+    )  # without it, two roundings there too
 
 
 def test_what_a_rung_moves_is_counted_as_its_loop_has_it(rungs):
