@@ -79,7 +79,7 @@ def test_ci_requires_what_it_installs_and_every_name_is_known(monkeypatch):
     for names in asked:
         monkeypatch.setenv("ALBERT_NP_REQUIRE", names)
         needs.required()
-    assert {"numba", "test", "cuda-compiler", "simulator", "parity"} == set(",".join(asked).split(","))
+    assert {"numba", "test", "docs", "cuda-compiler", "simulator", "parity"} == set(",".join(asked).split(","))
 
 
 def test_an_unknown_need_is_refused(monkeypatch):
