@@ -3,7 +3,7 @@
 
 # Exercise 2.1
 def sum_of_tables(input_ids, token_type_ids):
-    return pieces[input_ids] + segments[token_type_ids] + positions[: input_ids.shape[1]]
+    return piece_table[input_ids] + segment_table[token_type_ids] + position_table[: input_ids.shape[1]]
 
 
 pair = tokenizer("Who is at the door?", "It is my sister.", return_tensors="np")
