@@ -145,6 +145,8 @@ GROUPS = [
     ),
 ]
 
+# classes whose methods are in classes above them, which have no place of their own
+WITH_INHERITED = {"albert_np.AlbertPreTrainedModel", "albert_np.AlbertTokenizer", "albert_np.SentenceEncoder"}
 
 # --- names ----------------------------------------------------------------------------------------------------------------
 
@@ -253,7 +255,9 @@ def reference_page(group: Group) -> str:
         elif inspect.isclass(value):
             lines += [f".. autoclass:: {name}"]
             if group.members:
-                lines += ["   :members:", "   :special-members: __call__"]
+                lines += ["   :members:", "   :special-members: __call__", "   :exclude-members: forward"]
+            if name in WITH_INHERITED:
+                lines.append("   :inherited-members: object, Mapping, UserDict, dict, Generic")
             lines += ["", ""]
         else:
             lines += [f".. autofunction:: {name}", "", ""]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import dataclasses
+import functools
 import inspect
 import io
 import re
@@ -102,14 +103,29 @@ def shapes(value: Any) -> str:
 
 def parameters(value: Any) -> list[str]:
     """What a docstring may explain line by line: parameters, fields, attributes."""
-    names = set(getattr(value, "__annotations__", {})) if inspect.isclass(value) else set()
+    names = set()
+    if inspect.isclass(value):
+        properties = {
+            name for name, one in vars(value).items() if isinstance(one, property | functools.cached_property)
+        }
+        names = set(getattr(value, "__annotations__", {})) | properties
     with contextlib.suppress(TypeError, ValueError):
         names |= set(inspect.signature(value).parameters)
     return sorted(name for name in names if not name.startswith("_"))
 
 
-def fields(value: Any) -> list[str]:
-    """A dataclass's or NamedTuple's fields as a list: name, type, default, and the comment on its line."""
+def has_only_fields(value: Any) -> bool:
+    """Whether a class is made of its fields alone: a NamedTuple, or a dataclass without a constructor of its own."""
+    if dataclasses.is_dataclass(value):
+        return bool(value.__dataclass_params__.init)
+    return inspect.isclass(value) and issubclass(value, tuple) and hasattr(value, "_fields")
+
+
+def fields(value: Any, but: str = "") -> list[str]:
+    """A dataclass's or NamedTuple's fields as a list: name, type, default, and the comment on its line.
+
+    but: a text that explains some of them already.
+    """
     if not inspect.isclass(value) or not (dataclasses.is_dataclass(value) or hasattr(value, "_fields")):
         return []
     try:
@@ -125,6 +141,8 @@ def fields(value: Any) -> list[str]:
             or not isinstance(node.target, ast.Name)
             or node.target.id.startswith("_")
         ):
+            continue
+        if re.search(rf"^- [^:]*``{node.target.id}``", but, re.M):
             continue
         kind = ast.unparse(node.annotation)
         if "ClassVar" in kind:
@@ -142,6 +160,6 @@ def process(app: Any, what: str, name: str, value: Any, options: Any, lines: lis
     found = to_rst(text, parameters(value)) if text.strip() else []
     if shape := shapes(value):
         found = [f"Shapes: ``{shape}``", "", *found]
-    if what == "class" and (rows := fields(value)):
-        found = [*found, "", "Fields:", "", *rows]
+    if what == "class" and (rows := fields(value, but="\n".join(found))):
+        found = [*found, "", "Fields:" if len(rows) > len(fields(value)) - 1 else "Other fields:", "", *rows]
     lines[:] = found

@@ -36,7 +36,7 @@ ROOT = Path(os.environ.get("ALBERT_NP_SITE_ROOT", Path(__file__).resolve().paren
 ROOM = "source"  # where the pages of source code are
 SHOWN = {".py", ".js", ".css", ".html", ".json", ".cfg", ".toml", ".yml", ".md", ".txt", ".cff", ""}
 BIGGEST = 400_000  # bytes of a file that is shown
-ARRAY = re.compile(r"ndarray\[Any, dtype\[Any\]\]")
+ARRAY = re.compile(r"~?(numpy\.)?ndarray\[~?(typing\.)?Any, ~?(numpy\.)?dtype\[~?(typing\.)?Any\]\]")
 INDEX = "docs/README"
 LINK = re.compile(r"^[-*|].*?\[[^\]]+\]\(([^)#\s]+\.(?:md|ipynb))(?:#[^)]*)?\)", re.M)
 
@@ -185,6 +185,9 @@ def remember(app: Sphinx, target: str) -> None:
 def linkcode(app: Sphinx, doctree: nodes.document, page: str) -> None:
     """For Sphinx's event doctree-resolved: linkcode's addresses "source:path#L-12" as links from this page."""
     assert app.builder is not None
+    for annotation in list(doctree.findall(addnodes.desc_annotation)):  # of a property, which no event hands over
+        if ARRAY.search(annotation.astext()):
+            annotation.children = [nodes.Text(ARRAY.sub("Array", annotation.astext()))]
     for node in doctree.findall(nodes.reference):
         uri = node.get("refuri", "")
         if uri.startswith("source:"):
@@ -256,7 +259,9 @@ def toctree(page: str, targets: list[str], caption: str = "") -> str:
 def short_types(
     app: Any, what: str, name: str, value: Any, options: Any, signature: str | None, result: str | None
 ) -> Any:
-    """For Sphinx's event autodoc-process-signature: Array, as the code says it."""
+    """For Sphinx's event autodoc-process-signature: Array, as the code says it, and no arguments that are fields anyway."""
+    if (what == "class" and docstrings.has_only_fields(value)) or signature == "(*args, **kwargs)":
+        return "", None
     return tuple(None if text is None else ARRAY.sub("Array", text) for text in (signature, result))
 
 
