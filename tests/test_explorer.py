@@ -264,7 +264,10 @@ def test_a_model_without_a_head_for_tokens_has_a_page_without_guesses(tokenizer,
 def test_a_checkpoint_is_loaded_with_the_head_that_it_has(tokenizer, tmp_path):
     small(tokenizer).save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
-    assert albert_np.explore("a", tmp_path).data["model"]["class"] == "AlbertForPreTraining"
+    found = albert_np.explore("a", tmp_path)
+    assert found.data["model"]["class"] == "AlbertForPreTraining"
+    assert found.data["model"]["name"] == tmp_path.name
+    assert str(tmp_path.parent) not in found.html()  # a page may be sent around
     assert albert_np.explore("a", "demo-names").data["lens"]["kind"] == "labels"
     assert albert_np.explore("a", "demo-speech").data["model"]["class"] == "AlbertForSequenceClassification"
 

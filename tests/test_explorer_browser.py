@@ -56,7 +56,9 @@ def tokenizer():
 @pytest.fixture(scope="module")
 def out(tokenizer):
     model = AlbertForPreTraining.from_pretrained("demo", backend="numpy", dtype="float64")
-    return model(**tokenizer(TEXT, return_tensors="np"), trace="unfused", output_attentions=True)
+    return model(
+        **tokenizer(TEXT, return_tensors="np"), trace="unfused", output_attentions=True, output_hidden_states=True
+    )
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +96,13 @@ def test_a_reader_clicks_through_it_and_sees_the_models_numbers(chromium, path, 
     shares = out.attentions[0][0, 1, 4]
     assert chromium.evaluate(LOOKS) == [percent(x) if round(1000 * x) >= 5 else "" for x in shares]
     assert "looks mostly at the token after" in chromium.evaluate(TEXT_OF.format("habit"))
+
+    x, y = (out.hidden_states[d][0, 4] for d in (0, 1))  # how far application 1 moves the same word
+    moved, kept = np.linalg.norm(y - x), x @ y / np.linalg.norm(x) / np.linalg.norm(y)
+    for part, right in (("distance", moved), ("cosine", kept)):
+        assert f"Application 1: “knock” {right:.4g}, " in chromium.evaluate(TEXT_OF.format(part))
+    counts = "[...document.querySelectorAll('#counts div')].map((one) => one.title)"
+    assert chromium.evaluate(counts)[:2] == ["1,971,138", "789,760"]  # as the model's card says
 
     for part in ("attention.scores", "ffn", "full_layer_layer_norm", "predictions.decoder", "pooler"):
         click(chromium, OP.format(part))

@@ -53,6 +53,7 @@ function attentionPart(data, state, choose) {
     body.append(row);
   }
   table.append(body);
+  table.style.setProperty("--size", `${Math.min(56, Math.max(26, Math.floor(400 / A)))}px`);
   find("heads").append(table);
   table.addEventListener("keydown", (event) => {
     const to = arrowed(event, state.head, application(), N + 1, A);

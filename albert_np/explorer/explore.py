@@ -149,6 +149,12 @@ def _tokenizer(model: Any, config: AlbertConfig, tokenizer: Any, where: dict[str
     return AlbertTokenizer.from_pretrained(name, **where)
 
 
+def _name_of(config: AlbertConfig) -> str:
+    """What a page says of the model. It may be sent around, so of a folder it has the last part alone."""
+    name = config.name_or_path or "a model that was made here"
+    return shown(Path(name).name if os.path.isdir(name) else name, 80)
+
+
 def _data(model: AlbertPreTrainedModel[Any], tokenizer: Any, row: Any, text: str) -> dict[str, Any]:
     """All that the page shows, from one call of the model."""
     config, architecture = model.config, type(model).__name__
@@ -162,7 +168,7 @@ def _data(model: AlbertPreTrainedModel[Any], tokenizer: Any, row: Any, text: str
     return {
         "text": text,
         "model": {
-            "name": shown(config.name_or_path or "a model that was made here", 80),
+            "name": _name_of(config),
             "class": architecture,
             "dtype": model.dtype.name,
             "A": config.num_hidden_layers * config.inner_group_num,

@@ -31,7 +31,8 @@
   // --- the bar: tokens and depth ------------------------------------------------------------------------------------------
 
   const chips = tokens.map((token, t) => make("button", {type: "button", class: `chip-token${token.mask ? " mask" : ""}`, tabindex: -1, "aria-label": `token ${t}: ${token.piece}`, onclick: () => choose({token: t})}, plainPiece(token.piece)));
-  const pieces = tokens.map((token, t) => make("button", {type: "button", class: "piece", tabindex: -1, onclick: () => choose({token: t})}, make("span", {class: "mono"}, token.piece), make("span", {class: "small muted"}, token.id), make("span", {class: "hidden"}, `is the id of place ${t}`)));
+  const two = tokens.some((token) => token.segment === 1);
+  const pieces = tokens.map((token, t) => make("button", {type: "button", class: "piece", tabindex: -1, onclick: () => choose({token: t})}, make("span", {class: "mono"}, token.piece), make("span", {class: "small muted"}, two ? `${token.id}, text ${token.segment + 1}` : token.id), make("span", {class: "hidden"}, `is the id of place ${t}`)));
 
   function bar() {
     find("strip").append(...chips);

@@ -43,7 +43,7 @@ function lineChart({lines, first, last, at, top, low = 0, unit, width, height, s
   const x = (depth) => left + ((depth - first) / Math.max(1, last - first)) * (width - left - right);
   const y = (value) => base - ((value - low) / (top - low)) * (base - up);
   const svg = draw("svg", {viewBox: `0 0 ${width} ${height}`, height, role: "img", "aria-label": said});
-  for (const tick of [...(low < 0 ? [low] : []), ...ticks(top)]) {
+  for (const tick of ticks(top)) {
     svg.append(
       draw("line", {class: "axis", x1: left, x2: width - right, y1: y(tick), y2: y(tick)}),
       draw("text", {x: left - 6, y: y(tick) + 4, "text-anchor": "end"}, `${Number(tick.toPrecision(3))}${unit}`),
