@@ -21,7 +21,7 @@ LAYERS = [
     ["config_defaults", "config_google", "config_labels", "config_values", "config", "device"],
     # the book: ids to logits and back, and what it is written over
     ["ops", "activations", "losses", "embeddings", "encoder", "heads", "gradients", "inputs", "outputs", "run", "tree"],
-    ["checkpoints"],
+    ["checkpoints", "costs"],
     ["golden.cases", "golden.stochastic", "golden.tolerances"],  # what tests judge the project itself with
     ["backends"],
     ["model", "calling", "module", "pretrained", "resize", "tensorflow", "flax", "flax_outputs", "flax_params"],

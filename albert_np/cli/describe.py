@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections import Counter
 from collections.abc import Callable
@@ -18,21 +17,10 @@ from albert_np.config import AlbertConfig, config_path
 from albert_np.conversion.architecture import by_heads
 from albert_np.conversion.report import dtype_name
 from albert_np.conversion.verify_names import under_first_names
+from albert_np.costs import multiply_adds, parameters
 from albert_np.files import listed
 
-# what a tensor's name contains -> its row in the table; the first that fits counts, and the rest is a head
-ROWS = {
-    "embeddings.word_embeddings": "word embeddings",
-    "embeddings.position_embeddings": "position embeddings",
-    "embeddings.token_type_embeddings": "token type embeddings",
-    "embeddings.LayerNorm": "embedding LayerNorm",
-    "encoder.embedding_hidden_mapping_in": "projection E → H",
-    ".attention.": "shared layer: attention",
-    ".ffn": "shared layer: feed-forward",
-    ".full_layer_layer_norm": "shared layer: LayerNorm",
-    "pooler.": "pooler",
-    "": "head",
-}
+COUNTED_TOKENS = 128  # of the sequence whose multiply-adds are counted, or all positions of a model with fewer
 
 
 def describe(name_or_path: str | os.PathLike, **where: Any) -> dict[str, Any]:
@@ -46,13 +34,11 @@ def describe(name_or_path: str | os.PathLike, **where: Any) -> dict[str, Any]:
     shapes = _expected_shapes(config) if stored is None else _stored_shapes(held, config)
     applications = config.num_hidden_layers * config.inner_group_num
     stored_layers = config.num_hidden_groups * config.inner_group_num
-    table: dict[str, dict[str, Any]] = {row: {"part": row, "stored": 0, "unshared": 0} for row in ROWS.values()}
-    for name, shape in shapes.items():
-        row = next(row for part, row in ROWS.items() if part in name)
-        copies = applications / stored_layers if row.startswith("shared layer") else 1
-        table[row]["stored"] += math.prod(shape)
-        table[row]["unshared"] += int(math.prod(shape) * copies)
-    rows = [row for row in table.values() if row["stored"]]
+    rows = [
+        {"part": part, "stored": stored, "unshared": unshared}
+        for part, (stored, unshared) in parameters(config, shapes).items()
+    ]
+    tokens = min(COUNTED_TOKENS, config.max_position_embeddings)
     return {
         "model": str(name_or_path),
         "config": config.to_dict(),
@@ -65,6 +51,7 @@ def describe(name_or_path: str | os.PathLike, **where: Any) -> dict[str, Any]:
         "parameters": rows,
         "stored": sum(row["stored"] for row in rows),
         "unshared": sum(row["unshared"] for row in rows),
+        "multiply_adds": {"tokens": tokens, "encoder": multiply_adds(config, tokens)},
         "files": _files(name_or_path, where, stored),
         **backends(),
     }
@@ -121,7 +108,11 @@ def as_text(info: dict[str, Any]) -> str:
         lines.append(f"  {row['part']:28} {row['stored']:14,} {row['unshared']:14,}")
     lines.append(f"  counted from {info['counted_from']}")
     lines.append(f"  stored layers: {info['stored_layers']}, applications: {info['applications']}")
-    lines.append("  time goes with the right column, memory with the left")
+    lines.append("  memory goes with the left column, time with the multiply-adds: sharing saves none of these")
+    work = info["multiply_adds"]
+    lines += ["", f"  multiply-adds of the encoder for {work['tokens']} tokens"]
+    for part, count in (work["encoder"] | {"all": sum(work["encoder"].values())}).items():
+        lines.append(f"  {part:40} {count:18,}")
     if info["weights"] is not None:
         lines += _weights_as_text(info["weights"])
     width = max((len(file["name"]) for file in info["files"]), default=0)
