@@ -6,8 +6,8 @@ def gets(terms):  # (L,n) -> (L,)
 
 assert np.allclose(gets(np.array([[1.0, 0.0], [0.0, 1.0]])), np.sqrt(0.5))
 assert np.allclose(gets(np.array([[2.0, 0.0], [-1.0, 0.0]])), [1, -1])
-assert gets(together).min() > 0.4, "every application gets a part of what it wants"
-assert gets(together).max() < 0.8, "and none gets all that it wants"
+assert gets(together).min() > 0.4, "every application gets a part of what it asks for"
+assert gets(together).max() < 0.8, "and none gets all of it"
 
 
 # Exercise 8.2
@@ -21,7 +21,7 @@ trained, fresh = agreement(model), agreement(AlbertForMaskedLM(model.config, see
 assert trained is not None and 0 < trained < 1, "agreement must return a number between 0 and 1"
 assert np.isclose(trained, np.linalg.norm(together.sum(axis=0)) / np.linalg.norm(together, axis=1).sum())
 print(f"trained {trained:.2f}, fresh {fresh:.2f}")
-assert fresh > trained + 0.05, "at the beginning, all applications want more of the same"
+assert fresh > trained + 0.05, "at the beginning, the applications ask for more of the same"
 
 
 # Exercise 8.3
