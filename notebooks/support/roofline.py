@@ -70,11 +70,8 @@ def _compiled(function: Callable[..., float]) -> Callable[..., float]:
 def peak_gflops(seconds: float = 0.05) -> float:
     """Gflop/s of one core at most; a multiply-add counts as two operations. Measured as benchmarks/peak.py does."""
     function, vectors = sums()
-    loop, turns, half = (
-        _compiled(function),
-        100_000,
-        np.float32(0.5),
-    )  # s/2 + 1/2 goes to 1: neither large nor subnormal
+    loop, turns = _compiled(function), 100_000
+    half = np.float32(0.5)  # s/2 + 1/2 goes to 1: neither large nor subnormal
     loop(1, half)  # compiles it
     return 2 * vectors * LANES * turns / best_seconds(lambda: loop(turns, half), seconds) / 1e9
 
@@ -99,8 +96,8 @@ def gflops(rung: Rung, a: Array, b: Array, seconds: float = 0.3) -> float:  # (M
 def roofline(peak: float, moved: Mapping[str, float], points: Sequence[tuple[Rung, float]], title: str) -> Any:
     """The roofs, peak in Gflop/s and what is moved in GB/s, and below them each rung with its Gflop/s."""
     figure, axis = plt.subplots(figsize=(7, 4.8))
-    x, left = np.geomspace(0.1, 10, 200), 0.105
-    for (name, speed), style in zip(moved.items(), ("-", "--"), strict=True):
+    x = np.geomspace(0.1, 10, 200)
+    for (name, speed), style, left in zip(moved.items(), ("-", "--"), (0.105, 0.5), strict=True):
         axis.plot(x, np.minimum(peak, speed * x), style, color=GREY, lw=2, zorder=1)
         slope = {
             "rotation": np.degrees(np.arctan(1.1 * speed)),
