@@ -254,11 +254,43 @@ def test_labels_take_the_place_of_pieces_in_a_model_that_has_labels(tokenizer):
     assert_nothing_outside(Page(found.html()))
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"vocab_size": 8100},
+        {"position_embedding_type": "relative_key_query"},
+        {"num_hidden_layers": 1},
+        {"tie_word_embeddings": False},
+        {"hidden_size": 1, "num_attention_heads": 1},
+        {"hidden_act": "relu"},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_models_of_every_shape_have_a_page(tokenizer, changes):
+    model = small(tokenizer, **changes)
+    for text in ("a [MASK]", ""):
+        found = albert_np.explore(text, model, tokenizer=tokenizer)
+        assert Page(found.html()).data["model"]["T"] == len(found.data["tokens"])
+    parts = {box["part"] for box in found.data["network"]["boxes"]}
+    relative = model.config.position_embedding_type != "absolute"
+    assert ("embeddings.position_embeddings" in parts) != relative
+
+
 @pytest.mark.parametrize("kind", ["AlbertModel", "AlbertForSequenceClassification", "AlbertForQuestionAnswering"])
 def test_a_model_without_a_head_for_tokens_has_a_page_without_guesses(tokenizer, kind):
-    found = albert_np.explore("a house", small(tokenizer, getattr(albert_np, kind)), tokenizer=tokenizer)
+    model = small(tokenizer, getattr(albert_np, kind))
+    found = albert_np.explore("a house", model, tokenizer=tokenizer)
+    assert (found.data["label"] is None) == (kind != "AlbertForSequenceClassification")
     assert found.data["lens"] is None
     assert Page(found.html()).data["lens"] is None
+
+
+def test_a_model_for_whole_texts_says_its_label():
+    text = "Come in! said the old man."
+    (answer,) = albert_np.pipeline("text-classification", "demo-speech")(text)
+    label, chance = albert_np.explore(text, "demo-speech").data["label"]
+    assert label == answer["label"]
+    assert chance == pytest.approx(1000 * answer["score"], abs=0.6)
 
 
 def test_a_checkpoint_is_loaded_with_the_head_that_it_has(tokenizer, tmp_path):
@@ -377,6 +409,13 @@ def test_wrong_arguments_are_refused(arguments, message):
     *given, options = (*arguments, {}) if not isinstance(arguments[-1], dict) else arguments
     with pytest.raises((ValueError, OSError), match=message):
         albert_np.explore(*given, **options)
+
+
+def test_numbers_that_are_none_are_refused_with_the_name_of_the_step(tokenizer):
+    model = small(tokenizer)
+    model._tensors["encoder.albert_layer_groups.0.albert_layers.0.ffn.weight"][0, 0] = np.nan
+    with pytest.raises(ValueError, match=r"encoder\.layer\.0\.ffn has NaN or infinity"):
+        albert_np.explore("a", model, tokenizer=tokenizer)
 
 
 def test_models_that_cannot_be_explored_are_refused(tokenizer):

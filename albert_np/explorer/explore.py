@@ -23,6 +23,7 @@ from albert_np.files import class_of, shown, write_atomically
 from albert_np.golden.graph import graph
 from albert_np.golden.recorder import in_float64
 from albert_np.golden.recording import batch_of
+from albert_np.model import AlbertForSequenceClassification
 from albert_np.ops import softmax
 from albert_np.page.shell import escaped, fill, page
 from albert_np.run import Trace
@@ -155,16 +156,34 @@ def _name_of(config: AlbertConfig) -> str:
     return shown(Path(name).name if os.path.isdir(name) else name, 80)
 
 
+def _label(model: AlbertPreTrainedModel[Any], trace: Trace) -> tuple[str, int] | None:
+    """The label of the whole text and its chance, if the model gives one."""
+    config = model.config
+    one_of_several = config.num_labels > 1 and config.problem_type in (None, "single_label_classification")
+    if not isinstance(model, AlbertForSequenceClassification) or not one_of_several:
+        return None
+    chances = softmax(trace["classifier"][0])
+    return str(config.label_names[int(chances.argmax())]), thousandths(chances.max())
+
+
 def _data(model: AlbertPreTrainedModel[Any], tokenizer: Any, row: Any, text: str) -> dict[str, Any]:
     """All that the page shows, from one call of the model."""
     config, architecture = model.config, type(model).__name__
     ids, types = row["input_ids"], row.get("token_type_ids") or [0] * len(row["input_ids"])
     call: dict[str, Any] = {"input_ids": np.array([ids]), "token_type_ids": np.array([types])}
     trace: Trace = model(**call, trace="unfused").trace
+    bad = next((name for name, x in trace.items() if not np.isfinite(x).all()), None)
+    if bad is not None:
+        raise ValueError(
+            f"{bad} has NaN or infinity, which no page can show; albert-np verify says more of a checkpoint"
+        )
     batch = batch_of(config, architecture, call)
     steps = graph(config, architecture, pooler="pooler" in model.parts)
     states = states_of(config, trace)
-    pieces = tokenizer.convert_ids_to_tokens(list(range(config.vocab_size)))
+
+    def piece_of(i: int) -> str:  # a word table may have more rows than there are pieces
+        return tokenizer.convert_ids_to_tokens(i) if i < len(tokenizer) else f"id {i}"
+
     return {
         "text": text,
         "model": {
@@ -185,7 +204,7 @@ def _data(model: AlbertPreTrainedModel[Any], tokenizer: Any, row: Any, text: str
         },
         "tokens": [
             {
-                "piece": pieces[i],
+                "piece": piece_of(i),
                 "id": i,
                 "segment": segment,
                 "special": bool(special),
@@ -196,7 +215,8 @@ def _data(model: AlbertPreTrainedModel[Any], tokenizer: Any, row: Any, text: str
         "order": thousandths(softmax(trace["sop_classifier.classifier"][0])[0])
         if any(types) and "sop_classifier.classifier" in trace
         else None,
-        "lens": lens_of(model, states.states, ids, pieces),
+        "label": _label(model, trace),
+        "lens": lens_of(model, states.states, ids, piece_of),
         "attention": attention_of(config, trace, row["special_tokens_mask"]),
         "states": states.data(),
         "network": network_of(model, steps, trace, batch),

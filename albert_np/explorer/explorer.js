@@ -16,6 +16,7 @@
 
   function answer() {
     const facts = `It read ${model.T} tokens with ${model.G === 1 ? "one layer, applied" : `${model.G} layers, applied`} ${model.A} times.`;
+    if (!lens && data.label) return ["The answer for the whole text: ", make("b", {}, data.label[0]), ` (${percentText(data.label[1])}). ${facts}`];
     if (!lens) return [`This model has no head that speaks about each token, so the page shows how it reads. ${facts}`];
     if (lens.kind === "labels") return [`This model gives each token a label. ${facts}`];
     const masks = tokens.map((token, t) => [token, t]).filter(([token]) => token.mask);

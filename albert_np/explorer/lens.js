@@ -5,7 +5,7 @@ function lensPart(data, state, choose) {
   const find = (id) => document.getElementById(id);
   const {lens, tokens, model} = data;
   if (!lens) {
-    find("lens").hidden = true;
+    for (const id of ["lens", "two-heads"]) find(id).hidden = true;
     return () => {};
   }
   const words = lens.kind === "words", name = (i) => lens.names[i];

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ def probabilities(model: AlbertPreTrainedModel[Any], state: Array) -> Array | No
 
 
 def lens_of(
-    model: AlbertPreTrainedModel[Any], states: list[Array], ids: list[int], pieces: list[str]
+    model: AlbertPreTrainedModel[Any], states: list[Array], ids: list[int], piece_of: Callable[[int], str]
 ) -> dict[str, Any] | None:
     """The likeliest pieces or labels at each place and depth, as the page shows them. states: (T,H) each.
 
@@ -42,7 +43,7 @@ def lens_of(
     labels = model.config.label_names
     found = [probabilities(model, state) for state in states]
     known: dict[int, int] = {}
-    name = pieces.__getitem__ if kind == "words" else lambda k: str(labels[k])
+    name = piece_of if kind == "words" else lambda k: str(labels[k])
 
     def place(k: int) -> int:
         return known.setdefault(int(k), len(known))
