@@ -11,5 +11,5 @@ def guess(text, number):
 
 answers = guess("I do not [MASK] what you mean.", 3)
 assert isinstance(answers, list), "guess returns no list yet: replace the dots"
-assert list(answers) == ["▁know", "▁understand", "▁see"]
-assert list(guess("There was a knock at the [MASK] and a boy came in.", 1)) == ["▁door"]
+assert answers == ["▁know", "▁understand", "▁see"], answers
+assert guess("There was a knock at the [MASK] and a boy came in.", 1) == ["▁door"]
