@@ -15,6 +15,6 @@ assert np.isclose(np.abs(local_error(5)).max(), found["encoder.layer.5.attention
 
 # Exercise 14.2
 unknown = numerics.mystery(recording)
-answer = golden.compare(recording, unknown).first_bad_op
+answer = golden.compare(recording, unknown).first_bad_op  # a softmax over the wrong axis: columns add up to 1, not rows
 check_mystery(recording, answer)
 print(unknown[answer].sum(axis=-1)[0, 0].round(2), unknown[answer].sum(axis=-2)[0, 0].round(2))

@@ -51,7 +51,7 @@ def check_mystery(recording: Recording, answer: Any) -> None:
 
 
 def over_depth(right: Comparison, wrong: Comparison) -> Any:
-    """Above, the whole error of each tensor; below, the share of its budget that its op uses (0 as 0.001)."""
+    """Above, the whole error of each tensor; below, the share of its budget that its op uses."""
     figure, (whole, own) = plt.subplots(2, 1, figsize=(7, 6), sharex=True, height_ratios=(3, 2))
     for comparison, marker, colour, label in (
         (right, "o", BLUE, "a right program"),
@@ -59,7 +59,7 @@ def over_depth(right: Comparison, wrong: Comparison) -> Any:
     ):
         at = range(len(comparison.ops))
         errors = [one.total_rms / one.golden_rms if one.total_rms else np.nan for one in comparison.ops]
-        shares = [max(one.budget_share, 1e-3) for one in comparison.ops]
+        shares = [max(one.budget_share, 1e-3) for one in comparison.ops]  # an axis of logarithms has no 0
         whole.plot(at, errors, marker, color=colour, ms=4, label=label)
         own.plot(at, shares, marker, color=colour, ms=4)
     own.axhline(1, color=GREY, lw=1)
@@ -72,10 +72,11 @@ def over_depth(right: Comparison, wrong: Comparison) -> Any:
         axis.set_yscale("log")
         for edge in edges[1:-1]:
             axis.axvline(edge - 0.5, color=GREY, lw=0.5, ls=":")
+    own.set_yticks([1e-3, 1e-2, 0.1, 1, 10, 100], ["0", "0.01", "0.1", "1", "10", "100"])
     own.set_xticks([(a + b - 1) / 2 for a, b in zip(edges, edges[1:], strict=False)], names)
     own.tick_params(axis="x", length=0)
     whole.tick_params(axis="x", length=0)
-    whole.set(title="The whole error of each op's output", ylabel="error, as a share of its size")
+    whole.set(title="The whole error of each op's output", ylabel="error ÷ size of values")
     own.set(title="The local error of each op", ylabel="share of its budget", xlabel="application of the layer")
     whole.legend(loc="lower right")
     return figure
