@@ -1,11 +1,13 @@
 """The GPU kernels against their floor and against PyTorch in the same run; whole forwards against transformers; their errors.
 
 A matmul is held against torch.nn.functional.linear (cuBLAS) in the same precision, row kernels against the bandwidth of a copy
-measured just before, a forward against transformers' AlbertModel uncompiled, with SDPA and compiled, in the same precision
-again: float32 (tf32 off), tf32, bfloat16. Times are medians, by CUDA events for
-kernels and by the clock, until the GPU is idle, for forwards; data is random; everything ran before it is timed. Without torch
-or transformers the columns of the peer stay empty. Writes benchmarks/results/cuda.json and cuda.md:
-python benchmarks/bench_cuda.py [--rounds N] [--errors N]
+measured just before, a forward against transformers' AlbertModel uncompiled, with SDPA, and compiled with a CUDA graph for each
+shape, in the same precision again: float32 (tf32 off), tf32, bfloat16. Times are medians: of kernels by CUDA events around a
+CUDA graph of ten launches, so that no launch is timed, of anybody; of forwards by the clock, until the GPU is idle. Data is
+random; everything ran before it is timed. Without torch or transformers the columns of the peer stay empty.
+
+Writes cuda.json, cuda.md and cuda_forward.png into benchmarks/results; with --report only the last two, from the first:
+python benchmarks/bench_cuda.py [--rounds N] [--errors N] [--report]
 """
 
 from __future__ import annotations
@@ -13,9 +15,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib.util
+import json
 import statistics
+import subprocess
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +29,8 @@ from workloads import GPU_DTYPES, GPU_SHAPES
 
 import albert_np
 from albert_np import AlbertConfig
-from albert_np.backends import choose as backends
+from albert_np.backends import choose, cuda
+from albert_np.machine import installed
 
 H, N, I, E, V = 768, 12, 3072, 128, 30000  # ALBERT-base
 MATMULS = [
@@ -36,12 +42,24 @@ MATMULS = [
     (16, 768, 3072),
 ]
 TENSOR_MATMULS = [(8192, 8192, 8192), (4096, 4096, 4096), (4096, 3072, 768), (4096, 768, 3072), (128, 3072, 768)]
+PEERS = ("eager", "sdpa", "compiled")
 KINDS = ("bfloat16", "tf32", "tf32x3")
-ROUNDS = 30
+ROUNDS, TOGETHER = 30, 10
+PACKAGES = (
+    "numba-cuda",
+    "cuda-core",
+    "cuda-bindings",
+    "nvidia-nvvm",
+    "nvidia-nvjitlink",
+    "nvidia-cublas",
+    "torch",
+    "triton",
+    "transformers",
+)
 
 
-def events(run: Callable[[], Any], rounds: int) -> float:
-    """Milliseconds on the stream of the kernels, by events; the median."""
+def events(run: Callable[[], Any], rounds: int, of: int = 1) -> float:
+    """Milliseconds on the stream of the kernels, by events; the median, over so many that `run` launches."""
     from albert_np.kernels.cuda import device
     from albert_np.kernels.cuda.target import cuda
 
@@ -55,23 +73,42 @@ def events(run: Callable[[], Any], rounds: int) -> float:
         end.record(device._stream())
         end.synchronize()
         times.append(cuda.event_elapsed_time(begin, end))
-    return statistics.median(times)
+    return statistics.median(times) / of
+
+
+def launched(program: Any, rounds: int) -> float:
+    """Milliseconds of a program's launches."""
+    from albert_np.kernels.cuda import device
+
+    program.run()
+    device.synchronize()
+    return events(device.recorded(program.steps * TOGETHER), rounds, TOGETHER)
 
 
 def torch_events(run: Callable[[], Any], rounds: int) -> float:
+    """Milliseconds of what torch launches."""
     import torch
 
-    for _ in range(3):
-        run()
+    aside = torch.cuda.Stream()
+    aside.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(aside):
+        for _ in range(3):
+            run()
+    torch.cuda.current_stream().wait_stream(aside)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        for _ in range(TOGETHER):
+            run()
+    graph.replay()
     times = []
     for _ in range(rounds):
         begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
         begin.record()
-        run()
+        graph.replay()
         end.record()
         end.synchronize()
         times.append(begin.elapsed_time(end))
-    return statistics.median(times)
+    return statistics.median(times) / TOGETHER
 
 
 def clocked(run: Callable[[], Any], rounds: int) -> float:
@@ -98,7 +135,7 @@ def kernels(rounds: int, torch: Any) -> dict[str, Any]:
     def timed(write: Callable[[Program], None]) -> float:
         program = Program()
         write(program)
-        return events(program.run, rounds)
+        return launched(program, rounds)
 
     for M, columns, K in MATMULS:
         a, w = rng.standard_normal((M, K), np.float32), rng.standard_normal((columns, K), np.float32)
@@ -117,7 +154,7 @@ def kernels(rounds: int, torch: Any) -> dict[str, Any]:
             "tile": f"{tile.rows}×{tile.columns}{', split' * split}",
         }
         if torch:
-            at, wt, bt = (torch.from_numpy(z).cuda() for z in (a, w, bias))
+            at, wt, bt = (torch.tensor(z).cuda() for z in (a, w, bias))
             row["cublas_ms"] = torch_events(lambda at=at, wt=wt, bt=bt: torch.nn.functional.linear(at, wt, bt), rounds)
             row["of_cublas"] = row["cublas_ms"] / ms
         found[f"matmul {M}×{columns}×{K}"] = row
@@ -127,9 +164,14 @@ def kernels(rounds: int, torch: Any) -> dict[str, Any]:
     x, out = (ops.to_device(rng.standard_normal((rows, H), np.float32)) for _ in range(2))
     weight, bias = (ops.resident(rng.standard_normal(H, np.float32)) for _ in range(2))
     source, target = x.block.memory._bytes, out.block.memory._bytes
-    copy = events(lambda: target.copy_to_device(source, stream=device._stream()), rounds)
-    bandwidth = 2 * source.nbytes / copy / 1e6
-    found["copy"] = {"ms": copy, "GB/s": bandwidth}
+    copies = {"the driver": events(lambda: target.copy_to_device(source, stream=device._stream()), rounds)}
+    if torch:
+        here, there = (torch.empty(rows * H, device="cuda") for _ in range(2))
+        copies["torch"] = torch_events(lambda: there.copy_(here), rounds)
+        del here, there
+    by = min(copies, key=lambda name: copies[name])
+    bandwidth = 2 * source.nbytes / copies[by] / 1e6
+    found["copy"] = {"ms": copies[by], "GB/s": bandwidth, "by": by}
 
     def share(name: str, ms: float, nbytes: float) -> None:
         found[name] = {"ms": ms, "GB/s": nbytes / ms / 1e6, "of_copy": nbytes / ms / 1e6 / bandwidth}
@@ -182,12 +224,12 @@ def tensor_matmuls(rounds: int, torch: Any) -> dict[str, Any]:
                     columns,
                     K,
                 )
-                row[f"{name} ms"] = events(program.run, rounds)
+                row[f"{name} ms"] = launched(program, rounds)
                 if tile == choose(kind, M, columns, K, device.multiprocessors()):
                     row["tile"], row["ms"] = name, row[f"{name} ms"]
             row["tflops"] = 2e-9 * M * columns * K / row["ms"]
             if torch:
-                at, wt = (torch.from_numpy(z).cuda() for z in (a, w))
+                at, wt = (torch.tensor(z).cuda() for z in (a, w))
                 if rounded:
                     at, wt = at.bfloat16(), wt.bfloat16()
                 with precision(torch, kind):
@@ -239,7 +281,8 @@ def peers(config: AlbertConfig, tensors: dict[str, np.ndarray], torch: Any, dtyp
         ]
         assert not missing, missing
         found[attention] = model.cuda().bfloat16() if dtype == "bfloat16" else model.cuda()
-    found["compiled"] = torch.compile(found["sdpa"])
+    # the best that torch.compile has for a shape that comes again: kernels made for it, and one CUDA graph
+    found["compiled"] = torch.compile(found["sdpa"], mode="reduce-overhead", dynamic=False)
     return found
 
 
@@ -253,6 +296,9 @@ def forwards(rounds: int, torch: Any, with_peers: bool, dtype: str = "float32") 
     for B, T in GPU_SHAPES:
         ids = np.random.default_rng(B * T).integers(1, V, (B, T))
         row = {"albert_np": clocked(lambda ids=ids: model(ids, output="device"), rounds)}
+        row["its encoder on the GPU"] = events(list(model._engine.plans.values())[-1].run, rounds)
+        if others:
+            torch._dynamo.reset()  # only so many shapes are kept
         for name, other in others.items():
 
             def run(other=other, ids=ids) -> None:
@@ -266,7 +312,7 @@ def forwards(rounds: int, torch: Any, with_peers: bool, dtype: str = "float32") 
             except Exception as error:  # a compiler that is not set up here costs its column, and no other
                 row[name] = None
                 print(f"{name} at {B} × {T}: {type(error).__name__}")
-        for name in ("eager", "sdpa"):
+        for name in PEERS:
             if row.get(name):
                 row[f"times as fast as {name}"] = row[name] / row["albert_np"]
         found[f"{B}×{T}"] = row
@@ -299,28 +345,132 @@ def errors(count: int, torch: Any, with_peers: bool, dtype: str) -> dict[str, An
 
 
 def as_text(result: dict[str, Any]) -> str:
-    lines = [f"{result['gpu']}. Milliseconds, unless said otherwise.", "", "| kernel | | |", "|---|---|---|"]
+    known = {**result["versions"], "numba": result["machine"]["numba"], "numpy": result["machine"]["numpy"]}
+    driver = known.pop("driver")
+    lines = [
+        f"Measured by `python benchmarks/bench_cuda.py` on an {result['gpu']}, driver {driver}, on commit "
+        f"{result['machine']['commit']}, with "
+        + ", ".join(f"{name} {version}" for name, version in known.items())
+        + f"; medians of {result['rounds']} rounds.",
+        "",
+        "## Matrix products",
+        "",
+        "*M* × *N* × *K*. The peer is cuBLAS, by torch, in the same precision, and for tf32x3 in float32.",
+        "",
+        "| product | tile | µs | TFLOP/s | cuBLAS µs | speed ÷ cuBLAS | other tiles, µs |",
+        "|---" * 7 + "|",
+    ]
     for name, row in result["kernels"].items():
-        numbers = "; ".join(
-            f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}" for key, value in row.items()
-        )
-        lines.append(f"| {name} | {row['ms']:.3f} | {numbers} |")
+        if name.startswith("matmul"):
+            others = [f"{key[:-3]}: {1e3 * x:.1f}" for key, x in row.items() if key.endswith(" ms") and "×" in key]
+            cells = [name.removeprefix("matmul "), row["tile"], f"{1e3 * row['ms']:.1f}", f"{row['tflops']:.1f}"]
+            peer = [f"{1e3 * row['cublas_ms']:.1f}", f"{row['of_cublas']:.2f}"] if "cublas_ms" in row else ["–", "–"]
+            lines.append(f"| {' | '.join([*cells, *peer, ', '.join(others) or '–'])} |")
+    lines += ["", "## Rows, 805 MB each way", "", "| kernel | ms | GB/s | of the copy |", "|---" * 4 + "|"]
+    for name, row in result["kernels"].items():
+        if "GB/s" in row:
+            label = f"{name}, by {row['by']}" if "by" in row else name
+            lines.append(f"| {label} | {row['ms']:.3f} | {row['GB/s']:.0f} | {row.get('of_copy', 1):.2f} |")
+    lines += [
+        "",
+        "## Whole forwards",
+        "",
+        "ALBERT-base, from ids to hidden states and pooled output, milliseconds. *eager*, *sdpa*: transformers; *compiled*: "
+        'the second by `torch.compile(mode="reduce-overhead", dynamic=False)`.',
+        "",
+        "![times of forwards](cuda_forward.png)",
+    ]
     for dtype, forward in result["forward"].items():
         columns = list(next(iter(forward.values())))
-        lines += ["", f"| forward, {dtype} | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
+        lines += ["", f"| {dtype}, B×T | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
         for name, row in forward.items():
-            cells = [f"{row[key]:.3f}" if row.get(key) is not None else "–" for key in columns]
+            cells = ["–" if row.get(key) is None else f"{row[key]:.{2 if 'times' in key else 3}f}" for key in columns]
             lines.append(f"| {name} | {' | '.join(cells)} |")
-    lines += ["", *(f"RMS error of last_hidden_state in {dtype}: {found}" for dtype, found in result["errors"].items())]
+    lines += [
+        "",
+        "## Errors",
+        "",
+        "Root mean square of last_hidden_state's error against float64, the median of some inputs.",
+        "",
+        "| precision | inputs | albert_np | torch | ratio |",
+        "|---" * 5 + "|",
+    ]
+    for dtype, row in result["errors"].items():
+        theirs = [f"{row['torch']:.2e}", f"{row['ratio']:.2f}"] if "torch" in row else ["–", "–"]
+        cells = [dtype, str(row["inputs"]), f"{row['albert_np']:.2e}", *theirs]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+COLORS = {"albert_np": "#1f6fb4", "compiled": "#e08214", "sdpa": "#9a9a9a", "eager": "#cfcfcf"}
+LABELS = {"compiled": "torch.compile, CUDA graphs", "sdpa": "transformers, SDPA", "eager": "transformers, eager"}
+
+
+def plot(result: dict[str, Any], path: Path) -> None:
+    """A panel for each precision: milliseconds of a forward, of everybody."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, panels = plt.subplots(1, len(result["forward"]), figsize=(16, 5), sharey=True, layout="constrained")
+    for axes, (dtype, forward) in zip(panels, result["forward"].items(), strict=True):
+        for i, name in enumerate(COLORS):
+            drawn = [(x, row[name]) for x, row in enumerate(forward.values()) if row.get(name)]
+            where = [x + 0.21 * (i - 1.5) for x, _ in drawn]
+            axes.bar(where, [ms for _, ms in drawn], 0.21, color=COLORS[name], label=LABELS.get(name, name))
+            for x, (_, ms) in zip(where, drawn, strict=True):
+                axes.annotate(
+                    f"{ms:.2g}" if ms < 10 else f"{ms:.0f}",
+                    (x, ms),
+                    xytext=(0, 2),
+                    textcoords="offset points",
+                    ha="center",
+                    va="bottom",
+                    rotation=90,
+                    fontsize=9,
+                )
+        axes.set_yscale("log")
+        axes.set_xticks(range(len(forward)), [name.replace("×", " × ") for name in forward])
+        axes.set_title(dtype)
+        axes.set_xlabel("sequences × tokens")
+        axes.grid(axis="y", color="0.9")
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel("milliseconds, lower is faster")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=12)
+    figure.suptitle(f"ALBERT-base forward on an {result['gpu'].partition(',')[0]}", fontsize=14)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def report() -> None:
+    """cuda.md and the picture, from cuda.json."""
+    result = json.loads((RESULTS / "cuda.json").read_text())
+    text = as_text(result)
+    (RESULTS / "cuda.md").write_text(text)
+    print(text)
+    plot(result, RESULTS / "cuda_forward.png")
+
+
+def versions() -> dict[str, str]:
+    """Of the driver, of what compiles and launches the kernels, and of the peers."""
+    asked = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader", "--id=0"]
+    driver = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
+    return {"driver": driver or "unknown"} | {name: found for name in PACKAGES if (found := installed(name))}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--errors", type=int, default=20, help="inputs that errors are measured on")
+    parser.add_argument("--report", action="store_true", help="measure nothing, and write the report of cuda.json")
     options = parser.parse_args()
-    answer = backends.available()["cuda"]
+    if options.report:
+        report()
+        return
+    answer = choose.available()["cuda"]
     if answer != "yes":
         raise SystemExit(f"nothing to measure here: {answer}")
     torch: Any = None
@@ -330,16 +480,15 @@ def main() -> None:
         torch.backends.cuda.matmul.allow_tf32 = False
     with_peers = torch is not None and importlib.util.find_spec("transformers") is not None
     result = {
-        "gpu": backends.cuda_device(),
+        "gpu": cuda.describe(),
+        "versions": versions(),
         "rounds": options.rounds,
         "kernels": kernels(options.rounds, torch),
         "forward": {dtype: forwards(options.rounds, torch, with_peers, dtype) for dtype in GPU_DTYPES},
         "errors": {dtype: errors(options.errors, torch, with_peers, dtype) for dtype in GPU_DTYPES},
     }
     write("cuda", result)
-    text = as_text(result)
-    (RESULTS / "cuda.md").write_text(text)
-    print(text)
+    report()
 
 
 if __name__ == "__main__":

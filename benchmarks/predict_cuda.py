@@ -26,13 +26,16 @@ from workloads import CONFIG, GPU_DTYPES, GPU_SHAPES
 from albert_np import AlbertModel
 from albert_np.kernels.cuda import roofline
 from albert_np.kernels.cuda.roofline import (
+    BARRIER,
     COPY,
     CUBLAS_BFLOAT16,
     CUBLAS_FLOAT32,
     GAP,
     HOST,
+    LATENCY,
     PARTS,
     SMS,
+    WAIT,
     Launch,
     Work,
     times,
@@ -54,7 +57,10 @@ def stand_in() -> list[Launch]:
         launches.append((kernel, grid, arguments))
         return lambda: None
 
-    device.Memory = lambda nbytes: SimpleNamespace(nbytes=nbytes, address=0, lent=False, write=lambda offset, x: None)
+    def memory(nbytes: int) -> Any:
+        return SimpleNamespace(nbytes=nbytes, address=0, lent=False, write=lambda offset, x, wait=True: None)
+
+    device.Memory = memory
     device.prepare, device.synchronize = prepare, lambda: None
     device.missing, device.capability, device.multiprocessors = lambda: "", lambda: (9, 0), lambda: SMS
     return launches
@@ -62,7 +68,6 @@ def stand_in() -> list[Launch]:
 
 def work(launch: Launch) -> Work:
     from albert_np.kernels.cuda import attention, attention_tensor, matmul
-    from albert_np.kernels.cuda.tensor_tiles import BARRIER, LATENCY
 
     (kernel, grid, a), tensor = launch, launch[0].name.startswith("tensor_")
     made = inspect.getclosurevars(kernel.function).nonlocals  # what it was made for: ROWS, COLUMNS, KEYS …
@@ -71,7 +76,7 @@ def work(launch: Launch) -> Work:
         item, sums, depth = x.dtype.itemsize, *((grid[2], matmul.CHUNK) if made.get("SPLIT") else (1, K))
         memory = item * (M * K + K * N) + M * N * (out.dtype.itemsize * sums + 4 * (residual is not None))
         fetched, fmas = (made["ROWS"] + made["COLUMNS"]) * item * depth, made["ROWS"] * made["COLUMNS"] * depth
-        shared, wait = 0, matmul.WAIT
+        shared, wait = 0, WAIT
         if tensor:  # each warp reads what it multiplies
             warps, wait = kernel.threads // 32, max(BARRIER, LATENCY / (made["STAGES"] - 1))
             shared = fetched + warps * (made["WARP_ROWS"] + made["WARP_COLUMNS"]) * item * depth
@@ -81,7 +86,7 @@ def work(launch: Launch) -> Work:
         width, steps = attention.width_of(context_row // grid[1]), -(-T // made["KEYS"])
         queries, keys = (attention_tensor if tensor else attention).QUERIES, steps * made["KEYS"]
         values = 2 * keys * width * item  # bytes, those of keys too
-        shared, wait = (values * (1 + kernel.threads // 32), LATENCY) if tensor else (0, matmul.WAIT)
+        shared, wait = (values * (1 + kernel.threads // 32), LATENCY) if tensor else (0, WAIT)
         fetched = prod(grid) * (values + queries * width * item)
         return Work(grid[2] * T * (row + context_row) * item, fetched, 2 * queries * keys * width, shared, steps, wait)
     if kernel.name == "embed":

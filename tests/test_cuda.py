@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support import ROOT, TINY_MODEL, needs, unmeasured
+from support import ROOT, TINY_MODEL, needs, unmeasured, with_helpers
 from support.refusals import refusal
 
 import albert_np
@@ -136,18 +136,39 @@ def test_real_sizes_on_a_gpu():
     run_tests("gpu", ["cuda/test_gpu.py", "cuda/test_gpu_tensor.py"], limit=1800)
 
 
+FOUND = 99  # what compute-sanitizer ends with where it found something
+
+
+def sanitizer(tool):
+    """The beginning of a command that a tool of it watches."""
+    place = Path(os.environ.get("CUDA_HOME", "/usr/local/cuda"), "bin", "compute-sanitizer")
+    found = shutil.which("compute-sanitizer") or shutil.which(place)
+    if found is None:
+        pytest.skip("compute-sanitizer, of the CUDA toolkit, is not installed")
+    return [found, "--tool", tool, "--target-processes", "all", "--error-exitcode", str(FOUND)]
+
+
 @pytest.mark.gpu
 @pytest.mark.usefixtures("gpu")
 @pytest.mark.parametrize("tool", ["memcheck", "racecheck", "synccheck"])
 def test_compute_sanitizer_finds_nothing(tool):
     """Each kernel that a layer of a small model takes, in float32 and on tensor cores."""
-    place = Path(os.environ.get("CUDA_HOME", "/usr/local/cuda"), "bin", "compute-sanitizer")
-    sanitizer = shutil.which("compute-sanitizer") or shutil.which(place)
-    if sanitizer is None:
-        pytest.skip("compute-sanitizer, of the CUDA toolkit, is not installed")
-    under = [sanitizer, "--tool", tool, "--target-processes", "all", "--error-exitcode", "99"]
     files = ["cuda/test_model.py", "cuda/test_model_tensor.py"]
-    run_tests("gpu", files, "-k", "float32_rule or plain_call or same_bits", limit=1800, under=under)
+    run_tests("gpu", files, "-k", "float32_rule or plain_call or same_bits", limit=1800, under=sanitizer(tool))
+
+
+PLANTED = {"racecheck": "a barrier is missing", "memcheck": "more rows than there are"}
+
+
+@pytest.mark.gpu
+@pytest.mark.usefixtures("gpu")
+@pytest.mark.parametrize("tool", PLANTED)
+def test_compute_sanitizer_finds_what_is_planted(tool):
+    """Else it finds nothing because it sees nothing."""
+    command = [*sanitizer(tool), sys.executable, "-P", ROOT / "tests" / "support" / "cuda" / "planted.py"]
+    for what, expected in (("nothing", 0), (PLANTED[tool], FOUND)):
+        child = subprocess.run([*command, what], capture_output=True, text=True, check=False, env=with_helpers())
+        assert child.returncode == expected, (what, child.stdout[-2000:], child.stderr[-2000:])
 
 
 # --- without a GPU, what a user is told ---------------------------------------------------------------------------------

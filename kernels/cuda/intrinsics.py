@@ -62,6 +62,17 @@ def store4(typing_context, p, index, a, b, c, d):
     return types.void(p, index, f, f, f, f), codegen
 
 
+@intrinsic
+def product(typing_context, x, y):
+    """x·y, rounded: no compiler makes one multiply-add of it and what is added behind, which one kernel may and another not."""
+
+    def codegen(context, builder, sig, args):
+        function = ir.FunctionType(F32, [F32, F32])
+        return builder.call(ir.InlineAsm(function, "mul.rn.f32 $0, $1, $2;", "=f,f,f"), args)
+
+    return types.float32(types.float32, types.float32), codegen
+
+
 @device
 def take4(p, index, x, at):
     """x[at … at+3] = p[index … index+3], into registers."""

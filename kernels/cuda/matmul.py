@@ -15,6 +15,11 @@ The ladder, by the share of multiply-adds among the instructions of the inner lo
                                             126 SMs idle, but 96 of 32 × 32; `choose` counts
     k split among blocks                    where even those are too few, and K is long: a sentence or two
 
+On an H200 (66.9 TFLOP/s at most) 4096³ runs at 39 TFLOP/s, and cuBLAS at 50; 16 × 768 × 3072, split, takes 12 µs instead of 84.
+What holds it back may be the second set of sums: of 128 × 128 an SM has one block, and nobody multiplies while that one waits
+at a barrier. 64 × 64, of which it has four, is as fast up to 4096 × 768 × 3072. Tried there and slower: 128 × 64 and 64 × 128,
+of 8 × 8 sums a thread, two blocks an SM (5 to 40 %); a depth of 8 for 128 × 128 (6 %).
+
 Each number of `out` is a sum in one fixed order, whatever the tile, the split and the number of rows: k in order within a chunk
 of CHUNK, by fused multiply-add, and the chunks in order, as on the CPU (kernels/cpu/gemm.py). So a sequence has the same bits
 alone and in a batch, and a chain of 128 roundings and one of K/128 lose less than one of K; it costs a second set of sums.
@@ -31,6 +36,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from albert_np.kernels.cuda.activations import FUNCTIONS
+from albert_np.kernels.cuda.costs import Cost, cycles
 from albert_np.kernels.cuda.intrinsics import add_outer, load4, load4_constant, store4, take4
 from albert_np.kernels.cuda.kernel import Kernel, ceil_div
 from albert_np.kernels.cuda.target import cuda, device, f32, u32
@@ -79,7 +85,7 @@ class Tile:
     thread_rows: int  # sums of one thread
     thread_columns: int
     blocks: int  # an SM, so that registers suffice
-    share: float  # of multiply-adds among the instructions of the inner loop: what `choose` goes by
+    cost: Cost  # what `choose` goes by
 
     @property
     def threads(self) -> int:
@@ -111,9 +117,9 @@ class Tile:
         return ceil_div(N, self.columns), ceil_div(M, self.rows)
 
 
-LARGE = Tile(128, 128, 8, 8, 8, 1, 0.91)
-MEDIUM = Tile(64, 64, 16, 8, 4, 4, 0.85)
-SMALL = Tile(32, 32, 16, 4, 4, 8, 0.78)
+LARGE = Tile(128, 128, 16, 8, 8, 1, Cost(4000, 0, 3465))
+MEDIUM = Tile(64, 64, 16, 8, 4, 4, Cost(2500, 640, 745))
+SMALL = Tile(32, 32, 16, 4, 4, 8, Cost(2000, 680, 237))
 
 
 @dataclass(frozen=True)
@@ -355,25 +361,21 @@ def add_chunks(activation: str = "none", residual: bool = False) -> Kernel:
     return Kernel(add_chunks, "FuuFFuFuuu", ADDED)
 
 
-# What `choose` counts with, in cycles of one SM. None of it was measured: it ranks tiles, and changes no bit of a result.
-FMAS = 128  # a cycle
-WAIT = 700  # from one barrier to the next where a block is alone and waits for memory
-LAUNCH = 5000  # one kernel more
+# more of what `choose` counts with, see costs.py
+LAUNCH = 5000  # cycles: one kernel more
 MOVED = 2000  # bytes a cycle, all SMs together, from the second cache
 
 
+@lru_cache(4096)
 def choose(M: int, N: int, K: int, multiprocessors: int) -> tuple[Tile, bool]:
     """The tile, and whether to split K into its chunks: what should take least time."""
     plans = [(tile, split) for tile in (LARGE, MEDIUM, SMALL) for split in (False, True) if not split or K > CHUNK]
 
-    def cycles(plan: tuple[Tile, bool]) -> float:
+    def time(plan: tuple[Tile, bool]) -> float:
         tile, split = plan
         x, y = tile.blocks_of(M, N)
         chunks, depth = (ceil_div(K, CHUNK), CHUNK) if split else (1, K)
-        blocks = x * y * chunks
-        multiplying = ceil_div(blocks, multiprocessors) * tile.rows * tile.columns * depth / (FMAS * tile.share)
-        waiting = ceil_div(blocks, multiprocessors * tile.blocks) * ceil_div(depth, tile.depth) * WAIT
         adding = LAUNCH + 8 * M * N * chunks / MOVED if split else 0
-        return max(multiplying, waiting) + adding
+        return cycles(tile.cost, x * y * chunks, tile.blocks, ceil_div(depth, tile.depth), multiprocessors) + adding
 
-    return min(plans, key=cycles)
+    return min(plans, key=time)

@@ -16,6 +16,10 @@ The ladder:
       memory                       other is what memory wants, and what bias, residual and activation are cheap in
     four sizes of tile             as in matmul.py; `choose` counts (tensor_tiles.py)
 
+On an H200 4096³ in bfloat16 runs at 428 TFLOP/s, in tf32 at 170. cuBLAS reaches 723 and 368 with wgmma, which these kernels do
+not take: mma.sync reaches some 60 % of it. 64 × 128 is best where M or N is 1024 to 4096 and 768, 128 × 128 above. Tried and
+slower: 256 × 128, for which 48 KB are only two stages (up to 40 %); six stages for 64 × 64 instead of four (nothing gained).
+
 Kinds, by what tensor cores are given:
 
     "bfloat16"   8 bits of fraction. Operands lie in memory as bfloat16 (16 bits, as uint16): whoever computes one rounds it
@@ -24,10 +28,12 @@ Kinds, by what tensor cores are given:
     "tf32"       11 bits. Operands are float32 in memory; B was rounded when it was uploaded, A is, after ldmatrix.
     "tf32x3"     each float32 as the sum of two tf32, a = a₀ + a₁, and a·b = a₁·b₀ + a₀·b₁ + a₀·b₀: what is left out is
                  2⁻²² of it. Tensor cores cut off what they add; so their sums of 8 are added up in float32, to the nearest
-                 (Ootomo and Yokota 2022).
+                 (Ootomo and Yokota 2022). 1.3 times as fast as matmul.py where all SMs are busy, and half as fast for a
+                 sentence, whose sums cannot be split: so dtype "float32" does not take it.
 
 Each number of `out` is a sum in one order, whatever the tile and the number of rows: 16 products at a time (8 in tf32), k in
-order. Nothing is split among blocks: a second set of sums, which split and whole would have to share, has no registers left.
+order; in tf32x3 in chunks, as in matmul.py, without which K = 3072 was 2.4 times as wrong as float32. Nothing is split among
+blocks: a second set of sums, which split and whole would have to share, has no registers left.
 
 A block computes tile.rows × tile.columns of out. Shared memory is a ring of stages. In each lie 64 bytes of k, two mma deep, of
 the rows of A that the block needs, and then of those of B. With three stages:
@@ -62,10 +68,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from albert_np.kernels.cuda.activations import FUNCTIONS
+from albert_np.kernels.cuda.activations import FUNCTIONS, QUICK
 from albert_np.kernels.cuda.intrinsics import load4, load4_constant, store4
 from albert_np.kernels.cuda.kernel import Kernel
-from albert_np.kernels.cuda.matmul import add_ragged, store_ragged
+from albert_np.kernels.cuda.matmul import CHUNK, add_ragged, store_ragged
 from albert_np.kernels.cuda.target import cuda, device, f32, u32
 from albert_np.kernels.cuda.tensor_intrinsics import (
     as_float,
@@ -295,11 +301,20 @@ def tensor_matmul(
     DEPTH, WARP_ROWS, WARP_COLUMNS = 4 * ROW // ITEM[kind], tile.warp_rows, tile.warp_columns
     ACROSS, HIGH, WIDE, QUADS = COLUMNS // WARP_COLUMNS, WARP_ROWS // 16, WARP_COLUMNS // 8, WARP_COLUMNS // 4
     OUT_ROW = WARP_COLUMNS + 8  # words, so that rows g = 0 … 3 begin 8 banks apart
-    RESIDUAL, ROUNDED = residual, rounded
+    RESIDUAL, ROUNDED, THREE_TIMES = residual, rounded, kind == "tf32x3"
     assert tile.threads // 32 * 16 * OUT_ROW <= SIZE
     parts = _parts(kind, tile, ends)
     fetch, multiply, arrived = parts.fetch, parts.multiply, wait_for_copies(STAGES - 2)
-    f = FUNCTIONS[activation]
+    f = (FUNCTIONS if THREE_TIMES else QUICK)[activation]
+
+    @device
+    def add_up(total, sums):
+        """A chunk is complete."""
+        for i in range(HIGH):
+            for j in range(WIDE):
+                for e in range(4):
+                    total[i, j, e] += sums[i, j, e]
+                    sums[i, j, e] = f32(0)
 
     @device
     def stage_behind(at):
@@ -348,7 +363,7 @@ def tensor_matmul(
     def tensor_matmul(a, a_row, b, b_row, bias, residual, residual_row, out, out_row, M, N, K):
         # (M,K), (N,K), (N,) filled up to a multiple of 4, (M,N) -> (M,N)
         tile = cuda.shared.array(SIZE, f32, alignment=128)  # words: the ring
-        sums = cuda.local.array((HIGH, WIDE, 4), f32)
+        sums, total = cuda.local.array((HIGH, WIDE, 4), f32), cuda.local.array((HIGH, WIDE, 4), f32)
         a_words, b_words = cuda.local.array((HIGH, 4), u32), cuda.local.array((WIDE, 2), u32)
         a_rest, b_rest = cuda.local.array((HIGH, 4), u32), cuda.local.array((WIDE, 2), u32)
         held = Fragments(a_words, b_words, a_rest, b_rest)
@@ -365,6 +380,8 @@ def tensor_matmul(
             for j in range(WIDE):
                 for e in range(4):
                     sums[i, j, e] = f32(0)
+                    if THREE_TIMES:
+                        total[i, j, e] = f32(0)
         for s in range(STAGES - 1):
             if u32(s * DEPTH) < K:
                 fetch(tile, u32(s * STAGE), given, u32(s * DEPTH), thread)
@@ -381,6 +398,10 @@ def tensor_matmul(
             multiply(tile, u32(reading + a_next), u32(reading + b_next), sums, held)
             reading, writing = stage_behind(reading), stage_behind(writing)
             k = u32(k + u32(DEPTH))
+            if THREE_TIMES and (k % u32(CHUNK) == u32(0) or k >= K):
+                add_up(total, sums)
+        if THREE_TIMES:
+            add_up(sums, total)
         cuda.syncthreads()  # the last tile is read, and its place is free
         region = warp * u32(16 * OUT_ROW)
         row, column = row0 + warp_row, column0 + warp_column

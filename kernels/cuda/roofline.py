@@ -28,11 +28,16 @@ COPY = 4.3e12  # bytes/s, read and written, of a copy on the GPU: others' measur
 CACHE = 7e12  # bytes/s from the second cache to all SMs: guess; others measured 5.5e12 to 9e12 on an H100
 REACHED = 0.80  # of what the arithmetic allows: guess, for barriers, waits for shared memory, clocks below the highest
 BYTES_REACHED = 0.90  # of a copy's bytes/s, by a kernel that also computes: guess
-ROW_WAIT = 2000  # cycles of a block without an inner loop: guess, as are those others wait, by `choose` of each matmul
+ROW_WAIT = 2000  # cycles of a block without an inner loop: guess
 GAP = 2e-6  # s from one kernel of a CUDA graph to the next: guess
 HOST = 3e-4  # s of a call in which the GPU idles, Python, one upload, four waits, the pooler's launches: guess
 CUBLAS_FLOAT32 = 54e12  # FLOP/s: guess, 0.80 of the peak
 CUBLAS_BFLOAT16 = 760e12  # FLOP/s: torch at 8192³ in float16 on an H200, as github.com/NVIDIA/tilus/pull/86 has it
+
+# cycles, guesses too
+WAIT = 700  # of the float32 matmul, from one barrier to the next where a block is alone and waits for memory
+LATENCY = 900  # on tensor cores, from a fetch to its arrival, shared by the tiles that are under way
+BARRIER = 150  # there, from one to the next, at least
 
 PARTS = ("arithmetic", "bytes", "waiting")
 Launch = tuple[Any, tuple[int, ...], tuple[Any, ...]]  # kernel, grid, arguments

@@ -12,12 +12,22 @@ from collections.abc import Callable
 from typing import Any
 
 import numba_cuda  # noqa: F401  without it numba.cuda is an older one, of Numba itself
+import numpy as np
+from cuda.bindings import driver  # noqa: F401  taken from here by device.py
 from cuda.core import Device, LaunchConfig, ObjectCode, Stream, launch  # noqa: F401  taken from here by device.py
 from numba import cuda
 from numba.cuda import float32, int32, types, uint8, uint16, uint32
 from numba.cuda.core import config  # noqa: F401  taken from here by device.py
 
 f32, u32 = float32, uint32
+
+if not hasattr(np, "row_stack"):
+    # NumPy 2.5 has it no more, and numba-cuda 0.30.4 wants it once: when this is imported, before the first kernel is compiled
+    vars(np)["row_stack"] = np.vstack
+    try:
+        import numba.cuda.np.arrayobj  # noqa: F401
+    finally:
+        del vars(np)["row_stack"]
 
 POINTERS = {"F": float32, "I": int32, "B": uint8, "H": uint16, "W": uint32}
 SCALARS = {"f": float32, "u": uint32, "i": int32}

@@ -220,3 +220,13 @@ def exp2(typing_context, x):
         return _ptx(builder, "ex2.approx.ftz.f32 $0, $1;", "=f,f", [F32], args)
 
     return f32(f32), codegen
+
+
+@intrinsic
+def reciprocal(typing_context, x):
+    """1/x within one unit in the last place: MUFU.RCP alone."""
+
+    def codegen(context, builder, sig, args):
+        return _ptx(builder, "rcp.approx.ftz.f32 $0, $1;", "=f,f", [F32], args)
+
+    return f32(f32), codegen

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
+from albert_np.kernels.cuda.costs import Cost, cycles
 from albert_np.kernels.cuda.kernel import ceil_div
 
 ROW = 16  # words of 4 bytes of one row in a tile: 32 numbers of k in bfloat16, 16 in tf32, two mma either way
@@ -18,7 +20,6 @@ class Tile:
     warp_columns: int
     stages: int  # tiles in shared memory: one that is multiplied, the others under way
     blocks: int  # an SM, so that registers suffice
-    speed: int  # multiply-adds in bfloat16 a cycle that an SM should reach: what `choose` goes by
 
     @property
     def threads(self) -> int:
@@ -33,16 +34,27 @@ class Tile:
         return ceil_div(N, self.columns), ceil_div(M, self.rows)
 
 
-HUGE = Tile(256, 128, 64, 64, 2, 1, 1300)
-LARGE = Tile(128, 128, 64, 64, 3, 2, 1150)
-MEDIUM = Tile(64, 64, 32, 32, 4, 4, 700)
-SMALL = Tile(32, 32, 16, 16, 6, 8, 250)
-THREE = Tile(128, 128, 64, 32, 3, 1, 1000)  # twice as many operands leave registers for half the sums
-TILES = {
-    "bfloat16": (HUGE, LARGE, MEDIUM, SMALL),
-    "tf32": (HUGE, LARGE, MEDIUM, SMALL),
-    "tf32x3": (THREE, MEDIUM, SMALL),
+LARGE = Tile(128, 128, 64, 64, 3, 2)
+WIDE = Tile(64, 128, 32, 64, 4, 3)
+MEDIUM = Tile(64, 64, 32, 32, 4, 4)
+SMALL = Tile(32, 32, 16, 16, 6, 8)
+THREE = Tile(128, 128, 64, 32, 3, 1)  # twice as many operands leave registers for half the sums
+COSTS = {
+    "bfloat16": {
+        LARGE: Cost(6700, 635, 267),
+        WIDE: Cost(3800, 413, 206),
+        MEDIUM: Cost(3200, 236, 124),
+        SMALL: Cost(1200, 180, 98),
+    },
+    "tf32": {
+        LARGE: Cost(6100, 342, 623),
+        WIDE: Cost(3700, 349, 267),
+        MEDIUM: Cost(2900, 248, 170),
+        SMALL: Cost(1800, 208, 95),
+    },
+    "tf32x3": {THREE: Cost(4700, 0, 2641), MEDIUM: Cost(3000, 420, 620), SMALL: Cost(1800, 234, 266)},
 }
+TILES = {kind: tuple(costs) for kind, costs in COSTS.items()}
 
 
 def ends_of(kind: str, K: int, aligned: bool) -> str:
@@ -52,20 +64,20 @@ def ends_of(kind: str, K: int, aligned: bool) -> str:
     return "part" if K * ITEM[kind] % (4 * ROW) else "whole"
 
 
-# What `choose` counts with, in cycles of one SM. None of it was measured: it ranks tiles, and changes no bit of a result.
-TIMES = {"bfloat16": 1, "tf32": 2, "tf32x3": 6}  # as long as bfloat16, a multiply-add
-LATENCY = 900  # from a fetch to its arrival, shared by the tiles that are under way
-BARRIER = 150  # from one to the next, at least
+# what `choose` counts with beside costs.py
+HELD = 50e6  # bytes of operands that the second cache holds
+FETCHED = 3500  # bytes a cycle to all SMs together, of operands that it does not hold
 
 
+@lru_cache(4096)
 def choose(kind: str, M: int, N: int, K: int, multiprocessors: int) -> Tile:
     """The tile that should take least time."""
+    item = ITEM[kind]
 
-    def cycles(tile: Tile) -> float:
+    def time(tile: Tile) -> float:
         x, y = tile.blocks_of(M, N)
-        steps = ceil_div(K * ITEM[kind], 4 * ROW)
-        multiplying = ceil_div(x * y, multiprocessors) * tile.rows * tile.columns * K * TIMES[kind] / tile.speed
-        waiting = ceil_div(x * y, multiprocessors * tile.blocks) * steps * max(BARRIER, LATENCY / (tile.stages - 1))
-        return max(multiplying, waiting)
+        steps = ceil_div(K * item, 4 * ROW)
+        fetching = x * y * 4 * tile.stage * steps / FETCHED if (M + N) * K * item > HELD else 0
+        return max(cycles(COSTS[kind][tile], x * y, tile.blocks, steps, multiprocessors), fetching)
 
-    return min(TILES[kind], key=cycles)
+    return min(TILES[kind], key=time)

@@ -194,14 +194,14 @@ class Driver:
     """What device.py asks of cuda.core, written down."""
 
     def __init__(self, monkeypatch):
-        self.calls, self.fails, self.attributes = [], None, SimpleNamespace()
+        self.calls, self.fails = [], None
         monkeypatch.setattr(device, "_core_stream", lambda: "stream")
         monkeypatch.setattr(device, "launch", self._launch)
         monkeypatch.setattr(device, "ObjectCode", SimpleNamespace(from_cubin=self._load))
         monkeypatch.setattr(device, "Device", lambda number: self)
 
     def _load(self, cubin, name):
-        return SimpleNamespace(get_kernel=lambda mangled: SimpleNamespace(name=mangled, attributes=self.attributes))
+        return SimpleNamespace(get_kernel=lambda mangled: SimpleNamespace(name=mangled, handle="the handle"))
 
     def _launch(self, stream, shape, kernel, *numbers):
         self.calls.append(
@@ -242,14 +242,67 @@ def test_a_launch_is_numbers_as_c_has_them(driver):
         ("c_float", 1.5),
         ("c_int", -7),
     ]
-    assert not vars(driver.attributes)
     with pytest.raises(ValueError, match="argument"):
         device.prepare(kernel, (1,), None, None, 1, 1.5)
 
 
-def test_more_shared_memory_than_every_kernel_may_take_is_asked_for(driver):
-    device.prepare(Kernel(lambda: None, "", 32, shared=50_000), (1,))
-    assert driver.attributes.max_dynamic_shared_size_bytes == 50_000
+class Asked:
+    """What device.py asks of the driver itself, by cuda.bindings."""
+
+    CUresult = SimpleNamespace(CUDA_SUCCESS="fine")
+    CUfunction_attribute = SimpleNamespace(CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES="most shared memory")
+    CUdevice = int
+
+    def __init__(self, monkeypatch):
+        self.calls, self.answer = [], "fine"
+        monkeypatch.setattr(device, "driver", self)
+        monkeypatch.setattr(device, "_stream", lambda: 7)
+        monkeypatch.setattr(device, "synchronize", lambda: self.calls.append(("wait",)))
+        monkeypatch.setattr(cuda, "current_context", lambda: None)
+
+    def __getattr__(self, name):
+        def call(*given):
+            self.calls.append((name, *given))
+            return (self.answer,)
+
+        call.__name__ = name
+        return call
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    return Asked(monkeypatch)
+
+
+def test_more_shared_memory_than_every_kernel_may_take_is_asked_for(driver, asked):
+    device.prepare(Kernel(lambda: None, "", 32, shared=49_152), (1,))
+    assert asked.calls == []
+    device.prepare(Kernel(lambda: 1, "", 32, shared=50_000), (1,))
+    assert asked.calls == [("cuKernelSetAttribute", "most shared memory", 50_000, "the handle", 0)]
+
+
+def test_a_copy_is_one_question_to_the_driver(asked):
+    memory = object.__new__(device.Memory)
+    memory.address = 2**40
+    x = np.arange(6, dtype=np.int32)
+    where = x.__array_interface__["data"][0]
+    memory.write(256, x)
+    memory.write(512, x[2:], wait=False)
+    found = memory.read(64, (2, 3), np.float32)
+    assert found.shape == (2, 3)
+    assert found.dtype == np.float32
+    memory.write(0, x[:0])
+    assert memory.read(0, (0, 3), np.float32).shape == (0, 3)
+    assert asked.calls == [
+        ("cuMemcpyHtoDAsync", 2**40 + 256, where, 24, 7),
+        ("wait",),
+        ("cuMemcpyHtoDAsync", 2**40 + 512, where + 8, 16, 7),
+        ("cuMemcpyDtoHAsync", found.__array_interface__["data"][0], 2**40 + 64, 24, 7),
+        ("wait",),
+    ]
+    asked.answer = SimpleNamespace(name="CUDA_ERROR_ILLEGAL_ADDRESS")
+    with pytest.raises(RuntimeError, match="cuMemcpyHtoDAsync: the NVIDIA driver answers CUDA_ERROR_ILLEGAL_ADDRESS"):
+        memory.write(0, x)
 
 
 def test_a_kernel_is_loaded_once(driver, compiling):

@@ -30,6 +30,9 @@ from albert_np.golden.cases import trained_like
 from albert_np.golden.stochastic import draws
 from albert_np.golden.tolerances import assert_close, assert_float32_rule
 from albert_np.kernels.cuda import matmul as kernels
+from albert_np.kernels.cuda.kernel import Kernel
+from albert_np.kernels.cuda.run import get, put, run, unwritten
+from albert_np.kernels.cuda.target import cuda, f32, u32
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -91,6 +94,21 @@ def test_a_second_process_compiles_nothing(tmp_path):
     assert second == first[-1:]
 
 
+def test_a_kernel_may_take_more_shared_memory_than_every_kernel_has():
+    def turn(x, out):
+        tile = cuda.shared.array(0, f32)
+        i = u32(cuda.threadIdx.x)
+        for j in range(60):
+            tile[u32(j * 256) + i] = x[u32(j * 256) + i]
+        cuda.syncthreads()
+        for j in range(60):
+            out[u32(j * 256) + i] = tile[u32(59 - j) * u32(256) + u32(255) - i]
+
+    x, out = np.arange(60 * 256, dtype=np.float32), unwritten(60 * 256)
+    run(Kernel(turn, "FF", 256, shared=x.nbytes), (1,), put(x), out)
+    assert np.array_equal(get(out), x[::-1])
+
+
 @pytest.mark.parametrize("tile", TILES)
 @pytest.mark.parametrize("size", [(1, 768, 768), (129, 770, 1030), (1000, 2304, 768)])
 def test_every_tile_at_real_sizes(tile, size):
@@ -125,8 +143,6 @@ def test_outputs_on_the_gpu_are_read_in_place_by_others():
     model = CUDA.model("AlbertModel", config, trained_like(config, ("pooler",), 3))
     ids, mask = inputs(config, 4, 33)
     expected, kept = model(ids, mask), model(ids, mask, output="device")
-    from numba import cuda
-
     assert np.array_equal(cuda.as_cuda_array(kept.last_hidden_state).copy_to_host(), expected.last_hidden_state)
     torch = pytest.importorskip("torch", reason="a second reader: torch")
     seen = torch.as_tensor(kept.pooler_output, device="cuda")

@@ -5,6 +5,7 @@ import pytest
 from support.cuda.matmul import TILES, check, multiply, operands
 
 from albert_np.kernels.cuda import matmul as kernels
+from albert_np.kernels.cuda.costs import Cost, cycles
 from albert_np.kernels.cuda.kernel import ceil_div
 from albert_np.kernels.cuda.run import get, put, run, unwritten
 
@@ -79,6 +80,14 @@ def test_short_chunks_halve_the_error_of_long_sums():
         chain += a[:, k : k + 1] * b[k]
     actual = multiply(kernels.SMALL, a, b, bias)
     assert np.sqrt(np.mean((actual - truth) ** 2)) < 0.5 * np.sqrt(np.mean((chain - truth) ** 2))
+
+
+def test_what_a_plan_costs():
+    """Blocks that an SM has at once share their waiting; what does not fit waits for its turn."""
+    cost = Cost(start=100, wait=10, each=3)
+    assert cycles(cost, 132, 4, 20, 132) == 100 + 20 * (10 + 3)
+    assert cycles(cost, 133, 4, 20, 132) == 100 + 20 * (10 + 2 * 3)
+    assert cycles(cost, 9 * 132, 4, 20, 132) == 2 * (100 + 20 * (10 + 4 * 3)) + 100 + 20 * (10 + 3)
 
 
 def test_the_plan_fills_the_gpu():

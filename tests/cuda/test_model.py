@@ -97,6 +97,18 @@ def test_one_copy_up_and_one_down_for_each_output():
     assert len(names) <= 2 + 2 * len(layer) + 8  # heads
 
 
+@pytest.mark.parametrize("name", ["AlbertForPreTraining", "AlbertForQuestionAnswering"])
+def test_the_gpu_is_done_when_a_call_returns(name):
+    """Nothing waits in between, and somebody else may read the outputs where they lie."""
+    if not SIMULATED:
+        pytest.skip("the simulator knows what was waited for")
+    config, model = small(name)
+    call = plain_call(config, name, 1)
+    for _ in range(3):
+        model(**call, output="device")
+        assert device.unfinished == 0
+
+
 def test_a_plan_is_written_once_for_a_shape(monkeypatch):
     config, model = small()
     monkeypatch.setattr(cuda_engine, "PLANS", 2)

@@ -110,11 +110,12 @@ class CudaOps:
             grid = (ceil_div(out.size, COPIED),)
             program.add(take_rows, grid, x.buffer, columns, which, out.buffer, rows.size, columns)
             self._run(program)
+            device.synchronize()  # `which` is in use until here, and is not of the pool
         return out
 
     def _run(self, program: Program) -> None:
+        """Nobody waits: memory that goes back to the pool now is written again on the same stream, behind these launches."""
         program.run()
-        device.synchronize()  # operands that go out of scope now are in use until here
 
     # --- the table ---------------------------------------------------------------------------------------------------
 
@@ -203,6 +204,7 @@ class CudaOps:
             program = Program()
             add_scores(program, heads, T, scores.buffer, probs.buffer, context.buffer, H, related)
             self._run(program)
+            device.synchronize()  # uploads of this call are in use until here, and are not of the pool
         return context.numpy(), scores.numpy(), probs.numpy()
 
 

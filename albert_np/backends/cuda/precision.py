@@ -6,8 +6,8 @@
     "tf32"       "tf32"       11 bits of fraction                          float32
     "bfloat16"   "bfloat16"   8 bits of fraction, attention's too          float32: sums, LayerNorm, softmax, residuals
 
-The last three take tensor cores, of compute capability 8.0 or newer. "tf32x3" is CudaOps("tf32x3"), for tests and benchmarks,
-until a GPU has shown that it is faster than float32's own multiply-adds.
+The last three take tensor cores, of compute capability 8.0 or newer. "tf32x3" is CudaOps("tf32x3"), for tests and benchmarks:
+on an H200 it is faster than float32's own multiply-adds for many rows, and slower for few, which must have the same bits.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ copies: list[tuple[str, int]] = []  # "up" or "down", and bytes
 waits = 0  # for the streams of others
 recordings = 0  # of steps as one launch
 replays: list[int] = []  # of so many steps, in order
+unfinished = 0  # launches, and copies up, that nobody has waited for yet
 
 
 def missing() -> str:
@@ -51,21 +52,25 @@ class Memory:
         global used
         used -= self.nbytes
 
-    def write(self, offset: int, x: np.ndarray) -> None:
+    def write(self, offset: int, x: np.ndarray, *, wait: bool = True) -> None:
+        global unfinished
         assert x.flags.c_contiguous
         assert offset + x.nbytes <= self.nbytes
         copies.append(("up", x.nbytes))
+        unfinished = 0 if wait else unfinished + 1
         self.bytes[offset : offset + x.nbytes] = x.reshape(-1).view(np.uint8)
 
     def read(self, offset: int, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         count = int(np.prod(shape)) * np.dtype(dtype).itemsize
         assert offset + count <= self.nbytes
         copies.append(("down", count))
+        synchronize()
         return self.bytes[offset : offset + count].copy().view(dtype).reshape(shape)
 
 
 def synchronize() -> None:
-    pass
+    global unfinished
+    unfinished = 0
 
 
 def synchronize_all() -> None:
@@ -88,6 +93,8 @@ def prepare(kernel: Kernel, grid: tuple[int, ...], *arguments: Any) -> Callable[
     values = tuple(_argument(letter, x) for letter, x in zip(kernel.parameters, arguments, strict=True))
 
     def run() -> None:
+        global unfinished
+        unfinished += 1
         launches.append((kernel.name, grid))
         machine.launch(kernel.function, grid, kernel.threads, values, kernel.shared)
 

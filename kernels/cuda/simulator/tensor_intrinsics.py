@@ -188,5 +188,12 @@ def as_float(word: Any) -> np.float32:
 
 
 def exp2(x: Any) -> np.float32:
-    found = np.exp2(np.float32(x))
+    with np.errstate(over="ignore"):
+        found = np.exp2(np.float32(x))
     return np.float32(0) if found < np.finfo(np.float32).tiny else found
+
+
+def reciprocal(x: Any) -> np.float32:
+    with np.errstate(divide="ignore"):
+        found = np.float32(1) / np.float32(x)
+    return np.float32(0) if abs(found) < np.finfo(np.float32).tiny else found

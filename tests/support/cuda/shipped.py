@@ -23,10 +23,10 @@ KERNELS = {
     "gelu_new": Caps(activations.activate("gelu_new"), 40, 0, 0, {LOAD: 1, STORE: 1}),
     "gelu": Caps(activations.activate("gelu"), 48, 0, 0, {LOAD: 1, STORE: 1}),
     "matmul large": Caps(
-        matmul.matmul(LARGE), 255, 17664, 0.85, {LOAD: 4, STORE: 16, r"LDS\.(U\.)?128": 16, "FFMA": 256}
+        matmul.matmul(LARGE), 255, 33280, 0.85, {LOAD: 4, STORE: 16, r"LDS\.(U\.)?128": 16, "FFMA": 256}
     ),
     "matmul large, gelu_new": Caps(
-        matmul.matmul(LARGE, "gelu_new"), 255, 17664, 0.85, {LOAD: 4, STORE: 16, "FFMA": 256}
+        matmul.matmul(LARGE, "gelu_new"), 255, 33280, 0.85, {LOAD: 4, STORE: 16, "FFMA": 256}
     ),
     "matmul medium, residual": Caps(
         matmul.matmul(MEDIUM, "none", True),
