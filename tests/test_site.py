@@ -240,6 +240,7 @@ def test_a_whole_site_has_no_faults(tools, site):
         ('<a href="htp://example.org">', "this is no address"),
         ('<img src="q.png" alt="a line">', "there is no such file"),
         ('<img src="p.png">', "a picture without a text"),
+        ('<img src="p.png" alt="p.png">', "a picture without a text"),
         ('<script src="https://example.org/x.js"></script>', "it is loaded from elsewhere"),
         ('<link rel="stylesheet" href="//example.org/x.css">', "it is loaded from elsewhere"),
     ],

@@ -38,6 +38,11 @@ def test_every_page_and_notebook_is_there(site):
     assert 'url=docs/README.html"' in (site / "index.html").read_text()
 
 
+def test_pictures_of_notebooks_have_their_texts(site):
+    text = (site / "notebooks" / "01_text_to_logits.html").read_text()
+    assert re.search(r'<img alt="[^"]*longest[^"]*door"', text)
+
+
 def test_the_reference_has_docstrings_shapes_and_source(site):
     text = (site / "docs" / "reference" / "08_book.html").read_text()
     assert 'id="albert_np.ops.linear"' in text

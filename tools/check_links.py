@@ -41,7 +41,7 @@ class Page(HTMLParser):
             self.links.append((given["href"], line))
         elif tag in LOADED and LOADED[tag] in given:
             self.loaded.append((given[LOADED[tag]], line))
-        if tag == "img" and not given.get("alt", "").strip():
+        if tag == "img" and given.get("alt", "").strip() in ("", given.get("src")):
             self.pictures_without_text.append(line)
 
 

@@ -28,7 +28,6 @@ myst_links_external_new_tab = False
 html_theme = "furo"
 html_title = "albert_np"
 html_baseurl = ""
-templates_path = [str(HERE / "templates")]
 html_static_path = [str(HERE / "static")]
 html_css_files = ["site.css"]
 html_copy_source = False

@@ -13,9 +13,9 @@ import inspect
 import os
 import posixpath
 import re
+import string
 import subprocess
 import sys
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -82,13 +82,17 @@ def first_sentence(path: str) -> str:
 # --- pages of source code ------------------------------------------------------------------------------------------------
 
 
-def source_pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
-    """For Sphinx's event html-collect-pages: every file and folder that a link leads to, and what a folder holds."""
+def write_source_pages(app: Sphinx, error: Exception | None) -> None:
+    """For Sphinx's event build-finished: every file and folder that a link leads to, and what a folder holds.
+
+    The theme would compute its table of contents anew for each of them, which is half of all the time of a build.
+    """
+    if error is not None or app.builder.name != "html":
+        return
+    form = string.Template((Path(__file__).parent / "source.html").read_text("utf-8"))
     wanted, done = set(getattr(app.env, "house_sources", set())), set()
     while wanted:
         page = wanted.pop()
-        if page in done:
-            continue
         done.add(page)
         path = page.removeprefix(f"{ROOM}/")
         if path.endswith("/index") and path.removesuffix("/index") in folders():
@@ -98,7 +102,13 @@ def source_pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
             body = file_page(path)
         name = path.removesuffix("/index")
         wanted |= {f"{ROOM}/{parent}/index" for parent in list(Path(name).parents)[:-1]}
-        yield page, {"title": name, "trail": trail(name, app, page), "body": body}, "source.html"
+        wanted -= done
+        target = Path(app.outdir) / f"{page}.html"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        root = "/".join([".."] * page.count("/"))
+        target.write_text(
+            form.substitute(title=html.escape(name), trail=trail(name, app, page), body=body, root=root), "utf-8"
+        )
 
 
 def trail(path: str, app: Sphinx, page: str) -> str:
@@ -284,5 +294,5 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("source-read", with_contents)
     app.add_post_transform(SourceLinks)
     app.connect("doctree-resolved", linkcode)
-    app.connect("html-collect-pages", source_pages)
+    app.connect("build-finished", write_source_pages)
     return {"parallel_read_safe": False, "parallel_write_safe": True}
