@@ -60,7 +60,8 @@ def test_a_browser_finds_everything_and_asks_nobody(site, tmp_path):
     program = found()
     if program is None:
         needs.missing("browser", "no Chromium")
-    with Browser(program, tmp_path / "profile", 380, 800) as browser:
+    with Browser(program, tmp_path / "profile") as browser:
+        browser.resize(380, 800)
         for name in (
             "docs/README.html",
             "docs/benchmarks.html",
