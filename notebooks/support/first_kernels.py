@@ -73,9 +73,13 @@ def _check(name: str, kernel: Kernel, grid: tuple[int, ...], given: Sequence[Any
                 touches = touched(kernel, grid, *(out if x is None else x for x in given))
             except IndexError as error:
                 raise AssertionError(f"{name}: {error}. This thread has left the array: is there a guard?") from None
+            except TypeError as error:
+                raise AssertionError(f"{name}: {error}. Is each index one whole number? Memory is flat.") from None
             except simulator.Divergence as error:
                 raise AssertionError(f"{name}: a barrier is for all threads of a block. {error}") from None
         _judge(name, get(out), expected)
+    writes = count(touches)["global writes"]
+    assert writes == expected.size, f"{name}: {writes} writes of {expected.size} results; one thread is enough for each"
     return touches
 
 
