@@ -39,18 +39,26 @@ def spread(states: Array) -> Array:  # (L+1,T,H) -> (L+1,)
 
 
 def draw_moves(states: list[Array], trained: int) -> Any:
-    """The two panels of the paper's figure 1: a line for each text, and their mean."""
+    """The two panels of the paper's figure 1: a pale line for each text, and their mean."""
     figure, axes = plt.subplots(1, 2, figsize=(7, 3.2))
-    what = (("distance", distances, "‖after − before‖"), ("angle", angles, "degrees"))
+    what = (
+        ("distance of a step", distances, "‖after − before‖"),
+        ("angle of a step", angles, "degrees"),
+    )
     for axis, (title, measure, unit) in zip(axes, what, strict=True):
         lines = np.stack([measure(one).mean(axis=-1) for one in states])  # (texts, L)
         number = np.arange(1, lines.shape[1] + 1)
         axis.axvspan(0.5, trained + 0.5, color=GREY, alpha=0.15, lw=0)
-        axis.plot(number, lines.T, color=BLUE, alpha=0.3, lw=1)
-        axis.plot(number, lines.mean(axis=0), color=BLUE, marker="o", ms=4, lw=2)
+        axis.plot(number, lines.T, color=BLUE, alpha=0.4, lw=1, label=["each text", *[None] * (len(lines) - 1)])
+        axis.plot(number, lines.mean(axis=0), color=BLUE, marker="o", ms=4, lw=2, label="their mean")
+        axis.set_xticks(range(trained, len(number) + 1, trained))
+        axis.legend()
         axis.set(title=title, xlabel="application", ylabel=unit, xlim=(0.5, number[-1] + 0.5), ylim=(0, None))
         axis.text(trained / 2 + 0.5, 0, "trained", ha="center", va="bottom", color=GREY)
     return figure
+
+
+DOTS = 60  # of a path: one for each of its first applications; later ones lie too close
 
 
 def draw_paths(paths: list[Array], names: list[str], first: int) -> Any:  # (L+1,H) each
@@ -59,13 +67,16 @@ def draw_paths(paths: list[Array], names: list[str], first: int) -> Any:  # (L+1
     middle = points.mean(axis=0)
     plane = np.linalg.svd(points - middle, full_matrices=False)[2][:2]
     figure, axis = plt.subplots(figsize=(7, 3.7))
-    for path, name, colour in zip(paths, names, COLOURS, strict=False):
+    for i, (path, name, colour) in enumerate(zip(paths, names, COLOURS, strict=False)):
+        there = sum(
+            np.linalg.norm(path[-1] - other[-1]) < 1 for other in paths[:i]
+        )  # stars that are at this end already
         x, y = plane @ (path[first:] - middle).T
-        axis.plot(x, y, color=colour, lw=1.2, marker=".", ms=3, markevery=slice(0, 60), label=name)
+        axis.plot(x, y, color=colour, lw=1.2, marker=".", ms=3, markevery=slice(0, DOTS), label=name)
         axis.plot(x[0], y[0], "o", color=colour, ms=6, mfc="white")
-        axis.plot(x[-1], y[-1], "*", color=colour, ms=14, mec="white")
+        axis.plot(x[-1], y[-1], "*", color=colour, ms=19 if not there else 11, mec="white")
     axis.set_aspect("equal")
-    axis.set(title=f"paths from application {first} (ring) to {len(paths[0]) - 1} (star)")
+    axis.set(title=f"from application {first} (ring) to {len(paths[0]) - 1} (star); dots: the first {DOTS} of them")
     axis.set(xlabel="first direction", ylabel="second direction")
     axis.legend(loc="upper left", fontsize=9)
     return figure
@@ -83,7 +94,11 @@ def draw_head(probs: Array, pieces: list[str], title: str) -> Any:  # (T,T)
     axis.set_xticks(range(len(words)), words, rotation=90, fontsize=9)
     axis.set_yticks(range(len(words)), words, fontsize=9)
     axis.set(title=title, xlabel="looked at (key)", ylabel="looks (query)")
-    figure.colorbar(image, label="probability", shrink=0.8, spacing="uniform")
+    bar = figure.colorbar(image, shrink=0.8, spacing="uniform")
+    bar.ax.set_title("probability", fontsize=9, loc="right")
+    even = 1 / len(pieces)
+    bar.ax.axhline(even, color="black", lw=2)
+    bar.ax.annotate("1/T", (0, even), (-3, 0), textcoords="offset points", ha="right", va="center")
     return figure
 
 

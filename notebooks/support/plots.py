@@ -50,11 +50,12 @@ def picture(figure: Any, alt: str, shades: int = SHADES) -> Image:
     return Image(data.getvalue(), alt=alt)
 
 
-def animation(figures: Sequence[Any], alt: str, seconds: float = 0.8) -> Image:
-    """Figures of one size, one after the other, as a GIF that repeats. seconds: how long each one stays."""
+def animation(figures: Sequence[Any], alt: str, seconds: float = 1.5, shades: int = SHADES) -> Image:
+    """Figures of one size, one after the other, as a GIF that repeats. seconds: how long each stays. shades: as above."""
     drawn = [_drawn(figure) for figure in figures]
     strip = np.concatenate([np.asarray(frame) for frame in drawn])
-    palette = PIL.Image.fromarray(strip).quantize(SHADES)  # with one palette, only what changes is stored
+    # with one palette, only what changes is stored
+    palette = PIL.Image.fromarray(strip).quantize(shades, PIL.Image.Quantize.MAXCOVERAGE, kmeans=1)
     first, *others = [frame.quantize(palette=palette, dither=PIL.Image.Dither.NONE) for frame in drawn]
     data = io.BytesIO()
     times = [int(1000 * seconds)] * len(others) + [int(2000 * seconds)]  # the last one stays longer
