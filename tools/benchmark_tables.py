@@ -300,6 +300,9 @@ def files_table() -> str:
         "cpu_forward": "the whole forward beside other engines",
         "cpu_kernels": "each kernel beside what the core can do",
         "cpu_start": "from import to the first answer",
+        "cuda": "GPU kernels beside cuBLAS, forwards beside transformers",
+        "cuda_first_run": "forwards of the first run on a GPU",
+        "cuda_predicted": "what was expected of a GPU",
         "distributed": "what Ray and Dask add to a batch",
         "embeddings": "a corpus embedded",
         "import": "the time of importing",
@@ -313,23 +316,95 @@ def files_table() -> str:
     }
     rows = []
     for path in sorted(RESULTS.glob("*.json")):
-        facts = json.loads(path.read_text("utf-8")).get("machine", {})
+        found = json.loads(path.read_text("utf-8"))
+        facts = found.get("machine", {})
         page = f"[{path.stem}.md](../benchmarks/results/{path.stem}.md)" if path.with_suffix(".md").exists() else ""
-        what = about.get(
-            path.stem,
-            "the GPU: see [On a GPU](gpu.md)"
-            if "cuda" in path.stem and (RESULTS.parents[1] / "docs/gpu.md").exists()
-            else "",
-        )
+        what = about.get(path.stem, "")
         cells = [
             f"[{path.name}](../benchmarks/results/{path.name})",
             what,
             page,
-            str(facts.get("cpu", "")),
+            found["gpu"].partition(",")[0] if "gpu" in found else str(facts.get("cpu", "")),
             str(facts.get("commit", "")),
         ]
         rows.append(cells)
     return table(["file", "what was measured", "as a table", "machine", "commit"], rows, numbers_from=5)
+
+
+# --- GPUs -----------------------------------------------------------------------------------------------------------------
+
+
+def gpu_forwards() -> dict[str, dict[str, dict[str, float]]]:
+    """By dtype and batch, milliseconds of everybody."""
+    return result("cuda")["forward"]
+
+
+def gpu_forward_table() -> str:
+    head, rows = ["batch × tokens"], []
+    for dtype in gpu_forwards():
+        head += [f"{dtype}: albert_np", "÷ compiled", "÷ SDPA"]
+    for batch in gpu_forwards()["float32"]:
+        cells = [batch.replace("×", " × ")]
+        for forward in gpu_forwards().values():
+            times = forward[batch]
+            ratios = [times["albert_np"] / times[peer] for peer in ("compiled", "sdpa")]
+            cells += [number(x, 2) for x in (times["albert_np"], *ratios)]
+        rows.append(cells)
+    return table(head, rows) + "\n" + gpu_measured_on() + "\n"
+
+
+def gpu_measured_on() -> str:
+    found = result("cuda")
+    versions = [f"{name} {found['versions'][name]}" for name in ("numba-cuda", "torch", "transformers")]
+    where = "[`cuda.json`](../benchmarks/results/cuda.json)"
+    return (
+        f"Measured on an {found['gpu'].partition(',')[0]}, driver {found['versions']['driver']}, with "
+        f"{', '.join(versions)}, at commit {found['machine']['commit']}: {where}."
+    )
+
+
+def gpu_picture() -> str:
+    groups: dict[str, list[float | None]] = {
+        f"{dtype}, {batch.replace('×', ' × ')}": [
+            times[peer] / times["albert_np"] for peer in ("albert_np", "compiled", "sdpa")
+        ]
+        for dtype, forward in gpu_forwards().items()
+        for batch, times in forward.items()
+    }
+    return svg(
+        Bars(
+            f"One forward of ALBERT-base on an {result('cuda')['gpu'].partition(',')[0]}",
+            "time divided by albert_np's: shorter is faster",
+            ["albert_np", "torch.compile, CUDA graphs", "transformers, SDPA"],
+            groups,
+        )
+    )
+
+
+def gpu_error_table() -> str:
+    products = {
+        "float32": "float32",
+        "tf32": "tf32, 11 bits; attention in float32",
+        "bfloat16": "bfloat16, 8 bits; attention too",
+    }
+    needs = {"float32": "7.5"}
+    rows = [
+        [f'`"{dtype}"`', products[dtype], needs.get(dtype, "8.0"), f"{row['albert_np']:.1e}", f"{row['torch']:.1e}"]
+        for dtype, row in result("cuda")["errors"].items()
+    ]
+    head = ["`dtype`", "products are computed in", "compute capability, at least", "error of albert_np", "of PyTorch"]
+    return table(head, rows, numbers_from=3)
+
+
+def gpu_prediction_table() -> str:
+    rows = []
+    for dtype, forward in gpu_forwards().items():
+        for batch, times in forward.items():
+            predicted = result("cuda_predicted")["predicted"][f"forward, {dtype}"][batch]["predicted ms"]
+            first = result("cuda_first_run")["forward"][dtype][batch]["albert_np"]
+            name = f"{dtype}, {batch.replace('×', ' × ')}"
+            rows.append([name, *(number(x, 2) for x in (predicted, first, times["albert_np"]))])
+    return table(["forward, ms", "predicted", "first run", "now"], rows)
 
 
 TABLES = {
@@ -346,9 +421,13 @@ TABLES = {
     "tokenizer": tokenizer_table,
     "onnx": onnx_table,
     "files": files_table,
+    "gpu forward": gpu_forward_table,
+    "gpu errors": gpu_error_table,
+    "gpu predictions": gpu_prediction_table,
 }
 PICTURES = {
     "benchmark_forward.svg": forward_picture,
+    "benchmark_gpu.svg": gpu_picture,
     "benchmark_kernels.svg": kernel_picture,
     "benchmark_pipelines.svg": pipeline_picture,
     "benchmark_training.svg": training_picture,
