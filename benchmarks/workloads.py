@@ -17,6 +17,7 @@ import numpy as np
 from machine import ROOT
 
 from albert_np import AlbertConfig, AlbertForMaskedLM, AlbertModel
+from albert_np.costs import multiply_adds
 from albert_np.golden.cases import trained_like
 from albert_np.machine import installed
 
@@ -70,11 +71,7 @@ def useful_flops(mask: np.ndarray) -> float:  # (B,T) ->
 
     Softmax, GELU and LayerNorm are left out, so 100 % of a peak counted in these is out of anybody's reach.
     """
-    E, H, inner, L = CONFIG.embedding_size, CONFIG.hidden_size, CONFIG.intermediate_size, CONFIG.num_hidden_layers
-    tokens = mask.sum(axis=1).astype(float)
-    a_token = E * H + L * (4 * H * H + 2 * H * inner)
-    pairs = L * 2 * H  # scores and context
-    return float(2 * (a_token * tokens.sum() + pairs * (tokens**2).sum()))
+    return float(sum(2 * sum(multiply_adds(CONFIG, int(tokens)).values()) for tokens in mask.sum(axis=1)))
 
 
 def made_once(name: str, make: Callable[[Path], None]) -> Path:

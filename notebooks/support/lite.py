@@ -29,7 +29,7 @@ def fastest(call: Callable[..., Any], *arguments: Any, seconds: float = 0.4) -> 
     return 1000 * min(found)
 
 
-def in_turns(calls: Mapping[Any, Sequence[Any]], turns: int = 5) -> dict[Any, float]:
+def in_turns(calls: Mapping[Any, Sequence[Any]], turns: int = 3) -> dict[Any, float]:
     """`fastest` of several calls, (function, arguments …) by name, in turns: what else the machine does then meets them all."""
     found = [{name: fastest(*call, seconds=0.1) for name, call in calls.items()} for _ in range(turns)]
     return {name: min(times[name] for times in found) for name in calls}
