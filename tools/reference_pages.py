@@ -251,7 +251,7 @@ def reference_page(group: Group) -> str:
         heading = name if inspect.ismodule(value) else shown(name)
         lines += [heading, "-" * len(heading), ""]
         if inspect.ismodule(value):
-            lines += [f".. automodule:: {name}", "   :members:", "", ""]
+            lines += [f".. automodule:: {name}", "   :members:", "   :undoc-members:", "", ""]
         elif inspect.isclass(value):
             lines += [f".. autoclass:: {name}"]
             if group.members:

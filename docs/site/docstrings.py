@@ -108,7 +108,10 @@ def parameters(value: Any) -> list[str]:
         properties = {
             name for name, one in vars(value).items() if isinstance(one, property | functools.cached_property)
         }
-        names = set(getattr(value, "__annotations__", {})) | properties
+        made = ""
+        with contextlib.suppress(OSError, TypeError):  # a dataclass's is in no file
+            made = inspect.getsource(value.__init__)
+        names = set(getattr(value, "__annotations__", {})) | properties | set(re.findall(r"self\.(\w+)", made))
     with contextlib.suppress(TypeError, ValueError):
         names |= set(inspect.signature(value).parameters)
     return sorted(name for name in names if not name.startswith("_"))

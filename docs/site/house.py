@@ -16,7 +16,7 @@ import re
 import string
 import subprocess
 import sys
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -275,6 +275,12 @@ def short_types(
     return tuple(None if text is None else ARRAY.sub("Array", text) for text in (signature, result))
 
 
+def only_code(app: Any, what: str, name: str, value: Any, skip: bool, options: Any) -> bool | None:
+    """For Sphinx's event autodoc-skip-member: functions whose name and shapes say all are shown, fields are in their list."""
+    documented = inspect.isroutine(value) or inspect.isclass(value) or isinstance(value, property | cached_property)
+    return None if skip or documented else True
+
+
 def without_overloads() -> None:
     """One signature a function, with every argument it takes: overloads tell type checkers what comes out of which."""
     analyze = ModuleAnalyzer.analyze
@@ -291,6 +297,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     without_overloads()
     app.connect("autodoc-process-signature", short_types)
     app.connect("autodoc-process-docstring", docstrings.process)
+    app.connect("autodoc-skip-member", only_code)
     app.connect("source-read", with_contents)
     app.add_post_transform(SourceLinks)
     app.connect("doctree-resolved", linkcode)
