@@ -10,7 +10,6 @@ notebook stays as it was. Needs the extra `notebooks`.
 from __future__ import annotations
 
 import argparse
-import copy
 import os
 import time
 from pathlib import Path
@@ -23,43 +22,14 @@ NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 SECONDS = 600  # of one cell
 
 
-def is_exercise(cell: Any) -> bool:
-    return "exercise" in cell.metadata.get("tags", ())
-
-
 def executed(notebook: Any, folder: Path) -> Any:
     """The notebook with what its cells show."""
-    run = copy.deepcopy(notebook)
-    run.cells = [cell for cell in run.cells if cell.cell_type == "code" and not is_exercise(cell)]
-    NotebookClient(run, timeout=SECONDS, kernel_name="python3", resources={"metadata": {"path": str(folder)}}).execute()
-    shown = iter(run.cells)
-    number = 0
     for cell in notebook.cells:
-        if cell.cell_type != "code":
-            continue
-        cell.outputs, cell.execution_count = [], None
-        if not is_exercise(cell):
-            number += 1
-            cell.outputs, cell.execution_count = joined(next(shown).outputs), number
-            for output in cell.outputs:
-                if "execution_count" in output:
-                    output["execution_count"] = number
-    return notebook
-
-
-def joined(outputs: list[Any]) -> list[Any]:
-    """Printed pieces that follow one another as one: how a run cuts them is chance."""
-    found: list[Any] = []
-    for output in outputs:
-        if (
-            found
-            and output["output_type"] == found[-1]["output_type"] == "stream"
-            and output["name"] == found[-1]["name"]
-        ):
-            found[-1]["text"] += output["text"]
-        else:
-            found.append(output)
-    return found
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    options = {"timeout": SECONDS, "kernel_name": "python3", "resources": {"metadata": {"path": str(folder)}}}
+    # how a run cuts what is printed into pieces is chance: they are joined
+    return NotebookClient(notebook, skip_cells_with_tag="exercise", coalesce_streams=True, **options).execute()
 
 
 def tidied(notebook: Any) -> Any:
