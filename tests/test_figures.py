@@ -23,9 +23,6 @@ NAMES = re.compile(
 STATED = {
     "README.md": {
         "429 735": "test_readme.py counts the lines",
-        "17.5 31.8 0.55 63.8 65.8 94.2 0.70 141.6 271 303 0.90 386 1128 1231 0.92 1741 2216 2449 2871 2059 7200 0.29 9571": (
-            "test_readme.py compares the table with cpu_forward.json"
-        ),
         "32 128 512 90": "shapes of benchmarks/workloads.py",
     },
     "commands.md": {"130": "INTERRUPTED of the command line"},

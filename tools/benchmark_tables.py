@@ -66,6 +66,10 @@ def peers() -> list[str]:
     return [name for name, engine in result("cpu_forward")["engines"].items() if not engine["ours"]]
 
 
+def fastest_peer(times: dict[str, float]) -> str:
+    return min((name for name in peers() if name in times), key=times.__getitem__)
+
+
 def label(name: str) -> str:
     return result("cpu_forward")["engines"][name]["label"]
 
@@ -78,12 +82,22 @@ def forward_table() -> str:
     for one, two in zip(forward_rows(1), forward_rows(2), strict=True):
         cells = [one["shape"]]
         for row in (one, two):
-            best = min(peers(), key=lambda name: row["ms"].get(name, float("inf")))
+            best = fastest_peer(row["ms"])
             ours, theirs = row["ms"]["albert_np"], row["ms"][best]
             cells += [number(ours, 1), label(best), number(theirs, 1), number(ours / theirs, 2)]
             cells.append(number(row["ms"]["pytorch"], 1))
         rows.append(cells)
     return table(head, rows) + "\n" + measured_on("cpu_forward") + "\n"
+
+
+def readme_table() -> str:
+    """The times of one thread alone, with three digits or more."""
+    rows = []
+    for row in forward_rows(1):
+        ours, theirs, pytorch = (row["ms"][name] for name in ("albert_np", fastest_peer(row["ms"]), "pytorch"))
+        times = [number(time, 0 if time >= 200 else 1) for time in (ours, theirs, pytorch)]
+        rows.append([row["shape"], *times[:2], number(ours / theirs, 2), times[2]])
+    return table(["batch × tokens", "albert_np", "fastest peer", "ratio", "PyTorch"], rows)
 
 
 def forward_picture() -> str:
@@ -293,121 +307,48 @@ def onnx_table() -> str:
     return table(head, rows) + "\n" + measured_on("onnx_export") + "\n"
 
 
+# file of results -> the program that writes it, and what that measures
+MADE_BY = {
+    "cpu_accuracy": ("bench_accuracy.py", "errors of float32 beside float64"),
+    "cpu_forward": ("bench_cpu.py", "the whole forward beside other engines"),
+    "cpu_kernels": ("bench_kernels.py", "each kernel beside what the core can do"),
+    "cpu_start": ("bench_start.py", "from import to the first answer"),
+    "cuda": ("bench_cuda.py", "GPU kernels beside cuBLAS, forwards beside transformers"),
+    "cuda_first_run": ("bench_cuda.py", "forwards of the first run on a GPU"),
+    "cuda_predicted": ("predict_cuda.py", "what was expected of a GPU"),
+    "distributed": ("bench_distributed.py", "what Ray and Dask add to a batch"),
+    "embeddings": ("bench_embeddings.py", "a corpus embedded"),
+    "golden_amplification": ("golden_amplification.py", "how errors grow to the end"),
+    "import": ("bench_import.py", "the time of importing"),
+    "loading": ("bench_loading.py", "loading each format of weights"),
+    "onnx_export": ("bench_onnx_export.py", "ONNX Runtime on our files"),
+    "pipelines": ("bench_pipelines.py", "one text through each pipeline"),
+    "real_candidates": ("real_candidates.py", "what the golden kit says of other programs"),
+    "tokenizer": ("bench_tokenizer.py", "long texts"),
+    "training_dropout": ("bench_training.py", "a training step with dropout"),
+    "training_step": ("bench_training.py", "a training step beside PyTorch's"),
+}
+
+
 def files_table() -> str:
-    """Every file of results: what it is about, and from which commit."""
-    about = {
-        "cpu_accuracy": "errors of float32 beside float64",
-        "cpu_forward": "the whole forward beside other engines",
-        "cpu_kernels": "each kernel beside what the core can do",
-        "cpu_start": "from import to the first answer",
-        "cuda": "GPU kernels beside cuBLAS, forwards beside transformers",
-        "cuda_first_run": "forwards of the first run on a GPU",
-        "cuda_predicted": "what was expected of a GPU",
-        "distributed": "what Ray and Dask add to a batch",
-        "embeddings": "a corpus embedded",
-        "import": "the time of importing",
-        "loading": "loading each format of weights",
-        "onnx_export": "ONNX Runtime on our files",
-        "pipelines": "one text through each pipeline",
-        "real_candidates": "what the golden kit says of other programs",
-        "tokenizer": "long texts",
-        "training_dropout": "a training step with dropout",
-        "training_step": "a training step beside PyTorch's",
-    }
+    """Every file of results: what it is about, which program writes it, and from which commit it is."""
     rows = []
     for path in sorted(RESULTS.glob("*.json")):
-        found = json.loads(path.read_text("utf-8"))
+        if path.stem not in MADE_BY:
+            raise ValueError(f"MADE_BY in {Path(__file__).name} does not say which program writes {path.name}")
+        program, what = MADE_BY[path.stem]
+        found = result(path.stem)
         facts = found.get("machine", {})
+        machine = found["gpu"].partition(",")[0] if "gpu" in found else str(facts.get("cpu", ""))
         page = f"[{path.stem}.md](../benchmarks/results/{path.stem}.md)" if path.with_suffix(".md").exists() else ""
-        what = about.get(path.stem, "")
-        cells = [
-            f"[{path.name}](../benchmarks/results/{path.name})",
-            what,
-            page,
-            found["gpu"].partition(",")[0] if "gpu" in found else str(facts.get("cpu", "")),
-            str(facts.get("commit", "")),
-        ]
-        rows.append(cells)
-    return table(["file", "what was measured", "as a table", "machine", "commit"], rows, numbers_from=5)
-
-
-# --- GPUs -----------------------------------------------------------------------------------------------------------------
-
-
-def gpu_forwards() -> dict[str, dict[str, dict[str, float]]]:
-    """By dtype and batch, milliseconds of everybody."""
-    return result("cuda")["forward"]
-
-
-def gpu_forward_table() -> str:
-    head, rows = ["batch × tokens"], []
-    for dtype in gpu_forwards():
-        head += [f"{dtype}: albert_np", "÷ compiled", "÷ SDPA"]
-    for batch in gpu_forwards()["float32"]:
-        cells = [batch.replace("×", " × ")]
-        for forward in gpu_forwards().values():
-            times = forward[batch]
-            ratios = [times["albert_np"] / times[peer] for peer in ("compiled", "sdpa")]
-            cells += [number(x, 2) for x in (times["albert_np"], *ratios)]
-        rows.append(cells)
-    return table(head, rows) + "\n" + gpu_measured_on() + "\n"
-
-
-def gpu_measured_on() -> str:
-    found = result("cuda")
-    versions = [f"{name} {found['versions'][name]}" for name in ("numba-cuda", "torch", "transformers")]
-    where = "[`cuda.json`](../benchmarks/results/cuda.json)"
-    return (
-        f"Measured on an {found['gpu'].partition(',')[0]}, driver {found['versions']['driver']}, with "
-        f"{', '.join(versions)}, at commit {found['machine']['commit']}: {where}."
-    )
-
-
-def gpu_picture() -> str:
-    groups: dict[str, list[float | None]] = {
-        f"{dtype}, {batch.replace('×', ' × ')}": [
-            times[peer] / times["albert_np"] for peer in ("albert_np", "compiled", "sdpa")
-        ]
-        for dtype, forward in gpu_forwards().items()
-        for batch, times in forward.items()
-    }
-    return svg(
-        Bars(
-            f"One forward of ALBERT-base on an {result('cuda')['gpu'].partition(',')[0]}",
-            "time divided by albert_np's: shorter is faster",
-            ["albert_np", "torch.compile, CUDA graphs", "transformers, SDPA"],
-            groups,
-        )
-    )
-
-
-def gpu_error_table() -> str:
-    products = {
-        "float32": "float32",
-        "tf32": "tf32, 11 bits; attention in float32",
-        "bfloat16": "bfloat16, 8 bits; attention too",
-    }
-    needs = {"float32": "7.5"}
-    rows = [
-        [f'`"{dtype}"`', products[dtype], needs.get(dtype, "8.0"), f"{row['albert_np']:.1e}", f"{row['torch']:.1e}"]
-        for dtype, row in result("cuda")["errors"].items()
-    ]
-    head = ["`dtype`", "products are computed in", "compute capability, at least", "error of albert_np", "of PyTorch"]
-    return table(head, rows, numbers_from=3)
-
-
-def gpu_prediction_table() -> str:
-    rows = []
-    for dtype, forward in gpu_forwards().items():
-        for batch, times in forward.items():
-            predicted = result("cuda_predicted")["predicted"][f"forward, {dtype}"][batch]["predicted ms"]
-            first = result("cuda_first_run")["forward"][dtype][batch]["albert_np"]
-            name = f"{dtype}, {batch.replace('×', ' × ')}"
-            rows.append([name, *(number(x, 2) for x in (predicted, first, times["albert_np"]))])
-    return table(["forward, ms", "predicted", "first run", "now"], rows)
+        cells = [f"[{path.name}](../benchmarks/results/{path.name})", what, f"[{program}](../benchmarks/{program})"]
+        rows.append([*cells, page, machine, str(facts.get("commit", ""))])
+    head = ["file", "what was measured", "by", "as a table", "machine", "commit"]
+    return table(head, rows, numbers_from=len(head))
 
 
 TABLES = {
+    "forward on one thread": readme_table,
     "forward": forward_table,
     "kernels": kernel_table,
     "start": start_table,
@@ -421,13 +362,9 @@ TABLES = {
     "tokenizer": tokenizer_table,
     "onnx": onnx_table,
     "files": files_table,
-    "gpu forward": gpu_forward_table,
-    "gpu errors": gpu_error_table,
-    "gpu predictions": gpu_prediction_table,
 }
 PICTURES = {
     "benchmark_forward.svg": forward_picture,
-    "benchmark_gpu.svg": gpu_picture,
     "benchmark_kernels.svg": kernel_picture,
     "benchmark_pipelines.svg": pipeline_picture,
     "benchmark_training.svg": training_picture,

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import benchmark_tables
+import gpu_tables
 import reference_pages as reference
 from reference_pages import reference_pages, with_links_to_the_reference
 
@@ -30,7 +31,8 @@ FROM_NOTEBOOK = re.compile(r"!\[[^\]]*\]\(pictures/((\d\d)_\w+?)(?:_(\d+))?\.(pn
 
 
 def parts() -> dict[str, Callable[[], str]]:
-    return benchmark_tables.TABLES | {"names": reference.api_table, "commands": reference.command_tables}
+    tables = benchmark_tables.TABLES | gpu_tables.TABLES
+    return tables | {"names": reference.api_table, "commands": reference.command_tables}
 
 
 def drawn(root: Path = ROOT) -> Iterator[tuple[Path, bytes]]:
@@ -47,7 +49,7 @@ def drawn(root: Path = ROOT) -> Iterator[tuple[Path, bytes]]:
         )
         if new != text or PART.search(text):
             yield path, new.encode()
-    for name, picture in benchmark_tables.PICTURES.items():
+    for name, picture in (benchmark_tables.PICTURES | gpu_tables.PICTURES).items():
         yield root / "docs" / "pictures" / name, picture().encode()
     yield from from_notebooks(root)
 
