@@ -23,7 +23,7 @@ NAMES = re.compile(
 STATED = {
     "README.md": {
         "429 735": "test_readme.py counts the lines",
-        "32 128 512 90": "shapes of benchmarks/workloads.py",
+        "32 90": "shapes of benchmarks/workloads.py",
     },
     "commands.md": {"130": "INTERRUPTED of the command line"},
     "fill-mask.md": {
