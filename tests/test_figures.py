@@ -23,25 +23,33 @@ NAMES = re.compile(
 STATED = {
     "README.md": {
         "429 735": "test_readme.py counts the lines",
-        "32 90": "shapes of benchmarks/workloads.py",
+        "32 90": "test_readme.py compares them with cpu_forward.json",
     },
     "commands.md": {"130": "INTERRUPTED of the command line"},
     "fill-mask.md": {
-        "8000 256 62": "its config, and its card, which test_demo.py compares with what was measured",
+        "8000 256 62": "the config of the embedded model; the books of its card",
         "23 68 14 31 17 42": "test_docs.py makes the table of answers again",
     },
     "formats.md": {"340": "twelve times the layer, and the rest", "61 47 0.96 1.03 0.91 0.98": "test_exports below"},
-    "from_transformers.md": {"100": "the label that is ignored", "256": "test_wordpiece.py has the characters"},
+    "from_transformers.md": {
+        "100": "the label that is ignored",
+        "256": "U+2B820 to U+2B91F",
+    },
     "glossary.md": {"32 128 127": "the threads of a warp; the ends of int8"},
     "golden.md": {"100": "all of a budget"},
     "golden_amplification.md": {
         "36": "the code below it",
         "439 0.74 1.03 1.53 121 0.67 1.01 1.32 119 0.73 1.04 1.49 115 1.31 17": (
-            "the slow tests of test_golden_amplification.py print the places and the ratios"
+            "the slow tests of test_golden_amplification.py print them, and hold the ratios between 0.5 and 2"
         ),
     },
+    "gpu.md": {
+        "580": "the extra `cuda` of setup.cfg",
+        "500": "tests of the first run, which was once",
+        "3072": "I of ALBERT-base",
+    },
     "golden_budgets.md": {
-        "0.425 10000": "derived on the page, and tested in test_golden_budgets.py; a mask that others use",
+        "0.425 10000": "ROUNDING of golden/stochastic.py; a mask that others use",
         "768 60 3000 128 0.1": "sizes of test_golden_budgets.py",
         "0.03 0.23 0.65 0.73 0.07 0.12 0.16 0.13 0.10 0.09 0.06 0.04 0.50 0.49": "test_golden_budgets.py has the table",
     },
@@ -49,7 +57,10 @@ STATED = {
         "0.01 0.044715 0.1 610": "tools/list_mistakes.py writes the page, and a test makes it again"
     },
     "golden_packs.md": {"250000": "MAX_VALUES of golden/packs/c_header.py"},
-    "golden_real_candidates.md": {"128": "the candidates' input", "5.5 8.48 4000": "PyTorch's and ONNX Runtime's tanh"},
+    "golden_real_candidates.md": {
+        "128": "the candidates' input",
+        "5.5 8.48 4000": "test_golden_budgets.py has the places",
+    },
     "golden_report.md": {"24": "test_golden_report.py has a page of so many applications"},
     "pipelines.md": {"1839 1930": "the years of the books", "512 128": "max_position_embeddings"},
     "question-answering.md": {"15 64 384 128": "test_docs.py compares the defaults of options"},

@@ -3,6 +3,7 @@
 import ast
 import contextlib
 import io
+import json
 import re
 import tokenize
 
@@ -33,6 +34,13 @@ def test_python_block_runs_and_its_shapes_are_right():
     (shape,) = re.findall(r"^out\.logits\.shape  # (\(.*\))$", code, re.M)
     assert str(names["out"].logits.shape) == shape
     assert list(names["out"].trace)[:2] == ["embeddings.LayerNorm", "encoder.embedding_hidden_mapping_in"]
+
+
+def test_the_batch_of_sentences_is_that_of_the_results():
+    rows = json.loads((ROOT / "benchmarks" / "results" / "cpu_forward.json").read_text())["rows"]
+    said = re.search(r"a batch\sof (\d+) sentences of up to (\d+)\stokens", README)
+    measured = {(row["sequences"], row["width"]) for row in rows if row["shape"] == "ragged"}
+    assert measured == {(int(said[1]), int(said[2]))}
 
 
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
