@@ -16,9 +16,10 @@ The ladder:
       memory                       other is what memory wants, and what bias, residual and activation are cheap in
     four sizes of tile             as in matmul.py; `choose` counts (tensor_tiles.py)
 
-On an H200 4096³ in bfloat16 runs at 428 TFLOP/s, in tf32 at 170. cuBLAS reaches 723 and 368 with wgmma, which these kernels do
+On an H200 4096³ in bfloat16 runs at 420 TFLOP/s, in tf32 at 160. cuBLAS reaches 780 and 380 with wgmma, which these kernels do
 not take: mma.sync reaches some 60 % of it. 64 × 128 is best where M or N is 1024 to 4096 and 768, 128 × 128 above. Tried and
-slower: 256 × 128, for which 48 KB are only two stages (up to 40 %); six stages for 64 × 64 instead of four (nothing gained).
+slower: 256 × 128, for which 48 KB are only two stages (up to 40 %). Six stages for 64 × 64 instead of four gained nothing. More
+stages in more than 48 KB have not been tried.
 
 Kinds, by what tensor cores are given:
 

@@ -3,7 +3,8 @@
 The naive version, naive_softmax below: one thread a row, which reads it three times, its neighbours T numbers further on.
 
 The ladder is that of layer_norm.py: a warp a row, 16 bytes a load where T is a multiple of 4, and the row in registers. Rows
-of more than LONGEST numbers are read three times, by a warp, from the second cache. Rows of 512 move 4.1 TB/s on an H200.
+of more than LONGEST numbers are read three times, by a warp, from the second cache. Rows of 512 move 4.2 TB/s on an H200,
+as much as a copy.
 
 The mask is what the reference adds: a key that may not be seen scores the lowest finite number, whose exponential is 0 beside
 any other, and the same as all others where none may be seen.
