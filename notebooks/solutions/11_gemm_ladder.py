@@ -10,8 +10,9 @@ def best_block(registers):
 
 found = best_block(16)
 assert isinstance(found, tuple), "best_block returns no pair yet: replace the dots"
-assert found == (LEVELS["avx2"].rows, LEVELS["avx2"].vectors)  # what the engine uses on CPUs of 16 registers
-assert best_block(3) == (1, 1)
+engines = LEVELS["avx2"].rows, LEVELS["avx2"].vectors  # what it uses on CPUs of 16 registers
+assert found == engines, f"{found} does not fit, or another block has more FMAs for each load"
+assert best_block(3) == (1, 1), "3 registers are enough for a block of one row and one vector, and for no other"
 
 
 # Exercise 11.2
@@ -24,4 +25,4 @@ def k_outside(a, b):
 
 x, y = gemm_rungs.operands(12, 100, 48, seed=1)
 assert np.all(abs(k_outside(x, y) - x.astype(np.float64) @ y) < 1e-4), "this is not the product"
-assert np.array_equal(k_outside(x, y), product(compiled, x, y))
+assert np.array_equal(k_outside(x, y), product(compiled, x, y)), "some bits differ: one sum a turn"
