@@ -4,6 +4,7 @@ def first_time(rank, k):  # (L+1,n) -> (n,)
     return np.where(good.any(axis=0), good.argmax(axis=0), -1)
 
 
+assert np.shape(first_time(answers.rank, 1)) == (n,), "first_time returns no array (n,) yet: replace the dots"
 assert first_time(np.array([[7, 0, 9], [2, 0, 9], [0, 5, 9]]), 1).tolist() == [2, 0, -1]
 assert first_time(np.array([[7, 0, 9], [2, 0, 9], [0, 5, 9]]), 3).tolist() == [1, 0, -1]
 assert (first_time(answers.rank, 1) >= 0).mean() == found.mean()
@@ -19,6 +20,7 @@ def stops(first):  # (L+1,n) -> (n,)
     return chosen
 
 
+assert np.shape(stops(answers.first)) == (n,), "stops returns no array (n,) yet: replace the dots"
 assert stops(np.array([[1, 1, 4], [1, 2, 5], [1, 3, 6], [2, 3, 7]])).tolist() == [2, 3, 3]
 chosen = stops(answers.first)
 right = (answers.first[chosen, np.arange(n)] == answers.right).mean()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,20 +60,28 @@ def left_and_returned(first: Array) -> Array:  # (L+1,n) -> (n,) bool
     return (there[:-1] & ~there[1:]).any(axis=0)
 
 
-def draw_words(words: list[list[str]], sure: Array, titles: list[str]) -> Any:  # (texts,L+1)
-    """A row for each text, a column for each depth: the first answer, and how sure it is."""
+def draw_words(words: list[list[str]], sure: Array, titles: Sequence[str]) -> Any:  # (texts,L+1)
+    """A row for each text, a column for each depth: the first answer, and how sure it is. Of a title, the part at the mask."""
     figure, axis = plt.subplots(figsize=(7, 0.36 * len(words) + 0.9))
     image = axis.imshow(sure, cmap="Blues", vmin=0, vmax=0.7, aspect="auto")
     for row, line in enumerate(words):
         for column, word in enumerate(line):
             ink = "white" if sure[row, column] > 0.4 else "black"
             axis.text(column, row, word.lstrip("▁"), ha="center", va="center", fontsize=9, color=ink)
-    axis.set_yticks(range(len(titles)), titles, fontsize=9)
+    axis.set_yticks(range(len(titles)), [_at_mask(title) for title in titles], fontsize=9)
     axis.set_xticks(range(len(words[0])))
     axis.set(title="first answer at every depth", xlabel="applications")
     axis.tick_params(length=0)
     figure.colorbar(image, label="probability")
     return figure
+
+
+def _at_mask(text: str) -> str:
+    """A few words before and after [MASK]."""
+    words = text.split()
+    place = words.index("[MASK]")
+    first, last = max(place - 2, 0), place + 2
+    return "… " * (first > 0) + " ".join(words[first:last]).replace("[MASK]", "___") + " …" * (last < len(words))
 
 
 def draw_by_depth(answers: Answers) -> Any:
@@ -88,5 +97,5 @@ def draw_by_depth(answers: Answers) -> Any:
     share = np.bincount(settled(answers.first), minlength=len(depths)) / answers.first.shape[1]
     stay.bar(depths, 100 * share, color=GREEN)
     stay.set_xticks(depths)
-    stay.set(title="the last answer stays from", xlabel="applications", ylabel="% of hidden tokens")
+    stay.set(title="when the last answer settled", xlabel="applications", ylabel="% of hidden tokens")
     return figure

@@ -93,5 +93,5 @@ def draw_agreement(cosine: Array, sums: dict[str, tuple[float, float, float]]) -
     right.set_yticks(range(len(sums)), list(sums))
     right.invert_yaxis()
     right.axvline(1, color=GREY, lw=1)
-    right.set(title="length of the sum", xlabel="1: same way, mark: right angles", xlim=(0, 1.05))
+    right.set(title="length of the sum", xlabel="1: same way; black: right angles", xlim=(0, 1.05))
     return figure
