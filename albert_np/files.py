@@ -20,9 +20,11 @@ MAX_DIGITS = 40  # transformers writes 10³⁰ for "no maximum length"
 def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     """A temporary file beside `path`. It takes that place when the block ends well, and vanishes when it does not.
 
-    Makes missing folders. Raises OSError if the folder cannot be written to.
+    Makes missing folders. Raises OSError if the folder cannot be written to, or if a folder, a pipe or a device is there.
     """
     path = Path(path)
+    if path.exists() and not path.is_file():
+        raise OSError(f"{path} is {'a folder' if path.is_dir() else 'a pipe or a device'}; name a file")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
     temporary.touch(exist_ok=False)

@@ -4,6 +4,7 @@ import html
 import inspect
 import json
 import linecache
+import os
 import re
 
 import numpy as np
@@ -14,6 +15,7 @@ from support.pages import HOSTILE, Page, assert_nothing_outside, assert_policy
 import albert_np
 from albert_np import AlbertConfig, AlbertForPreTraining, AlbertForTokenClassification, AlbertTokenizer, cli, ops
 from albert_np.cli.describe import describe
+from albert_np.costs import multiply_adds
 from albert_np.explorer import size, words
 from albert_np.explorer.attention import habit, packed
 from albert_np.explorer.network import LEVELS
@@ -176,6 +178,15 @@ def test_values_of_every_step_are_the_traces(explored, out):
     assert seen == set(out.trace)
 
 
+def test_a_label_for_each_token_has_its_letters(tokenizer):
+    letters = {"AlbertForTokenClassification": "T × K", "AlbertForSequenceClassification": "K"}
+    for kind, expected in letters.items():
+        data = albert_np.explore("a b", small(tokenizer, getattr(albert_np, kind)), tokenizer=tokenizer).data
+        (box,) = (box for box in data["network"]["boxes"] if box["part"] == "classifier")
+        assert box["letters"] == expected
+        assert len(box["shape"]) == len(expected.split(" × "))
+
+
 def test_looked_up_rows_are_rows_of_the_tables(explored, model, inputs):
     boxes = {box["part"]: box for box in explored.data["network"]["boxes"]}
     table = dict(model.named_parameters())["albert.embeddings.word_embeddings.weight"]
@@ -197,6 +208,14 @@ def test_multiplications_are_counted_as_by_hand(explored):
     layer = 4 * T * H * H + 2 * T * T * H + 2 * T * H * I
     by_hand = T * E * H + A * layer + H * H + 2 * H + T * H * E + T * E * V
     assert explored.data["network"]["counts"]["work"] == by_hand
+
+
+@pytest.mark.parametrize("kind", ["relative_key", "relative_key_query"])
+def test_multiplications_are_counted_as_the_costs_of_the_encoder_are(tokenizer, kind):
+    model = small(tokenizer, albert_np.AlbertModel, position_embedding_type=kind)
+    data = albert_np.explore("a b c", model, tokenizer=tokenizer).data
+    pooler = model.config.hidden_size**2
+    assert data["network"]["counts"]["work"] == sum(multiply_adds(model.config, 5).values()) + pooler
 
 
 def test_code_is_what_stands_in_the_files(explored):
@@ -329,6 +348,16 @@ def test_the_page_refers_to_nothing_outside_itself_and_runs_this_script_alone(ex
     assert_policy(page)
 
 
+def test_what_no_piece_can_write_is_marked(tokenizer):
+    tokens = albert_np.explore("a 日").data["tokens"]
+    assert [token["id"] == tokenizer.unk_token_id for token in tokens] == [token["unknown"] for token in tokens]
+    assert any(token["unknown"] for token in tokens)
+
+
+def test_an_empty_text_has_a_heading():
+    assert "(an empty text)" in Page(albert_np.explore("").html()).text
+
+
 def test_hostile_text_stays_text(explored):
     hostile = HOSTILE[:60] + "\u202e"
     found = albert_np.explore(f"{hostile} [MASK]", pair=hostile)
@@ -449,3 +478,22 @@ def test_the_command_refuses_in_one_line_and_writes_nothing(tmp_path, capsys):
     assert not path.exists()
     (tmp_path / "file").touch()
     assert cli.main(["explore", "a", "-o", str(tmp_path / "file" / "page.html")]) == 1
+    capsys.readouterr()
+    assert cli.main(["explore", "a", "-o", str(tmp_path)]) == 1
+    assert capsys.readouterr().err == f"albert-np: {tmp_path} is a folder; name a file\n"
+    assert cli.main(["explore", "a", "-o", "-", "--json"]) == 1
+    assert capsys.readouterr().err == "albert-np: --json and -o - would both print; name a file for the page\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with a name here")
+def test_the_page_takes_the_place_of_a_file_and_of_nothing_else(tmp_path, capsys):
+    os.mkfifo(tmp_path / "pipe")
+    assert cli.main(["explore", "a", "-o", str(tmp_path / "pipe")]) == 1
+    assert "is a pipe or a device; name a file" in capsys.readouterr().err
+    assert (tmp_path / "pipe").is_fifo()
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
+
+
+def test_the_command_prints_the_page(explored, capfdbinary):
+    assert cli.main(["explore", TEXT, "-o", "-"]) == 0
+    assert capfdbinary.readouterr().out == explored.html().encode()

@@ -33,9 +33,10 @@ CONTRASTS = """Promise.all(document.getAnimations().map((one) => one.finished)).
     }
     return [255, 255, 255];
   };
-  return [...document.querySelectorAll('button, p, h1, h2, h3, td, th, dd, dt, b, mark, summary')].filter((one) =>
-    one.innerText?.trim() && one.offsetWidth).map((one) => {
-      const [a, b] = [light(parse(getComputedStyle(one).color)), light(behind(one))];
+  return [...document.querySelectorAll('button, p, h1, h2, h3, td, th, dd, dt, b, mark, summary, svg text')].filter((one) =>
+    one.textContent.trim() && one.getBoundingClientRect().width).map((one) => {
+      const {fill, color} = getComputedStyle(one), ink = one.ownerSVGElement ? fill : color;
+      const [a, b] = [light(parse(ink)), light(behind(one))];
       return [(Math.max(a, b) + .05) / (Math.min(a, b) + .05), one.outerHTML.slice(0, 200)];
     });
 })"""
@@ -91,8 +92,8 @@ def test_a_reader_clicks_through_it_and_sees_the_models_numbers(chromium, path, 
     rank = 1 + np.sum(p[4] > p[4, 3360])
     assert f"is guess {rank} of 8,000: {percent(p[4, 3360])}" in chromium.evaluate(TEXT_OF.format("guesses"))
 
-    click(chromium, HEAD.format(1, 0))  # head 2 in application 1
-    assert chromium.evaluate(TEXT_OF.format("look-title")) == "Head 2 in application 1"
+    click(chromium, HEAD.format(1, 0))  # heads are counted from 0, applications from 1
+    assert chromium.evaluate(TEXT_OF.format("look-title")) == "Head 1 in application 1"
     shares = out.attentions[0][0, 1, 4]
     assert chromium.evaluate(LOOKS) == [percent(x) if round(1000 * x) >= 5 else "" for x in shares]
     assert "looks mostly at the token after" in chromium.evaluate(TEXT_OF.format("habit"))
@@ -227,12 +228,48 @@ def test_all_looks_can_be_drawn_and_heads_worth_a_look_are_named(chromium, path,
     assert chromium.evaluate(lines) == 15 * 15
     found = "[...document.querySelectorAll('#finds button')].map((one) => one.innerText)"
     first, *_ = chromium.evaluate(found)
-    application, head = (int(x) for x in re.search(r"head (\d+) in application (\d+)", first).groups()[::-1])
+    application, head = (int(x) for x in re.search(r"head\s(\d+) in application\s(\d+)", first).groups()[::-1])
     before = [np.diagonal(p[0], -1, 1, 2).mean(-1) for p in out.attentions]
-    assert np.unravel_index(np.argmax(before), (6, 8)) == (application - 1, head - 1)
+    assert np.unravel_index(np.argmax(before), (6, 8)) == (application - 1, head)
     assert first.endswith(f"\u00a0{100 * np.max(before):.1f}\u00a0%")
     click(chromium, "document.querySelector('#finds button')")
     assert chromium.evaluate(TEXT_OF.format("look-title")) == f"Head {head} in application {application}"
+
+
+def test_a_step_that_is_chosen_on_a_phone_comes_into_sight_and_leads_back(chromium, path):
+    chromium.resize(380, 800)
+    chromium.open(path)
+    top = "document.querySelector({}).getBoundingClientRect().top"
+    how = [{"name": "prefers-reduced-motion", "value": "reduce"}]
+    chromium.call("Emulation.setEmulatedMedia", features=how)
+    chromium.evaluate(f"{OP.format('attention.query')}.scrollIntoView({{block: 'center'}})")
+    click(chromium, OP.format("attention.query"))
+    assert 0 < chromium.evaluate(top.format("'.box-title'")) < 400
+    click(chromium, "document.querySelector('.back')")
+    assert 0 < chromium.evaluate(top.format("'#drawing [aria-pressed=true]'")) < 800
+    chromium.resize(1280, 900)
+
+
+def test_letters_of_a_formula_are_explained(chromium, path):
+    chromium.resize(1280, 900)
+    chromium.open(path)
+    facts = "[...document.querySelectorAll('#box .facts dt')].map((one) => one.innerText)"
+    for part, letters in {
+        "attention.scores": ["result", "T", "N", "D", "work"],
+        "ffn": ["result", "x", "W, b", "T", "H", "I", "work"],
+        "predictions.decoder": ["result", "x", "T", "V", "work"],
+        "embeddings.sum": ["result", "T", "E"],
+    }.items():
+        click(chromium, OP.format(part))
+        assert chromium.evaluate(facts) == letters
+
+
+def test_a_row_of_steps_says_which_come_one_after_the_other(chromium, path):
+    chromium.open(path)
+    rows = "[...document.querySelectorAll('#drawing .line')].map((one) => one.innerText.replace(/\\s+/g, ' '))"
+    shown = [re.sub(r" \d+( × \d+)*", "", row) for row in chromium.evaluate(rows)]
+    assert shown[:3] == ["word row segment row position row", "sum → LayerNorm", "projection"]
+    assert {"query key value", "scores → softmax", "widen → GELU → narrow"} <= set(shown)
 
 
 def test_hostile_text_runs_nothing(chromium, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import Any
 
 from albert_np.cli.shared import HelpFormatter, as_json, model_options, where
@@ -26,7 +27,7 @@ def add(commands: Any) -> None:
         formatter_class=HelpFormatter,
     )
     explore.add_argument("text", metavar="TEXT", help="one text, with any number of [MASK]")
-    explore.add_argument("-o", "--out", required=True, metavar="FILE", help="the page to write")
+    explore.add_argument("-o", "--out", required=True, metavar="FILE", help="the page to write; -: standard output")
     explore.add_argument("--pair", metavar="TEXT", help="a second text")
     explore.add_argument("--model", default="demo", help="folder, demo, or hub id (default: %(default)s)")
     explore.set_defaults(run=run)
@@ -35,7 +36,13 @@ def add(commands: Any) -> None:
 def run(args: argparse.Namespace) -> None:
     from albert_np.explorer.explore import explore
 
+    printed = args.out == "-"
+    if printed and args.json:
+        raise ValueError("--json and -o - would both print; name a file for the page")
     found = explore(args.text, args.model, pair=args.pair, **where(args))
+    if printed:
+        sys.stdout.buffer.write(found.html().encode())  # UTF-8 whatever the terminal has, as the page says of itself
+        return
     path = found.save(args.out)
     tokens, size = len(found.data["tokens"]), path.stat().st_size
     said = {"file": str(path), "bytes": size, "tokens": tokens}

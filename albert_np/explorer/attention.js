@@ -13,7 +13,7 @@ function unpackedAttention(data) {
 }
 
 function headName(head, N) {
-  return head === N ? "the mean of all heads" : `head ${head + 1}`;
+  return head === N ? "the mean of all heads" : `head ${head}`;
 }
 
 const MOSTLY = 40; // percent of all looks, from which on a head is said to do one thing
@@ -32,7 +32,6 @@ function colourOf(name) {
 }
 
 function attentionPart(data, state, choose) {
-  const find = (id) => document.getElementById(id);
   const {tokens, model, attention} = data, {T, N, A} = model;
   const shares = unpackedAttention(data), share = (a, n, q, k) => shares[a][n][q * T + k];
   const application = () => Math.max(1, state.depth) - 1; // counted from 0
@@ -43,7 +42,7 @@ function attentionPart(data, state, choose) {
   table.append(make("thead", {}, make("tr", {}, make("th", {scope: "col"}, "head"), Array.from({length: A}, (_, a) => make("th", {scope: "col"}, a + 1)))));
   const body = make("tbody");
   for (let n = 0; n <= N; n++) {
-    const row = make("tr", {}, make("th", {scope: "row"}, n === N ? "mean" : n + 1));
+    const row = make("tr", {}, make("th", {scope: "row"}, n === N ? "mean" : n));
     for (let a = 0; a < A; a++) {
       const said = `${headName(n, N)}, application ${a + 1}: ${habitText(attention.habits[a][n])}`;
       const button = make("button", {type: "button", tabindex: -1, title: said, "aria-label": said, onclick: () => choose({head: n, depth: a + 1})}, make("canvas", {width: T, height: T}));
@@ -68,7 +67,7 @@ function attentionPart(data, state, choose) {
   for (const [key, what, unit] of [["before", "the token before", "\u00a0%"], ["after", "the token after", "\u00a0%"], ["self", "the token itself", "\u00a0%"], ["special", "[CLS] and [SEP]", "\u00a0%"], ["spread", "many tokens", "\u00a0tokens"]]) {
     const of = ([a, n]) => attention.habits[a][n][key], [a, n] = places.reduce((x, y) => (of(y) > of(x) ? y : x));
     if (of([a, n]) < MOSTLY && key !== "spread") continue;
-    find("finds").append(make("button", {type: "button", class: "plain", onclick: () => choose({head: n, depth: a + 1})}, `${what}: head ${n + 1} in application ${a + 1}`, make("span", {class: "muted"}, `\u00a0${of([a, n]).toFixed(1)}${unit}`)));
+    find("finds").append(make("button", {type: "button", class: "plain", onclick: () => choose({head: n, depth: a + 1})}, `${what}: head\u00a0${n} in application\u00a0${a + 1}`, make("span", {class: "muted"}, `\u00a0${of([a, n]).toFixed(1)}${unit}`)));
   }
 
   function paint() {
@@ -87,7 +86,7 @@ function attentionPart(data, state, choose) {
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", paint);
 
   // the looks of one head: queries on the left, keys on the right
-  const ROW = 24, height = T * ROW + 30;
+  const ROW = T > 40 ? 18 : 24, height = T * ROW + 30;
   let lines = [], boxes = [], numbers = [], drawn = "", lit = null;
 
   function drawLooks(width) {
@@ -99,6 +98,7 @@ function attentionPart(data, state, choose) {
       const line = draw("path", {class: q === state.token ? "look chosen" : "look", d: `M${left} ${y(q)}C${left + (right - left) * .4} ${y(q)} ${right - (right - left) * .4} ${y(k)} ${right} ${y(k)}`});
       return [q, k, line];
     }));
+    if (lines.length > 1000) svg.classList.add("many"); // too many to move smoothly
     svg.append(...lines.map(([, , line]) => line));
     boxes = [];
     numbers = [];
@@ -118,7 +118,7 @@ function attentionPart(data, state, choose) {
   }
 
   function show() {
-    const a = application(), {head: n, token: t} = state, piece = plainPiece(tokens[t].piece);
+    const a = application(), {head: n, token: t} = state, quoted = (k) => `“${plainPiece(tokens[k].piece)}”`;
     if (lit) {
       lit.tabIndex = -1;
       lit.removeAttribute("aria-current");
@@ -144,7 +144,7 @@ function attentionPart(data, state, choose) {
     find("look-title").textContent = `${name[0].toUpperCase()}${name.slice(1)} in application ${a + 1}`;
     find("habit").replaceChildren(n === N ? "The mean " : "This head ", make("b", {}, habitText(attention.habits[a][n])), ".");
     const most = tokens.map((_, k) => k).sort((x, y) => share(a, n, t, y) - share(a, n, t, x)).slice(0, 3);
-    find("look-text").textContent = `“${piece}” looks most at ${most.map((k) => `${plainPiece(tokens[k].piece)} (${percentText(share(a, n, t, k))})`).join(", ")}.`;
+    find("look-text").textContent = `${quoted(t)} looks most at ${most.map((k) => `${quoted(k)} (${percentText(share(a, n, t, k))})`).join(", ")}.`;
   }
   find("every").addEventListener("input", show);
 

@@ -54,7 +54,7 @@ class Exploration:
         tokens, model = self.data["tokens"], self.data["model"]
         text = " ".join(one["piece"] for one in tokens)
         texts = {
-            "text": escaped(self.data["text"]),
+            "text": escaped(self.data["text"]) or "(an empty text)",
             "applications": str(model["A"]),
             "tokens": str(len(tokens)),
             "footer": escaped(
@@ -209,6 +209,7 @@ def _data(model: AlbertPreTrainedModel[Any], tokenizer: Any, row: Any, text: str
                 "segment": segment,
                 "special": bool(special),
                 "mask": i == tokenizer.mask_token_id,
+                "unknown": i == tokenizer.unk_token_id,
             }
             for i, segment, special in zip(ids, types, row["special_tokens_mask"], strict=True)
         ],

@@ -1,16 +1,17 @@
 "use strict";
 // The page as a whole: one state (token, depth, head), which every part shows, and what changes it.
 (() => {
-  const data = JSON.parse(document.getElementById("data").textContent);
-  const find = (id) => document.getElementById(id);
+  const data = pageData();
   const {tokens, model, lens} = data, firstMask = tokens.findIndex((token) => token.mask);
-  const state = {token: firstMask >= 0 ? firstMask : Math.min(1, tokens.length - 1), depth: model.A, head: 0};
+  const firstWord = tokens.findIndex((token) => !token.special && /\p{L}/u.test(token.piece));
+  const state = {token: Math.max(0, firstMask >= 0 ? firstMask : firstWord), depth: model.A, head: 0};
 
   // --- the sentence and the answer ----------------------------------------------------------------------------------------
 
   function headline() {
     const parts = data.text.split("[MASK]");
-    find("headline").replaceChildren(...parts.flatMap((part, i) => (i ? [make("mark", {}, "[MASK]"), part] : [part])));
+    find("headline").classList.toggle("long", data.text.length > 140);
+    if (data.text) find("headline").replaceChildren(...parts.flatMap((part, i) => (i ? [make("mark", {}, "[MASK]"), part] : [part])));
     find("answer").replaceChildren(...answer());
   }
 
@@ -38,6 +39,8 @@
   function bar() {
     find("strip").append(...chips);
     find("pieces").append(...pieces);
+    const unknown = tokens.find((token) => token.unknown);
+    if (unknown) find("pieces-say").append(" ", make("span", {class: "mono"}, unknown.piece), " stands for what no piece of the list can write: the model cannot tell what was there.");
     for (const [box, list] of [[find("strip"), chips], [find("pieces"), pieces]]) {
       box.addEventListener("keydown", (event) => {
         const to = arrowed(event, 0, state.token, 1, tokens.length);
@@ -113,9 +116,5 @@
   headline();
   bar();
   show();
-  let width = innerWidth;
-  addEventListener("resize", () => {
-    if (innerWidth !== width) show();
-    width = innerWidth;
-  });
+  onNewWidth(show);
 })();

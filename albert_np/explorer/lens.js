@@ -2,7 +2,6 @@
 
 /** The part of the page about guesses. Returns show(), which draws what depends on the token and the depth. */
 function lensPart(data, state, choose) {
-  const find = (id) => document.getElementById(id);
   const {lens, tokens, model} = data;
   if (!lens) {
     for (const id of ["lens", "two-heads"]) find(id).hidden = true;
@@ -12,8 +11,15 @@ function lensPart(data, state, choose) {
   find("lens-say").append(
     `Inside the model, each token is a list of ${model.H} numbers: its `, make("b", {}, "state"), `. A layer changes all states; it is applied ${model.A} times. At the end, the model’s `, make("b", {}, "head"),
     ` turns each state into a chance for each ${words ? `of ${countText(model.V)} pieces` : "label"}. Here the head reads the states at every depth, as if it were the end: so you can watch an answer form. The stronger the colour of a cell, the surer the guess.`,
-    model.G === 1 ? " It is one and the same layer every time." : "",
+    model.G === 1 ? " It is one and the same layer every time." : "", words ? readOff() : "",
   );
+
+  /** How the guesses for what stands there and for what is hidden differ. */
+  function readOff() {
+    const there = tokens.map((_, t) => t).filter((t) => !tokens[t].special), own = there.filter((t) => lens.own[model.A][t][0] === 1);
+    const hidden = tokens.some((token) => token.mask) ? " Only [MASK] must be guessed from the other tokens." : "";
+    return there.length ? ` What is not hidden can be read off: in the end, at ${own.length} of ${there.length} such places the best guess is the piece that stands there.${hidden}` : "";
+  }
 
   // the grid: a row for each token, a column for each depth
   const cells = tokens.map(() => []);
@@ -60,7 +66,8 @@ function lensPart(data, state, choose) {
     keepInSight(find("grid"), lit);
 
     find("race-title").textContent = `Guesses for “${piece}” over depth`;
-    const lines = lens.lines[t].map(([k, ...chances], i) => ({label: plainPiece(name(k)), values: chances.map((x) => x / 10), className: `c${i}`}));
+    const names = lens.lines[t].map(([k]) => plainPiece(name(k))), twice = (one) => names.indexOf(one) !== names.lastIndexOf(one);
+    const lines = lens.lines[t].map(([k, ...chances], i) => ({label: twice(names[i]) ? name(k) : names[i], values: chances.map((x) => x / 10), className: `c${i}`}));
     const most = Math.max(1, ...lines.flatMap((line) => line.values)), box = find("race");
     box.replaceChildren(lineChart({
       lines, first: 0, last: model.A, at: d, top: Math.min(100, most * 1.08), unit: " %", width: Math.max(280, box.clientWidth), height: 250,
@@ -85,13 +92,4 @@ function lensPart(data, state, choose) {
     }
     return out;
   }
-}
-
-/** Scrolls a box, and nothing else, to where an element in it can be seen. */
-function keepInSight(box, element) {
-  const frame = box.getBoundingClientRect(), at = element.getBoundingClientRect(), margin = Math.min(120, frame.width * .3);
-  if (at.left < frame.left + margin) box.scrollLeft -= frame.left + margin - at.left;
-  else if (at.right > frame.right - 8) box.scrollLeft += at.right - frame.right + 8;
-  if (at.top < frame.top + 30) box.scrollTop -= frame.top + 30 - at.top;
-  else if (at.bottom > frame.bottom - 8) box.scrollTop += at.bottom - frame.bottom + 8;
 }

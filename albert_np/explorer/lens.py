@@ -41,7 +41,8 @@ def lens_of(
     if kind is None:
         return None
     labels = model.config.label_names
-    found = [probabilities(model, state) for state in states]
+    found = [p for state in states if (p := probabilities(model, state)) is not None]
+    best = [_best(p) for p in found]
     known: dict[int, int] = {}
     name = piece_of if kind == "words" else lambda k: str(labels[k])
 
@@ -49,16 +50,14 @@ def lens_of(
         return known.setdefault(int(k), len(known))
 
     top, own = [], []
-    for p in found:
-        assert p is not None
-        best = _best(p)
-        top.append([[x for k in row for x in (place(k), thousandths(p[t, k]))] for t, row in enumerate(best)])
+    for p, guesses in zip(found, best, strict=True):
+        top.append([[x for k in row for x in (place(k), thousandths(p[t, k]))] for t, row in enumerate(guesses)])
         if kind == "words":
             own.append([[1 + int(np.sum(p[t] > p[t, i])), thousandths(p[t, i])] for t, i in enumerate(ids)])
     lines = []
     for t in range(len(ids)):
-        followed = _followed([_best(p[t : t + 1])[0] for p in found if p is not None])
-        lines.append([[place(k), *(thousandths(p[t, k]) for p in found if p is not None)] for k in followed])
+        followed = _followed([guesses[t] for guesses in best])
+        lines.append([[place(k), *(thousandths(p[t, k]) for p in found)] for k in followed])
     return {"kind": kind, "names": [name(k) for k in known], "top": top, "own": own, "lines": lines}
 
 

@@ -1,11 +1,8 @@
 // Section 5: the network as a drawing, each step of which opens to its formula, weights, values and code.
 
-// the letters of network.py, from −30 to 30
-const LEVELS = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXY";
-const LETTERS = {T: "tokens", E: "numbers of a row of the word table", H: "numbers of a state", N: "heads", D: "numbers of a head", I: "numbers inside the feed-forward part", V: "pieces in the list", K: "labels"};
+const LETTERS = {x: "what comes in", "W, b": "weights; ᵀ swaps rows and columns", T: "tokens", E: "numbers of a row of the word table", H: "numbers of a state", N: "heads", D: "numbers of a head", I: "numbers inside the feed-forward part", V: "pieces in the list", K: "labels"};
 
 function networkPart(data, state, choose) {
-  const find = (id) => document.getElementById(id);
   const {tokens, model, network} = data, {boxes, sources, counts} = network;
   const shared = model.G === 1, times = (n) => (n === 1 ? "once" : `${n} times`);
   find("network-say").textContent = `From top to bottom, in the order in which it is computed. ${shared ? `ALBERT stores one layer and applies it ${times(model.A)}: that makes the file small, but saves no work.` : `This model stores ${model.G} layers and applies them ${times(model.A)} in all.`} Blue steps have weights, which training has set; the others only compute. Choose a step: it opens to its formula, its code and its numbers.`;
@@ -25,40 +22,39 @@ function networkPart(data, state, choose) {
   }
 
   function button(part) {
-    const box = byPart.get(part);
-    if (!box) return null;
-    const n = parameters(box);
+    const box = byPart.get(part), n = parameters(box);
     const one = make("button", {type: "button", class: n ? "op weights" : "op", "data-part": part, tabindex: -1, onclick: () => open(box)}, make("b", {}, box.title), make("span", {class: "small"}, box.shape.join(" × ")));
     buttons.set(part, one);
     order.push(part);
     return one;
   }
 
-  const arrow = () => make("span", {class: "arrow", "aria-hidden": true}, "↓");
-  const line = (...parts) => make("div", {class: "line"}, parts.map(button));
-  /** Steps one below the other, with arrows between. parts: names, or lists of names that stand side by side. */
-  function chain(...parts) {
-    const there = parts.map((part) => [part].flat().filter((name) => byPart.has(name))).filter((names) => names.length);
-    return there.flatMap((names, i) => [...(i ? [arrow()] : []), line(...names)]);
+  const arrow = (sign = "↓") => make("span", {class: "arrow", "aria-hidden": true}, sign);
+  /** Steps with arrows between. rows: from top to bottom, "a → b" for one after the other, ["a", "b"] for side by side. */
+  function chain(...rows) {
+    const lines = rows.map((row) => {
+      const beside = Array.isArray(row), names = (beside ? row : row.split(" → ")).filter((name) => byPart.has(name));
+      return names.flatMap((name, i) => [...(i && !beside ? [arrow("→")] : []), button(name)]);
+    });
+    return lines.filter((line) => line.length).flatMap((line, i) => [...(i ? [arrow()] : []), make("div", {class: "line"}, line)]);
   }
 
   function drawing() {
     const at = "attention.";
     find("drawing").append(
-      make("div", {class: "group"}, make("h3", {}, "embeddings"), chain(["embeddings.word_embeddings", "embeddings.token_type_embeddings", "embeddings.position_embeddings"], ["embeddings.sum", "embeddings.LayerNorm"], "encoder.embedding_hidden_mapping_in")), arrow(),
+      make("div", {class: "group"}, make("h3", {}, "embeddings"), chain(["embeddings.word_embeddings", "embeddings.token_type_embeddings", "embeddings.position_embeddings"], "embeddings.sum → embeddings.LayerNorm", "encoder.embedding_hidden_mapping_in")), arrow(),
       make("div", {class: "group layer"},
         make("h3", {}, shared ? `the layer, applied ${times(model.A)}` : "the layers"), make("div", {class: "times", role: "group", "aria-label": "Applications"}, make("span", {"aria-hidden": true}, "↻"), dots),
-        make("p", {class: "small muted part"}, "attention: tokens look at one another"), chain([`${at}query`, `${at}key`, `${at}value`], [`${at}scores`, `${at}probs`], [`${at}context`, `${at}dense`], [`${at}sum`, `${at}LayerNorm`]), arrow(),
-        make("p", {class: "small muted part"}, "feed-forward: each token on its own"), chain(["ffn", "activation", "ffn_output"], ["sum", "full_layer_layer_norm"])),
+        make("p", {class: "small muted part"}, "attention: tokens look at one another"), chain([`${at}query`, `${at}key`, `${at}value`], `${at}scores → ${at}probs`, `${at}context → ${at}dense`, `${at}sum → ${at}LayerNorm`), arrow(),
+        make("p", {class: "small muted part"}, "feed-forward: each token on its own"), chain("ffn → activation → ffn_output", "sum → full_layer_layer_norm")),
       arrow(), make("div", {class: "headings"}, heads()),
     );
     find("drawing").addEventListener("keydown", (event) => {
-      const by = {ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1, Home: -order.length, End: order.length}[event.key];
-      const from = order.indexOf(event.target.dataset?.part);
-      if (!by || from < 0) return;
-      event.preventDefault();
-      const part = order[Math.min(order.length - 1, Math.max(0, from + by))];
-      open(byPart.get(part));
+      const from = order.indexOf(event.target.dataset?.part), move = from >= 0 && arrowMove(event);
+      if (!move) return;
+      const part = order[between(0, from + move[0] + move[1], order.length - 1)];
+      chosen = byPart.get(part);
+      show();
       buttons.get(part).focus();
     });
   }
@@ -74,20 +70,22 @@ function networkPart(data, state, choose) {
   function open(box) {
     chosen = box;
     show();
+    if (find("box").getBoundingClientRect().top > innerHeight * .8) find("box").scrollIntoView(); // where the two stand one below the other
   }
 
   // --- one step -------------------------------------------------------------------------------------------------------
 
   function details(box) {
     const a = box.layer ? Math.max(1, state.depth) - 1 : 0;
-    const letters = box.letters.split(" × "), meant = [...new Set(letters)].filter((x) => LETTERS[x] && x !== "K");
+    const used = new Set(`${box.letters} ${box.formula} ${box.says}`.match(/[\p{L}]+/gu)), meant = Object.keys(LETTERS).filter((x) => used.has(x) || (x === "W, b" && /W[₁₂]?ᵀ/.test(box.formula)));
     return [
       make("h3", {class: "box-title"}, box.title, box.layer ? make("span", {class: "muted"}, ` in application ${a + 1} of ${model.A}`) : null),
       make("p", {}, box.says), make("p", {class: "formula mono"}, box.formula),
       make("dl", {class: "facts"},
-        fact("result", make("span", {}, make("span", {class: "mono"}, box.letters), letters.length && box.letters !== String(box.shape) ? ` = ${box.shape.join(" × ")}` : "")),
+        fact("result", make("span", {}, make("span", {class: "mono"}, box.letters), box.letters !== String(box.shape) ? ` = ${box.shape.join(" × ")}` : "")),
         meant.map((x) => fact(x, LETTERS[x])), box.work ? fact("work", `${countText(box.work)} multiplications`) : null),
       ...weights(box, a), ...values(box, a), ...code(box),
+      make("button", {type: "button", class: "plain back", onclick: () => buttons.get(box.part).scrollIntoView({block: "center"})}, "↑ back to the drawing"),
     ];
   }
 
@@ -106,11 +104,11 @@ function networkPart(data, state, choose) {
   function values(box, a) {
     const found = box.values[a], t = found.rows.length === 1 ? 0 : state.token, [strip, length, ...first] = found.rows[t];
     const whose = found.rows.length === 1 ? "the whole text" : `“${plainPiece(tokens[t].piece)}”`;
-    const of = box.letters.startsWith("N ×") ? `${countText(found.of)} numbers (head 1 with each token, then head 2, and so on)` : `${countText(found.of)} numbers`;
+    const of = box.letters.startsWith("N ×") ? `${countText(found.of)} numbers (head 0 with each token, then head 1, and so on)` : `${countText(found.of)} numbers`;
     const SIZE = 12, columns = 16, lines = Math.ceil(strip.length / columns);
     const svg = draw("svg", {viewBox: `0 0 ${columns * SIZE} ${lines * SIZE}`, class: "strip-values", role: "img", "aria-label": `The first ${strip.length} of ${countText(found.of)} values as colours`});
     [...strip].forEach((letter, i) => {
-      const level = LEVELS.indexOf(letter) - 30;
+      const level = network.levels.indexOf(letter) - 30; // from −30 to 30
       svg.append(draw("rect", {class: level < 0 ? "minus" : "plus", x: (i % columns) * SIZE + .5, y: Math.floor(i / columns) * SIZE + .5, width: SIZE - 1, height: SIZE - 1, "fill-opacity": Math.abs(level) / 30}));
     });
     return [

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
+from albert_np import costs
 from albert_np.calling import AlbertPreTrainedModel
-from albert_np.encoder import applications, layer_name
 from albert_np.explorer.words import words_of
 from albert_np.golden.arithmetic import Exact
 from albert_np.golden.graph import Step, evaluate
@@ -26,7 +25,7 @@ def network_of(
     model: AlbertPreTrainedModel[Any], steps: list[Step], trace: Mapping[str, Array], batch: Mapping[str, Array]
 ) -> dict[str, Any]:
     """Boxes in the order of the graph, one for each step of a layer however often it is applied; sources; and counts."""
-    shapes = {name: list(x.shape) for name, x in model._tensors.items()}
+    shapes = {name: x.shape for name, x in model._tensors.items()}
     boxes: dict[str, dict[str, Any]] = {}
     sources: dict[str, dict[str, Any]] = {}
     work = 0
@@ -46,7 +45,7 @@ def network_of(
                 "title": words.title,
                 "says": words.says,
                 "formula": words.formula,
-                "letters": words.shape,
+                "letters": words.shape if x.ndim == 2 or "T" in words.shape else f"T × {words.shape}",
                 "shape": list(x.shape[1:]),
                 "work": multiplications,
                 "code": [_source(sources, function) for function in words.code],
@@ -54,12 +53,13 @@ def network_of(
                 "values": [],
             }
         box = boxes[part]
-        box["names"].append([one.module, [[name, shapes[name]] for name in one.weights]])
+        box["names"].append([one.module, [[name, list(shapes[name])] for name in one.weights]])
         box["values"].append(_values(x[0]))
     for box in boxes.values():  # of a layer that is shared they are the same in all applications
         if all(names == box["names"][0] for names in box["names"]):
             box["names"] = box["names"][:1]
-    return {"boxes": list(boxes.values()), "sources": sources, "counts": _counts(model, shapes) | {"work": work}}
+    counts = _counts(model, shapes) | {"work": work}
+    return {"boxes": list(boxes.values()), "sources": sources, "counts": counts, "levels": LEVELS}
 
 
 # --- values -----------------------------------------------------------------------------------------------------------
@@ -83,29 +83,25 @@ def _values(x: Array) -> dict[str, Any]:  # (T,…), (N,T,T) or (H,)
 # --- counts -----------------------------------------------------------------------------------------------------------
 
 
-def _multiplications(one: Step, x: Array, shapes: Mapping[str, list[int]], H: int) -> int:
+def _multiplications(one: Step, x: Array, shapes: Mapping[str, tuple[int, ...]], H: int) -> int:
     """The multiplications of matrices that a step takes: a product with a weight, and the two products of attention."""
     if one.op == "linear":
         return x.size * shapes[one.weights[0]][1]
-    if one.op == "scores":  # N·T·T·D
-        return x.shape[-1] ** 2 * H
+    if one.op == "scores":  # N·T·T·D, and as many for each table of distances
+        return x.shape[-1] ** 2 * H * (1 + costs.TABLES[dict(one.attributes).get("position_type", "absolute")])
     if one.op == "context":  # (B,T,H): each of its numbers is a sum over T tokens
         return x.size * x.shape[1]
     return 0
 
 
-def _counts(model: AlbertPreTrainedModel[Any], shapes: Mapping[str, list[int]]) -> dict[str, int]:
+def _counts(model: AlbertPreTrainedModel[Any], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
     """Parameters: all that are stored, those of the stored layers, and how many there were if nothing were shared."""
-
-    def inside(group: int, inner: int) -> int:
-        begin = f"{layer_name(group, inner)}."
-        return sum(math.prod(shape) for name, shape in shapes.items() if name.startswith(begin))
-
-    used = [inside(group, inner) for _, group, inner in applications(model.config)]
-    config = model.config
-    stored = [inside(g, i) for g in range(config.num_hidden_groups) for i in range(config.inner_group_num)]
-    everything = sum(math.prod(shape) for shape in shapes.values())
-    return {"stored": everything, "layers": sum(stored), "unshared": everything - sum(stored) + sum(used)}
+    parts = costs.parameters(model.config, shapes)
+    return {
+        "stored": sum(stored for stored, _ in parts.values()),
+        "layers": sum(stored for part, (stored, _) in parts.items() if part.startswith("shared layer")),
+        "unshared": sum(unshared for _, unshared in parts.values()),
+    }
 
 
 # --- code -------------------------------------------------------------------------------------------------------------

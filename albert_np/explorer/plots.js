@@ -11,10 +11,6 @@ function percentText(thousandths) {
   return thousandths === 0 ? "<\u00a00.1\u00a0%" : `${(thousandths / 10).toFixed(1)}\u00a0%`;
 }
 
-function countText(n) {
-  return n.toLocaleString("en");
-}
-
 /** A large count in two or three digits: 5.9 million. */
 function roundText(n) {
   for (const [size, name] of [[1e9, "billion"], [1e6, "million"], [1e3, "thousand"]]) {
@@ -67,7 +63,7 @@ function lineChart({lines, first, last, at, top, low = 0, unit, width, height, s
   endLabels(svg, lines, y, width - right + 8, up, base);
   svg.addEventListener("click", (event) => {
     const frame = svg.getBoundingClientRect(), px = ((event.clientX - frame.left) / frame.width) * width;
-    onPick(Math.min(last, Math.max(first, Math.round(first + ((px - left) / (width - left - right)) * (last - first)))));
+    onPick(between(first, Math.round(first + ((px - left) / (width - left - right)) * (last - first)), last));
   });
   return svg;
 }
@@ -86,8 +82,6 @@ function endLabels(svg, lines, y, left, up, base) {
 
 /** Arrow keys inside a grid of buttons: where to go from row, column. Undefined for another key. */
 function arrowed(event, row, column, rows, columns) {
-  const move = {ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0], Home: [0, -columns], End: [0, columns]}[event.key];
-  if (!move || event.altKey || event.ctrlKey || event.metaKey) return undefined;
-  event.preventDefault();
-  return [Math.min(rows - 1, Math.max(0, row + move[0])), Math.min(columns - 1, Math.max(0, column + move[1]))];
+  const move = arrowMove(event);
+  return move && [between(0, row + move[0], rows - 1), between(0, column + move[1], columns - 1)];
 }

@@ -1,13 +1,12 @@
 // Section 4: how far, and into which direction, each application carries the states.
 
 function statesPart(data, state, choose) {
-  const find = (id) => document.getElementById(id);
   const {tokens, model, states} = data, {A, H} = model;
   const mean = (list) => list.reduce((a, b) => a + b, 0) / list.length;
   const known = data.lens ? "" : `Inside the model, each token is a list of ${H} numbers: its state. `;
-  find("states-say").textContent = `${known}Each application of the layer reads all states, and writes new ones. The distance between old and new says how much it changes. The cosine says how alike their directions are: 1 means the same. A cosine that comes close to 1 says that the states are settling. The paper of ALBERT (Lan et al. 2019) draws these two curves for its large model.`;
+  find("states-say").textContent = `${known}Each application of the layer reads all states, and writes new ones. The distance between old and new says how much it changes. The cosine says how alike their directions are: 1 means the same. A cosine that comes close to 1 says that the states are settling. The paper of ALBERT (Lan et al. 2019) shows the distance, and the angle whose cosine this is, for its large model.`;
   const [first, second] = states.explained.map((x) => `${(100 * x).toFixed(0)} %`);
-  find("plane-say").textContent = `${H} dimensions do not fit on a screen. These are the two directions in which all states differ most. They hold ${first} and ${second} of the differences, and the other directions the rest: what is apart here is apart, but what is near here may be apart too.`;
+  find("plane-say").textContent = `A path begins at a small ring, and the dot is where the state is now. ${H} dimensions do not fit on a screen. These are the two directions in which all states differ most. They hold ${first} and ${second} of the differences, and the other directions the rest: what is apart here is apart, but what is near here may be apart too.`;
 
   function chart(id, rows, unit, said) {
     const box = find(id), at = Math.max(1, state.depth), of = (t) => rows.map((row) => row[t]);

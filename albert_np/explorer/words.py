@@ -133,7 +133,7 @@ WORDS = {
         "logits",
         "Compares the result with each row of the word table: a score (logit) for each of the V pieces. Softmax makes "
         "chances of the scores.",
-        "y = x · Eᵀ + b",
+        "y = x · tableᵀ + b",
         "T × V",
         (LINEAR, heads.predictions),
     ),

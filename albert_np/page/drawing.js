@@ -18,11 +18,47 @@ function dressed(element, attributes, children) {
   return element;
 }
 
+function find(id) { return document.getElementById(id); }
+
+/** What the page is about. */
+function pageData() { return JSON.parse(find("data").textContent); }
+
+/** Draws again when the width has changed. A phone also tells of a height that changes while one scrolls. */
+function onNewWidth(redraw) {
+  let width = innerWidth;
+  addEventListener("resize", () => {
+    if (innerWidth !== width) redraw();
+    width = innerWidth;
+  });
+}
+
+/** Where an arrow key, Home or End leads: [rows, columns]. Undefined for another key. */
+function arrowMove(event) {
+  const move = {ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0], Home: [0, -1e5], End: [0, 1e5]}[event.key];
+  if (!move || event.altKey || event.ctrlKey || event.metaKey) return undefined;
+  event.preventDefault();
+  return move;
+}
+
+/** A whole number from low to high. */
+function between(low, x, high) { return Math.min(high, Math.max(low, x)); }
+
+/** Scrolls a box, and nothing else, to where an element in it can be seen. Left and top are where headings may lie over it. */
+function keepInSight(box, element) {
+  const frame = box.getBoundingClientRect(), at = element.getBoundingClientRect(), margin = Math.min(130, frame.width * .3);
+  if (at.left < frame.left + margin) box.scrollLeft -= frame.left + margin - at.left;
+  else if (at.right > frame.right - 8) box.scrollLeft += at.right - frame.right + 8;
+  if (at.top < frame.top + 60) box.scrollTop -= frame.top + 60 - at.top;
+  else if (at.bottom > frame.bottom - 30) box.scrollTop += at.bottom - frame.bottom + 30;
+}
+
 /** A number of the data: infinities and NaN came as text. */
 function number(x) {
   if (typeof x !== "string") return x ?? null;
   return {inf: Infinity, "-inf": -Infinity}[x] ?? NaN;
 }
+
+function countText(n) { return n.toLocaleString("en"); }
 
 function shortNumber(x, digits = 3) {
   if (x === null || x === undefined) return "–";

@@ -71,6 +71,8 @@ def escaped(text: Any) -> str:
 def visible(text: Any) -> str:
     """The same with characters that cannot be seen written as numbers, and not longer than LONGEST."""
     whole = str(text)
+    if whole.isprintable() and len(whole) <= LONGEST:  # nearly every text, and nothing of INVISIBLE is printable
+        return whole
     out = "".join(f"\\u{ord(c):04x}" if unicodedata.category(c) in INVISIBLE else c for c in whole[:LONGEST])
     return out + "…" if len(whole) > LONGEST else out
 

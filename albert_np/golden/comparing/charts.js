@@ -5,7 +5,7 @@ function shareText(x) {
   if (x === null || x === undefined) return "–";
   if (!Number.isFinite(x)) return "∞";
   if (x < 2) return x !== 0 && x < .01 ? "< 1 %" : `${(100 * x).toFixed(x > 1 && x < 1.01 ? 1 : 0)} %`;
-  return `${x < 10 ? x.toPrecision(2) : x < 1e5 ? Math.round(x).toLocaleString("en") : shortNumber(x)}×`;
+  return `${x < 10 ? x.toPrecision(2) : x < 1e5 ? countText(Math.round(x)) : shortNumber(x)}×`;
 }
 
 /** Bars of shares on a logarithmic scale, with a line where 1 is. rows: [{label, value}]. */
@@ -29,7 +29,7 @@ function shareBars(rows, width) {
   svg.append(draw("line", {class: "limit", x1: x(1), x2: x(1), y1: 2, y2: bottom}));
   for (const e of decades(1e-3, high, 5)) {
     if (e !== 0 && Math.abs(x(10 ** e) - x(1)) < 34) continue;
-    svg.append(draw("text", {x: x(10 ** e), y: bottom + 14, "text-anchor": "middle"}, e > 0 ? `${(10 ** e).toLocaleString("en")}×` : `${100 * 10 ** e} %`));
+    svg.append(draw("text", {x: x(10 ** e), y: bottom + 14, "text-anchor": "middle"}, e > 0 ? `${countText(10 ** e)}×` : `${100 * 10 ** e} %`));
   }
   return svg;
 }
@@ -47,13 +47,13 @@ function logHistogram(counts, first, last, width, label) {
       x: x(from) + .5, width: plot / counts.length - 1, y: base - Math.max(1.5, tall), height: Math.max(1.5, tall),
       class: from >= -1e-9 ? "bar outside" : "bar",
     });
-    bar.append(draw("title", {}, `${count.toLocaleString("en")} elements`));
+    bar.append(draw("title", {}, `${countText(count)} elements`));
     svg.append(bar);
   });
   svg.append(
     draw("line", {class: "axis", x1: left, x2: left + plot, y1: base, y2: base}),
     draw("line", {class: "limit", x1: x(0), x2: x(0), y1: 2, y2: base}),
-    draw("text", {x: x(0) + 5, y: 11, class: beyond ? "outside" : ""}, beyond ? `${beyond.toLocaleString("en")} outside` : "none outside"),
+    draw("text", {x: x(0) + 5, y: 11, class: beyond ? "outside" : ""}, beyond ? `${countText(beyond)} outside` : "none outside"),
   );
   for (let e = first; e <= last; e++) {
     const text = {"-2": "1 %", "-1": "10 %", 0: "100 %", 1: "10×", 2: "100×"}[e];

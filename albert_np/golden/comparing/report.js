@@ -1,7 +1,6 @@
 "use strict";
 (() => {
-  const data = JSON.parse(document.getElementById("data").textContent);
-  const find = (id) => document.getElementById(id);
+  const data = pageData();
   const SIDE = new Set(["heads", "masked_scores", "mean", "variance"]); // ops that nothing else reads
   const SHARES = [["worst", "budget_share"], ["rms", "rms_share"], ["bias", "bias_share"]];
   const ERRORS = ["local", "inherited", "total"];
@@ -45,19 +44,13 @@
       cell.setAttribute("aria-pressed", here);
       cell.tabIndex = here ? 0 : -1;
       if (here && from === "map") cell.focus();
-      if (here) inSight(cell);
+      if (here) keepInSight(find("map"), cell);
     }
     const status = find("status");
     status.replaceChildren(op.name, make("span", {class: op.outside ? `${op.verdict === "suspicious" ? "suspicious" : "outside"}-text` : "muted"}, ` · ${said(op)}`));
     showDetails(op);
     showDepth();
     for (const [one, row] of rows) row.setAttribute("aria-selected", one === op);
-  }
-
-  /** Scrolls the map, and nothing else, to where a cell can be seen. */
-  function inSight(cell) {
-    const map = find("map"), frame = map.getBoundingClientRect(), at = cell.getBoundingClientRect();
-    if (at.right > frame.right - 8 || (cell.closest("td") && at.left < frame.left + 130)) map.scrollLeft += at.left - frame.left - frame.width * .6;
   }
 
   // --- the map: a row for each op of a layer, a column for each application ---------------------------------------------
@@ -123,13 +116,11 @@
   }
 
   function onArrow(event) {
-    const moves = {ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0], Home: [0, -1e4], End: [0, 1e4]};
-    const move = moves[event.key];
-    if (!move || event.altKey || event.ctrlKey || event.metaKey || !event.target.classList.contains("cell")) return;
-    event.preventDefault();
+    const move = event.target.classList.contains("cell") && arrowMove(event);
+    if (!move) return;
     const row = grid.findIndex((list) => list.includes(selected)), column = grid[row].indexOf(selected);
-    const list = grid[Math.min(grid.length - 1, Math.max(0, row + move[0]))];
-    let to = Math.min(list.length - 1, Math.max(0, column + move[1]));
+    const list = grid[between(0, row + move[0], grid.length - 1)];
+    let to = between(0, column + move[1], list.length - 1);
     const step = move[1] < 0 || to > column ? Math.sign(move[1]) : 0;
     while (step && !list[to] && list[to + step] !== undefined) to += step;
     select(list[to] ?? list.find(Boolean), "map");
@@ -162,7 +153,7 @@
       if (!by) return;
       event.preventDefault();
       const at = points.findIndex((p) => p.op === selected);
-      select(points[at < 0 ? 0 : Math.min(points.length - 1, Math.max(0, at + by))].op, "depth");
+      select(points[at < 0 ? 0 : between(0, at + by, points.length - 1)].op, "depth");
     };
     const at = points.findIndex((p) => p.op === selected);
     box.setAttribute("aria-valuemax", points.length);
@@ -275,9 +266,5 @@
   for (const id of ["depth-kind", "depth-measure"]) find(id).addEventListener("input", showDepth);
   filter();
   select(selected, "start");
-  let width = innerWidth;
-  addEventListener("resize", () => {
-    if (innerWidth !== width) select(selected, "resize");
-    width = innerWidth;
-  });
+  onNewWidth(() => select(selected, "resize"));
 })();
