@@ -25,11 +25,8 @@ PARTS = {
     "pooler.": "pooler",
     "": "head",
 }
-TABLES = {
-    "absolute": 0,
-    "relative_key": 1,
-    "relative_key_query": 2,
-}  # products with a table of distances, as large as q·kᵀ
+# position_embedding_type -> products with the table of distances, each as large as q·kᵀ
+DISTANCES = {"absolute": 0, "relative_key": 1, "relative_key_query": 2}
 
 
 def parameters(config: AlbertConfig, shapes: Mapping[str, tuple[int, ...]] | None = None) -> dict[str, tuple[int, int]]:
@@ -62,6 +59,6 @@ def multiply_adds(config: AlbertConfig, tokens: int) -> dict[str, int]:
     return {
         "projection E → H": T * E * H,
         "attention: query, key, value, dense": applications * 4 * T * H * H,
-        "attention: scores and context": applications * (2 + TABLES[config.position_embedding_type]) * T * T * H,
+        "attention: scores and context": applications * (2 + DISTANCES[config.position_embedding_type]) * T * T * H,
         "feed-forward": applications * 2 * T * H * inner,
     }

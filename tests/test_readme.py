@@ -77,12 +77,11 @@ def test_code_lines_are_those_that_run():
 
 def test_the_lines_of_the_model_files_are_as_many_as_stated():
     """And few enough to be read in one sitting."""
-    (stated_code, stated_all) = re.findall(r"have\s(\d+)\slines\sof\scode,\sor\s(\d+)\slines\swith", README)[0]
+    (stated_code, stated_all) = re.findall(r"have\sabout\s(\d+)\slines\sof\scode,\sor\s(\d+)\slines\swith", README)[0]
     texts = {name: (ROOT / "albert_np" / name).read_text() for name in MODEL_FILES}
     for name in texts:
         assert f"](albert_np/{name})" in README
     code = sum(len(code_lines(text)) for text in texts.values())
     everything = sum(len(text.splitlines()) for text in texts.values())
-    assert int(stated_code) == pytest.approx(code, rel=0.05), code
-    assert int(stated_all) == pytest.approx(everything, rel=0.05), everything
+    assert (int(stated_code), int(stated_all)) == (round(code, -1), round(everything, -1))
     assert code <= 500

@@ -23,8 +23,10 @@ import check_links
 import draw_docs
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "docs/*.md", "docs/site/README.md")
-PAGES += ("notebooks/*.ipynb", "benchmarks/results/*.md", "albert_np/demo/README.md", "albert_np/demo/*/README.md")
+PAGES = (
+    *("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "docs/*.md", "docs/site/README.md"),
+    *("notebooks/*.ipynb", "benchmarks/results/*.md", "albert_np/demo/README.md", "albert_np/demo/*/README.md"),
+)
 PICTURES = ("docs/pictures/*", "benchmarks/results/*.png", "albert_np/demo/*.png")
 FRONT = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>albert_np</title>

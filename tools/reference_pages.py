@@ -37,7 +37,9 @@ GROUPS = [
         "what they share.",
         ["albert_np.AlbertPreTrainedModel", "albert_np.AlbertModel", "albert_np.AlbertFor*"],
     ),
-    Group("config", "Config", "The sizes of a model.", ["albert_np.AlbertConfig"]),
+    Group(
+        "config", "Config", "The sizes of a model, and what they cost.", ["albert_np.AlbertConfig", "albert_np.costs"]
+    ),
     Group(
         "tokenizer",
         "Tokenizer",
