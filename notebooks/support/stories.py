@@ -147,7 +147,7 @@ def loss_curve(log: Sequence[dict[str, Any]], levels: dict[str, float]) -> Any:
     axis.xaxis.set_major_formatter("{x:g}")
     axis.set_ylim(bottom=0)
     axis.set_xlabel("step")
-    axis.set_ylabel("loss, in nats")
+    axis.set_ylabel("loss: the mean of −ln p")
     axis.set_title("From knowing nothing to knowing the context")
     axis.legend(loc="upper right", bbox_to_anchor=(1, 0.86))
     return figure
