@@ -88,7 +88,7 @@ def _multiplications(one: Step, x: Array, shapes: Mapping[str, tuple[int, ...]],
     if one.op == "linear":
         return x.size * shapes[one.weights[0]][1]
     if one.op == "scores":  # N·T·T·D, and as many for each table of distances
-        return x.shape[-1] ** 2 * H * (1 + costs.TABLES[dict(one.attributes).get("position_type", "absolute")])
+        return x.shape[-1] ** 2 * H * (1 + costs.DISTANCES[dict(one.attributes).get("position_type", "absolute")])
     if one.op == "context":  # (B,T,H): each of its numbers is a sum over T tokens
         return x.size * x.shape[1]
     return 0
