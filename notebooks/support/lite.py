@@ -57,7 +57,7 @@ def plane(albert: Mapping[str, Point], bert: Mapping[str, Point]) -> Any:
             axis.annotate(f"{kind} {name}", point, (0, 9), textcoords="offset points", ha="center", color=colour)
     axis.margins(0.16, 0.14)
     axis.set_xlabel("millions of parameters: memory")
-    axis.set_ylabel("GFLOP for 128 tokens: time")
+    axis.set_ylabel("GFLOP for 128 tokens: work")
     axis.set_title("ALBERT moves a model to the left, not down")
     axis.set_xticks([10, 20, 50, 100, 200, 500], ["10", "20", "50", "100", "200", "500"])
     axis.set_yticks([20, 50, 100, 200, 500], ["20", "50", "100", "200", "500"])
