@@ -9,9 +9,9 @@ import re
 
 import pytest
 from support import ROOT
+from support.prose import numbers, prose
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-SMALL = 12  # numbers up to it are counts, which readers make themselves
 # names that hold numbers: versions, years of papers and books, formats, bits, processors
 NAMES = re.compile(
     r"transformers (4\.57(\.\d)?|5)|\(4\.57 and 5\)|torch (2\.13\.0|2\.13)|PyTorch 2\.13|ONNX Runtime 1\.31|Python 3\.\d+"
@@ -84,13 +84,10 @@ def walk(value):
         yield float(value)
 
 
-def prose(text):
-    """Without code, targets of links, HTML and the names that hold numbers; numbers without their commas."""
-    text = re.sub(r"<!-- drawn: (.*?) -->.*?<!-- end of \1 -->", " ", text, flags=re.S)  # test_site.py draws it again
-    text = re.sub(r"```.*?```", " ", text, flags=re.S)
-    text = re.sub(r"`[^`]*`|<[!/a-zA-Z][^>]*>", " ", text)
-    text = re.sub(r"\]\([^)]*\)", "]", text)
-    return NAMES.sub(" ", re.sub(r"(?<=\d),(?=\d{3})", "", text))
+def prose_of(text):
+    """Without what is drawn (test_site.py draws it again), code, and the names that hold numbers."""
+    text = re.sub(r"<!-- drawn: (.*?) -->.*?<!-- end of \1 -->", " ", text, flags=re.S)
+    return NAMES.sub(" ", prose(text))
 
 
 def unheld(path):
@@ -101,11 +98,10 @@ def unheld(path):
     results = set(re.findall(r"benchmarks/results/(\w+)\.(?:json|md)", text))
     values = [x for name in results for x in walk(json.loads((ROOT / f"benchmarks/results/{name}.json").read_text()))]
     found = []
-    for number in re.findall(r"(?<![\w.])(\d+(?:\.\d+)?)(?![\d\w])", prose(text)):
+    for number, _ in numbers(prose_of(text)):
         digits = len(number.partition(".")[2])
         rounded = (round(x * scale, digits) for x in values for scale in (1, 100))
-        small = not digits and int(number) <= SMALL
-        if not small and number not in known and float(number) not in set(rounded):
+        if number not in known and float(number) not in set(rounded):
             found.append(number)
     return found
 
@@ -116,10 +112,10 @@ def test_every_number_of_a_page_is_held_by_something(path):
 
 
 def test_what_is_listed_is_on_its_page():
-    for name, numbers in STATED.items():
+    for name, held in STATED.items():
         path = ROOT / name if name == "README.md" else ROOT / "docs" / name
-        there = set(re.findall(r"\d+(?:\.\d+)?", prose(path.read_text())))
-        assert set(" ".join(numbers).split()) <= there, name
+        there = set(re.findall(r"\d+(?:\.\d+)?", prose_of(path.read_text())))
+        assert set(" ".join(held).split()) <= there, name
 
 
 def test_a_number_that_nothing_holds_is_found(tmp_path):
@@ -132,7 +128,7 @@ def test_a_number_that_nothing_holds_is_found(tmp_path):
 
 def test_exports_are_as_large_and_as_fast_as_the_page_of_formats_says():
     found = json.loads((ROOT / "benchmarks" / "results" / "onnx_export.json").read_text())
-    page = prose((ROOT / "docs" / "formats.md").read_text())
+    page = prose_of((ROOT / "docs" / "formats.md").read_text())
     older, newer = "torch, dynamo=False", "torch, dynamo=True"
     for name in (older, newer):
         assert f"{found['bytes'][name] / 1e6:.0f} MB from the {'older' if name == older else 'newer'}" in page

@@ -10,12 +10,12 @@ import re
 import nbformat
 import pytest
 from support import ROOT, needs
+from support.prose import numbers, prose
 from support.shown import differs
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 MOST_CELLS, MOST_LINES, LONGEST_LINE, MOST_BYTES = 20, 12, 120, 100 * 1024
 MOST_WORDS = 130  # of prose between two cells of code
-SMALL = 12  # numbers up to it are counts, which readers make themselves
 TAGS = {"exercise", "measured", "raises-exception"}
 EXERCISE = re.compile(r"^# (Exercise \d+\.\d+)", re.M)
 # what stands before a notebook's first cell when it is tested: no connection to anywhere but the kernel's own machine
@@ -137,7 +137,7 @@ def test_notebook_is_short_checked_and_imports_instead_of_redefining(path):
             assert len(lines) <= MOST_LINES + 4 * ("exercise" in tags(cell)), cell.source
             assert max(map(len, lines)) <= LONGEST_LINE
         else:
-            assert len(prose(cell.source).split()) <= MOST_WORDS, cell.source
+            assert len(words(cell).split()) <= MOST_WORDS, cell.source
     for cell in code_cells(notebook):
         assert not re.search(r"\b(def|class) \w", cell.source), cell.source
     asserting = [cell for cell in code_cells(notebook) if "assert " in cell.source]
@@ -170,12 +170,9 @@ def test_exercises_have_a_task_a_hint_and_a_solution(path):
         assert all(line in solved.splitlines() for line in checks)
 
 
-def prose(text):
-    """Markdown without code, formulas, links' targets, tables, HTML and the numbers of sections."""
-    text = re.sub(r"```.*?```|\$\$.*?\$\$", " ", text, flags=re.S)
-    text = re.sub(r"`[^`]*`|\$[^$]*\$|<[!/a-zA-Z][^>]*>", " ", text)
-    text = re.sub(r"\]\([^)]*\)", "]", text)
-    return re.sub(r"^#+ .*$|^\|.*$", " ", text, flags=re.M)
+def words(cell):
+    """The prose of a cell without headings and tables."""
+    return re.sub(r"^#+ .*$|^\|.*$", " ", prose(cell.source), flags=re.M)
 
 
 NUMBERED = re.compile(
@@ -194,13 +191,10 @@ def test_numbers_of_the_prose_are_computed(path):
     missing = []
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            text = re.sub(r"(?<=\d),(?=\d{3})", "", NUMBERED.sub(" ", prose(cell.source)))
-            for number, percent in re.findall(r"(?<![\w.])(\d+(?:\.\d+)?)(?![\d\w])( ?%)?", text):
-                if "." not in number and int(number) <= SMALL:
-                    continue
+            for number, percent in numbers(NUMBERED.sub(" ", words(cell))):
                 as_fraction = f"{float(number) / 100:.6f}".rstrip("0").rstrip(".") if percent else number
                 if number not in known and as_fraction not in known:
-                    missing.append(number + percent)
+                    missing.append(number)
     assert not missing
 
 
