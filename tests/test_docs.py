@@ -212,30 +212,6 @@ def test_tables_have_as_many_cells_in_each_row(path):
         assert len(cells) == 1, table
 
 
-def show_demo(*arguments):
-    command = [sys.executable, ROOT / "tools" / "show_demo.py", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, env=unmeasured(), check=False)
-
-
-def test_the_table_of_answers_is_what_the_embedded_model_answers(tmp_path):
-    """And is put between the marks of a text that has them, in place of what is there."""
-    page = (DOCS / "fill-mask.md").read_text()
-    before, mark, rest = page.partition("<!-- tools/show_demo.py -->\n")
-    table, end, after = rest.partition("<!-- end of the table -->\n")
-    printed = show_demo().stdout
-    assert printed.strip("\n") == table.strip("\n")
-    assert len(printed.splitlines()) == 2 + 10
-    copy = tmp_path / "page.md"
-    copy.write_text(f"{before}{mark}| old |\n{end}{after}")
-    assert show_demo("--write", copy).returncode == 0
-    assert copy.read_text() == page
-    copy.write_text(f"{before}{end}{mark}{after}")
-    refused = show_demo("--write", copy)
-    assert refused.returncode == 1
-    assert "the marks are missing" in refused.stderr
-    assert copy.read_text() == f"{before}{end}{mark}{after}"
-
-
 # --- options and messages -------------------------------------------------------------------------------------------------
 
 

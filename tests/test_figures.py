@@ -28,7 +28,6 @@ STATED = {
     "commands.md": {"130": "INTERRUPTED of the command line"},
     "fill-mask.md": {
         "8000 256 62": "the config of the embedded model; the books of its card",
-        "23 68 14 31 17 42": "test_docs.py makes the table of answers again",
     },
     "formats.md": {"340": "twelve times the layer, and the rest", "61 47 0.96 1.03 0.91 0.98": "test_exports below"},
     "from_transformers.md": {

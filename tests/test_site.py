@@ -15,7 +15,7 @@ import albert_np
 from albert_np import config
 
 DOCS = ROOT / "docs"
-TOOLS = ("bars", "benchmark_tables", "check_links", "draw_docs", "gpu_tables", "reference_pages")
+TOOLS = ("bars", "benchmark_tables", "check_links", "draw_docs", "gpu_tables", "reference_pages", "show_demo")
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 
 import check_links
-import draw_docs
+import reference_pages
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = (
@@ -49,10 +49,10 @@ def lay_out(root: Path, to: Path, *, reference: bool = True) -> None:
     if reference:
         folder = to / "docs" / "reference"
         folder.mkdir()
-        for name, text in draw_docs.reference_pages().items():
+        for name, text in reference_pages.reference_pages().items():
             (folder / f"{name}.rst").write_text(text, "utf-8")
         page = to / "docs" / "api.md"
-        page.write_text(draw_docs.with_links_to_the_reference(page.read_text("utf-8")), "utf-8")
+        page.write_text(reference_pages.with_links_to_the_reference(page.read_text("utf-8")), "utf-8")
 
 
 def with_alternative_texts(notebook: str) -> str:

@@ -4,8 +4,8 @@
     python tools/draw_docs.py --check    # only says what is not current; exit code 1
 
 A part stands between two marks, <!-- drawn: NAME --> and <!-- end of NAME -->, in docs/*.md and README.md. Tables come from
-benchmarks/results, names from docstrings, commands from their parsers. Pictures of docs/gallery.md that a notebook has drawn
-are copied out of it. tests/test_site.py fails if a part is not what this writes.
+benchmarks/results, names from docstrings, commands from their parsers, answers from the embedded model. Pictures of
+docs/gallery.md that a notebook has drawn are copied out of it. tests/test_site.py fails if a part is not what this writes.
 """
 
 from __future__ import annotations
@@ -20,11 +20,9 @@ from pathlib import Path
 
 import benchmark_tables
 import gpu_tables
-import reference_pages as reference
+import reference_pages
+import show_demo
 from bars import texts
-from reference_pages import reference_pages, with_links_to_the_reference
-
-__all__ = ["drawn", "reference_pages", "with_links_to_the_reference"]
 
 ROOT = Path(__file__).resolve().parents[1]
 PART = re.compile(r"<!-- drawn: ([\w ]+) -->\n(.*?)<!-- end of \1 -->", re.S)
@@ -33,7 +31,11 @@ FROM_NOTEBOOK = re.compile(r"!\[[^\]]*\]\(pictures/((\d\d)_\w+?)(?:_(\d+))?\.(pn
 
 def parts() -> dict[str, Callable[[], str]]:
     tables = benchmark_tables.TABLES | gpu_tables.TABLES
-    return tables | {"names": reference.api_table, "commands": reference.command_tables}
+    return tables | {
+        "answers": show_demo.table,
+        "names": reference_pages.api_table,
+        "commands": reference_pages.command_tables,
+    }
 
 
 def drawn(root: Path = ROOT) -> Iterator[tuple[Path, bytes]]:

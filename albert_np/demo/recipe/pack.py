@@ -4,7 +4,7 @@
 
 Weights become float16 or bfloat16, whichever has the held-out loss nearer to the checkpoint's own. The model card's figures are
 those of the weights as they are packed. Nothing is written unless all of it together stays below 6 MB. README.md's table of
-answers (tools/show_demo.py --readme) and the outputs of the notebook are of these weights too, and made again after this.
+answers (tools/draw_docs.py) and the outputs of the notebook are of these weights too, and made again after this.
 """
 
 from __future__ import annotations
