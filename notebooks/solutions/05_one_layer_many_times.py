@@ -22,7 +22,7 @@ def places(ends):  # (texts,H) -> int
     return len(found)
 
 
-assert isinstance(places(np.zeros((2, 3))), int), "places returns no number yet: replace the dots"
+assert np.isscalar(places(np.zeros((2, 3)))), "places returns no number yet: replace the dots"
 assert places(np.array([[0.0, 0.0], [0.5, 0.0], [3.0, 0.0]])) == 2
 assert places(np.array([path[-1] for path in paths])) == 3
 assert places(np.array([path[6] for path in paths])) == 4, "after six applications, each text is at a place of its own"

@@ -31,14 +31,14 @@ THINGS = ("key", "ring", "letter", "book", "knife", "lamp", "box", "hat")
 FOUND = ("in the garden", "in the kitchen", "by the river", "on the road")
 PUT = ("under the bed", "behind the door", "into a drawer", "on the shelf")
 
-# what an exam asks for: the sentence of a story and the word in it, both from 0, and what one must know
+# what an exam asks for: the places in turn, each the sentence of a story and the word in it, from 0; and what one must know
 KINDS = {
-    "time of day": (2, 1, "noon or night? the verb says it, two words on"),
-    "he or she": (1, 3, "the name says it, ten words before"),
-    "the name again": (2, 2, "the name of the first sentence"),
-    "the thing again": (3, 6, "the thing of the second sentence"),
-    "the colour again": (4, 6, "the colour of the second sentence"),
-    "which relative": (2, 8, "nobody can know"),
+    "time of day": (((2, 1), (4, 1)), "noon or night? the verb says it, two words on"),
+    "he or she": (((1, 3),), "the name says it, ten words before"),
+    "the name again": (((2, 2),), "the name of the first sentence"),
+    "the thing again": (((3, 6),), "the thing of the second sentence"),
+    "the colour again": (((4, 6),), "the colour of the second sentence"),
+    "which relative": (((2, 8),), "nobody can know"),
 }
 CHANCE = {
     "time of day": 1 / 2,
@@ -82,8 +82,9 @@ def write_stories(path: str | os.PathLike, count: int, seed: int) -> Path:
 def exam(kind: str, count: int, seed: int) -> Iterator[Question]:
     """Questions of one kind, each about a new story."""
     rng = random.Random(seed)
-    sentence, word, _ = KINDS[kind]
-    for _ in range(count):
+    places, _ = KINDS[kind]
+    for number in range(count):
+        sentence, word = places[number % len(places)]
         sentences = story(rng)
         words = sentences[sentence].split()
         answer, words[word] = words[word], "[MASK]"
