@@ -23,12 +23,14 @@ from albert_np import (
     MaskedLMOutput,
     QuestionAnsweringModelOutput,
     convert,
+    explore,
     num_threads,
     pipeline,
     verify,
 )
 from albert_np.conversion.findings import Verification
 from albert_np.conversion.report import Report
+from albert_np.explorer.explore import Exploration
 from albert_np.outputs import BaseModelOutputWithPooling
 from albert_np.pipelines.fill_mask import FillMaskPipeline
 from albert_np.run import Trace
@@ -72,3 +74,4 @@ with num_threads(1):
 
 assert_type(convert("demo", "./there", "bin", dtype="bfloat16"), Report)
 assert_type(verify("demo"), Verification)
+assert_type(explore("a [MASK]"), Exploration)

@@ -164,5 +164,5 @@ def process(app: Any, what: str, name: str, value: Any, options: Any, lines: lis
     if shape := shapes(value):
         found = [f"Shapes: ``{shape}``", "", *found]
     if what == "class" and (rows := fields(value, but="\n".join(found))):
-        found = [*found, "", "Fields:" if len(rows) > len(fields(value)) - 1 else "Other fields:", "", *rows]
+        found = [*found, "", "Fields:" if rows == fields(value) else "Other fields:", "", *rows]
     lines[:] = found
