@@ -1,7 +1,7 @@
 """Every number in the prose of README and of docs/ is computed on its page, drawn from results that the page names, or tested.
 
 A number above 12, or with a decimal point, stands in the page's own code or what that shows (tests/test_docs.py runs it), or
-rounds a value of a results file that the page links to; what is a percentage may be a fraction there. The others are listed here.
+rounds a value of a results file that the page links to; a percentage may be a fraction there. The others are listed here.
 """
 
 import json
