@@ -31,7 +31,7 @@ from albert_np.tokenization.tokenizer import AlbertTokenizer
 from albert_np.version import __version__
 
 HERE = Path(__file__).parent
-SCRIPTS = ("plots.js", "lens.js", "attention.js", "states.js", "network.js", "explorer.js")
+SCRIPTS = ("plots.js", "lens.js", "attention.js", "states.js", "step.js", "network.js", "explorer.js")
 # the classes in which a checkpoint is loaded, the first whose head it has; AlbertModel if none
 PREFERRED = (
     "AlbertForPreTraining",

@@ -1,5 +1,32 @@
 // The charts of a report.
 
+/** A number of the data: infinities and NaN came as text. */
+function number(x) {
+  if (typeof x !== "string") return x ?? null;
+  return {inf: Infinity, "-inf": -Infinity}[x] ?? NaN;
+}
+
+/** A logarithmic scale: value -> position. Zero and what is below `low` is at the beginning, infinity and NaN at the end. */
+function logScale(low, high, start, end) {
+  const [a, b] = [Math.log10(low), Math.log10(high)];
+  return (x) => {
+    const t = x === Infinity || Number.isNaN(x) ? 1 : x > 0 ? (Math.log10(x) - a) / (b - a) : 0;
+    return start + Math.min(1, Math.max(0, t)) * (end - start);
+  };
+}
+
+/** Powers of ten from low to high, not more than `most`. */
+function decades(low, high, most = 7) {
+  const [a, b] = [Math.round(Math.log10(low)), Math.round(Math.log10(high))];
+  const step = Math.max(1, Math.ceil((b - a) / most));
+  return Array.from({length: Math.floor((b - a) / step) + 1}, (_, i) => a + i * step);
+}
+
+function powerText(exponent) {
+  const raised = String(exponent).replace(/[-0-9]/g, (c) => (c === "-" ? "⁻" : "⁰¹²³⁴⁵⁶⁷⁸⁹"[c]));
+  return exponent === 0 ? "1" : `10${raised}`;
+}
+
 /** A share of something that is allowed: as a percentage, and from twice on as a factor. */
 function shareText(x) {
   if (x === null || x === undefined) return "–";
