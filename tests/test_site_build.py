@@ -112,6 +112,7 @@ def copy(tmp_path):
         ("[nothing](nothing.md)", "nothing.md"),
         ("[nowhere](README.md#nowhere)", "nowhere"),
         ("{py:func}`albert_np.ops.softmaximum`", "softmaximum"),
+        ("{py:obj}`albert_np.AlbertForNothing`", "AlbertForNothing"),
         ("![](site/README.png)", "image file not readable"),
     ],
 )

@@ -47,4 +47,4 @@ python_maximum_signature_line_length = 100
 toc_object_entries_show_parents = "hide"
 # -n finds names of ours that lead nowhere in what is written. Types in signatures have no page here: NumPy's and Python's own,
 # whose indices are on the network, and those that are ours and not public
-nitpick_ignore_regex = [("py:(class|obj|data|exc)", r".*")]
+nitpick_ignore_regex = [("py:class", r".*")]
