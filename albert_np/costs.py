@@ -37,13 +37,14 @@ def parameters(config: AlbertConfig, shapes: Mapping[str, tuple[int, ...]] | Non
     """
     applications = config.num_hidden_layers * config.inner_group_num
     stored_layers = config.num_hidden_groups * config.inner_group_num
-    found = dict.fromkeys(PARTS.values(), (0, 0))
+    stored = dict.fromkeys(PARTS.values(), 0)
     for name, shape in (names.expected_shapes(config, ("pooler",)) if shapes is None else shapes).items():
-        part = next(part for piece, part in PARTS.items() if piece in name)
-        copies = applications / stored_layers if part.startswith("shared layer") else 1
-        stored, unshared = found[part]
-        found[part] = stored + math.prod(shape), unshared + int(math.prod(shape) * copies)
-    return {part: counts for part, counts in found.items() if counts[0]}
+        stored[next(part for piece, part in PARTS.items() if piece in name)] += math.prod(shape)
+    return {
+        part: (count, count * applications // stored_layers if part.startswith("shared layer") else count)
+        for part, count in stored.items()
+        if count
+    }
 
 
 def multiply_adds(config: AlbertConfig, tokens: int) -> dict[str, int]:

@@ -34,6 +34,12 @@ def test_parameters_of_a_model_with_groups_are_those_that_it_holds():
         assert unshared == stored * (2 if part.startswith("shared layer") else 1)  # 12 applications of 6 stored layers
 
 
+def test_without_sharing_there_is_a_layer_for_each_application_also_where_groups_are_not_equally_large():
+    config = AlbertConfig(**TINY | {"hidden_size": 9}, num_hidden_layers=7, num_hidden_groups=3)
+    unshared = sum(unshared for _, unshared in parameters(config).values())
+    assert unshared == AlbertModel(config.replace(num_hidden_groups=7), seed=0).num_parameters()
+
+
 @pytest.mark.parametrize("groups", [1, 4])
 @pytest.mark.parametrize("kind", ["absolute", "relative_key", "relative_key_query"])
 def test_multiply_adds_are_those_of_the_arrays_that_a_forward_makes(groups, kind):
