@@ -1,34 +1,28 @@
-"""What the explorer's page shows: the model's own numbers, nobody's HTML, and never more bytes than it says."""
+"""What the explorer's page shows are the model's own numbers, for models of every kind."""
 
-import html
 import inspect
-import json
 import linecache
-import os
-import re
 
 import numpy as np
 import pytest
 from support import ROOT
-from support.pages import HOSTILE, Page, assert_nothing_outside, assert_policy
+from support.explored import TEXT, demo_tokenizer, of_the_demo, small
+from support.pages import HOSTILE, Page, assert_nothing_outside
 
 import albert_np
-from albert_np import AlbertConfig, AlbertForPreTraining, AlbertForTokenClassification, AlbertTokenizer, cli, ops
+from albert_np import AlbertConfig, AlbertForPreTraining, AlbertForTokenClassification, ops
 from albert_np.cli.describe import describe
 from albert_np.costs import multiply_adds
-from albert_np.explorer import size, words
+from albert_np.explorer import words
 from albert_np.explorer.attention import habit, packed
 from albert_np.explorer.network import LEVELS
 from albert_np.explorer.states import on_a_plane
 from albert_np.golden.graph import ARCHITECTURES, graph
 
-TEXT = "There was a knock at the [MASK] and a boy came in."
-FOLDER = ROOT / "albert_np" / "explorer"
-
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return AlbertTokenizer.from_pretrained("demo")
+    return demo_tokenizer()
 
 
 @pytest.fixture(scope="module")
@@ -48,14 +42,7 @@ def out(model, inputs):
 
 @pytest.fixture(scope="module")
 def explored():
-    return albert_np.explore(TEXT)
-
-
-def small(tokenizer, kind=AlbertForPreTraining, **changes):
-    """A small model with the demo's vocabulary."""
-    sizes = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32, "num_hidden_layers": 2}
-    base = {"vocab_size": tokenizer.vocab_size, "embedding_size": 8, "max_position_embeddings": 64}
-    return kind(AlbertConfig(**(base | sizes | changes)), seed=1)
+    return of_the_demo()
 
 
 def unpacked(row):
@@ -181,7 +168,7 @@ def test_values_of_every_step_are_the_traces(explored, out):
 def test_a_label_for_each_token_has_its_letters(tokenizer):
     letters = {"AlbertForTokenClassification": "T × K", "AlbertForSequenceClassification": "K"}
     for kind, expected in letters.items():
-        data = albert_np.explore("a b", small(tokenizer, getattr(albert_np, kind)), tokenizer=tokenizer).data
+        data = albert_np.explore("a b", small(getattr(albert_np, kind)), tokenizer=tokenizer).data
         (box,) = (box for box in data["network"]["boxes"] if box["part"] == "classifier")
         assert box["letters"] == expected
         assert len(box["shape"]) == len(expected.split(" × "))
@@ -212,7 +199,7 @@ def test_multiplications_are_counted_as_by_hand(explored):
 
 @pytest.mark.parametrize("kind", ["relative_key", "relative_key_query"])
 def test_multiplications_are_counted_as_the_costs_of_the_encoder_are(tokenizer, kind):
-    model = small(tokenizer, albert_np.AlbertModel, position_embedding_type=kind)
+    model = small(albert_np.AlbertModel, position_embedding_type=kind)
     data = albert_np.explore("a b c", model, tokenizer=tokenizer).data
     pooler = model.config.hidden_size**2
     assert data["network"]["counts"]["work"] == sum(multiply_adds(model.config, 5).values()) + pooler
@@ -252,7 +239,7 @@ def test_a_loaded_model_is_computed_in_float64_whatever_it_runs_on(explored):
 
 
 def test_layers_that_are_not_shared_have_weights_of_their_own(tokenizer):
-    model = small(tokenizer, num_hidden_layers=4, num_hidden_groups=2, inner_group_num=2)
+    model = small(num_hidden_layers=4, num_hidden_groups=2, inner_group_num=2)
     data = albert_np.explore("a b", model, tokenizer=tokenizer).data
     assert (data["model"]["A"], data["model"]["G"]) == (8, 4)
     (query,) = (box for box in data["network"]["boxes"] if box["part"] == "attention.query")
@@ -264,7 +251,7 @@ def test_layers_that_are_not_shared_have_weights_of_their_own(tokenizer):
 
 def test_labels_take_the_place_of_pieces_in_a_model_that_has_labels(tokenizer):
     names = {0: "NOTHING", 1: HOSTILE, 2: "PLACE"}
-    model = small(tokenizer, AlbertForTokenClassification, id2label=names, label2id={x: i for i, x in names.items()})
+    model = small(AlbertForTokenClassification, id2label=names, label2id={x: i for i, x in names.items()})
     found = albert_np.explore("a house", model, tokenizer=tokenizer)
     lens = found.data["lens"]
     assert lens["kind"] == "labels"
@@ -286,7 +273,7 @@ def test_labels_take_the_place_of_pieces_in_a_model_that_has_labels(tokenizer):
     ids=lambda changes: next(iter(changes)),
 )
 def test_models_of_every_shape_have_a_page(tokenizer, changes):
-    model = small(tokenizer, **changes)
+    model = small(**changes)
     for text in ("a [MASK]", ""):
         found = albert_np.explore(text, model, tokenizer=tokenizer)
         assert Page(found.html()).data["model"]["T"] == len(found.data["tokens"])
@@ -297,7 +284,7 @@ def test_models_of_every_shape_have_a_page(tokenizer, changes):
 
 @pytest.mark.parametrize("kind", ["AlbertModel", "AlbertForSequenceClassification", "AlbertForQuestionAnswering"])
 def test_a_model_without_a_head_for_tokens_has_a_page_without_guesses(tokenizer, kind):
-    model = small(tokenizer, getattr(albert_np, kind))
+    model = small(getattr(albert_np, kind))
     found = albert_np.explore("a house", model, tokenizer=tokenizer)
     assert (found.data["label"] is None) == (kind != "AlbertForSequenceClassification")
     assert found.data["lens"] is None
@@ -313,7 +300,7 @@ def test_a_model_for_whole_texts_says_its_label():
 
 
 def test_a_checkpoint_is_loaded_with_the_head_that_it_has(tokenizer, tmp_path):
-    small(tokenizer).save_pretrained(tmp_path)
+    small().save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
     found = albert_np.explore("a", tmp_path)
     assert found.data["model"]["class"] == "AlbertForPreTraining"
@@ -329,171 +316,3 @@ def test_two_texts_have_segments_and_an_order(tokenizer, model):
     assert [token["segment"] for token in data["tokens"]] == given["token_type_ids"][0].tolist()
     assert data["order"] == round(1000 * ops.softmax(model(**given).sop_logits[0])[0])
     assert albert_np.explore("It rained.").data["order"] is None
-
-
-# --- the page ---------------------------------------------------------------------------------------------------------------
-
-
-def test_the_page_holds_the_data_and_is_the_same_every_time(explored):
-    page = Page(explored.html())
-    assert page.data == json.loads(json.dumps(explored.data))
-    assert explored.html() == albert_np.explore(TEXT).html()
-    assert "".join(page.text).split()[:2] == ["Inside", "ALBERT:"]
-    assert "computed in float64 by the reference" in "".join(page.text)
-
-
-def test_the_page_refers_to_nothing_outside_itself_and_runs_this_script_alone(explored):
-    page = Page(explored.html())
-    assert_nothing_outside(page)
-    assert_policy(page)
-
-
-def test_what_no_piece_can_write_is_marked(tokenizer):
-    tokens = albert_np.explore("a 日").data["tokens"]
-    assert [token["id"] == tokenizer.unk_token_id for token in tokens] == [token["unknown"] for token in tokens]
-    assert any(token["unknown"] for token in tokens)
-
-
-def test_an_empty_text_has_a_heading():
-    assert "(an empty text)" in Page(albert_np.explore("").html()).text
-
-
-def test_hostile_text_stays_text(explored):
-    hostile = HOSTILE[:60] + "\u202e"
-    found = albert_np.explore(f"{hostile} [MASK]", pair=hostile)
-    page = Page(found.html())
-    assert page.tags() == Page(explored.html()).tags()
-    assert page.data["text"].startswith("</script>")
-    assert "\u202e" not in found.html()
-    assert_nothing_outside(page)
-    assert_policy(page)
-
-
-def test_a_notebook_shows_the_page_in_a_frame_that_may_only_run_its_script(explored):
-    frame = explored._repr_html_()
-    ((tag, attributes),) = Page(frame).elements
-    assert tag == "iframe"
-    assert attributes["sandbox"] == "allow-scripts"
-    assert attributes["srcdoc"] == explored.html()
-    assert "src" not in attributes
-    assert attributes["title"]
-    assert html.unescape(frame).count("</iframe>") == 1
-    assert repr(explored) == "Exploration of 15 tokens through 6 applications (demo)"
-
-
-def test_every_part_of_the_page_is_in_its_script(explored):
-    script = Page(explored.html()).blocks["script"][1]
-    for file in FOLDER.glob("*.js"):
-        assert file.read_text() in script
-        assert len(file.read_text().splitlines()) < 260  # small enough to be read
-
-
-# --- sizes and refusals -------------------------------------------------------------------------------------------------------
-
-DEEP = {"num_hidden_layers": 24, "num_attention_heads": 16, "hidden_size": 64, "intermediate_size": 64}
-
-
-@pytest.mark.parametrize("changes", [{}, DEEP], ids=["demo", "deep"])
-def test_a_page_has_no_more_bytes_than_is_said_beforehand(tokenizer, changes):
-    model = small(tokenizer, **changes) if changes else AlbertForPreTraining.from_pretrained("demo")
-    most = size.most_tokens(model.config)
-    for T in (2, most // 2, most):
-        words = ["the", "old", "[MASK]", "man", "went", "away", "and", "a", "boy"] * T
-        found = albert_np.explore(" ".join(words[: T - 2]), model, tokenizer=tokenizer)
-        assert len(found.data["tokens"]) == T
-        bytes_ = len(found.html().encode())
-        assert bytes_ <= size.bytes_of(T, model.config)
-        assert bytes_ > 0.55 * size.bytes_of(T, model.config)
-    assert bytes_ < size.MOST_BYTES
-
-
-def test_what_does_not_fit_is_refused_in_one_line_before_anything_is_computed(monkeypatch):
-    monkeypatch.setattr(AlbertForPreTraining, "from_pretrained", lambda *_, **__: pytest.fail("it was loaded"))
-    with pytest.raises(ValueError, match=r"has 102 tokens, and a page has at most 2,000,000 bytes: \d+ tokens") as met:
-        albert_np.explore("word " * 100)
-    assert "\n" not in str(met.value)
-    most = int(re.search(r"(\d+) tokens fit", str(met.value))[1])
-    assert most == size.most_tokens(AlbertConfig.from_pretrained("demo")) > 60
-    with pytest.raises(ValueError, match="the text has 302 tokens, and the model has 128 positions"):
-        albert_np.explore("word " * 300)
-
-
-def test_a_page_that_comes_out_too_large_is_refused_too(monkeypatch):
-    monkeypatch.setattr("albert_np.explorer.explore.MOST_BYTES", 1000)
-    with pytest.raises(ValueError, match=r"its page would have [\d,]+ bytes"):
-        albert_np.explore("a")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ((3,), "text must be a str; got int"),
-        ((["a"],), "text must be a str; got list"),
-        (("a", 3), "model must be a name or one of the model classes; got int"),
-        (("a", "demo", {"pair": 3}), "pair must be a str; got int"),
-        (("a", "nowhere/at/all"), "nowhere/at/all"),
-    ],
-)
-def test_wrong_arguments_are_refused(arguments, message):
-    *given, options = (*arguments, {}) if not isinstance(arguments[-1], dict) else arguments
-    with pytest.raises((ValueError, OSError), match=message):
-        albert_np.explore(*given, **options)
-
-
-def test_numbers_that_are_none_are_refused_with_the_name_of_the_step(tokenizer):
-    model = small(tokenizer)
-    model._tensors["encoder.albert_layer_groups.0.albert_layers.0.ffn.weight"][0, 0] = np.nan
-    with pytest.raises(ValueError, match=r"encoder\.layer\.0\.ffn has NaN or infinity"):
-        albert_np.explore("a", model, tokenizer=tokenizer)
-
-
-def test_models_that_cannot_be_explored_are_refused(tokenizer):
-    with pytest.raises(ValueError, match="follows one text"):
-        albert_np.explore("a", small(tokenizer, albert_np.AlbertForMultipleChoice), tokenizer=tokenizer)
-    with pytest.raises(ValueError, match="pass tokenizer= too"):
-        albert_np.explore("a", small(tokenizer))
-    with pytest.raises(ValueError, match="revision: the model is loaded already"):
-        albert_np.explore("a", small(tokenizer), tokenizer=tokenizer, revision="x")
-
-
-# --- the command -----------------------------------------------------------------------------------------------------------
-
-
-def test_the_command_writes_the_page_and_says_so(explored, tmp_path, capsys):
-    path = tmp_path / "page.html"
-    assert cli.main(["explore", TEXT, "-o", str(path)]) == 0
-    assert path.read_text(encoding="utf-8") == explored.html()
-    assert capsys.readouterr().out == f"{path}: 15 tokens, {path.stat().st_size:,} bytes; open it in a browser\n"
-    assert cli.main(["explore", "It rained.", "--pair", "Wet.", "-o", str(path), "--json"]) == 0
-    said = json.loads(capsys.readouterr().out)
-    assert said == {"file": str(path), "bytes": path.stat().st_size, "tokens": 9}
-
-
-def test_the_command_refuses_in_one_line_and_writes_nothing(tmp_path, capsys):
-    path = tmp_path / "page.html"
-    assert cli.main(["explore", "word " * 100, "-o", str(path)]) == 1
-    err = capsys.readouterr().err
-    assert err.startswith("albert-np: the text has 102 tokens")
-    assert err.count("\n") == 1
-    assert not path.exists()
-    (tmp_path / "file").touch()
-    assert cli.main(["explore", "a", "-o", str(tmp_path / "file" / "page.html")]) == 1
-    capsys.readouterr()
-    assert cli.main(["explore", "a", "-o", str(tmp_path)]) == 1
-    assert capsys.readouterr().err == f"albert-np: {tmp_path} is a folder; name a file\n"
-    assert cli.main(["explore", "a", "-o", "-", "--json"]) == 1
-    assert capsys.readouterr().err == "albert-np: --json and -o - would both print; name a file for the page\n"
-
-
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with a name here")
-def test_the_page_takes_the_place_of_a_file_and_of_nothing_else(tmp_path, capsys):
-    os.mkfifo(tmp_path / "pipe")
-    assert cli.main(["explore", "a", "-o", str(tmp_path / "pipe")]) == 1
-    assert "is a pipe or a device; name a file" in capsys.readouterr().err
-    assert (tmp_path / "pipe").is_fifo()
-    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
-
-
-def test_the_command_prints_the_page(explored, capfdbinary):
-    assert cli.main(["explore", TEXT, "-o", "-"]) == 0
-    assert capfdbinary.readouterr().out == explored.html().encode()
