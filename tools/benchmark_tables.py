@@ -75,19 +75,15 @@ def label(name: str) -> str:
 
 
 def forward_table() -> str:
-    head = ["batch × tokens"]
-    for threads in ("1 thread", "2 threads"):
-        head += [f"{threads}: albert_np", "fastest peer", "its time", "ratio", "PyTorch"]
+    head = ["threads", "batch × tokens", "fastest peer", "its time", "albert_np", "ratio", "PyTorch"]
     rows = []
-    for one, two in zip(forward_rows(1), forward_rows(2), strict=True):
-        cells = [one["shape"]]
-        for row in (one, two):
+    for threads in (1, 2):
+        for row in forward_rows(threads):
             best = fastest_peer(row["ms"])
-            ours, theirs = row["ms"]["albert_np"], row["ms"][best]
-            cells += [number(ours, 1), label(best), number(theirs, 1), number(ours / theirs, 2)]
-            cells.append(number(row["ms"]["pytorch"], 1))
-        rows.append(cells)
-    return table(head, rows) + "\n" + measured_on("cpu_forward") + "\n"
+            ours, theirs, pytorch = (row["ms"][name] for name in ("albert_np", best, "pytorch"))
+            times = [number(theirs, 1), number(ours, 1), number(ours / theirs, 2), number(pytorch, 1)]
+            rows.append([str(threads), row["shape"], label(best), *times])
+    return table(head, rows, numbers_from=3) + "\n" + measured_on("cpu_forward") + "\n"
 
 
 def readme_table() -> str:
