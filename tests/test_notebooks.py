@@ -1,6 +1,6 @@
 """Every notebook runs, offline, from top to bottom; its cells assert what they show; its exercises can be solved.
 
-A cell with the tag `exercise` fails as it stands, and passes with what notebooks/solutions has in its place. A cell with the
+A cell with the tag `exercise` fails as it stands, saying why, and passes with what notebooks/solutions has in its place. A cell with the
 tag `measured` shows what differs from machine to machine; what the others show is compared with a new run.
 """
 
@@ -94,7 +94,11 @@ def run(path):
 def assert_runs(path, *, compare):
     notebook = run(path)
     for name, cell in exercises(notebook).items():
-        assert any(output.output_type == "error" for output in cell.outputs), f"{name} passes without an answer"
+        errors = [output for output in cell.outputs if output.output_type == "error"]
+        assert errors, f"{name} passes without an answer"
+        assert (errors[0].ename, errors[0].evalue > "") == ("AssertionError", True), (
+            f"{name} does not say what is missing"
+        )
     if compare:
         for stored, cell in zip(code_cells(read(path)), _without_ours(notebook, path), strict=True):
             shown, found = texts(stored), texts(cell)
