@@ -1,7 +1,7 @@
 """Every notebook runs, offline, from top to bottom; its cells assert what they show; its exercises can be solved.
 
-A cell with the tag `exercise` fails as it stands, saying why, and passes with what notebooks/solutions has in its place. A cell with the
-tag `measured` shows what differs from machine to machine; what the others show is compared with a new run.
+A cell with the tag `exercise` fails as it stands and says why, and passes with what notebooks/solutions has in its place. A
+cell with the tag `measured` shows what differs from machine to machine; what the others show is compared with a new run.
 """
 
 import copy
