@@ -128,6 +128,8 @@ def test_a_page_that_comes_out_too_large_is_refused_too(monkeypatch):
         ((["a"],), "text must be a str; got list"),
         (("a", 3), "model must be a name or one of the model classes; got int"),
         (("a", "demo", {"pair": 3}), "pair must be a str; got int"),
+        (("a", "demo", {"tokenizer": 5}), "tokenizer must be a name or a tokenizer; got int"),
+        (("a", "demo", {"dtype": "float32"}), "unknown dtype: explore takes pair, tokenizer, revision"),
         (("a", "nowhere/at/all"), "nowhere/at/all"),
     ],
 )

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from albert_np.calling import AlbertPreTrainedModel
+from albert_np.checkpoints.hub import OPTIONS
 from albert_np.checkpoints.stored import find_weights, read_headers
 from albert_np.config import AlbertConfig
 from albert_np.conversion.architecture import CLASSES, by_heads
@@ -108,6 +109,11 @@ def explore(
     for name, value in (("text", text), ("pair", pair)):
         if not isinstance(value, str) and (name, value) != ("pair", None):
             raise ValueError(f"{name} must be a str; got {class_of(value)}")
+    if unknown := [name for name in where if name not in OPTIONS]:
+        raise ValueError(
+            f"unknown {', '.join(unknown)}: explore takes pair, tokenizer, {', '.join(OPTIONS)}; the numbers are always those of "
+            "the reference in float64"
+        )
     if isinstance(model, (str, os.PathLike)):
         config = AlbertConfig.from_pretrained(model, **where)
         kind = _class_of(model, config, where)
@@ -142,6 +148,8 @@ def _class_of(name: Any, config: AlbertConfig, where: dict[str, Any]) -> type[Al
 
 def _tokenizer(model: Any, config: AlbertConfig, tokenizer: Any, where: dict[str, Any]) -> Any:
     if tokenizer is not None and not isinstance(tokenizer, (str, os.PathLike)):
+        if not callable(tokenizer):
+            raise ValueError(f"tokenizer must be a name or a tokenizer; got {class_of(tokenizer)}")
         return tokenizer
     name = model if isinstance(model, (str, os.PathLike)) else config.name_or_path
     name = name if tokenizer is None else tokenizer
