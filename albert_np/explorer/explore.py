@@ -111,8 +111,8 @@ def explore(
             raise ValueError(f"{name} must be a str; got {class_of(value)}")
     if unknown := [name for name in where if name not in OPTIONS]:
         raise ValueError(
-            f"unknown {', '.join(unknown)}: explore takes pair, tokenizer, {', '.join(OPTIONS)}; the numbers are always those of "
-            "the reference in float64"
+            f"unknown {', '.join(unknown)}: explore takes pair, tokenizer, {', '.join(OPTIONS)}; "
+            "its numbers are always those of the reference in float64"
         )
     if isinstance(model, (str, os.PathLike)):
         config = AlbertConfig.from_pretrained(model, **where)
