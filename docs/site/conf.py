@@ -34,7 +34,7 @@ html_copy_source = False
 html_show_sphinx = False
 html_show_search_summary = False  # which a page that was opened as a file may not fetch
 html_theme_options = {"navigation_with_keys": True}
-pygments_style = "friendly"
+pygments_style = "default"
 pygments_dark_style = "github-dark"
 copybutton_prompt_text = "$ "  # a line of a console is copied without it, and what the command prints is left out
 
