@@ -192,8 +192,8 @@ def table(head: str, rows: Found) -> list[str]:
 
 def as_text(result: dict[str, Any]) -> str:
     lines = [
-        "**No GPU was at hand, and nothing here was measured: all figures are predictions for an NVIDIA H200, but those of the "
-        "last table, which are facts. `python benchmarks/bench_cuda.py`, on a GPU, replaces them.**",
+        "**Nothing here was measured: these are predictions for an NVIDIA H200, made before any GPU was at hand; only the last "
+        "table has facts. What `python benchmarks/bench_cuda.py` measured later is in [cuda.md](cuda.md).**",
         "",
         "Made by `python benchmarks/predict_cuda.py`, which says how. The peer of a matmul is cuBLAS, of rows a copy. *Without "
         "guesses*: arithmetic and memory alone. The parts of a forward add up to it.",
