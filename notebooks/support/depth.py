@@ -42,8 +42,8 @@ def draw_moves(states: list[Array], trained: int) -> Any:
     """The two panels of the paper's figure 1: a pale line for each text, and their mean."""
     figure, axes = plt.subplots(1, 2, figsize=(7, 3.2))
     what = (
-        ("distance of a step", distances, "‖after − before‖"),
-        ("angle of a step", angles, "degrees"),
+        ("Distance of a step", distances, "‖after − before‖"),
+        ("Angle of a step", angles, "degrees"),
     )
     for axis, (title, measure, unit) in zip(axes, what, strict=True):
         lines = np.stack([measure(one).mean(axis=-1) for one in states])  # (texts, L)
@@ -76,7 +76,7 @@ def draw_paths(paths: list[Array], names: list[str], first: int) -> Any:  # (L+1
         axis.plot(x[0], y[0], "o", color=colour, ms=6, mfc="white")
         axis.plot(x[-1], y[-1], "*", color=colour, ms=19 if not there else 11, mec="white")
     axis.set_aspect("equal")
-    axis.set(title=f"from application {first} (ring) to {len(paths[0]) - 1} (star); dots: the first {DOTS} of them")
+    axis.set(title=f"From application {first} (ring) to {len(paths[0]) - 1} (star); dots: the first {DOTS} of them")
     axis.set(xlabel="first direction", ylabel="second direction")
     axis.legend(loc="upper left", fontsize=9)
     return figure
@@ -93,7 +93,7 @@ def draw_head(probs: Array, pieces: list[str], title: str) -> Any:  # (T,T)
     words = [piece.lstrip("▁") for piece in pieces]
     axis.set_xticks(range(len(words)), words, rotation=90, fontsize=9)
     axis.set_yticks(range(len(words)), words, fontsize=9)
-    axis.set(title=title, xlabel="looked at (key)", ylabel="looks (query)")
+    axis.set(title=title, xlabel="key: what is looked at", ylabel="query: who looks")
     bar = figure.colorbar(image, shrink=0.8, spacing="uniform")
     bar.ax.set_title("probability", fontsize=9, loc="right")
     even = 1 / len(pieces)
@@ -108,7 +108,7 @@ def draw_early_exit(stops: list[int], right: list[float], trained: int) -> Any:
     axis.plot(range(len(stops)), 100 * np.array(right), color=BLUE, marker="o")
     axis.plot(stops.index(trained), 100 * right[stops.index(trained)], "o", color=ORANGE, ms=9, label="as trained")
     axis.set_xticks(range(len(stops)), [str(stop) for stop in stops])
-    axis.set(title="first answer right", xlabel="stopped after so many applications", ylabel="% of masked tokens")
+    axis.set(title="First answer right", xlabel="stopped after so many applications", ylabel="% of hidden tokens")
     axis.set_ylim(0, None)
     axis.legend()
     return figure

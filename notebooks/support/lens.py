@@ -70,7 +70,7 @@ def draw_words(words: list[list[str]], sure: Array, titles: Sequence[str]) -> An
             axis.text(column, row, word.lstrip("▁"), ha="center", va="center", fontsize=9, color=ink)
     axis.set_yticks(range(len(titles)), [_at_mask(title) for title in titles], fontsize=9)
     axis.set_xticks(range(len(words[0])))
-    axis.set(title="first answer at every depth", xlabel="applications")
+    axis.set(title="First answer at every depth", xlabel="applications")
     axis.tick_params(length=0)
     figure.colorbar(image, label="probability")
     return figure
@@ -92,10 +92,10 @@ def draw_by_depth(answers: Answers) -> Any:
         depths, 100 * (answers.rank < 5).mean(axis=1), color=ORANGE, marker="s", ms=5, label="among the first five"
     )
     left.plot(depths, 100 * (answers.rank == 0).mean(axis=1), color=BLUE, marker="o", label="first answer right")
-    left.set(title="right answers", xlabel="applications", ylabel="% of hidden tokens", ylim=(0, None))
+    left.set(title="Right answers", xlabel="applications", ylabel="% of hidden tokens", ylim=(0, None))
     left.legend(fontsize=9)
     share = np.bincount(settled(answers.first), minlength=len(depths)) / answers.first.shape[1]
     stay.bar(depths, 100 * share, color=GREEN)
     stay.set_xticks(depths)
-    stay.set(title="when the last answer settled", xlabel="applications", ylabel="% of hidden tokens")
+    stay.set(title="When the last answer settled", xlabel="applications", ylabel="% of hidden tokens")
     return figure

@@ -67,7 +67,7 @@ def over_depth(right: Comparison, wrong: Comparison) -> Any:
     layer = [n for n, one in enumerate(right.ops) if one.application is not None]
     starts = [n for n in layer if right.ops[n].application != right.ops[n - 1].application]
     edges = [0, *starts, layer[-1] + 1, len(right.ops)]
-    names = ["input", *map(str, range(len(starts))), "head"]
+    names = ["input", *map(str, range(1, len(starts) + 1)), "head"]
     for axis in (whole, own):
         axis.set_yscale("log")
         for edge in edges[1:-1]:
@@ -77,6 +77,6 @@ def over_depth(right: Comparison, wrong: Comparison) -> Any:
     own.tick_params(axis="x", length=0)
     whole.tick_params(axis="x", length=0)
     whole.set(title="The whole error of each op's output", ylabel="error ÷ size of values")
-    own.set(title="The local error of each op", ylabel="share of its budget", xlabel="application of the layer")
+    own.set(title="The local error of each op", ylabel="share of its budget", xlabel="application of the layer, counted from 1")
     whole.legend(loc="lower right")
     return figure

@@ -68,7 +68,7 @@ def _compiled(function: Callable[..., float]) -> Callable[..., float]:
 
 
 def peak_gflops(seconds: float = 0.05) -> float:
-    """Gflop/s of one core at most; a multiply-add counts as two operations. Measured as benchmarks/peak.py does."""
+    """GFLOP/s of one core at most; a multiply-add counts as two operations. Measured as benchmarks/peak.py does."""
     function, vectors = sums()
     loop, turns = _compiled(function), 100_000
     half = np.float32(0.5)  # s/2 + 1/2 goes to 1: neither large nor subnormal
@@ -87,14 +87,14 @@ def moved_gb_per_s(kilobytes: int, seconds: float = 0.1) -> float:
 
 
 def gflops(rung: Rung, a: Array, b: Array, seconds: float = 0.3) -> float:  # (M,K), (K,N)
-    """Gflop/s of the best of many runs on one core; what it makes of B before is not counted."""
+    """GFLOP/s of the best of many runs on one core; what it makes of B before is not counted."""
     prepared, c = rung.prepare(b), at_a_line(np.zeros((len(a), b.shape[1])))
     rung.function(a, prepared, c)  # compiles it
     return 2 * a.size * b.shape[1] / best_seconds(lambda: rung.function(a, prepared, c), seconds) / 1e9
 
 
 def roofline(peak: float, moved: Mapping[str, float], points: Sequence[tuple[Rung, float]], title: str) -> Any:
-    """The roofs, peak in Gflop/s and what is moved in GB/s, and below them each rung with its Gflop/s."""
+    """The roofs, peak in GFLOP/s and what is moved in GB/s, and below them each rung with its GFLOP/s."""
     figure, axis = plt.subplots(figsize=(7, 4.8))
     x = np.geomspace(0.1, 10, 200)
     for (name, speed), style, left in zip(moved.items(), ("-", "--"), (0.105, 0.5), strict=True):
@@ -105,7 +105,7 @@ def roofline(peak: float, moved: Mapping[str, float], points: Sequence[tuple[Run
             "rotation_mode": "anchor",
         }
         axis.text(left, 1.1 * speed * left, f"{name}: {speed:.0f} GB/s", **slope)
-    axis.text(0.45, 1.1 * peak, f"peak: {peak:.0f} Gflop/s", ha="right")
+    axis.text(0.45, 1.1 * peak, f"peak: {peak:.0f} GFLOP/s", ha="right")
     axis.plot([rung.flops_a_byte for rung, _ in points], [rate for _, rate in points], ":", color=ORANGE, zorder=2)
     for number, (rung, rate) in enumerate(points, start=2):
         axis.plot(rung.flops_a_byte, rate, "o", color=BLUE, ms=9, zorder=3)
@@ -117,7 +117,7 @@ def roofline(peak: float, moved: Mapping[str, float], points: Sequence[tuple[Run
     axis.set_xticks([0.1, 0.2, 0.5, 1, 2, 5, 10], ["0.1", "0.2", "0.5", "1", "2", "5", "10"])
     ticks = [tick for tick in (0.1, 1, 10, 100, 1000) if axis.get_ylim()[0] <= tick <= axis.get_ylim()[1]]
     axis.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
-    axis.set_xlabel("flops for each byte that the inner loop moves")
-    axis.set_ylabel("Gflop/s")
+    axis.set_xlabel("FLOPs for each byte that the inner loop moves")
+    axis.set_ylabel("GFLOP/s")
     axis.set_title(title)
     return figure

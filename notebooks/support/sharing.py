@@ -67,7 +67,7 @@ def draw_terms(lengths: dict[str, Array]) -> Any:  # name -> (L,)
     width = 0.8 / len(lengths)
     for i, (name, bars) in enumerate(lengths.items()):
         axis.bar(np.arange(1, len(bars) + 1) + (i - 2.5) * width, bars, width, color=COLOURS[i], label=name)
-    axis.set(title="what each application adds to the gradient", xlabel="application", ylabel="length of its term")
+    axis.set(title="What each application adds to the gradient", xlabel="application", ylabel="length of its term")
     axis.set_ylim(0, 1.25 * max(bars.max() for bars in lengths.values()))
     axis.legend(ncols=6, fontsize=8, columnspacing=1, handlelength=1, loc="upper center")
     return figure
@@ -86,12 +86,12 @@ def draw_agreement(cosine: Array, sums: dict[str, tuple[float, float, float]]) -
             )
     left.set_xticks(range(L), range(1, L + 1))
     left.set_yticks(range(L), range(1, L + 1))
-    left.set(title="cosine of two terms", xlabel="application", ylabel="application")
+    left.set(title="Cosine of two terms", xlabel="application", ylabel="application")
     for row, (aligned, perpendicular, found) in enumerate(sums.values()):
         right.barh(row, found / aligned, color=COLOURS[row], height=0.6)
         right.plot(perpendicular / aligned, row, "|", color="black", ms=14, mew=2)
     right.set_yticks(range(len(sums)), list(sums))
     right.invert_yaxis()
     right.axvline(1, color=GREY, lw=1)
-    right.set(title="length of the sum", xlabel="1: same way; black: right angles", xlim=(0, 1.05))
+    right.set(title="Length of the sum", xlabel="1: same way; black: right angles", xlim=(0, 1.05))
     return figure
