@@ -162,7 +162,7 @@ def test_shapes_come_from_the_def_line_and_comments_from_the_lines_of_fields(doc
 
 
 def test_every_notebook_is_among_the_tutorials_in_its_order():
-    listed = re.findall(r"^- \[\d\d .+\]\(\.\./notebooks/(.+\.ipynb)\): ", page("notebooks.md"), re.M)
+    listed = re.findall(r"^\| \[\d\d .+\]\(\.\./notebooks/(.+\.ipynb)\) \| ", page("notebooks.md"), re.M)
     assert listed == sorted(path.name for path in (ROOT / "notebooks").glob("*.ipynb"))
 
 

@@ -77,6 +77,10 @@ def over_depth(right: Comparison, wrong: Comparison) -> Any:
     own.tick_params(axis="x", length=0)
     whole.tick_params(axis="x", length=0)
     whole.set(title="The whole error of each op's output", ylabel="error ÷ size of values")
-    own.set(title="The local error of each op", ylabel="share of its budget", xlabel="application of the layer, counted from 1")
+    own.set(
+        title="The local error of each op",
+        ylabel="share of its budget",
+        xlabel="application of the layer, counted from 1",
+    )
     whole.legend(loc="lower right")
     return figure

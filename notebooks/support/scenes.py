@@ -71,7 +71,7 @@ def bars(shares: Mapping[str, float], count: int, chance: float) -> Any:
     axis.axvline(100 * chance, color=GREY, linestyle="--", label="by chance")
     axis.legend(loc="lower right")
     axis.set_xlim(0, 100)
-    axis.set_xlabel(f"right answers of {count}, in percent")
+    axis.set_xlabel(f"right answers of {count}, in per cent")
     axis.set_title("Who knows what a sentence is about?")
     return figure
 

@@ -165,6 +165,6 @@ def learned(shares: dict[str, list[float]], steps: Sequence[int]) -> Any:
     for axis in axes[1]:
         axis.set_xlabel("step")
     for axis in axes[:, 0]:
-        axis.set_ylabel("right, in percent")
+        axis.set_ylabel("right, in per cent")
     figure.suptitle("What is learned, and when (dashed: a guess among the possible words)", fontsize=11)
     return figure
