@@ -62,6 +62,7 @@ STATED = {
         "77": "products of ALBERT-base: 6 in each of 12 applications, and 5 outside",
     },
     "golden_report.md": {"24": "test_golden_report.py has a page of so many applications"},
+    "notebooks.md": {"13 14": "the names of notebooks"},
     "pipelines.md": {"1839 1930": "the years of the books", "512 128": "max_position_embeddings"},
     "question-answering.md": {"15 64 384 128": "test_docs.py compares the defaults of options"},
     "scale.md": {
