@@ -138,7 +138,7 @@ def test_notebook_is_short_checked_and_imports_instead_of_redefining(path):
     for cell in notebook.cells:
         if cell.cell_type == "code":
             lines = cell.source.splitlines()
-            assert len(lines) <= MOST_LINES + 4 * ("exercise" in tags(cell)), cell.source
+            assert len(lines) <= MOST_LINES, cell.source
             assert max(map(len, lines)) <= LONGEST_LINE
         else:
             assert len(words(cell).split()) <= MOST_WORDS, cell.source

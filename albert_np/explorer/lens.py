@@ -18,16 +18,14 @@ LINES = 7  # guesses of one token that are followed over all depths
 HEAD_OF = {"AlbertForPreTraining": "words", "AlbertForMaskedLM": "words", "AlbertForTokenClassification": "labels"}
 
 
-def probabilities(model: AlbertPreTrainedModel[Any], state: Array) -> Array | None:  # (T,H) -> (T,V|K)
-    """What the head makes of a state: the chance of each piece, or of each label; None for a model without such a head."""
+def logits_of(model: AlbertPreTrainedModel[Any], states: Array) -> Array | None:  # (B,T,H) -> (B,T,V|K)
+    """What the model's own head makes of states of any depth; None for a model without a head for each token."""
     run, kind = Run(ops, model.config), HEAD_OF.get(type(model).__name__)
     if kind is None:
         return None
     if isinstance(model, AlbertForTokenClassification):
-        logits = heads.classifier(run, model._weights.classifier, state[None], None)
-    else:
-        logits = model._predictions(run, Encoded(state[None]), None)  # type: ignore[attr-defined]
-    return ops.softmax(logits[0])
+        return heads.classifier(run, model._weights.classifier, states, None)
+    return model._predictions(run, Encoded(states), None)  # type: ignore[attr-defined]
 
 
 def lens_of(
@@ -41,7 +39,7 @@ def lens_of(
     if kind is None:
         return None
     labels = model.config.label_names
-    found = [p for state in states if (p := probabilities(model, state)) is not None]
+    found = [ops.softmax(p[0]) for state in states if (p := logits_of(model, state[None])) is not None]
     best = [_best(p) for p in found]
     known: dict[int, int] = {}
     name = piece_of if kind == "words" else lambda k: str(labels[k])

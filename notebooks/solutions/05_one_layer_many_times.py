@@ -27,6 +27,5 @@ assert places(np.array([[0.0, 0.0], [0.5, 0.0], [3.0, 0.0]])) == 2
 assert places(np.array([path[-1] for path in paths])) == 3
 assert places(np.array([path[6] for path in paths])) == 4, "after six applications, each text is at a place of its own"
 more = [endless.albert(**tokenizer(text, return_tensors="np")).last_hidden_state for text in held_out.SENTENCES[4:]]
-print(
-    "with two more texts:", places(np.array([path[-1] for path in paths] + [state[0].mean(axis=0) for state in more]))
-)
+ends = [path[-1] for path in paths] + [state[0].mean(axis=0) for state in more]
+print("with two more texts:", places(np.array(ends)))

@@ -24,5 +24,5 @@ def k_outside(a, b):
 
 
 x, y = gemm_rungs.operands(12, 100, 48, seed=1)
-assert np.all(abs(k_outside(x, y) - x.astype(np.float64) @ y) < 1e-4), "this is not the product"
-assert np.array_equal(k_outside(x, y), product(compiled, x, y)), "some bits differ: one sum a turn"
+assert isinstance(k_outside(x, y), np.ndarray), "nothing is added yet: replace the dots"
+assert np.array_equal(k_outside(x, y), product(compiled, x, y)), "other bits than those of the compiled loops"

@@ -9,18 +9,12 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 
-from albert_np import heads, ops
-from albert_np.run import Run
+from albert_np import ops
+from albert_np.explorer.lens import logits_of
 from support.held_out import NO_LABEL
 from support.plots import BLUE, GREEN, ORANGE
 
 Array = np.ndarray
-
-
-def logits_of(model: Any, states: Array) -> Array:  # (..., H) -> (..., V)
-    """The scores that the model's own head gives to states of any depth."""
-    table = model.albert.embeddings.word_embeddings.weight
-    return heads.predictions(Run(ops, model.config), model.predictions, table, states)
 
 
 @dataclass(frozen=True)
@@ -41,7 +35,7 @@ def ask(model: Any, batch: dict[str, Any]) -> Answers:
     inputs = {name: array for name, array in batch.items() if name != "labels"}
     found = []
     for states in model.albert(**inputs, output_hidden_states=True).hidden_states:
-        logits = logits_of(model, states[hidden])  # (n,V)
+        logits = logits_of(model, states[hidden][None])[0]  # (n,V)
         score = np.take_along_axis(logits, right[:, None], axis=1)
         found.append((logits.argmax(axis=1), ops.softmax(logits).max(axis=1), (logits > score).sum(axis=1)))
     first, sure, rank = (np.stack(part) for part in zip(*found, strict=True))
