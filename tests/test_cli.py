@@ -342,7 +342,7 @@ def cache_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("ALBERT_NP_CACHE_DIR", str(tmp_path / "kernels"))
     monkeypatch.setattr(cache, "_sources", lambda: cache._SOURCES)
     monkeypatch.setattr(
-        build, "compile_kernels", lambda progress, training: [progress(name) for name in native.names()] and made
+        build, "compile_kernels", lambda progress, kind: [progress(name) for name in native.names()] and made
     )
     return tmp_path / "kernels"
 

@@ -101,7 +101,7 @@ class Case:
             distances = operands.Distances(operands.pack(self.table.T), self.kind == "relative_key_query")
             relative = {"distances": distances, "table": self.table, "d_table": operands.distance_sums(T, D)}
         with num_threads(threads):
-            task = program.Program(training=True)
+            task = program.Program("training")
             for time in range(again):
                 steps.add_attention_backward(
                     task,
@@ -309,7 +309,7 @@ def test_dropout_of_rows(rows, columns, residual, in_place):
     given[:] = np.nan
     given[:, :columns] = x
     out = given if in_place else np.full((rows, columns + 3), 7, np.float32)
-    task = program.Program(training=True)
+    task = program.Program("training")
     steps.add_dropout(task, given, factors, out, rows, columns, beside if residual else None)
     task.run()
     truth = x.astype(np.float64) * factors + (beside if residual else 0)

@@ -16,7 +16,7 @@ from support.same_bits import one, python
 
 from albert_np.kernels.cpu import build, cache, native, simd
 
-COMPILING = f"albert_np: compiling the CPU kernels once, about {cache.SECONDS} seconds\n"
+COMPILING = f"albert_np: compiling the CPU kernels once, about {cache.SECONDS['inference']} seconds\n"
 compile_kernels = build.compile_kernels
 
 
@@ -31,7 +31,7 @@ def kept():
 def folder(tmp_path, monkeypatch):
     """A cache of this test alone, in a process that has no kernels yet."""
     monkeypatch.setenv("ALBERT_NP_CACHE_DIR", str(tmp_path / "kernels"))
-    monkeypatch.setattr(native, "_library", None)
+    monkeypatch.setattr(native, "_libraries", {})
     monkeypatch.setattr(cache, "_sources", lambda: cache._SOURCES)  # whoever edits them while the tests run
     return tmp_path / "kernels"
 
@@ -41,7 +41,7 @@ def compiled(kept, monkeypatch):
     """Compiling takes no time here; a list that grows with each."""
     done = []
 
-    def compile_at_once(progress, training):
+    def compile_at_once(progress, kind):
         for name in native.names():
             progress(name)
         done.append(1)
@@ -53,7 +53,7 @@ def compiled(kept, monkeypatch):
 
 def start_again():
     """A new process, as far as the kernels are concerned."""
-    native._library = None
+    native._libraries.clear()
     return native.library()
 
 
@@ -76,17 +76,18 @@ def test_kernels_are_compiled_once(folder, compiled, capsys):
     assert [path.name for path in folder.iterdir()] == [cache.path().name]
 
 
-@pytest.mark.parametrize("training", [False, True])
-def test_the_names_of_what_is_compiled_are_those_that_are_waited_for(training):
-    assert [function.__name__ for function in [*build.kernels(training), *build._entries()]] == native.names(training)
+@pytest.mark.parametrize("kind", native.KERNELS)
+def test_the_names_of_what_is_compiled_are_those_that_are_waited_for(kind):
+    functions, _ = build.kernels(kind)
+    assert [function.__name__ for function in [*functions, *build._entries()]] == native.names(kind)
 
 
 def test_inference_waits_for_no_kernel_of_training(compiled, folder):
     native.library()
     assert compiled == [1]
-    assert not native.is_compiled(training=True)
-    assert cache.path(training=True).parent == folder != cache.path(training=True)
-    assert cache.path(training=True).name.startswith("kernels-training-")
+    assert not native.is_compiled("training")
+    assert cache.path("training").parent == folder != cache.path("training")
+    assert cache.path("training").name.startswith("kernels-training-")
 
 
 def test_nothing_is_printed_where_there_is_no_stderr(folder, compiled, monkeypatch, capsys):
@@ -163,9 +164,9 @@ def test_a_file_under_another_name_is_none(folder, compiled, monkeypatch):
     native.library()
     there = cache.path()
     other = there.rename(folder / "kernels-other.bin")
-    monkeypatch.setattr(cache, "path", lambda training: other)
+    monkeypatch.setattr(cache, "path", lambda kind: other)
     assert cache.read() is None
-    monkeypatch.setattr(cache, "path", lambda training: other.rename(there))
+    monkeypatch.setattr(cache, "path", lambda kind: other.rename(there))
     assert cache.read() is not None
 
 
@@ -408,7 +409,7 @@ def refused(code, **environment):
 
 def test_kernels_that_are_there_run_without_numba(kept):
     code = "sys.modules['numba'] = None\nfrom albert_np.kernels.cpu import native\nprint(len(native.library().kernels))"
-    assert python(f"import sys\n{code}") == (f"{len(native.KERNELS)}\n", "")
+    assert python(f"import sys\n{code}") == (f"{len(native.INFERENCE)}\n", "")
 
 
 def test_without_numba_kernels_that_are_not_there_are_refused_in_words(tmp_path):

@@ -39,7 +39,7 @@ def product(a, b, *, onto=None, bias=None, residual=None, activation="none"):  #
     c = room[1 : M + 1]
     if onto is not None:
         c[:, :N] = onto
-    program = Program(training=a.strides[1] != 4)
+    program = Program("inference" if a.strides[1] == 4 else "training")
     add_gemm(
         program,
         a,

@@ -252,11 +252,11 @@ from numba.core.compiler_lock import global_compiler_lock
 from albert_np.kernels.cpu import build, cache, native
 native.library()
 machine_code, arguments = cache.read()
-native._library = None
-cache.read = lambda training: None
+native._libraries.clear()
+cache.read = lambda kind: None
 cache.write = lambda *_: None
 inside = threading.Event()
-def compile_kernels(progress, training):
+def compile_kernels(progress, kind):
     with global_compiler_lock:
         inside.set()
         threading.Event().wait(2)
@@ -376,10 +376,10 @@ def test_an_interrupt_at_any_call_inside_a_program_closes_it(pool, monkeypatch):
     expected = one(threads=4)
     for calls in (1, 2, 3):  # open_gate, walk, close_gate
         calls_left = calls
-        monkeypatch.setattr(native, "_library", Library())
+        monkeypatch.setitem(native._libraries, "inference", Library())
         with num_threads(4), pytest.raises(InterruptedError):
             answers(model(), same_bits.ROWS)
-        monkeypatch.setattr(native, "_library", real)
+        monkeypatch.setitem(native._libraries, "inference", real)
         assert (pool.idle, pool.gate[0]) == ([True], 0)
         assert one(threads=4) == expected
 
@@ -396,7 +396,7 @@ class Library:
 def nothing(): pass
 handle = nothing
 expected = one()
-native._library = Library()
+native._libraries["inference"] = Library()
 """
 
 
@@ -617,7 +617,7 @@ for name in CONFIGS:
     return found
 
 
-@pytest.mark.skipif("sse" not in simd._available(), reason="this CPU has no SSE")
+@pytest.mark.skipif("sse" not in simd.available(), reason="this CPU has no SSE")
 def test_a_cpu_without_fma_gives_right_numbers_and_the_same_bits_on_any_threads():
     digests_at("sse")
 
@@ -625,7 +625,7 @@ def test_a_cpu_without_fma_gives_right_numbers_and_the_same_bits_on_any_threads(
 @pytest.mark.slow  # each level is compiled
 @pytest.mark.parametrize("levels", [("avx512", "avx2"), ("sse", "plain")])
 def test_registers_of_any_width_give_the_same_bits_where_both_or_neither_have_fma(levels):
-    lacking = set(levels) - set(simd._available())
+    lacking = set(levels) - set(simd.available())
     if lacking:
         pytest.skip(f"this CPU has no {' and no '.join(lacking)}")
     first, second = map(digests_at, levels)

@@ -38,23 +38,24 @@ def run(args: argparse.Namespace) -> None:
     from albert_np.kernels.cpu import cache, native, simd
 
     resolve_backend("numba", "float32")  # if the backend cannot run, this says why
+    kind = "training" if args.training else "inference"
     start = time.perf_counter()
-    with tqdm(total=len(native.names(args.training)), unit=" kernels", disable=None) as bar:
+    with tqdm(total=len(native.names(kind)), unit=" kernels", disable=None) as bar:
 
         def show(name: str) -> None:
             bar.set_description(name)
             bar.update()
 
-        compiled = native.warm_up(show, args.force, args.training)
+        compiled = native.warm_up(show, args.force, kind)
     seconds = time.perf_counter() - start
-    file = cache.path(args.training)
+    file = cache.path(kind)
     size, path = file.stat().st_size, str(file)
     registers = simd.chosen_level().name
     if args.json:
         answer = {"compiled": compiled, "registers": registers, "path": path, "bytes": size, "seconds": seconds}
         print(as_json(answer))
     elif compiled:
-        count = len(native.kernel_names(args.training))
+        count = len(native.KERNELS[kind])
         print(f"compiled {count} kernels for {registers} in {seconds:.1f} s: {path} ({size:,} bytes)")
     else:
         print(f"nothing to do: already compiled for {registers}: {path} ({size:,} bytes)")

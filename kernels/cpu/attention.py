@@ -300,7 +300,7 @@ def multiply_by_factors(line, dropout, factor, sequence):  # (count,), (T,) or 0
 
 
 @helper
-def _scatter(x, count, keys, factor, out):
+def scatter(x, count, keys, factor, out):
     """out[keys[j]] = x[j]·factor"""
     for j in range(count):
         put(out, get_int(keys, j), get(x, j) * factor)
@@ -351,14 +351,14 @@ def attention(  # (R,N·D) × 3 -> (R,N·D)
             line, place = at(my.scores, i * stride), at(0, T * ((b * heads.N + n) * T + i0 + i))
             finish_scores(line, i0 + i, heads, relative, sequence, at(my.from_query, i * relative.width), my.from_keys)
             if scores_out != 0:
-                _scatter(line, count, keys, float32(1.0), scores_out + place)
+                scatter(line, count, keys, float32(1.0), scores_out + place)
             inverse = masked_exponentials(line, i0 + i, T, sight, sequence)
             if factors.dropout != 0:
                 multiply_by_factors(line, factors.dropout + place, float32(1.0), sequence)
             inverse *= factor
             put(my.inverses, i, inverse)
             if probs_out != 0:
-                _scatter(line, count, keys, inverse, probs_out + place)
+                scatter(line, count, keys, inverse, probs_out + place)
         multiply(my.scores, stride, my.values, deep, PANEL, my.sums, deep, some, count, 0, deep, False, CHUNK)
         for i in range(some):
             to = at(context, (start + i0 + i) * context_row + n * D)

@@ -22,14 +22,19 @@ from albert_np.kernels.cpu.vector import FLAGS
 I64 = ir.IntType(64)
 
 
-def kernels(training: bool = False) -> list[Callable]:
-    """Every kernel that programs call."""
+def kernels(kind: str = "inference") -> tuple[list[Callable], list[ir.Module]]:
+    """Every kernel that programs of a kind call, in the order of native.KERNELS; and the blocks that these call."""
+    if kind == "bfloat16":
+        from albert_np.kernels.cpu.bfloat16 import attention as attention16
+        from albert_np.kernels.cpu.bfloat16 import blocks, product, rows
+
+        return [*product.KERNELS, *attention16.KERNELS, *rows.KERNELS, embeddings.copy_rows], [blocks.blocks()]
     modules: list[Any] = [gemm, attention, layer_norm, embeddings, activations]
-    if training:
+    if kind == "training":
         from albert_np.kernels.cpu import attention_backward, dropout, gemm_training, layer_norm_backward, sums
 
         modules += [gemm_training, layer_norm_backward, attention_backward, sums, dropout]
-    return [kernel for module in modules for kernel in module.KERNELS]
+    return [kernel for module in modules for kernel in module.KERNELS], [gemm.blocks()]
 
 
 def _entries() -> list[Callable]:
@@ -42,15 +47,17 @@ def _entries() -> list[Callable]:
 
 
 def compile_kernels(
-    progress: Callable[[str], None] = lambda name: None, training: bool = False
+    progress: Callable[[str], None] = lambda name: None, kind: str = "inference"
 ) -> tuple[bytes, dict[str, list[str]]]:
     """The object file, and the names of each kernel's arguments."""
-    blocks = gemm.blocks()
+    called, blocks = kernels(kind)
     # Numba wants every name resolved when it has compiled a kernel; nobody runs that before all is linked
-    for name in ["albert_np_check", *(function.name for function in blocks.functions)]:
+    for name in ["albert_np_check", *(function.name for module in blocks for function in module.functions)]:
         binding.add_symbol(name, 1)
-    linked, arguments = binding.parse_assembly(str(blocks)), {}
-    for function in [*kernels(training), *_entries()]:
+    linked, arguments = binding.parse_assembly(str(ir.Module("linked"))), {}
+    for module in blocks:
+        linked.link_in(binding.parse_assembly(str(module)))
+    for function in [*called, *_entries()]:
         progress(function.__name__)
         text, names = _llvm(function)
         arguments[function.__name__] = names

@@ -20,11 +20,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from albert_np.kernels.cpu import simd
+from albert_np.kernels.cpu import simd, units
 
 MAGIC = b"albert_np kernels 2\n"
 KEPT = 12  # files of other versions and CPUs; the oldest go
-SECONDS, TRAINING_SECONDS = 10, 20  # what compiling takes, about, for the line that says so
+# what compiling takes, about, for the line that says so
+SECONDS = {"inference": 10, "training": 20, "bfloat16": 10}
 # what makes Numba write other code, beside the CPU and NUMBA_BOUNDSCHECK, which simd.py asks for
 SETTINGS = ("OPT", "CPU_NAME", "CPU_FEATURES", "ENABLE_AVX", "LOOP_VECTORIZE", "SLP_VECTORIZE", "DEBUGINFO")
 
@@ -56,10 +57,10 @@ def place() -> str:
 
 
 def digest(sources: Path) -> bytes:
-    """Of every source file in a folder."""
+    """Of every source file in a folder, and in those inside it."""
     found = hashlib.sha256()
-    for file in sorted(sources.glob("*.py")):
-        found.update(f"{file.name} {file.stat().st_size}\n".encode() + file.read_bytes())
+    for file in sorted(sources.rglob("*.py")):
+        found.update(f"{file.relative_to(sources).as_posix()} {file.stat().st_size}\n".encode() + file.read_bytes())
     return found.digest()
 
 
@@ -97,18 +98,19 @@ def numba_version() -> str:
     return hashlib.sha256(content).hexdigest()[:8]
 
 
-def path(training: bool = False) -> Path:
+def path(kind: str = "inference") -> Path:
     """The file of this process. Without Numba it is what any version has compiled."""
-    name = f"kernels-{'training-' if training else ''}{simd.chosen_level().name}-{key()}-"
+    rung = units.bfloat16()[1] if kind == "bfloat16" else simd.chosen_level().name
+    name = f"kernels-{'' if kind == 'inference' else f'{kind}-'}{rung}-{key()}-"
     if not numba_version():
         return max(folder().glob(f"{name}*.bin"), key=lambda file: file.name, default=folder() / f"{name}.bin")
     return folder() / f"{name}{numba_version()}.bin"
 
 
-def read(training: bool = False) -> tuple[bytes, dict[str, list[str]]] | None:
+def read(kind: str = "inference") -> tuple[bytes, dict[str, list[str]]] | None:
     """Machine code and arguments' names, or None where there is no sound file."""
     try:
-        content = read_file(path(training))
+        content = read_file(path(kind))
     except OSError:
         return None
     if content is None:
@@ -165,11 +167,11 @@ def check_writable() -> None:
 
 
 @said_in_words()
-def write(machine_code: bytes, arguments: dict[str, list[str]], training: bool = False) -> None:
+def write(machine_code: bytes, arguments: dict[str, list[str]], kind: str = "inference") -> None:
     """Keeps the kernels for the next start. Two processes that write at once write the same. Raises OSError."""
     if _sources() != _SOURCES:
         return
-    target = path(training)
+    target = path(kind)
     write_file(target, json.dumps(arguments).encode() + b"\n" + machine_code)
     prune(target, "kernels-*.bin", KEPT)
 

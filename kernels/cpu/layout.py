@@ -27,6 +27,7 @@ class Element(NamedTuple):
 
 
 FLOAT32, INT64 = Element("float32", "float32", 4), Element("int64", "int64", 8)
+BFLOAT16 = Element("bfloat16", "uint16", 2)  # NumPy has no bfloat16: its bits
 PACKED = FLOAT32  # what gemm.py reads B's panels as
 
 # --- the GEMM (gemm.py) ---------------------------------------------------------------------------------------------------
@@ -38,6 +39,10 @@ TURNED_ROW = CHUNK + 16  # from row to row of a block of A that was turned over:
 TILE_COLUMNS = 48  # columns of C a tile, or a multiple of it: whole panels at every level, and whole vectors of 16
 WIDE_TILE = 192  # columns of C a tile at most: MC × 192 numbers are 96 KB, and A is read again for each tile
 WIDE_TILE_TURNED = 768  # the same where A is turned for each tile: 384 KB of the second cache
+
+# --- products of narrower numbers (bfloat16/, int8/) ----------------------------------------------------------------------
+ROWS16 = 128  # rows of A a tile
+SCRATCH16 = 32  # columns whose sums are held at once: two strips
 
 # --- other tiles ----------------------------------------------------------------------------------------------------------
 ROWS_A_TILE = 8  # rows that LayerNorm, the embedding, an activation and a copy take at a time
@@ -89,6 +94,41 @@ def attention_scratch(keys: int, D: int, width: int, start: int = 0, number: int
     gathered = from_keys + number * keys * width
     end = gathered + number * (keys * D if width > 0 else 0)
     return AttentionScratch(start, values, scores, sums, inverses, from_query, from_keys, gathered, end)
+
+
+class Attention16Scratch(NamedTuple):
+    """The same for bfloat16. Strips of B and rows of A are whole steps of 32 k; an operand has room for a float32."""
+
+    keys: int  # strips of (D, keys), transposed
+    values: int  # strips of (keys, D)
+    scores: int  # (QUERIES, stride)
+    exponentials: int  # (QUERIES, steps of keys) operand
+    sums: int  # (QUERIES, deep)
+    inverses: int  # (QUERIES,)
+    row: int  # (steps of D,): one query or key as float32
+    queries: int  # (QUERIES, steps of D) operand
+    from_query: int  # (QUERIES, width): relative positions only, as what follows
+    from_keys: int  # (keys, width)
+    gathered: int  # (keys, steps of D) operand
+    end: int
+
+
+def attention16_scratch(keys: int, D: int, width: int, start: int = 0, number: int = 1) -> Attention16Scratch:
+    stride, deep = padded(keys), padded(D)
+    keys32, D32 = -(-keys // 32) * 32, -(-D // 32) * 32
+    values = start + number * stride * D32 // 2
+    scores = values + number * keys32 * deep // 2
+    exponentials = scores + number * QUERIES * stride
+    sums = exponentials + number * QUERIES * keys32
+    inverses = sums + number * QUERIES * deep
+    row = inverses + number * QUERIES
+    queries = row + number * D32
+    from_query = queries + number * QUERIES * D32
+    from_keys = from_query + number * QUERIES * width
+    gathered = from_keys + number * keys * width
+    end = gathered + number * (keys * D32 if width > 0 else 0)
+    parts = (start, values, scores, exponentials, sums, inverses, row, queries)
+    return Attention16Scratch(*parts, from_query, from_keys, gathered, end)
 
 
 class BackwardScratch(NamedTuple):

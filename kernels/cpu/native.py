@@ -14,9 +14,14 @@ from dataclasses import dataclass
 from albert_np.kernels import forks
 from albert_np.kernels.cpu import cache, simd
 
-# what programs call (build.py compiles them), and what Python calls, with how many int64 each takes
-KERNELS = ("gemm", "pack", "attention", "layer_norm", "embed", "copy_rows", "activate")
-TRAINING = ("gemm_training", "layer_norm_backward", "attention_backward", "column_sums", "drop")  # when first wanted
+# what programs call (build.py compiles them): a library is compiled and loaded when it is first wanted
+INFERENCE = ("gemm", "pack", "attention", "layer_norm", "embed", "copy_rows", "activate")
+KERNELS = {
+    "inference": INFERENCE,
+    "training": (*INFERENCE, "gemm_training", "layer_norm_backward", "attention_backward", "column_sums", "drop"),
+    "bfloat16": ("pack16", "gemm16", "attention16", "layer_norm16", "embed16", "copy_rows"),
+}
+# what Python calls, with how many int64 each takes
 ENTRIES = {"walk": 4, "help_out": 6, "open_gate": 2, "close_gate": 2}
 CHECKED = ("set_spans", "albert_np_check")  # what a checked build has beside them (checks.py)
 
@@ -36,72 +41,56 @@ class Library:
     set_spans: Callable[..., None] | None = None
 
 
-_library: Library | None = None
-_training_library: Library | None = None
+_libraries: dict[str, Library] = {}  # of this process, by kind
 
 
-def library(training: bool = False) -> Library:
-    """The kernels, loaded; compiled first where the cache has none. With training, a second library that has all of them.
+def library(kind: str = "inference") -> Library:
+    """The kernels of a kind, loaded; compiled first where the cache has none.
 
     Raises ValueError or OSError where they can be neither loaded nor compiled.
     """
-    found = _training_library if training else _library
-    if found is None:
+    if kind not in _libraries:
         with forks.lock:
-            found = _training_library if training else _library
-            if found is None:
-                found = _remembered(_from_cache(training), training)
-            if found is None:
+            if kind not in _libraries:
+                if (found := _from_cache(kind)) is not None:
+                    _libraries[kind] = found
+                    return found
                 if sys.stderr is not None:
-                    what = "the CPU kernels of training" if training else "the CPU kernels"
-                    seconds = cache.TRAINING_SECONDS if training else cache.SECONDS
+                    what = "the CPU kernels" + ("" if kind == "inference" else f" of {kind}")
+                    seconds = cache.SECONDS[kind]
                     print(f"albert_np: compiling {what} once, about {seconds} seconds", file=sys.stderr, flush=True)
-                machine_code, arguments = _compiled(lambda name: None, training)
-                found = _remembered(_load(machine_code, arguments, training), training)
-                _keep(machine_code, arguments, training)
-    assert found is not None
-    return found
+                machine_code, arguments = _compiled(lambda name: None, kind)
+                _libraries[kind] = _load(machine_code, arguments, kind)
+                _keep(machine_code, arguments, kind)
+    return _libraries[kind]
 
 
-def _remembered(found: Library | None, training: bool) -> Library | None:
-    global _library, _training_library
-    if training:
-        _training_library = found
-    else:
-        _library = found
-    return found
-
-
-def is_compiled(training: bool = False) -> bool:
+def is_compiled(kind: str = "inference") -> bool:
     """Will the next process find the kernels in the cache?"""
     with forks.lock:
-        return _from_cache(training) is not None
+        return _from_cache(kind) is not None
 
 
-def warm_up(progress: Progress = lambda name: None, force: bool = False, training: bool = False) -> bool:
+def warm_up(progress: Progress = lambda name: None, force: bool = False, kind: str = "inference") -> bool:
     """Fills the cache; False where it was full and nothing had to be done. Raises OSError where nothing can be kept."""
     with forks.lock:
-        if not force and is_compiled(training):
+        if not force and is_compiled(kind):
             return False
         cache.check_writable()  # or it would be said when all the work is done
-        machine_code, arguments = _compiled(progress, training)
-        _load(machine_code, arguments, training)
-        cache.write(machine_code, arguments, training)
-        if not is_compiled(training):
+        machine_code, arguments = _compiled(progress, kind)
+        _load(machine_code, arguments, kind)
+        cache.write(machine_code, arguments, kind)
+        if not is_compiled(kind):
             raise OSError("the sources of the kernels were edited while they were compiled: try again")
     return True
 
 
-def names(training: bool = False) -> list[str]:
+def names(kind: str = "inference") -> list[str]:
     """All that is compiled, in that order."""
-    return [*kernel_names(training), *ENTRIES, *(CHECKED if simd.is_checked() else ())]
+    return [*KERNELS[kind], *ENTRIES, *(CHECKED if simd.is_checked() else ())]
 
 
-def kernel_names(training: bool) -> tuple[str, ...]:
-    return KERNELS + TRAINING if training else KERNELS
-
-
-def _from_cache(training: bool) -> Library | None:
+def _from_cache(kind: str) -> Library | None:
     try:
         import llvmlite.binding  # noqa: F401
     except ImportError as error:
@@ -109,14 +98,14 @@ def _from_cache(training: bool) -> Library | None:
             f"backend 'numba' runs through llvmlite, which cannot be imported ({error}): install numba, or choose "
             "backend='numpy'"
         ) from error
-    kept = cache.read(training)
+    kept = cache.read(kind)
     try:
-        return _load(*kept, training) if kept else None
+        return _load(*kept, kind) if kept else None
     except ValueError:  # whole, and yet not what this version needs
         return None
 
 
-def _compiled(progress: Progress, training: bool) -> tuple[bytes, Arguments]:
+def _compiled(progress: Progress, kind: str) -> tuple[bytes, Arguments]:
     try:
         from numba.core import config
 
@@ -128,17 +117,17 @@ def _compiled(progress: Progress, training: bool) -> tuple[bytes, Arguments]:
         ) from error
     if config.DISABLE_JIT:
         raise ValueError("backend 'numba' cannot compile its kernels with NUMBA_DISABLE_JIT=1: choose backend='numpy'")
-    return build.compile_kernels(progress, training)
+    return build.compile_kernels(progress, kind)
 
 
-def _keep(machine_code: bytes, arguments: Arguments, training: bool) -> None:
+def _keep(machine_code: bytes, arguments: Arguments, kind: str) -> None:
     try:
-        cache.write(machine_code, arguments, training)
+        cache.write(machine_code, arguments, kind)
     except OSError as error:
         warnings.warn(f"{error}; until then each start compiles again", stacklevel=3)
 
 
-def _load(machine_code: bytes, arguments: Arguments, training: bool = False) -> Library:
+def _load(machine_code: bytes, arguments: Arguments, kind: str) -> Library:
     """Raises ValueError where the machine code is none, or lacks a function."""
     from llvmlite import binding
 
@@ -152,7 +141,7 @@ def _load(machine_code: bytes, arguments: Arguments, training: bool = False) -> 
         raise ValueError("not an object file")
     engine.add_object_file(object_file)
     engine.finalize_object()
-    addresses = {name: engine.get_function_address(name) for name in names(training)}
+    addresses = {name: engine.get_function_address(name) for name in names(kind)}
     if set(arguments) != set(addresses) or not all(addresses.values()):
         raise ValueError(f"compiled are {', '.join(arguments)}; wanted were {', '.join(addresses)}")
     engine.detach()  # never unloaded
@@ -163,7 +152,7 @@ def _load(machine_code: bytes, arguments: Arguments, training: bool = False) -> 
     return Library(
         {
             name: (addresses[name], {argument: i for i, argument in enumerate(arguments[name])})
-            for name in kernel_names(training)
+            for name in KERNELS[kind]
         },
         **{name: entry(name, count) for name, count in ENTRIES.items()},
         set_spans=entry("set_spans", 1) if simd.is_checked() else None,

@@ -242,17 +242,22 @@ class Distances:
     both: bool  # relative_key_query: keys have a term of their own
 
     def operands(self, T: int) -> dict[str, Any]:
-        P, panel = (self.packed.N + 1) // 2, chosen_level().columns
-        first = (P - T) // panel * panel
-        last = min(self.packed.columns, -(-(P + T - 1) // panel) * panel)
-        return {
-            "distances": self.packed.panels,
-            "distance_columns": self.packed.columns,
-            "first": first,
-            "width": last - first,
-            "shift": P - 1 - first,
-            "both": int(self.both),
-        }
+        return reached(self.packed, self.both, T, chosen_level().columns)
+
+
+def reached(packed: Any, both: bool, T: int, panel: int) -> dict[str, Any]:
+    """The operands of attention that say so, in whole panels of so many columns."""
+    P = (packed.N + 1) // 2
+    first = (P - T) // panel * panel
+    last = min(packed.columns, -(-(P + T - 1) // panel) * panel)
+    return {
+        "distances": packed.panels,
+        "distance_columns": packed.columns,
+        "first": first,
+        "width": last - first,
+        "shift": P - 1 - first,
+        "both": int(both),
+    }
 
 
 def reach_of(span: int) -> int:

@@ -27,8 +27,8 @@ def address(x: Array) -> int:
 class Program:
     """Steps in order. Operands are kept alive with it: a step holds only their addresses."""
 
-    def __init__(self, training: bool = False) -> None:
-        self._library = native.library(training)
+    def __init__(self, kind: str = "inference") -> None:
+        self._library = native.library(kind)
         self.threads = threads.get_num_threads()  # once: scratch memory is for as many
         self.work = 0.0  # multiplications, about; little work is not worth waking a thread
         self._rows: list[list[int]] = []

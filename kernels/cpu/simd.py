@@ -1,6 +1,8 @@
-"""Which registers the CPU has, and the shape of the GEMM's block that follows from them.
+"""What the CPU has: registers, the shape of the GEMM's block that follows from them, and instructions for narrower numbers.
 
-ALBERT_NP_SIMD=avx512|avx2|sse|neon|plain forces one; a CPU that lacks it is told so. Importing this imports no Numba.
+The ladder, the best first. Float32 kernels know the registers alone; those of bfloat16 and int8 take what multiplies fastest
+(units.py). ALBERT_NP_SIMD names the best rung that may be used; a CPU that lacks it is told so. Importing this imports no
+Numba.
 """
 
 from __future__ import annotations
@@ -49,6 +51,16 @@ LEVELS = {
 }
 
 
+# instructions that some CPUs with these registers have beside them: rung -> registers, LLVM's names of what it needs
+EXTENSIONS = {
+    "amx": ("avx512", ("amx-tile", "amx-bf16", "amx-int8", "avx512bf16", "avx512vnni")),
+    "avx512bf16": ("avx512", ("avx512bf16", "avx512vnni")),
+    "avx512vnni": ("avx512", ("avx512vnni",)),
+    "avxvnni": ("avx2", ("avxvnni",)),
+}
+RUNGS = ("amx", "avx512bf16", "avx512vnni", "avx512", "avxvnni", "avx2", "neon", "sse", "plain")
+
+
 @functools.cache
 def host() -> tuple[str, frozenset[str]]:
     """The CPU's name, as LLVM has it, and its features."""
@@ -61,41 +73,57 @@ def host() -> tuple[str, frozenset[str]]:
     return binding.get_host_cpu_name(), features
 
 
-def _available() -> list[str]:
-    """The levels that run here, the widest first."""
+def are_tiles_emulated() -> bool:
+    """Are tile instructions calls of functions that do the same? ALBERT_NP_TILES=emulated: for tests, in one thread."""
+    return os.environ.get("ALBERT_NP_TILES") == "emulated"
+
+
+@functools.cache
+def available() -> tuple[str, ...]:
+    """The rungs that run here, the best first."""
     _, features = host()
-    names = []
+    registers = {"plain"}
     if {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512cd"} <= features:
-        names.append("avx512")
+        registers.add("avx512")
     if {"avx2", "fma", "bmi2"} <= features:
-        names.append("avx2")
+        registers.add("avx2")
     if platform.machine().lower() in ("aarch64", "arm64"):
-        names.append("neon")
+        registers.add("neon")
     if {"sse4.2", "ssse3", "popcnt"} <= features:
-        names.append("sse")
-    return [*names, "plain"]
+        registers.add("sse")
+    more = {name for name, (base, needs) in EXTENSIONS.items() if base in registers and features.issuperset(needs)}
+    if are_tiles_emulated() and "avx512" in registers:
+        more.add("amx")
+    return tuple(name for name in RUNGS if name in registers | more)
+
+
+def allowed() -> tuple[str, ...]:
+    """The rungs that this process may use: from ALBERT_NP_SIMD on. Raises ValueError where that cannot run here."""
+    names = available()
+    wanted = os.environ.get("ALBERT_NP_SIMD") or names[0]
+    if wanted not in RUNGS:
+        raise ValueError(f"ALBERT_NP_SIMD must be one of {', '.join(RUNGS)}; got {wanted!r}")
+    if wanted not in names:
+        raise ValueError(f"ALBERT_NP_SIMD={wanted}: this CPU has {', '.join(names)}")
+    return names[names.index(wanted) :]
 
 
 @functools.cache
 def chosen_level() -> Level:
-    """The level of this process: ALBERT_NP_SIMD, or the best there is. Raises ValueError where that cannot run here."""
-    names = _available()
-    wanted = os.environ.get("ALBERT_NP_SIMD") or names[0]
-    if wanted not in LEVELS:
-        raise ValueError(f"ALBERT_NP_SIMD must be one of {', '.join(LEVELS)}; got {wanted!r}")
-    if wanted not in names:
-        raise ValueError(f"ALBERT_NP_SIMD={wanted}: this CPU has {', '.join(names)}")
-    return LEVELS[wanted]
+    """The registers of this process. Raises ValueError where ALBERT_NP_SIMD names what cannot run here."""
+    return LEVELS[next(name for name in allowed() if name in LEVELS)]
 
 
 def target() -> tuple[str, str]:
-    """CPU name and feature string for LLVM's code generator: the host itself, or the least CPU of a forced level."""
-    level, (name, features) = chosen_level(), host()
-    if level.name == _available()[0]:
+    """CPU name and feature string for LLVM's code generator: the host itself, or the least CPU of a forced rung."""
+    name, features = host()
+    rung = allowed()[0]
+    if rung == available()[0]:
         return name, ",".join(f"+{feature}" for feature in sorted(features))
     if platform.machine().lower() not in ("x86_64", "amd64"):
         return "generic", ""
-    return level.cpu, ""
+    _, needs = EXTENSIONS.get(rung, ("", ()))
+    return chosen_level().cpu, ",".join(f"+{feature}" for feature in needs)
 
 
 def is_checked() -> bool:

@@ -8,6 +8,7 @@ add_column_sums and add_dropout.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -45,14 +46,17 @@ def add_embeddings(  # (R,) int64, (V,E), (R,) int64, (2,E), (R,) int64, (P,E), 
     bias: Array,
     eps: float,
     out: Array,
+    narrow: Array | None = None,
 ) -> None:
     """LayerNorm(words[ids] + types[token_types] + positions[position_ids]). All but out are contiguous.
 
     ids None: words is (R,E), the embeddings themselves. positions None: nothing is added for the position.
+    narrow: where they are rounded for the next product too, in a program of bfloat16.
     """
     rows, E = len(token_types), words.shape[1]
+    rounded = {} if narrow is None else {"narrow": narrow, "narrow_stride": row_of(narrow)}
     program.add(
-        "embed",
+        "embed" if narrow is None else "embed16",
         tiles_of(rows),
         ids=ids,
         words=words,
@@ -67,6 +71,7 @@ def add_embeddings(  # (R,) int64, (V,E), (R,) int64, (2,E), (R,) int64, (P,E), 
         rows=rows,
         E=E,
         eps=float(eps),
+        **rounded,
     )
 
 
@@ -216,9 +221,11 @@ def add_attention(  # 3 × (R,H) of one row stride -> (R,H)
     dropout: Array | None = None,
     scores: Array | None = None,
     probs: Array | None = None,
-    distances: Distances | None = None,
+    distances: Any = None,
     columns: Array | None = None,
     span: int | None = None,
+    kernel: str = "attention",
+    size_of: Callable[..., Any] = attention_scratch,
 ) -> None:
     """Attention of every sequence and head as one step.
 
@@ -227,12 +234,13 @@ def add_attention(  # 3 × (R,H) of one row stride -> (R,H)
     rows of their sequence, so where padding is left out they stand in the upper left corner. scores, probs (B,N,T,T): where
     they are kept, counted likewise; what no key may be seen by is not written.
     columns (R,) and span: other places than `who` has, for relative positions, and how far apart they may be, plus one.
+    kernel, size_of: another kernel with these operands, and what its scratch is.
     """
     relative = {} if distances is None else distances.operands(span or T)
     tasks = operands.attention_tasks(who.lengths, N, program.threads)
-    size = padded(attention_scratch(who.most_keys, D, relative.get("width", 0)).end)
+    size = padded(size_of(who.most_keys, D, relative.get("width", 0)).end)
     program.add(
-        "attention",
+        kernel,
         len(tasks),
         **_heads(qkv, N, T, D),
         **_sight(who, mode),

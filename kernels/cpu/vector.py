@@ -17,15 +17,15 @@ from numba import njit, types
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
-from albert_np.kernels.cpu.layout import FLOAT32, INT64
+from albert_np.kernels.cpu.layout import BFLOAT16, FLOAT32, INT64
 from albert_np.kernels.cpu.simd import LANES, chosen_level, is_checked
 
 # what every kernel and helper is compiled with: no Python objects, no exceptions, IEEE division
 FLAGS = {"error_model": "numpy", "nogil": True, "_nrt": False, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 helper = njit(**FLAGS)  # a function that kernels call
 
-F32, F64, I8, I32, I64 = ir.FloatType(), ir.DoubleType(), ir.IntType(8), ir.IntType(32), ir.IntType(64)
-BYTES = {F32: FLOAT32.bytes, F64: 8, I64: INT64.bytes, I32: 4, I8: 1}  # of a number in memory
+F32, F64, I8, I16, I32, I64 = ir.FloatType(), ir.DoubleType(), *map(ir.IntType, (8, 16, 32, 64))
+BYTES = {F32: FLOAT32.bytes, F64: 8, I64: INT64.bytes, I32: 4, I16: BFLOAT16.bytes, I8: 1}  # of a number in memory
 V = ir.VectorType(F32, LANES)
 VI = ir.VectorType(I32, LANES)
 VB = ir.VectorType(ir.IntType(1), LANES)
@@ -296,6 +296,16 @@ def _first_lanes(builder, n):
     """The mask of the lanes below n."""
     numbers = ir.Constant(VI, list(range(LANES)))
     return builder.icmp_signed("<", numbers, splatted(builder, builder.trunc(n, I32), element=I32))
+
+
+@intrinsic
+def first_lanes(typing_context, x, n):
+    """x in the lanes below n, and zero in the others."""
+
+    def codegen(context, builder, sig, args):
+        return builder.select(_first_lanes(builder, args[1]), args[0], ir.Constant(V, [0.0] * LANES))
+
+    return f32x16(f32x16, types.int64), codegen
 
 
 def _branch_on_whole(builder, n, whole, masked):

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from albert_np.run import Weights
 
 NAME = "numba"
-DTYPES = ("float32",)
+DTYPES = ("float32", "bfloat16")
 
 
 def missing(dtype: str) -> str:
@@ -31,4 +31,4 @@ def make(w: Weights, config: AlbertConfig, dtype: str) -> CpuEngine:
     with imports.lock:
         from albert_np.backends.cpu.engine import CpuEngine
 
-    return CpuEngine(w, config)
+    return CpuEngine(w, config, dtype)

@@ -9,11 +9,12 @@ On the way back, NumPy computes the LayerNorms and activations of heads and embe
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from albert_np import ops
+from albert_np import imports, ops
 from albert_np.config import AlbertConfig
 from albert_np.kernels.cpu import operands
 from albert_np.kernels.cpu.arena import Arena
@@ -41,31 +42,34 @@ class CpuOps:
 
     def __init__(self) -> None:
         self.arena = Arena()
-        self._packed: dict[tuple[Any, ...], tuple[Packed, Array | None, tuple[Array, ...]]] = {}
+        self._packed: dict[tuple[Any, ...], tuple[Any, Array | None, tuple[Array, ...]]] = {}
 
     def packed(self, weights: tuple[Array, ...], biases: tuple[Array, ...] = ()) -> tuple[Packed, Array | None]:
         """The panels of (out, in) weights side by side, and their padded bias. Packed weights become read-only, because a
         change in place would not be seen."""
-        key = tuple(id(x) for x in (*weights, *biases))
+        return self._kept("float32", lambda whole: operands.pack(whole.T), weights, biases)
+
+    def packed16(self, weights: tuple[Array, ...], biases: tuple[Array, ...] = ()) -> tuple[Any, Array | None]:
+        """The same as strips of bfloat16."""
+        return self._kept("bfloat16", bfloat16_steps().pack16, weights, biases)
+
+    def packed_straight(self, weights: tuple[Array, ...]) -> Packed:
+        """The panels of (out, in) weights below each other, as they are stored: for gradients with respect to inputs."""
+        return self._kept("straight", operands.pack, weights)[0]
+
+    def _kept(
+        self, how: str, pack: Callable[[Array], Any], weights: tuple[Array, ...], biases: tuple[Array, ...] = ()
+    ) -> tuple[Any, Array | None]:
+        key = (how, *(id(x) for x in (*weights, *biases)))
         if key not in self._packed:
             for x in (*weights, *biases):
                 x.flags.writeable = False
             bias = operands.padded_vector(np.concatenate(biases)) if biases else None
             whole = weights[0] if len(weights) == 1 else np.concatenate(weights)
             # the arrays are kept too, so that no other array can come by their id; of two threads that pack, one is kept
-            self._packed.setdefault(key, (operands.pack(whole.T), bias, (*weights, *biases)))
+            self._packed.setdefault(key, (pack(whole), bias, (*weights, *biases)))
         packed, bias, _ = self._packed[key]
         return packed, bias
-
-    def packed_straight(self, weights: tuple[Array, ...]) -> Packed:
-        """The panels of (out, in) weights below each other, as they are stored: for gradients with respect to inputs."""
-        key = ("straight", *(id(x) for x in weights))
-        if key not in self._packed:
-            for x in weights:
-                x.flags.writeable = False
-            whole = weights[0] if len(weights) == 1 else np.concatenate(weights)
-            self._packed.setdefault(key, (operands.pack(whole), None, weights))
-        return self._packed[key][0]
 
     def forget_weights(self) -> None:
         """Forgets what was packed, before the weights change."""
@@ -152,6 +156,20 @@ class CpuOps:
         assert table is not None
         return Distances(self.packed((table,))[0], position_type == "relative_key_query")
 
+    def distances16_of(self, w: Weights, config: AlbertConfig) -> Any:
+        """The same as strips of bfloat16."""
+        if config.position_embedding_type == "absolute":
+            return None
+        both = config.position_embedding_type == "relative_key_query"
+        return bfloat16_steps().Distances16(self.packed16((w.distance_embedding.weight,))[0], both)
+
+
+def bfloat16_steps() -> Any:
+    """The module, which float32 does without."""
+    with imports.lock:
+        from albert_np.kernels.cpu.bfloat16 import steps
+    return steps
+
 
 def activation_code(name: str) -> int:
     """The number by which kernels know the activation of a config."""
@@ -167,7 +185,7 @@ def dropout_factors(  # -> (...) float32
 
 def _product(a: Array, b: Packed, bias: Array | None = None) -> Array:  # (M,K), (K,N), (N,) -> (M,N)
     out = operands.aligned(len(a) * b.columns).reshape(len(a), b.columns)
-    program = Program(training=operands.column_of(a) != 1)
+    program = Program("inference" if operands.column_of(a) == 1 else "training")
     add_gemm(program, a, b, out, len(a), bias=bias)
     program.run()
     return out if b.columns == b.N else np.ascontiguousarray(out[:, : b.N])

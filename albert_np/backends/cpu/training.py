@@ -147,7 +147,7 @@ def _encode(  # (B,T,E) -> (B,T,H)
     who = operands.real_sequences(mask) if skips else operands.sequences(mask)
     kept = Kept(ops, w, config, batch, who, wanted, places, buffers, embedded, layers, rows, last, [])
 
-    program = Program(training=True)
+    program = Program("training")
     mapping = w.embedding_hidden_mapping_in
     packed, bias = ops.packed((mapping.weight,), (mapping.bias,))
     add_gemm(program, embedded, packed, inputs[0], R, bias=bias)
@@ -158,11 +158,11 @@ def _encode(  # (B,T,E) -> (B,T,H)
         if application == A - 1 and rows is not None:
             program.run()
             last.x[:], last.context[:] = here.x[rows], here.context[rows]
-            program, here, dropped = Program(training=True), last, _read_of(dropped, rows)
+            program, here, dropped = Program("training"), last, _read_of(dropped, rows)
         _add_rest(program, kept, here, layer, dropped)
         if wanted.recompute:  # a program keeps its operands alive: what dropout drew goes with it
             program.run()
-            program = Program(training=True)
+            program = Program("training")
     if len(program):
         program.run()
     hidden = np.zeros((B * T, H), np.float32)
@@ -292,7 +292,7 @@ def _encode_backward(kept: Kept, d_hidden: Array) -> tuple[Array, dict[str, list
     """The gradient with respect to the embeddings, and those with respect to the encoder's weights, as in Back.found."""
     config, w, (B, T), ops = kept.config, kept.w, kept.batch.shape, kept.ops
     H, E, R = config.hidden_size, config.embedding_size, len(kept.places)
-    way = _Way(Program(training=True), kept, _Gradients(kept.wanted.per_application))
+    way = _Way(Program("training"), kept, _Gradients(kept.wanted.per_application))
     dy, dx, d_sum, d_context = (kept.buffers.rows(name, R, H) for name in ("dy", "dx", "d_sum", "d_context"))
     rows = kept.rows
     dy[: len(kept.last.x), :H] = d_hidden.reshape(B * T, H)[kept.places if rows is None else kept.places[rows]]
@@ -310,7 +310,7 @@ def _encode_backward(kept: Kept, d_hidden: Array) -> tuple[Array, dict[str, list
         _add_rest_backward(way, rest, layer, name, dropped_rest, dy[:r], d_sum[:r], d_context[:r])
         if is_last and rows is not None:
             way.program.run()
-            way = replace(way, program=Program(training=True))
+            way = replace(way, program=Program("training"))
             for x in (d_sum, d_context):
                 found = x[:r].copy()
                 x[:] = 0
@@ -319,7 +319,7 @@ def _encode_backward(kept: Kept, d_hidden: Array) -> tuple[Array, dict[str, list
         dy, dx = dx, dy
         if kept.wanted.recompute:
             way.program.run()
-            way = replace(way, program=Program(training=True))
+            way = replace(way, program=Program("training"))
     d_embedded = kept.buffers.rows("d_embedded", R, E)
     mapping = w.embedding_hidden_mapping_in
     add_gemm(way.program, dy, ops.packed_straight((mapping.weight,)), d_embedded, R)

@@ -1,0 +1,140 @@
+"""C = A·B with operands in bfloat16 and sums in float32, and what follows it: + bias, activation, + residual, rounding.
+
+blocks.py has the naive version. The loops here are around its blocks: two strips of B at a time, all rows of a tile below
+each other; k in chunks, so that the strips' chunk stays in the first cache while the rows pass by; the sums in a scratch of
+two strips' columns, which never leaves that cache, until the epilogue has written what others read.
+"""
+
+from __future__ import annotations
+
+from albert_np.kernels.cpu.activations import apply
+from albert_np.kernels.cpu.bfloat16.blocks import ROWS, STRIPS, block16
+from albert_np.kernels.cpu.bfloat16.operand import (
+    STEP,
+    at_operand,
+    flush_subnormals,
+    restore,
+    rounded,
+    store_operand,
+    words_of,
+)
+from albert_np.kernels.cpu.layout import ROWS16, SCRATCH16
+from albert_np.kernels.cpu.vector import at, first_lanes, helper, load, load_some, splat, store, transpose
+
+CHUNK_STEPS = 12  # of 32 k: two strips of it are 24 KB
+STRIP_STEP = 256  # float32-sized words of a strip for each step of 32 k
+
+
+@helper
+def multiply16(
+    a, a_row, b, strip, strips, steps, chunk, c, c_row, rows, following
+):  # (rows, 32·steps) -> (rows, 16·strips)
+    """C = A·B for neighbouring strips of B, STRIPS at most. a_row in operands; strip, from strip to strip, and c_row in floats.
+
+    following: where the next strips begin, which are fetched meanwhile; 0 for none.
+    """
+    a_bytes, strip_bytes, c_bytes = at_operand(0, a_row), at(0, strip), at(0, c_row)
+    blocks = (rows + ROWS - 1) // ROWS
+    lines = (16 * strips + blocks - 1) // blocks if following != 0 else 0
+    for k in range(0, steps, chunk):
+        some = min(chunk, steps - k)
+        for m in range(0, rows, ROWS):
+            ahead = following + 1024 * strips * k + 64 * lines * some * (m // ROWS)
+            block16(
+                min(ROWS, rows - m),
+                strips,
+                at_operand(a, m * a_row + STEP * k),
+                a_bytes,
+                at(b, STRIP_STEP * k),
+                strip_bytes,
+                at(c, m * c_row),
+                c_bytes,
+                some,
+                k > 0,
+                ahead,
+                lines,
+            )
+
+
+@helper
+def _finish(sums, rows, n, columns, N, bias, activation, residual, residual_row, out, out_row, narrow, narrow_row):
+    """activation(sums + bias) + residual, for `columns` columns from n on: as float32, or rounded, or both."""
+    for m in range(rows):
+        for j in range(0, columns, 16):
+            x = load(sums, m * SCRATCH16 + j) + load(bias, n + j)
+            if activation != 0:
+                x = apply(activation, x)
+            if residual != 0:
+                x = x + load(residual, m * residual_row + n + j)
+            if out != 0:
+                store(out, m * out_row + n + j, x)
+            if narrow != 0:
+                store_operand(at_operand(narrow, m * narrow_row), n + j, first_lanes(x, N - n - j))
+
+
+def gemm16(  # (M,K) operand, strips of (K,N), (padded N,), (M,N) -> (M,N), (M,N) operand
+    a, a_row, b, strip, K, N, M, bias, residual, residual_row, activation, out, out_row, narrow, narrow_row,
+    tile_columns, scratch, tile, worker,
+):  # fmt: skip
+    """One tile: ROWS16 rows by tile_columns columns. residual, out and narrow: 0 for none; bias is always there.
+
+    scratch: ROWS16 × SCRATCH16 numbers a worker. Rows of float32 have room for whole vectors.
+    """
+    across = (N + tile_columns - 1) // tile_columns
+    m, n0 = tile // across * ROWS16, tile % across * tile_columns
+    rows, last, steps = min(ROWS16, M - m), min(N, n0 + tile_columns), (K + STEP - 1) // STEP
+    sums = at(scratch, worker * ROWS16 * SCRATCH16)
+    chunk = CHUNK_STEPS if rows > 2 * ROWS else steps
+    for n in range(n0, last, 16 * STRIPS):
+        strips = min(STRIPS, (last - n + 15) // 16)
+        from_b = at(b, n // 16 * strip)
+        following = at(from_b, strips * strip) if n + 16 * strips < N else 0
+        before = flush_subnormals()
+        multiply16(
+            at_operand(a, m * a_row), a_row, from_b, strip, strips, steps, chunk, sums, SCRATCH16, rows, following
+        )
+        restore(before)
+        _finish(
+            sums,
+            rows,
+            n,
+            16 * strips,
+            N,
+            bias,
+            activation,
+            at(residual, m * residual_row) if residual != 0 else 0,
+            residual_row,
+            at(out, m * out_row) if out != 0 else 0,
+            out_row,
+            at_operand(narrow, m * narrow_row) if narrow != 0 else 0,
+            narrow_row,
+        )
+
+
+@helper
+def pack_step(x, x_column, k, K, columns, tile):  # (columns, K) -> 1 KB of a strip
+    """One step of k of a strip: x[n·x_column + k …] for its first `columns` columns, zeros for the others and from K on."""
+    for n in range(16):
+        if n < columns:
+            row = at(x, n * x_column + k)
+            first, second = load_some(row, 0, K - k, 0.0), load_some(row, 16, K - k - 16, 0.0)
+            store(tile, 16 * n, words_of(rounded(first), rounded(second)))
+        else:
+            store(tile, 16 * n, splat(0.0))
+    transpose(tile, 16, tile, 16)
+
+
+def pack16(x, x_column, K, N, out, strip, tile, worker):  # (N,K) -> strips of (K,N)
+    """B[k, n] = x[n·x_column + k], zeros up to whole strips and steps. One tile is one strip."""
+    for k in range(0, K, STEP):
+        pack_step(
+            at(x, 16 * tile * x_column),
+            x_column,
+            k,
+            K,
+            min(16, N - 16 * tile),
+            at(out, tile * strip + k // STEP * STRIP_STEP),
+        )
+
+
+KERNELS = (pack16, gemm16)

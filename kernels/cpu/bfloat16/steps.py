@@ -1,0 +1,179 @@
+"""What programs of bfloat16 are given, and one function a kernel, which writes a step down: operands.py and steps.py for it.
+
+Operands are rows as operand.py has them: their element, their order and whole steps of k, zeros behind the last column.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from albert_np.kernels.cpu import operands, units
+from albert_np.kernels.cpu.arena import Buffers
+from albert_np.kernels.cpu.layout import BFLOAT16, FLOAT32, ROWS16, SCRATCH16, Element, attention16_scratch
+from albert_np.kernels.cpu.operands import Array, Sequences, aligned, row_of
+from albert_np.kernels.cpu.program import Program
+from albert_np.kernels.cpu.steps import add_attention, tiles_of
+
+STEP, STRIP_STEP = 32, 256  # k of a step, and what a strip of sixteen columns holds of it, in words of two numbers
+TILE_COLUMNS = 32  # columns of C a tile, or a multiple of it
+LINE = 64  # bytes of a cache line
+
+
+def operand_element() -> Element:
+    return FLOAT32 if units.bfloat16()[0] == "floats" else BFLOAT16
+
+
+def operand_rows(buffers: Buffers, name: str, count: int, columns: int) -> Array:  # -> (count, stride)
+    """Rows for a product to read. A row is an odd number of cache lines, so that rows spread over the first cache."""
+    element, wide = operand_element(), -(-columns // STEP) * STEP
+    lines = -(-wide * element.bytes // LINE) | 1
+    rows = buffers.numbers(name, count * lines * LINE // FLOAT32.bytes).view(element.dtype)
+    rows = rows.reshape(count, lines * LINE // element.bytes)
+    if columns < wide:
+        rows[:, columns // 4 * 4 : wide] = 0  # kernels write the columns alone
+    return rows
+
+
+def values_of(rows: Array, columns: int) -> Array:  # (R, stride) -> (R, columns) float32
+    """What an operand's rows hold."""
+    if rows.dtype == np.float32:
+        return rows[:, :columns].copy()
+    wide = -(-columns // 4) * 4
+    halves = rows[:, :wide].reshape(len(rows), -1, 4)
+    order = (2, 0, 3, 1) if units.bfloat16()[0] == "pairs" else (0, 1, 2, 3)
+    natural = np.empty_like(halves)
+    natural[:, :, order] = halves
+    return (natural.reshape(len(rows), wide)[:, :columns].astype(np.uint32) << 16).view(np.float32)
+
+
+@dataclass(frozen=True)
+class Packed16:
+    """B (K,N) of a product in strips of sixteen columns, a step of 32 k after the other; zeros behind N and K."""
+
+    panels: Array  # (strips, steps, 16, 16) words
+    K: int
+    N: int
+
+    @property
+    def columns(self) -> int:
+        return operands.padded(self.N)
+
+    @property
+    def strip(self) -> int:
+        """Words from strip to strip."""
+        return -(-self.K // STEP) * STRIP_STEP
+
+
+def pack16(weight: Array) -> Packed16:  # (N,K) float32, as weights are stored
+    x = np.ascontiguousarray(weight, np.float32)
+    N, K = x.shape
+    strips = -(-N // 16)
+    packed = Packed16(aligned(strips * -(-K // STEP) * STRIP_STEP), K, N)
+    program = Program("bfloat16")
+    program.work += x.size
+    program.add("pack16", strips, x=x, x_column=row_of(x), K=K, N=N, out=packed.panels, strip=packed.strip)
+    program.run()
+    return packed
+
+
+def add_gemm16(  # (M,K) operand, (padded N,), (M,N) -> (M,N) with room for padded columns, (M,N) operand
+    program: Program,
+    buffers: Buffers,
+    a: Array,
+    b: Packed16,
+    rows: int,
+    *,
+    bias: Array,
+    out: Array | None = None,
+    narrow: Array | None = None,
+    residual: Array | None = None,
+    activation: int = 0,
+) -> None:
+    """activation(A·B + bias) + residual, as float32 in `out`, or rounded for the next product in `narrow`, or both."""
+    program.work += rows * b.K * b.N
+    row_tiles = -(-rows // ROWS16)
+    fair = row_tiles * b.columns // (operands.TILES_A_THREAD * program.threads)
+    tile_columns = max(fair // TILE_COLUMNS, 1) * TILE_COLUMNS
+    program.add(
+        "gemm16",
+        row_tiles * -(-b.N // tile_columns),
+        a=a,
+        a_row=row_of(a),
+        b=b.panels,
+        strip=b.strip,
+        K=b.K,
+        N=b.N,
+        M=rows,
+        bias=bias,
+        residual=residual,
+        residual_row=0 if residual is None else row_of(residual),
+        activation=activation,
+        out=out,
+        out_row=0 if out is None else row_of(out),
+        narrow=narrow,
+        narrow_row=0 if narrow is None else row_of(narrow),
+        tile_columns=tile_columns,
+        scratch=buffers.numbers("sums", ROWS16 * SCRATCH16 * program.threads),
+    )
+
+
+def add_layer_norm16(  # (R,H), (H,), (H,) -> (R,H), (R,H) operand
+    program: Program, x: Array, weight: Array, bias: Array, eps: float, out: Array, narrow: Array, rows: int
+) -> None:
+    program.add(
+        "layer_norm16",
+        tiles_of(rows),
+        x=x,
+        x_row=row_of(x),
+        weight=np.ascontiguousarray(weight),
+        bias=np.ascontiguousarray(bias),
+        out=out,
+        out_row=row_of(out),
+        narrow=narrow,
+        narrow_stride=row_of(narrow),
+        rows=rows,
+        H=len(weight),
+        eps=float(eps),
+    )
+
+
+def add_attention16(  # 3 × (R,H) operands of one row stride -> (R,H) operand
+    program: Program,
+    buffers: Buffers,
+    qkv: tuple[Array, Array, Array],
+    context: Array,
+    who: Sequences,
+    N: int,
+    T: int,
+    *,
+    distances: Distances16 | None = None,
+    **more: Any,
+) -> None:
+    """As steps.add_attention."""
+    add_attention(
+        program,
+        buffers,
+        qkv,
+        context,
+        who,
+        N,
+        T,
+        distances=distances,
+        kernel="attention16",
+        size_of=attention16_scratch,
+        **more,
+    )
+
+
+@dataclass(frozen=True)
+class Distances16:
+    """operands.Distances for strips."""
+
+    packed: Packed16  # of the table (2P−1, D)
+    both: bool
+
+    def operands(self, T: int) -> dict[str, Any]:
+        return operands.reached(self.packed, self.both, T, 16)
