@@ -36,6 +36,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from albert_np.kernels.cpu.control import restore, round_as_usual
 from albert_np.kernels.cpu.layout import ARGUMENTS, COUNTERS, KERNEL, STEP, TILES
 from albert_np.kernels.cpu.vector import I32, I64, at_int, get_int, helper
 
@@ -110,6 +111,7 @@ def _wait_for(counter, tiles):
 @helper
 def _walk(program, steps, counters, worker):
     """Claims tiles of each step until there are none, and waits until the others have computed theirs."""
+    before = round_as_usual()
     for s in range(steps):
         step = at_int(program, STEP * s)
         claimed = at_int(counters, COUNTERS * s)
@@ -121,6 +123,7 @@ def _walk(program, steps, counters, worker):
             _fetch_add(done, 1)
             tile = _fetch_add(claimed, 1)
         _wait_for(done, tiles)
+    restore(before)
 
 
 def walk(program, steps, counters, worker):  # (steps, STEP) int64, (steps, COUNTERS) int64, zero at first

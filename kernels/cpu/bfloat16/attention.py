@@ -28,17 +28,16 @@ from albert_np.kernels.cpu.bfloat16.operand import (
     SLOTS,
     STEP,
     at_operand,
-    flush_subnormals,
     get_operand,
     load_operand,
     operand_words,
     put_operand,
-    restore,
     store_operand,
     word_of,
     words_of,
 )
 from albert_np.kernels.cpu.bfloat16.product import STRIP_STEP, multiply16
+from albert_np.kernels.cpu.control import flush_subnormals, restore
 from albert_np.kernels.cpu.layout import FLOAT32, QUERIES, TASK, attention16_scratch, padded
 from albert_np.kernels.cpu.vector import FLAGS, at, at_int, get, get_int, helper, load, put, splat, store, transpose
 

@@ -23,7 +23,7 @@ from numba.extending import intrinsic
 
 from albert_np.kernels.cpu.bfloat16.operand import OPERAND, STEP, UNIT
 from albert_np.kernels.cpu.simd import chosen_level
-from albert_np.kernels.cpu.vector import BYTES, F32, I8, I32, I64, LANES, multiply_add, splatted, vector_function
+from albert_np.kernels.cpu.vector import BYTES, F32, F64, I8, I32, I64, LANES, multiply_add, splatted, vector_function
 
 LEVEL = chosen_level()
 WIDTH = LEVEL.width
@@ -180,7 +180,16 @@ def _emit_floats(builder, word, rows, strips, even, odd):
                 one = splatted(builder, one, WIDTH)
                 for j, column in enumerate(columns):
                     number = i * len(strips) + j
-                    sums[number] = multiply_add(builder, one, column[half], sums[number])
+                    sums[number] = _multiply_add(builder, one, column[half], sums[number])
+
+
+def _multiply_add(builder, x, y, total):
+    """total + x·y, rounded once. Without FMA by way of float64, which never differs (emulation.py) and is slow."""
+    if LEVEL.fma:
+        return multiply_add(builder, x, y, total)
+    wide = ir.VectorType(F64, WIDTH)
+    x, y, total = (builder.fpext(one, wide) for one in (x, y, total))
+    return builder.fptrunc(builder.fadd(builder.fmul(x, y), total), VECTOR)
 
 
 class _BFloat(ir.Type):

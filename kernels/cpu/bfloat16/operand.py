@@ -35,18 +35,14 @@ order would be another one.
 
 from __future__ import annotations
 
-import platform
-
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
 from albert_np.kernels.cpu import units
 from albert_np.kernels.cpu.layout import BFLOAT16, FLOAT32
 from albert_np.kernels.cpu.vector import (
     F32,
-    I8,
     I16,
     I32,
     I64,
@@ -57,7 +53,6 @@ from albert_np.kernels.cpu.vector import (
     f32x16,
     place_of,
     splatted,
-    vector_function,
 )
 
 UNIT, RUNG = units.bfloat16()
@@ -228,45 +223,3 @@ def operand_words(typing_context, x, i):
         return words
 
     return f32x16(types.int64, types.int64), codegen
-
-
-# --- subnormal numbers ----------------------------------------------------------------------------------------------------
-
-X86, ARM = (platform.machine().lower() in names for names in (("x86_64", "amd64"), ("aarch64", "arm64")))
-FLUSH = 0x8040 if X86 else 1 << 24  # subnormal inputs and results are zeros: DAZ and FTZ of MXCSR, FZ of FPCR
-
-
-def _control(builder, change):
-    """Sets the register that says so to change(what it was), which is given back."""
-    module, register = builder.module, cgutils.alloca_once(builder, I32)
-    pointer = builder.bitcast(register, I8.as_pointer())
-    if X86:
-        builder.call(vector_function(module, "llvm.x86.sse.stmxcsr", ir.VoidType(), [I8.as_pointer()]), [pointer])
-        before = builder.load(register)
-        builder.store(change(before), register)
-        builder.call(vector_function(module, "llvm.x86.sse.ldmxcsr", ir.VoidType(), [I8.as_pointer()]), [pointer])
-        return before
-    before = builder.call(vector_function(module, "llvm.aarch64.get.fpcr", I64, []), [])
-    after = builder.zext(change(builder.trunc(before, I32)), I64)
-    builder.call(vector_function(module, "llvm.aarch64.set.fpcr", ir.VoidType(), [I64]), [after])
-    return builder.trunc(before, I32)
-
-
-@intrinsic
-def flush_subnormals(typing_context):
-    """From now on, in this thread; gives what `restore` takes. Only blocks are called in between: LLVM moves no call."""
-
-    def codegen(context, builder, sig, args):
-        before = _control(builder, lambda now: builder.or_(now, I32(FLUSH)))
-        return builder.zext(before, I64)
-
-    return types.int64(), codegen
-
-
-@intrinsic
-def restore(typing_context, before):
-    def codegen(context, builder, sig, args):
-        _control(builder, lambda now: builder.trunc(args[0], I32))
-        return context.get_dummy_value()
-
-    return types.void(types.int64), codegen

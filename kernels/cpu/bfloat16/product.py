@@ -12,12 +12,11 @@ from albert_np.kernels.cpu.bfloat16.blocks import ROWS, STRIPS, block16
 from albert_np.kernels.cpu.bfloat16.operand import (
     STEP,
     at_operand,
-    flush_subnormals,
-    restore,
     rounded,
     store_operand,
     words_of,
 )
+from albert_np.kernels.cpu.control import flush_subnormals, restore
 from albert_np.kernels.cpu.layout import ROWS16, SCRATCH16
 from albert_np.kernels.cpu.vector import at, first_lanes, helper, load, load_some, splat, store, transpose
 
