@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,17 @@ COLORS = {  # Okabe and Ito's, told apart by everybody; ours alone is strong
     "onnxruntime": "#009E73",
     "onnxruntime_fused": "#8FD3BC",
     "openvino": "#7F6BB0",
+    "albert_np_bfloat16": "#D55E00",
+    "albert_np_bfloat16_padded": "#F2B58A",
+    "albert_np_int8": "#A6266E",
+    "albert_np_int8_padded": "#DDA0C4",
+    "albert_np_float32": "#E6C229",
+    "openvino_bfloat16": "#7F6BB0",
+    "openvino_int8": "#4B3B7A",
+    "pytorch_bfloat16": "#0072B2",
+    "pytorch_autocast": "#56B4E9",
+    "torch_int8": "#1B3A57",
+    "onnxruntime_int8": "#009E73",
 }
 OTHER = "#999999"
 DISTURBED = 0.8  # of the peak: half of a row's rounds below it met something else that was running
@@ -91,7 +103,7 @@ def table_row(result: dict[str, Any], row: dict[str, Any], names: list[str]) -> 
         return f"{engines[mine]['best_ms'] / engines[other]['best_ms']:.2f}"
 
     def share(name: str | None) -> str:
-        return "–" if name is None else f"{100 * engines[name]['gflops'] / peak(result, row):.0f} %"
+        return "–" if name is None else f"{share_of_fma(result, row, name):.0f} %"
 
     def milliseconds(name: str) -> str:
         if name not in engines:
@@ -140,7 +152,18 @@ def remarks(result: dict[str, Any]) -> list[str]:
     return lines
 
 
-def plot(result: dict[str, Any], path: Path) -> None:
+def share_of_fma(result: dict[str, Any], row: dict[str, Any], name: str) -> float:
+    """Per cent."""
+    return 100 * row["engines"][name]["gflops"] / peak(result, row)
+
+
+def plot(
+    result: dict[str, Any],
+    path: Path,
+    precision: str = "float32",
+    share: Callable[[dict[str, Any], dict[str, Any], str], float] = share_of_fma,
+    of_what: Callable[[dict[str, Any]], str] = lambda facts: f"the {facts['fma_gflops']:.0f} Gflop/s that are possible",
+) -> None:
     """A row of panels for each number of threads: time relative to the fastest peer, and share of the peak."""
     import matplotlib
 
@@ -161,7 +184,7 @@ def plot(result: dict[str, Any], path: Path) -> None:
             best = fastest_peer(result, row)
             base = row["engines"][best]["best_ms"] if best else None
             relative.append({n: e["best_ms"] / base if base else None for n, e in row["engines"].items()})
-            shares.append({n: 100 * e["gflops"] / peak(result, row) for n, e in row["engines"].items()})
+            shares.append({n: share(result, row, n) for n in row["engines"]})
         word = "thread" if threads == "1" else "threads"
         bars(left, result, names, relative, ticks, "{:.2f}")
         left.axhline(1, color="black", linewidth=1)
@@ -170,14 +193,12 @@ def plot(result: dict[str, Any], path: Path) -> None:
         left.set_ylim(0, min(1.12 * longest, HIGHEST))
         left.set_title(f"{threads} {word}: time relative to the fastest peer (lower is faster)")
         bars(right, result, names, shares, ticks, "{:.0f}")
-        right.set_ylabel("% of FMA peak")
+        right.set_ylabel("% of FMA peak" if precision == "float32" else "% of peak")
         right.set_ylim(0, 105)
-        right.set_title(
-            f"{threads} {word}: share of the {result['threads'][threads]['fma_gflops']:.0f} Gflop/s that are possible"
-        )
+        right.set_title(f"{threads} {word}: share of {of_what(result['threads'][threads])}")
     key = [Patch(color=COLORS.get(name, OTHER), label=result["engines"][name]["label"]) for name in names]
     figure.legend(handles=key, loc="outside lower center", ncols=min(len(names), 7), frameon=False, fontsize=12)
-    figure.suptitle("ALBERT-base forward, float32, best call of all rounds", fontsize=14)
+    figure.suptitle(f"ALBERT-base forward, {precision}, best call of all rounds", fontsize=14)
     figure.savefig(path, dpi=110)
     plt.close(figure)
 

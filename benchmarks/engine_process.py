@@ -80,12 +80,24 @@ def _run(serve: Callable[..., None], pipe: Any, verbose: bool, *args: Any) -> No
         pipe.send((False, f"{type(error).__name__}: {text[:300]}"))
 
 
-def serve_engine(pipe: Any, name: str, checkpoint: Path, threads: int) -> None:
-    """Answers "prepare" with seconds and the result, "turn" with the seconds of each call, and "idle" with two times."""
-    from peers import ENGINES
+def in_numpy(result: Any) -> np.ndarray:
+    """A copy, for the engine may own the memory; float32 where it is PyTorch's bfloat16, which NumPy does not have."""
+    return np.array(result if isinstance(result, np.ndarray) else result.float())
+
+
+def serve_engine(pipe: Any, name: str, checkpoint: Path, threads: int, probing: bool) -> None:
+    """Answers "prepare" with seconds and the result, "turn" with the seconds of each call, and "idle" with two times.
+
+    probing: a turn also says what a tile load cost before it and after it, in nanoseconds, each None without tiles.
+    """
+    from instruction_peak import tile_load_ns
+    from peers import Given
+    from reduced_peers import ALL
     from workloads import batch
 
-    prepare, note = ENGINES[name].make(checkpoint, threads)
+    prepare, note = ALL[name].make(Given(checkpoint, threads))
+    look = tile_load_ns if probing else lambda: None
+    look()  # what it needs is compiled now
     pipe.send((True, note))
     run: Callable[[], Any] = lambda: None  # noqa: E731
     last = cpu = wall = idle_cpu = idle_wall = 0.0
@@ -96,16 +108,17 @@ def serve_engine(pipe: Any, name: str, checkpoint: Path, threads: int) -> None:
         if question == "prepare":
             start = time.perf_counter()
             run = prepare(*batch(details[0]))
-            output = np.array(run())  # a copy: the engine may own the memory
+            result = run()
             seconds = time.perf_counter() - start
+            answer: Any = (seconds, in_numpy(result))
             start = time.perf_counter()
             run()
             last = time.perf_counter() - start
-            answer: Any = (seconds, output)
         elif question == "turn":
+            before = look()
             samples = timed_calls(run, details[0], warm_up=last < WARM_UP_BELOW)
             last = min(samples)
-            answer = samples
+            answer = (samples, (before, look()))
         else:
             answer = (idle_cpu, idle_wall)
         pipe.send((True, answer))
@@ -125,18 +138,22 @@ def timed_calls(run: Callable[[], Any], budget: float, warm_up: bool) -> list[fl
     return samples
 
 
-def serve_peak(pipe: Any, threads: int) -> None:
-    """Answers "turn" with Gflop/s of fused multiply-adds and "copy" with GB/s."""
+def serve_peak(pipe: Any, threads: int, reduced: bool) -> None:
+    """Answers "turn" with Gflop/s by instruction, three runs each, and "copy" with GB/s.
+
+    reduced: beside fused multiply-adds, all instructions of reduced precision that the CPU has.
+    """
+    from instruction_peak import peaks
     from peak import copy_gb_per_s, fma_gflops, fma_loop
 
     fma_loop()
     pipe.send((True, ""))
     while True:
         (question,) = pipe.recv()
-        if question == "turn":
-            pipe.send((True, [fma_gflops(threads) for _ in range(3)]))
-        else:
+        if question == "copy":
             pipe.send((True, copy_gb_per_s(threads)))
+        else:
+            pipe.send((True, peaks(threads) if reduced else {"fma": [fma_gflops(threads) for _ in range(3)]}))
 
 
 def serve_truth(pipe: Any, checkpoint: Path) -> None:
@@ -150,3 +167,14 @@ def serve_truth(pipe: Any, checkpoint: Path) -> None:
     while True:
         (shape,) = pipe.recv()
         pipe.send((True, model(*batch(shape), skip_padding=True).last_hidden_state))
+
+
+def serve_answers(pipe: Any, name: str, threads: int) -> None:
+    """Answers questions of answers.py with the engine's own answers."""
+    from answers import answer
+    from reduced_peers import ALL
+
+    pipe.send((True, ""))
+    while True:
+        (question,) = pipe.recv()
+        pipe.send((True, answer(ALL[name], question, threads)))

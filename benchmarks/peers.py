@@ -2,7 +2,8 @@
 
 An engine is made once, in a process of its own, from a checkpoint and a number of threads. Its `prepare(ids, mask)` does
 everything a user does once for a shape, compiling included, and returns the function that is timed. Inputs are in the
-engine's own containers before the clock runs; the result stays in them.
+engine's own containers before the clock runs; the result stays in them. Those of float32 stand here, those of reduced
+precision in reduced_peers.py.
 """
 
 from __future__ import annotations
@@ -10,139 +11,177 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from onnx_graphs import fused_operators, graph
+from onnx_graphs import ENCODER, graph, told
 
 from albert_np.machine import installed
 
-Prepare = Callable[[np.ndarray, np.ndarray], Callable[[], Any]]  # (B,T), (B,T) -> a call that gives (B,T,H)
+Prepare = Callable[[np.ndarray, np.ndarray], Callable[[], Any]]  # (B,T), (B,T) -> a call that gives (B,T,H) or logits
+
+
+@dataclass(frozen=True)
+class Given:
+    """What an engine is made from. kind: the class of the model, which albert_np and transformers call by one name."""
+
+    checkpoint: Path
+    threads: int
+    kind: str = ENCODER
+    calibration: tuple[np.ndarray, ...] = ()  # (1,T) each, for engines that look at data first; () = random tokens
+
+
+Make = Callable[[Given], tuple[Prepare, str]]  # -> how to prepare, and a note on the settings
 
 
 @dataclass(frozen=True)
 class Engine:
     label: str
-    make: Callable[[Path, int], tuple[Prepare, str]]  # -> how to prepare, and a note on the settings
+    make: Make
     needs: tuple[str, ...] = ()
     ours: bool = False
     only: tuple[str, ...] | None = None  # shapes, where it says nothing new about the others
+    precision: str = "float32"  # of its products: which error is too large, and which peak is its own
+    asked: bool = True  # for its answers, too; not where another engine's are the same
 
 
-def albert_np_engine(backend: str, skip_padding: bool) -> Callable[[Path, int], tuple[Prepare, str]]:
-    def make(checkpoint: Path, threads: int) -> tuple[Prepare, str]:
+def options_of(kind: str) -> dict[str, Any]:
+    return {"add_pooling_layer": False} if kind == ENCODER else {}
+
+
+def albert_np_engine(backend: str, skip_padding: bool, dtype: str = "float32") -> Make:
+    def make(given: Given) -> tuple[Prepare, str]:
         import albert_np
 
-        albert_np.set_num_threads(threads)  # of NumPy's BLAS, the process was told before it began
-        model = albert_np.AlbertModel.from_pretrained(checkpoint, add_pooling_layer=False, backend=backend)
+        albert_np.set_num_threads(given.threads)  # of NumPy's BLAS, the process was told before it began
+        model = getattr(albert_np, given.kind).from_pretrained(
+            given.checkpoint, backend=backend, dtype=dtype, **options_of(given.kind)
+        )
 
         def prepare(ids: np.ndarray, mask: np.ndarray) -> Callable[[], Any]:
-            return lambda: model(ids, mask, skip_padding=skip_padding).last_hidden_state
+            return lambda: model(ids, mask, skip_padding=skip_padding)[0]
 
-        return prepare, f"backend {backend}, skip_padding={skip_padding}"
+        note = "" if dtype == "float32" else f"dtype {dtype}, "
+        return prepare, f"{note}backend {backend}, skip_padding={skip_padding}"
 
     return make
 
 
-def torch_model(checkpoint: Path, threads: int, attention: str) -> Any:
+def torch_model(given: Given, attention: str) -> Any:
     import torch
-    from transformers import AlbertModel
+    import transformers
 
-    torch.set_num_threads(threads)
-    return AlbertModel.from_pretrained(checkpoint, add_pooling_layer=False, attn_implementation=attention).eval()
+    torch.set_num_threads(given.threads)
+    kind = getattr(transformers, given.kind)
+    return kind.from_pretrained(given.checkpoint, attn_implementation=attention, **options_of(given.kind)).eval()
 
 
-def pytorch_engine(attention: str) -> Callable[[Path, int], tuple[Prepare, str]]:
-    def make(checkpoint: Path, threads: int) -> tuple[Prepare, str]:
-        import torch
-
-        model = torch_model(checkpoint, threads, attention)
-
-        @torch.inference_mode()
-        def forward(ids: Any, mask: Any) -> Any:
-            return model(ids, mask).last_hidden_state
-
-        def prepare(ids: np.ndarray, mask: np.ndarray) -> Callable[[], Any]:
-            given = torch.from_numpy(ids), torch.from_numpy(mask)
-            return lambda: forward(*given)
-
-        return prepare, f"uncompiled, {attention} attention, inference_mode"
+def pytorch_engine(attention: str) -> Make:
+    def make(given: Given) -> tuple[Prepare, str]:
+        return pytorch_calls(torch_model(given, attention)), f"uncompiled, {attention} attention, inference_mode"
 
     return make
 
 
-def torch_compile(checkpoint: Path, threads: int) -> tuple[Prepare, str]:
+def pytorch_calls(model: Any) -> Prepare:
+    import torch
+
+    @torch.inference_mode()
+    def forward(ids: Any, mask: Any) -> Any:
+        return model(ids, mask)[0]
+
+    def prepare(ids: np.ndarray, mask: np.ndarray) -> Callable[[], Any]:
+        given = torch.from_numpy(ids), torch.from_numpy(mask)
+        return lambda: forward(*given)
+
+    return prepare
+
+
+def torch_compile(given: Given) -> tuple[Prepare, str]:
+    return compiled(lambda: torch_model(given, "sdpa"))
+
+
+def compiled(load: Callable[[], Any]) -> tuple[Prepare, str]:
     if not (shutil.which("g++") or shutil.which("clang++")):
         raise RuntimeError("torch.compile needs a C++ compiler, and there is none here")
     import torch
     from torch._inductor import config
 
     config.freezing = True  # weights become constants, packed once for the matrix products
-    model = torch_model(checkpoint, threads, "sdpa")
+    model = load()
 
     def prepare(ids: np.ndarray, mask: np.ndarray) -> Callable[[], Any]:
         torch._dynamo.reset()  # the last shape's graph and weights go; only so many are kept
         compiled = torch.compile(model, dynamic=False, mode="max-autotune")
-        given = torch.from_numpy(ids), torch.from_numpy(mask)
+        arrays = torch.from_numpy(ids), torch.from_numpy(mask)
 
         @torch.no_grad()  # freezing knows this one only
         def forward() -> Any:
-            return compiled(*given).last_hidden_state
+            return compiled(*arrays)[0]
 
         return forward
 
     return prepare, "max-autotune, a graph for each shape, frozen weights, sdpa attention, no_grad"
 
 
-def onnxruntime_engine(name: str) -> Callable[[Path, int], tuple[Prepare, str]]:
-    def make(checkpoint: Path, threads: int) -> tuple[Prepare, str]:
+def onnxruntime_engine(name: str) -> Make:
+    def make(given: Given) -> tuple[Prepare, str]:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+        options.intra_op_num_threads, options.inter_op_num_threads = given.threads, 1
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-        path = graph(checkpoint, name)
+        path = graph(given.checkpoint, name, given.kind)
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        note = f"{name}, all graph optimizations"
-        if name == "fused.onnx":
-            counts = fused_operators(checkpoint)
-            note += f", onnxruntime.transformers put in {', '.join(f'{n} {op}' for op, n in sorted(counts.items()))}"
 
         def prepare(ids: np.ndarray, mask: np.ndarray) -> Callable[[], Any]:
             feeds = {"input_ids": ids, "attention_mask": mask}
             return lambda: session.run(None, feeds)[0]
 
-        return prepare, note
+        return prepare, f"{name}, all graph optimizations{told(path)}"
 
     return make
 
 
-def openvino_engine(name: str, static: bool) -> Callable[[Path, int], tuple[Prepare, str]]:
-    def make(checkpoint: Path, threads: int) -> tuple[Prepare, str]:
+def openvino_engine(name: str, static: bool) -> Make:
+    def make(given: Given) -> tuple[Prepare, str]:
         import openvino
 
         core = openvino.Core()
-        model = core.read_model(graph(checkpoint, name))
-        settings = {
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_PRECISION_HINT": "f32",
-            "NUM_STREAMS": 1,
-            "INFERENCE_NUM_THREADS": threads,
-        }
-
-        def prepare(ids: np.ndarray, mask: np.ndarray) -> Callable[[], Any]:
-            shaped = model.clone()
-            if static:
-                shaped.reshape({port: list(ids.shape) for port in shaped.inputs})
-            request = core.compile_model(shaped, "CPU", settings).create_infer_request()
-            given = {"input_ids": ids, "attention_mask": mask}
-            return lambda: request.infer(given, share_inputs=True, share_outputs=True)[0]
-
+        model = core.read_model(graph(given.checkpoint, name, given.kind))
+        settings = openvino_settings(given.threads, "f32")
         shapes = "compiled for each shape" if static else "dynamic shapes"
-        return prepare, f"{name}, {shapes}, " + ", ".join(f"{key}={value}" for key, value in settings.items())
+        note = f"{name}, {shapes}, " + ", ".join(f"{key}={value}" for key, value in settings.items())
+        return openvino_calls(core, model, settings, static), note
 
     return make
+
+
+def openvino_settings(threads: int, precision: str) -> dict[str, Any]:
+    return {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": precision,
+        "NUM_STREAMS": 1,
+        "INFERENCE_NUM_THREADS": threads,
+    }
+
+
+def openvino_calls(core: Any, model: Any, settings: dict[str, Any], static: bool) -> Prepare:
+    @cache
+    def request(shape: tuple[int, int] | None) -> Any:
+        shaped = model.clone()
+        if shape is not None:
+            shaped.reshape({port: list(shape) for port in shaped.inputs})
+        return core.compile_model(shaped, "CPU", settings).create_infer_request()
+
+    def prepare(ids: np.ndarray, mask: np.ndarray) -> Callable[[], Any]:
+        mine = request(ids.shape if static else None)
+        given = {"input_ids": ids, "attention_mask": mask}
+        return lambda: mine.infer(given, share_inputs=True, share_outputs=True)[0]
+
+    return prepare
 
 
 EXPORT = ("onnx", "onnxscript", "transformers", "torch")
@@ -168,7 +207,7 @@ ENGINES = {
 DEFAULT = ("albert_np", "albert_np_padded", "pytorch", "torch_compile", "onnxruntime", "onnxruntime_fused", "openvino")
 
 
-def why_not(name: str) -> str | None:
+def why_not(engine: Engine) -> str | None:
     """The reason an engine cannot run here, as far as it shows without starting it."""
-    missing = [package for package in ENGINES[name].needs if installed(package) is None]
+    missing = [package for package in engine.needs if installed(package) is None]
     return f"{', '.join(missing)} not installed" if missing else None

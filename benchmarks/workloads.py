@@ -6,6 +6,7 @@ Checkpoints are made once and kept in a folder of the user's cache, never in the
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import re
 import shutil
@@ -97,6 +98,19 @@ def encoder_checkpoint(seed: int = 0) -> Path:
         AlbertModel(CONFIG, add_pooling_layer=False, tensors=trained_tensors((), seed)).save_pretrained(folder)
 
     return made_once(f"encoder-{seed}", make)
+
+
+def embedded_checkpoint(name: str) -> Path:
+    """A copy of an embedded model, "demo" or "demo-speech", beside which graphs may be kept; another one when it changes."""
+    source = ROOT / "albert_np" / "demo" / name.removeprefix("demo").removeprefix("-")
+    digest = hashlib.sha256((source / "model.safetensors").read_bytes()).hexdigest()
+
+    def make(folder: Path) -> None:
+        folder.mkdir()
+        for file in ("config.json", "model.safetensors"):
+            shutil.copy(source / file, folder / file)
+
+    return made_once(f"{name}-{digest[:12]}", make)
 
 
 def masked_lm_checkpoint(seed: int = 0) -> Path:

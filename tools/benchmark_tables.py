@@ -308,6 +308,7 @@ MADE_BY = {
     "cpu_accuracy": ("bench_accuracy.py", "errors of float32 beside float64"),
     "cpu_forward": ("bench_cpu.py", "the whole forward beside other engines"),
     "cpu_kernels": ("bench_kernels.py", "each kernel beside what the core can do"),
+    "cpu_reduced": ("bench_cpu.py", "the forward in bfloat16 and int8, and its answers"),
     "cpu_start": ("bench_start.py", "from import to the first answer"),
     "cuda": ("bench_cuda.py", "GPU kernels beside cuBLAS, forwards beside transformers"),
     "cuda_first_run": ("bench_cuda.py", "forwards of the first run on a GPU"),
