@@ -9,6 +9,20 @@ The naive version, kept for teaching:
             odd += a[:, j + 1, None] * b[j + 1]
         C += even + odd
 
+The ladder, on one core of a Zen 5, in Gflop/s; at most 270 with multiply-adds, 540 with pairs. 128 rows, and 8, for which the
+weights come from the third cache (47 GB/s) and are half the bytes of float32:
+
+                                                        128 rows   8 rows
+    float32 (gemm.py)                                        242      181
+    floats, 4 rows × 2 strips                                248      244   two sums for each number: 16 of 32 registers
+    … 8 × 1                                                  231      221   each word of A is read for one register of B
+    pairs, 4 × 2, all 32 k of a step in one piece            200      200   LLVM spills 180 registers
+    … in a loop of four words a turn                         494      361
+    … k in chunks, the next strips fetched meanwhile         510      379
+    … and nothing fetched for few rows                       510      409   the core reads ahead by itself
+
+Tried, and left: pairs of 8 × 1 (416); two words a turn, or eight (458, 475); no chunks of k (469).
+
 B lies in strips of sixteen columns. A strip is 1 KB for each 32 k, a tile of AMX: sixteen rows of 64 bytes, a word of two
 numbers for each column. Which two, operand.SLOTS says. One register of AVX-512, two of AVX2, four of NEON read a row.
 """
@@ -27,9 +41,11 @@ from albert_np.kernels.cpu.vector import BYTES, F32, F64, I8, I32, I64, LANES, m
 
 LEVEL = chosen_level()
 WIDTH = LEVEL.width
-# a block keeps two sums and a total for each of its numbers, one word of A and two registers of B: of 32 registers, or of 16
+# A block has two sums for each of its numbers in registers, a word of A and a register of B or two. With 32 registers the
+# totals have room too, with 16 they are added up in memory. AT_ONCE: registers of a strip's columns that are summed together
 MANY = LEVEL.name in ("avx512", "neon")
-ROWS, STRIPS = (4, 2) if LEVEL.name == "avx512" else (8 if MANY else 4, 1)
+ROWS, STRIPS, AT_ONCE = {"avx512": (4, 2, 1), "avx2": (3, 1, 2), "neon": (4, 1, 2)}.get(LEVEL.name, (4, 1, 1))
+TURN = 4  # words of two k in one turn of the loop: with all sixteen LLVM holds sums back until it must spill
 STRIP_STEP = 2 * STEP * LANES  # bytes of a strip for each step of 32 k
 POINTER, I1 = I8.as_pointer(), ir.IntType(1)
 VECTOR, WORDS = ir.VectorType(F32, WIDTH), ir.VectorType(I32, WIDTH)
@@ -73,48 +89,51 @@ def _define(module, size):
     function = _declared(module, f"albert_np_block16_{size.rows}x{size.strips}", BLOCK)
     function.attributes.add("nounwind")
     builder = ir.IRBuilder(function.append_basic_block("entry"))
-    for part in range(LANES // WIDTH):
-        _emit_part(builder, function, size, part)
+    for part in range(0, LANES // WIDTH, AT_ONCE):
+        offsets = [4 * WIDTH * (part + i) for i in range(AT_ONCE)]
+        _emit_part(builder, function, size, [(j, offset) for j in range(size.strips) for offset in offsets])
     builder.ret_void()
     return function
 
 
-def _emit_part(builder, function, size, part):
-    """The columns of one register of each strip."""
+def _emit_part(builder, function, size, columns):
+    """Some registers of columns, each a strip and an offset in bytes, for all k."""
     a, a_row, b, strip, c, c_row, steps, add, ahead, lines = function.args
-    offset = I64(4 * WIDTH * part)
     places = [
-        builder.gep(c, [builder.add(builder.add(builder.mul(c_row, I64(i)), I64(4 * LANES * j)), offset)])
+        builder.bitcast(
+            builder.gep(c, [builder.add(builder.mul(c_row, I64(i)), I64(4 * LANES * j + offset))]), VECTOR.as_pointer()
+        )
         for i in range(size.rows)
-        for j in range(size.strips)
+        for j, offset in columns
     ]
-    before = builder.block
-    more, loop, fetch, fetched, end = (
-        function.append_basic_block(n) for n in ["more", "loop", "fetch", "fetched", "end"]
-    )
-    builder.cbranch(add, more, loop)
+    zero = ir.Constant(VECTOR, [0.0] * WIDTH)
+    names = "fresh more loop fetch fetched end"
+    fresh, more, loop, fetch, fetched, end = (function.append_basic_block(name) for name in names.split())
+    builder.cbranch(add, more, fresh)
+    builder.position_at_end(fresh)
+    if not MANY:
+        _emit_stores(builder, places, [zero] * len(places))
+    builder.branch(loop)
     builder.position_at_end(more)
-    old = [_load(builder, place, VECTOR) for place in places]
+    old = [_load(builder, place, VECTOR) for place in places] if MANY else []
     builder.branch(loop)
 
     builder.position_at_end(loop)
     k, from_a, from_b, from_ahead = (builder.phi(kind) for kind in (I64, POINTER, POINTER, POINTER))
-    totals = [builder.phi(VECTOR) for _ in places]
-    sums = _emit_step(
-        builder,
-        size,
-        from_a,
-        a_row,
-        [builder.gep(from_b, [builder.add(builder.mul(strip, I64(j)), offset)]) for j in range(size.strips)],
-    )
-    after = [builder.fadd(total, both) for total, both in zip(totals, sums, strict=True)]
+    totals = [builder.phi(VECTOR) for _ in old]
+    sums = _emit_step(builder, function, size, columns, from_a, a_row, from_b, strip)
+    before = totals or [_load(builder, place, VECTOR) for place in places]
+    after = [builder.fadd(total, both) for total, both in zip(before, sums, strict=True)]
+    if not MANY:
+        _emit_stores(builder, places, after)
+    looped = builder.block
     builder.cbranch(builder.icmp_signed(">", lines, I64(0)), fetch, fetched)
 
     builder.position_at_end(fetch)
     line = builder.phi(I64)
     _prefetch(builder, builder.gep(from_ahead, [builder.mul(line, I64(64))]))
     next_line = builder.add(line, I64(1))
-    line.add_incoming(I64(0), loop)
+    line.add_incoming(I64(0), looped)
     line.add_incoming(next_line, fetch)
     builder.cbranch(builder.icmp_signed("<", next_line, lines), fetch, fetched)
 
@@ -127,31 +146,53 @@ def _emit_part(builder, function, size, part):
         builder.gep(from_ahead, [builder.mul(lines, I64(64))]),
     ]
     for phi, first, then in zip((k, from_a, from_b, from_ahead), (I64(0), a, b, ahead), later, strict=True):
-        for block in (before, more):
+        for block in (fresh, more):
             phi.add_incoming(first, block)
         phi.add_incoming(then, fetched)
-    zero = ir.Constant(VECTOR, [0.0] * WIDTH)
-    for phi, was, then in zip(totals, old, after, strict=True):
-        phi.add_incoming(zero, before)
+    for phi, was, then in zip(totals, old, after, strict=False):
+        phi.add_incoming(zero, fresh)
         phi.add_incoming(was, more)
         phi.add_incoming(then, fetched)
     builder.cbranch(builder.icmp_signed("<", next_k, steps), loop, end)
 
     builder.position_at_end(end)
-    for place, value in zip(places, after, strict=True):
-        builder.store(value, builder.bitcast(place, VECTOR.as_pointer())).align = 4
+    if MANY:
+        _emit_stores(builder, places, after)
 
 
-def _emit_step(builder, size, a, a_row, strips):
-    """Thirty-two k: even + odd for each number of the block, row by row."""
-    zero = ir.Constant(VECTOR, [0.0] * WIDTH)
-    even, odd = [zero] * (size.rows * size.strips), [zero] * (size.rows * size.strips)
-    rows = [builder.gep(a, [builder.mul(a_row, I64(i))]) for i in range(size.rows)]
+def _emit_stores(builder, places, values):
+    for place, value in zip(places, values, strict=True):
+        builder.store(value, place).align = 4
+
+
+def _emit_step(builder, function, size, columns, a, a_row, b, strip):
+    """Thirty-two k, TURN words a turn of a loop: even + odd for each number of the block, row by row."""
+    before, turn, done = builder.block, function.append_basic_block("turn"), function.append_basic_block("done")
+    builder.branch(turn)
+    builder.position_at_end(turn)
+    word, from_a, from_b = (builder.phi(kind) for kind in (I64, POINTER, POINTER))
+    count = size.rows * len(columns)
+    phis = [builder.phi(VECTOR) for _ in range(2 * count)]
+    even, odd = phis[:count], phis[count:]
+    rows = [builder.gep(from_a, [builder.mul(a_row, I64(i))]) for i in range(size.rows)]
+    starts = [builder.gep(from_b, [builder.add(builder.mul(strip, I64(j)), I64(offset))]) for j, offset in columns]
     emit = _emit_pairs if UNIT == "pairs" else _emit_floats
-    for word in range(0, STEP // 2, 2):
-        # a wall: LLVM would load words of later k here, and spill sums to make room for them
-        builder.call(ir.InlineAsm(ir.FunctionType(ir.VoidType(), []), "", "~{memory}", side_effect=True), [])
-        emit(builder, word, rows, strips, even, odd)
+    for first in range(0, TURN, 2):
+        _emit_wall(builder)
+        emit(builder, first, rows, starts, even, odd)
+    next_word = builder.add(word, I64(TURN))
+    later = [
+        next_word,
+        builder.gep(from_a, [I64(2 * TURN * OPERAND.bytes)]),
+        builder.gep(from_b, [I64(4 * LANES * TURN)]),
+    ]
+    zero = ir.Constant(VECTOR, [0.0] * WIDTH)
+    firsts = [I64(0), a, b, *[zero] * len(phis)]
+    for phi, start, then in zip([word, from_a, from_b, *phis], firsts, [*later, *even, *odd], strict=True):
+        phi.add_incoming(start, before)
+        phi.add_incoming(then, turn)
+    builder.cbranch(builder.icmp_signed("<", next_word, I64(STEP // 2)), turn, done)
+    builder.position_at_end(done)
     return [builder.fadd(x, y) for x, y in zip(even, odd, strict=True)]
 
 
@@ -167,20 +208,20 @@ def _emit_pairs(builder, word, rows, strips, even, odd):
 
 def _emit_floats(builder, word, rows, strips, even, odd):
     """Four k, two words: each has an even k in its lower half and an odd one in its upper."""
+    low = ir.Constant(WORDS, [16] * WIDTH), lambda both, by: builder.shl(both, by)
+    high = ir.Constant(WORDS, [0xFFFF0000] * WIDTH), lambda both, by: builder.and_(both, by)
     for place in (word, word + 1):
-        columns = []
-        for b in strips:
-            both = _load(builder, builder.gep(b, [I64(4 * LANES * place)]), WORDS)
-            low = builder.shl(both, ir.Constant(WORDS, [16] * WIDTH))
-            high = builder.and_(both, ir.Constant(WORDS, [0xFFFF0000] * WIDTH))
-            columns.append((builder.bitcast(low, VECTOR), builder.bitcast(high, VECTOR)))
-        for i, row in enumerate(rows):
-            for half, sums in enumerate((even, odd)):
-                one = _load(builder, builder.gep(row, [I64(4 * (2 * place + half))]), F32)
-                one = splatted(builder, one, WIDTH)
+        for half, (sums, (by, widened)) in enumerate(((even, low), (odd, high))):
+            # the words are read for each half again: with 16 registers there is no room to keep them
+            words = [_load(builder, builder.gep(b, [I64(4 * LANES * place)]), WORDS) for b in strips]
+            columns = [builder.bitcast(widened(both, by), VECTOR) for both in words]
+            if not MANY:
+                _emit_wall(builder)
+            for i, row in enumerate(rows):
+                one = splatted(builder, _load(builder, builder.gep(row, [I64(4 * (2 * place + half))]), F32), WIDTH)
                 for j, column in enumerate(columns):
                     number = i * len(strips) + j
-                    sums[number] = _multiply_add(builder, one, column[half], sums[number])
+                    sums[number] = _multiply_add(builder, one, column, sums[number])
 
 
 def _multiply_add(builder, x, y, total):
@@ -190,6 +231,11 @@ def _multiply_add(builder, x, y, total):
     wide = ir.VectorType(F64, WIDTH)
     x, y, total = (builder.fpext(one, wide) for one in (x, y, total))
     return builder.fptrunc(builder.fadd(builder.fmul(x, y), total), VECTOR)
+
+
+def _emit_wall(builder):
+    """LLVM would load what later k need here, and spill sums to make room for it."""
+    builder.call(ir.InlineAsm(ir.FunctionType(ir.VoidType(), []), "", "~{memory}", side_effect=True), [])
 
 
 class _BFloat(ir.Type):

@@ -21,6 +21,9 @@ from albert_np.kernels.cpu.layout import ROWS16, SCRATCH16
 from albert_np.kernels.cpu.vector import at, first_lanes, helper, load, load_some, splat, store, transpose
 
 CHUNK_STEPS = 12  # of 32 k: two strips of it are 24 KB
+FEW = (
+    2 * ROWS
+)  # rows for which the core only waits for B, which it reads straight ahead: whole k, and nothing is fetched
 STRIP_STEP = 256  # float32-sized words of a strip for each step of 32 k
 
 
@@ -34,7 +37,7 @@ def multiply16(
     """
     a_bytes, strip_bytes, c_bytes = at_operand(0, a_row), at(0, strip), at(0, c_row)
     blocks = (rows + ROWS - 1) // ROWS
-    lines = (16 * strips + blocks - 1) // blocks if following != 0 else 0
+    lines = (16 * strips + blocks - 1) // blocks if following != 0 and rows > FEW else 0
     for k in range(0, steps, chunk):
         some = min(chunk, steps - k)
         for m in range(0, rows, ROWS):
@@ -83,7 +86,7 @@ def gemm16(  # (M,K) operand, strips of (K,N), (padded N,), (M,N) -> (M,N), (M,N
     m, n0 = tile // across * ROWS16, tile % across * tile_columns
     rows, last, steps = min(ROWS16, M - m), min(N, n0 + tile_columns), (K + STEP - 1) // STEP
     sums = at(scratch, worker * ROWS16 * SCRATCH16)
-    chunk = CHUNK_STEPS if rows > 2 * ROWS else steps
+    chunk = CHUNK_STEPS if rows > FEW else steps
     for n in range(n0, last, 16 * STRIPS):
         strips = min(STRIPS, (last - n + 15) // 16)
         from_b = at(b, n // 16 * strip)
