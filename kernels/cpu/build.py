@@ -28,7 +28,14 @@ def kernels(kind: str = "inference") -> tuple[list[Callable], list[ir.Module]]:
         from albert_np.kernels.cpu.bfloat16 import attention as attention16
         from albert_np.kernels.cpu.bfloat16 import blocks, product, rows
 
-        return [*product.KERNELS, *attention16.KERNELS, *rows.KERNELS, embeddings.copy_rows], [blocks.blocks()]
+        functions: list[Callable] = [
+            *gemm.KERNELS,
+            *embeddings.KERNELS,
+            *product.KERNELS,
+            *attention16.KERNELS,
+            *rows.KERNELS,
+        ]
+        return functions, [gemm.blocks(), blocks.blocks()]
     modules: list[Any] = [gemm, attention, layer_norm, embeddings, activations]
     if kind == "training":
         from albert_np.kernels.cpu import attention_backward, dropout, gemm_training, layer_norm_backward, sums

@@ -21,17 +21,6 @@ def _row_of(table, ids, r, E):
     return at(table, E * get_int(ids, r))
 
 
-@helper
-def add_tables(ids, words, token_types, types, position_ids, positions, r, to, E):  # -> (E,), of row r
-    word = _row_of(words, ids, r, E) if ids != 0 else at(words, E * r)
-    kind = _row_of(types, token_types, r, E)
-    for j in range(0, E, 16):
-        total = load_some(word, j, E - j, 0.0) + load_some(kind, j, E - j, 0.0)
-        if positions != 0:
-            total = total + load_some(_row_of(positions, position_ids, r, E), j, E - j, 0.0)
-        store_some(to, j, E - j, total)
-
-
 def embed(  # (R,) int64, (V,E), (R,) int64, (2,E), (R,) int64, (P,E), (E,), (E,) -> (R,E)
     ids,
     words,
@@ -51,8 +40,13 @@ def embed(  # (R,) int64, (V,E), (R,) int64, (2,E), (R,) int64, (P,E), (E,), (E,
 ):
     """ids = 0: words is (R,E), the embeddings themselves. positions = 0: nothing is added for the position."""
     for r in range(tile * ROWS_A_TILE, min(rows, (tile + 1) * ROWS_A_TILE)):
-        to = at(out, r * out_row)
-        add_tables(ids, words, token_types, types, position_ids, positions, r, to, E)
+        word = _row_of(words, ids, r, E) if ids != 0 else at(words, E * r)
+        kind, to = _row_of(types, token_types, r, E), at(out, r * out_row)
+        for j in range(0, E, 16):
+            total = load_some(word, j, E - j, 0.0) + load_some(kind, j, E - j, 0.0)
+            if positions != 0:
+                total = total + load_some(_row_of(positions, position_ids, r, E), j, E - j, 0.0)
+            store_some(to, j, E - j, total)
         normalise_row(to, weight, bias, to, E, eps)
 
 

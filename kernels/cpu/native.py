@@ -19,7 +19,10 @@ INFERENCE = ("gemm", "pack", "attention", "layer_norm", "embed", "copy_rows", "a
 KERNELS = {
     "inference": INFERENCE,
     "training": (*INFERENCE, "gemm_training", "layer_norm_backward", "attention_backward", "column_sums", "drop"),
-    "bfloat16": ("pack16", "gemm16", "attention16", "layer_norm16", "embed16", "copy_rows"),
+    "bfloat16": (
+        *("gemm", "pack", "embed", "copy_rows"),
+        *("pack16", "gemm16", "attention16", "layer_norm16", "round_rows"),
+    ),
 }
 # what Python calls, with how many int64 each takes
 ENTRIES = {"walk": 4, "help_out": 6, "open_gate": 2, "close_gate": 2}

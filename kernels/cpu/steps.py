@@ -46,17 +46,14 @@ def add_embeddings(  # (R,) int64, (V,E), (R,) int64, (2,E), (R,) int64, (P,E), 
     bias: Array,
     eps: float,
     out: Array,
-    narrow: Array | None = None,
 ) -> None:
     """LayerNorm(words[ids] + types[token_types] + positions[position_ids]). All but out are contiguous.
 
     ids None: words is (R,E), the embeddings themselves. positions None: nothing is added for the position.
-    narrow: where they are rounded for the next product too, in a program of bfloat16.
     """
     rows, E = len(token_types), words.shape[1]
-    rounded = {} if narrow is None else {"narrow": narrow, "narrow_stride": row_of(narrow)}
     program.add(
-        "embed" if narrow is None else "embed16",
+        "embed",
         tiles_of(rows),
         ids=ids,
         words=words,
@@ -71,7 +68,6 @@ def add_embeddings(  # (R,) int64, (V,E), (R,) int64, (2,E), (R,) int64, (P,E), 
         rows=rows,
         E=E,
         eps=float(eps),
-        **rounded,
     )
 
 

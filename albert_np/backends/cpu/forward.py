@@ -98,7 +98,7 @@ class Forward:
         self.linear(embedded, (w.encoder.embedding_hidden_mapping_in,), self.x)
         self.tap("encoder.embedding_hidden_mapping_in", self.x[:, : self.config.hidden_size])
 
-    def embed(self, tables: Weights, out: Array, narrow: Array | None = None) -> None:  # -> (R,E)
+    def embed(self, tables: Weights, out: Array) -> None:  # -> (R,E)
         batch, config, E, (B, T) = self.batch, self.config, self.config.embedding_size, self.batch.shape
 
         def flat(x: Array) -> Array:  # (B,T) -> (R,) int64
@@ -125,7 +125,6 @@ class Forward:
             tables.LayerNorm.bias,
             config.layer_norm_eps,
             out,
-            narrow,
         )
         self.tap("embeddings.LayerNorm", out[:, :E])
 

@@ -1,9 +1,8 @@
-"""LayerNorm and the embedding, which write what the next product reads beside their float32: no pass rounds."""
+"""LayerNorm, which writes what the next product reads beside its float32; and a pass that rounds, for the first layer."""
 
 from __future__ import annotations
 
 from albert_np.kernels.cpu.bfloat16.operand import at_operand, store_operand
-from albert_np.kernels.cpu.embeddings import add_tables
 from albert_np.kernels.cpu.layer_norm import normalise_row
 from albert_np.kernels.cpu.layout import ROWS_A_TILE
 from albert_np.kernels.cpu.vector import at, helper, load_some
@@ -24,16 +23,10 @@ def layer_norm16(x, x_row, weight, bias, out, out_row, narrow, narrow_stride, ro
         narrow_row(to, at_operand(narrow, r * narrow_stride), H)
 
 
-def embed16(  # (R,) int64, (V,E), (R,) int64, (2,E), (R,) int64, (P,E), (E,), (E,) -> (R,E), (R,E) operand
-    ids, words, token_types, types, position_ids, positions, weight, bias, out, out_row, narrow, narrow_stride, rows, E,
-    eps: float, tile, worker,
-):  # fmt: skip
-    """As embed, and rounded in `narrow`."""
+def round_rows(x, x_row, narrow, narrow_stride, rows, H, tile, worker):  # (R,H) -> (R,H) operand
+    """The embeddings' projection, which is float32, for the first layer to read. One tile is ROWS_A_TILE rows."""
     for r in range(tile * ROWS_A_TILE, min(rows, (tile + 1) * ROWS_A_TILE)):
-        to = at(out, r * out_row)
-        add_tables(ids, words, token_types, types, position_ids, positions, r, to, E)
-        normalise_row(to, weight, bias, to, E, eps)
-        narrow_row(to, at_operand(narrow, r * narrow_stride), E)
+        narrow_row(at(x, r * x_row), at_operand(narrow, r * narrow_stride), H)
 
 
-KERNELS = (layer_norm16, embed16)
+KERNELS = (layer_norm16, round_rows)

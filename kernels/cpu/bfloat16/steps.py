@@ -140,6 +140,19 @@ def add_layer_norm16(  # (R,H), (H,), (H,) -> (R,H), (R,H) operand
     )
 
 
+def add_round_rows(program: Program, x: Array, narrow: Array, rows: int, H: int) -> None:  # (R,H) -> (R,H) operand
+    program.add(
+        "round_rows",
+        tiles_of(rows),
+        x=x,
+        x_row=row_of(x),
+        narrow=narrow,
+        narrow_stride=row_of(narrow),
+        rows=rows,
+        H=H,
+    )
+
+
 def add_attention16(  # 3 × (R,H) operands of one row stride -> (R,H) operand
     program: Program,
     buffers: Buffers,
