@@ -63,6 +63,7 @@ class FlaxAlbertPreTrainedModel(AlbertPreTrainedModel[Any], Generic[FlaxOutput])
     """The base of the seven Flax classes. Each is one of the classes of model.py too, with all that those have."""
 
     own_format = "msgpack"
+    holds_int8 = False  # params are arrays
     class_prefix = "Flax"
     elsewhere = ELSEWHERE
     output_class: ClassVar[type[FlaxModelOutput]]

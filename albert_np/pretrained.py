@@ -17,11 +17,14 @@ from albert_np.checkpoints.load import LoadedKeys, load, load_state_dict, stored
 from albert_np.checkpoints.memory import SOURCE, read_state_dict
 from albert_np.checkpoints.names import expected_shapes, hub_name, with_aliases
 from albert_np.checkpoints.options import resolve_options, take_formats
+from albert_np.checkpoints.quantized import certificate_of, is_quantised, marked, plain, to_arrays, to_metadata
 from albert_np.checkpoints.save import check_options, save
 from albert_np.config import AlbertConfig, as_config
 from albert_np.device import backend_on, place_of
 from albert_np.files import listed
 from albert_np.ops import Array
+from albert_np.quantization.weights import quantised
+from albert_np.quantized import QuantizedWeight, floats_of
 from albert_np.run import weight_tree
 
 
@@ -36,6 +39,8 @@ class StoredModel:
     # whose arrays and engine it has
     _base: weakref.ref[Any] | None = None
     _owner: Any = None
+    holds_int8: ClassVar[bool] = True  # whether the class can have QuantizedWeight among its tensors
+    certificate: dict[str, Any] | None = None  # what the file of a model in int8 says of its quality
 
     def __init__(
         self,
@@ -62,7 +67,11 @@ class StoredModel:
             name: (np.shape(x), getattr(x, "dtype", None)) for name, x in tensors.items()
         } != {name: (shape, self.dtype) for name, shape in expected.items()}:
             raise ValueError(f"tensors must be the {len(expected)} arrays of this config, in {self.dtype}")
-        self._tensors = {name: np.ascontiguousarray(x) for name, x in tensors.items()}
+        if self.precision == "int8":
+            tensors = self._in_int8(tensors)
+        self._tensors: dict[str, Any] = {
+            name: x if isinstance(x, QuantizedWeight) else np.ascontiguousarray(x) for name, x in tensors.items()
+        }
         self._weights = weight_tree(self._tensors)
         self._engine = choose.make(self.backend, self._weights, config, self.precision)
 
@@ -149,9 +158,10 @@ class StoredModel:
         False anything else. Classes with the calling habits of TensorFlow or Flax look for their framework's file first, and
         from_pt=True makes them read PyTorch's alone.
 
-        dtype: "float32" (the default, whatever the file holds) or "float64"; torch_dtype is an alias. backend="cuda" also
-        takes "tf32" and "bfloat16": products are then computed in that type, on tensor cores, and weights and results stay
-        in float32.
+        dtype: "float32" (the default, whatever floats the file holds) or "float64"; torch_dtype is an alias. backend="numba"
+        also takes "bfloat16" and "int8", and backend="cuda" "tf32" and "bfloat16": products are then computed in that type,
+        and results stay in float32. Weights do too, but for int8, which rounds those of the layers. A file of int8 is loaded
+        as int8 where no other dtype or backend is asked for, and else gives the float32 values that its codes stand for.
         device_map: "cpu", or "cuda", which means backend="cuda"; "auto" leaves it to `backend`.
         config: an AlbertConfig or the folder of another; without it, the config of the model's own folder.
         state_dict: weights from memory instead of files, named as in files; pretrained_model_name_or_path may then be None.
@@ -166,7 +176,8 @@ class StoredModel:
         Raises OSError (files, network) or ValueError (content, arguments), in one line, before any arithmetic.
         """
         torch_dtype = options.pop("torch_dtype", None)
-        dtype = "float32" if dtype is None and torch_dtype is None else (torch_dtype if dtype is None else dtype)
+        dtype = torch_dtype if dtype is None else dtype
+        as_stored = dtype is None or (isinstance(dtype, str) and dtype == "auto")
         if model_args:
             raise ValueError(f"from_pretrained takes one value without a name; got {len(model_args)} more: name them")
         backend = backend_on(backend, place_of(None, options.pop("device_map", None)))
@@ -174,19 +185,25 @@ class StoredModel:
         formats = take_formats(options, cls.own_format)
         where, config = resolve_options(pretrained_model_name_or_path, config, state_dict, options)
         _, dtype = choose.resolve(backend, dtype)  # a backend that cannot run says so before gigabytes are read
+        config = plain(config)
         found, source = stored_tensors(pretrained_model_name_or_path, where, formats, state_dict)
+        if as_stored and is_quantised(found) and cls.holds_int8 and choose.computes(backend, "int8"):
+            dtype = "int8"
         tensors, info = load(
             found,
             source,
             config,
             parts,
             choose.DTYPES[dtype],
+            int8=dtype == "int8",
             missing=missing,
             seed=seed,
             ignore_mismatched_sizes=ignore_mismatched_sizes,
             check_finite=check_finite,
         )
         model = cls._with_parts(config, parts, backend=backend, dtype=dtype, tensors=tensors)
+        if dtype == "int8":
+            model.certificate = certificate_of(found)
         return (model, info) if output_loading_info else model
 
     @classmethod
@@ -211,7 +228,7 @@ class StoredModel:
         **options: Any,
     ) -> None:
         """Writes config.json and model.safetensors, which transformers can load. Tied tensors are written once, and no file
-        is left half written.
+        is left half written. A model in int8 is written as it is, with its certificate, and albert_np alone reads that.
 
         safe_serialization: False writes pytorch_model.bin instead, which torch.load reads with weights_only=True, with both
         names of a tied tensor; classes with TensorFlow's or Flax's calling habits write that framework's file. What an
@@ -223,7 +240,12 @@ class StoredModel:
         """
         refused = {"push_to_hub": push_to_hub, "safe_serialization": safe_serialization, "save_function": save_function}
         check_options(refused | options)
-        tensors = self._tensors
+        tensors, is_int8 = self._tensors, self.precision == "int8"
+        if is_int8 and (state_dict is not None or safe_serialization is False):
+            raise ValueError(
+                "a model in int8 is written as model.safetensors, with the weights that it has: model.to('float32') is written "
+                "in any format"
+            )
         if state_dict is not None:
             tensors, _ = load_state_dict(
                 tensors, read_state_dict(state_dict), SOURCE, self.config, self.parts, strict=True, check_finite="error"
@@ -231,10 +253,12 @@ class StoredModel:
         kind = safetensors.FORMAT
         if safe_serialization is False:
             kind = next(kind for kind in FORMATS if kind.name == (self.own_format or "bin"))
-        stored = {hub_name(name, self.parts): x for name, x in tensors.items()}
+        stored = to_arrays({hub_name(name, self.parts): x for name, x in tensors.items()})
         name = type(self).__name__.removeprefix(self.class_prefix)
         config = self.config.replace(architectures=[name], dtype=self.dtype.name) if is_main_process else None
-        save(save_directory, config, as_tensors(stored), max_shard_size, kind, name, self.own_format)
+        config = marked(config) if config and is_int8 else config
+        said = to_metadata(self.certificate) if is_int8 else None
+        save(save_directory, config, as_tensors(stored), max_shard_size, kind, name, self.own_format, said)
 
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False, *, check_finite: str = "error"
@@ -244,8 +268,9 @@ class StoredModel:
         The names are those of `state_dict()`, and whatever else is read in files: a prefix that all names have, a
         LayerNorm's gamma and beta, either name of a tied tensor. Values are copied, and rounded to the model's dtype.
         strict: refuse missing and unexpected names; False leaves what is missing as it is. check_finite as in
-        from_pretrained. Raises ValueError, and then no weight has changed.
+        from_pretrained. Raises ValueError, and then no weight has changed. A model in int8 takes none.
         """
+        self._refuse_int8("load_state_dict")
         if assign:
             raise ValueError(
                 "assign=True would share memory and dtype with the state dict; values are always copied here"
@@ -264,12 +289,12 @@ class StoredModel:
         return keys
 
     def named_parameters(self) -> Iterator[tuple[str, Array]]:
-        """Each stored array once, under its Hugging Face name."""
-        for name, array in self._tensors.items():
-            yield hub_name(name, self.parts), array
+        """Each stored array once, under its Hugging Face name. Of weights in int8, the float32 values, in a read-only copy."""
+        for name, x in self._tensors.items():
+            yield hub_name(name, self.parts), floats_of(x)
 
     def state_dict(self) -> dict[str, Array]:
-        """The parameters by name. A tied one appears under its second name too, as the same array."""
+        """The parameters by name, as named_parameters. A tied one appears under its second name too, as the same array."""
         return with_aliases(dict(self.named_parameters()))
 
     def num_parameters(self, only_trainable: bool = False, exclude_embeddings: bool = False) -> int:
@@ -279,7 +304,7 @@ class StoredModel:
         are looked up in; a decoder of its own is none.
         """
         left_out = ("_embeddings.weight", "distance_embedding.weight") if exclude_embeddings else ()
-        return sum(array.size for name, array in self.named_parameters() if not name.endswith(left_out))
+        return sum(x.size for name, x in self._tensors.items() if not name.endswith(left_out))
 
     def _take_on_changes(self) -> None:
         """Called before weights are used, for classes that hand out something in which they can be replaced (flax.py)."""
@@ -290,7 +315,9 @@ class StoredModel:
         """The stored arrays under Hugging Face's names, to be changed in place. Their packed copies are forgotten.
 
         Call this before each change, because a call of the model packs its weights and makes the arrays read-only.
+        Raises ValueError for a model in int8, whose codes are not changed.
         """
+        self._refuse_int8("parameters_to_change")
         if self._owner is not None:
             self._owner.parameters_to_change()
             return dict(self.named_parameters())
@@ -304,8 +331,21 @@ class StoredModel:
         self._use(changed)
         return dict(self.named_parameters())
 
+    def _refuse_int8(self, what: str) -> None:
+        if self.precision == "int8":
+            raise ValueError(
+                f"{what} changes float weights, and this model's are int8: do it with the float32 model, or with "
+                "model.to('float32'), and then .to('int8')"
+            )
+
+    def _in_int8(self, tensors: Mapping[str, Any]) -> dict[str, Any]:
+        if not self.holds_int8:
+            raise ValueError(f"{type(self).__name__} has no weights in int8: its class without Flax's habits has")
+        return quantised(tensors, self.config)
+
     def _use(self, tensors: dict[str, Array]) -> None:
         """The stored arrays are these from now on, for the head and for the engine."""
+        self.certificate = None  # which was about the weights before
         self._tensors = tensors
         self._weights = weight_tree(tensors)
         self._engine.forget_weights(self._weights)
@@ -314,6 +354,7 @@ class StoredModel:
     def _remake(self, tensors: dict[str, Array], config: AlbertConfig, precision: str) -> None:
         """The same with arrays of other shapes or another dtype, which take another engine. The backend can run them."""
         self._config, self.precision, self.dtype = config, precision, choose.DTYPES[precision]
+        self.certificate = None
         self._tensors = tensors
         self._weights = weight_tree(tensors)
         self._engine = choose.make(self.backend, self._weights, config, precision)

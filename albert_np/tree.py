@@ -7,6 +7,7 @@ from typing import Any
 
 from albert_np import inputs
 from albert_np.ops import Array
+from albert_np.quantized import floats_of
 
 
 class Part:
@@ -22,7 +23,7 @@ class Part:
     def _at(self, name: str) -> Any:
         """The part or array of that name, or None."""
         if name in self._arrays:
-            view = self._arrays[name].view()
+            view = floats_of(self._arrays[name]).view()
             view.flags.writeable = False
             return view
         below = {rest: x for full, x in self._arrays.items() if (rest := full.removeprefix(f"{name}.")) != full}
@@ -43,7 +44,7 @@ class Part:
         other part: only models compute."""
         if not self._path.endswith("_embeddings"):
             raise ValueError(f"{self._path} is a part to be looked at, and computes nothing: call the model itself")
-        (table,) = self._arrays.values()
+        (table,) = self.parameters()
         rows = inputs.integers("ids", ids)
         inputs.in_range("ids", rows, len(table), f"{self._path} has {len(table)} rows", "id")
         return table[rows]

@@ -249,7 +249,7 @@ def test_auto_is_numba_in_float32_and_numpy_in_float64(dtype):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"backend": "numba", "dtype": "float64"}, "backend 'numba' computes in float32, bfloat16; got float64"),
+        ({"backend": "numba", "dtype": "float64"}, "backend 'numba' computes in float32, bfloat16, int8; got float64"),
         ({"backend": "cuda", "dtype": "float64"}, "backend 'cuda' computes in float32, tf32, bfloat16; got float64"),
         ({"backend": "tpu"}, "backend must be one of numpy, numba, cuda, auto; got 'tpu'"),
     ],

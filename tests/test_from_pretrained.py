@@ -90,16 +90,29 @@ def test_another_dtype_is_refused(tmp_path, dtype):
         AlbertModel.from_pretrained(write(tmp_path, tensors("AlbertModel")), dtype=dtype)
 
 
-@pytest.mark.parametrize("backend", ["auto", "numpy", "numba"])
-@pytest.mark.parametrize("dtype", ["tf32", "bfloat16", "torch.bfloat16"])
-def test_what_only_tensor_cores_compute_in_is_refused_elsewhere(tmp_path, dtype, backend):
-    name = dtype.removeprefix("torch.")
-    computes = {
-        "auto": "never means one that",
-        "numpy": "computes in float32, float64; got",
-        "numba": "computes in float32; got",
-    }
-    says = f"^backend '{backend}' {computes[backend]}.*{name}: choose backend='cuda', or dtype='float32'"
+COMPUTES = {
+    "auto": "never means one that",
+    "numpy": "computes in float32, float64; got",
+    "numba": "computes in float32, bfloat16, int8; got",
+    "cuda": "computes in float32, tf32, bfloat16; got",
+}
+
+
+@pytest.mark.parametrize(
+    ("dtype", "backend", "instead"),
+    [
+        ("tf32", "auto", "backend='cuda'"),
+        ("tf32", "numpy", "backend='cuda'"),
+        ("tf32", "numba", "backend='cuda'"),
+        ("bfloat16", "numpy", "backend='numba' or backend='cuda'"),
+        ("torch.bfloat16", "numpy", "backend='numba' or backend='cuda'"),
+        ("int8", "numpy", "backend='numba'"),
+        ("torch.int8", "numpy", "backend='numba'"),
+        (np.int8, "cuda", "backend='numba'"),
+    ],
+)
+def test_a_dtype_is_refused_by_a_backend_that_does_not_compute_in_it(tmp_path, dtype, backend, instead):
+    says = f"^backend '{backend}' {COMPUTES[backend]}.*: choose {instead}, or dtype='float32'"
     with pytest.raises(ValueError, match=says):
         AlbertModel.from_pretrained(write(tmp_path, tensors("AlbertModel")), dtype=dtype, backend=backend)
 
@@ -158,7 +171,7 @@ REFUSED = [
     (
         "quantization_config",
         {"load_in_8bit": True},
-        "quantization_config can only be None here, because weights are float32",
+        "quantization_config can only be None here, because dtype='int8' quantises",
     ),
     ("load_in_8bit", True, "load_in_8bit can only be None or False here"),
     ("from_tf", "yes", "from_tf must be True, False or None; got 'yes'"),

@@ -350,7 +350,7 @@ def test_what_cannot_be_honoured_is_refused_in_words(call, message):
 
 def test_float64_is_refused_by_a_backend_that_does_not_compute_in_it():
     for_float32 = AlbertForMaskedLM(AlbertConfig(**TINY), backend="numba")
-    with pytest.raises(ValueError, match="backend 'numba' computes in float32, bfloat16; got float64"):
+    with pytest.raises(ValueError, match="backend 'numba' computes in float32, bfloat16, int8; got float64"):
         for_float32.double()
     assert for_float32.precision == "float32"
     assert for_float32.float() is for_float32

@@ -20,10 +20,12 @@ LAYERS = [
     ["version", "imports", "files", "protobuf", "text_files", "machine", "page"],
     ["config_defaults", "config_google", "config_labels", "config_values", "config", "device"],
     # the book: ids to logits and back, and what it is written over
-    ["ops", "activations", "losses", "embeddings", "encoder", "heads", "gradients", "inputs", "outputs", "run", "tree"],
+    ["ops", "activations", "losses", "embeddings", "encoder", "heads", "gradients", "inputs", "outputs", "run"],
+    ["quantized", "tree"],
     ["checkpoints", "costs"],
     ["golden.cases", "golden.stochastic", "golden.tolerances"],  # what tests judge the project itself with
     ["backends"],
+    ["quantization"],
     ["model", "calling", "module", "pretrained", "resize", "tensorflow", "flax", "flax_outputs", "flax_params"],
     ["tokenization"],
     ["auto"],

@@ -276,3 +276,7 @@ def tensor_attention_limit(scores: Any, mixed: Any, truth: Any) -> float:
 # The results of TensorFlow, Flax, PyTorch and ONNX Runtime in float32 against ours, of the largest entry: the two sides differ
 # by float32's rounding in some 50 steps one behind another. Measured: up to 3.1e-6 over 70 small models.
 OTHER_FRAMEWORK_FLOAT32 = 2e-5
+
+# Second moments that are summed in float32, 2,048 rows at a time, and then in float64, against sums in float64: γ₂₀₄₈ is
+# 1.2e-4 if all roundings have one sign, and √2048 of them at random are 3e-6. Inputs are float32 themselves.
+MOMENTS_FLOAT32 = 2e-5

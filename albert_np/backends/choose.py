@@ -19,12 +19,13 @@ AUTO = (
     cpu,
     reference,
 )  # what "auto" may mean: the first of these that computes in that dtype and runs here, never cuda
-# the types models compute in, and those of their arrays: tensor cores round what they multiply, and nothing else is rounded
+# the types models compute in, and those of their arrays: products round what they multiply, and nothing else is rounded
 DTYPES: dict[str, np.dtype[Any]] = {
     "float32": np.dtype(np.float32),
     "float64": np.dtype(np.float64),
     "tf32": np.dtype(np.float32),
     "bfloat16": np.dtype(np.float32),
+    "int8": np.dtype(np.float32),
 }
 
 
@@ -75,6 +76,12 @@ def resolve_backend(name: str, dtype: str) -> str:
     if missing:
         raise ValueError(missing)
     return name
+
+
+def computes(name: str, dtype: str) -> bool:
+    """Whether a backend computes in one of DTYPES and runs here; of "auto", whether one that it may mean does."""
+    rooms = AUTO if name == "auto" else (ROOMS[name],)
+    return any(dtype in room.DTYPES and not room.missing(dtype) for room in rooms)
 
 
 def _instead(dtype: str) -> str:

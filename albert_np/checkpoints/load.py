@@ -25,6 +25,7 @@ from albert_np.checkpoints.names import (
     expected_shapes,
     hub_name,
 )
+from albert_np.checkpoints.quantized import StoredCodes
 from albert_np.checkpoints.stored import find_weights, no_weights, read_headers
 from albert_np.config import AlbertConfig
 from albert_np.files import listed, shown
@@ -67,12 +68,16 @@ def load(
     parts: tuple[str, ...],
     dtype: np.dtype,
     *,
+    int8: bool = False,
     missing: str,
     seed: int,
     ignore_mismatched_sizes: bool,
     check_finite: str,
-) -> tuple[dict[str, Array], dict[str, list]]:
-    """(arrays by name, loading info). Names and shapes are compared with the table before any values are read."""
+) -> tuple[dict[str, Any], dict[str, list]]:
+    """(arrays by name, loading info). Names and shapes are compared with the table before any values are read.
+
+    int8: give the weights that are stored so as QuantizedWeight, and not as the floats that they stand for.
+    """
     if missing not in ("error", "init"):
         raise ValueError(f"missing must be 'error' or 'init'; got {missing!r}")
     _check_policy(check_finite)
@@ -87,10 +92,14 @@ def load(
         raise ValueError(_missing_message(absent, expected, parts, source))
     drawn = {name: expected[name] for name in [*absent, *(name for name, _, _ in mismatched)]}
     with within_memory(expected, dtype):
-        tensors = initialise(drawn, config, dtype, seed)
+        tensors: dict[str, Any] = dict(initialise(drawn, config, dtype, seed))
         for name in expected:
             if name not in drawn:
-                tensors[name] = _values(found[name], dtype, check_finite, source)
+                load = found[name].load
+                if int8 and isinstance(load, StoredCodes):
+                    tensors[name] = load.weight()
+                else:
+                    tensors[name] = _values(found[name], dtype, check_finite, source)
     if drawn:
         warnings.warn(
             f"{source}: {listed(list(drawn))} drawn from seed {seed}; answers mean nothing until the model is trained",

@@ -24,7 +24,7 @@ WITHOUT_EFFECT = (
     "use_fast",
     "weights_only",
 )
-NOT_QUANTISED = "weights are float32 or float64, and are not quantised"
+NOT_QUANTISED = "dtype='int8' quantises weights, and other programs' ways to do so are not known here"
 ONE_PLACE = "a model is in one place, which backend= names"
 # keywords of which only some values can be honoured: (these values, why no others)
 LIMITED: dict[str, tuple[tuple[Any, ...], str]] = {

@@ -70,12 +70,14 @@ def save(
     kind: Format = safetensors.FORMAT,
     architecture: str = "",
     own: str = "",
+    said: Mapping[str, str] | None = None,
 ) -> None:
     """Writes config.json and the weights, as transformers reads them, in files of at most max_shard_size bytes of tensors.
 
     A tensor that is larger has a file of its own. Each file appears whole or not at all. The weights of an earlier save are not
     left beside the new ones, in this format and in those that readers look for before it.
-    config: None writes no config.json and removes nothing.
+    config: None writes no config.json and removes nothing. said: what the metadata of a safetensors file says instead of
+    that its names are PyTorch's.
     tensors: by Hugging Face's names for the class, each once: second names are added where files of the format have them.
     own: the format that the class of this model looks for before all others.
     kind: a format that has `write`. Raises ValueError if it makes one file only, and the tensors are more than that may hold.
@@ -90,7 +92,11 @@ def save(
     shards = in_shards(tensors, limit, kind)
     with contextlib.ExitStack() as files:  # all take their places together, after the last is written
         for name, some in shards.items():
-            kind.write(files.enter_context(atomic_path(folder / name)), some, architecture)
+            path = files.enter_context(atomic_path(folder / name))
+            if said is None:
+                kind.write(path, some, architecture)
+            else:
+                safetensors.write(path, some, architecture, said)
     if len(shards) > 1:
         index = {
             "metadata": {

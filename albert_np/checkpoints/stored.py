@@ -14,6 +14,7 @@ from albert_np.checkpoints import hub
 from albert_np.checkpoints.formats import FORMATS
 from albert_np.checkpoints.formats.protocol import Format, Tensor
 from albert_np.checkpoints.formats.tensorflow_names import as_computed
+from albert_np.checkpoints.quantized import joined
 from albert_np.checkpoints.spellings import by_plain_name
 from albert_np.files import listed, read_json, shown
 
@@ -73,7 +74,7 @@ def read_files(stored: Stored) -> list[Tensor]:
 
 def by_name(stored: Stored, tensors: list[Tensor]) -> dict[str, Tensor]:
     """The tensors that classes compute with, by their names in names.py. ValueError if one is stored twice."""
-    return as_computed(by_plain_name(tensors, str(stored.source)))
+    return joined(as_computed(by_plain_name(tensors, str(stored.source))), str(stored.source))
 
 
 def _shards(index_path: Path, suffix: str) -> dict[str, set[str]]:  # -> file name: tensor names

@@ -20,6 +20,7 @@ from albert_np.checkpoints.formats.protocol import Format, Tensor, stored_values
 from albert_np.checkpoints.formats.tensor_bundle import read_bundle
 from albert_np.checkpoints.load import Match, match
 from albert_np.checkpoints.names import ALIASES, BIAS, BUFFERS, PARTS, PREFIX, hub_name
+from albert_np.checkpoints.quantized import PASSES, SCALE, is_quantised, plain
 from albert_np.checkpoints.save import in_shards, save, shard_bytes
 from albert_np.checkpoints.stored import Stored, by_name, find_weights, no_weights, read_files, read_headers
 from albert_np.config import AlbertConfig
@@ -175,7 +176,7 @@ def _where(options: dict[str, Any]) -> dict[str, Any]:
 
 def _read(source: str | os.PathLike, given: str | None, formats: tuple[Format, ...], where: dict[str, Any]) -> _Model:
     """What is to be written of a checkpoint, under the names that it is written under. Only headers are read, and biases."""
-    config = AlbertConfig.from_pretrained(source, **where)
+    config = plain(AlbertConfig.from_pretrained(source, **where))
     weights = find_weights(source, where, formats)
     if weights is None:
         raise OSError(no_weights(source, where, formats))
@@ -198,6 +199,8 @@ def _read(source: str | os.PathLike, given: str | None, formats: tuple[Format, .
         notes.append(
             "the source has no pooler, and so the written model has none: load it with add_pooling_layer=False"
         )
+    if is_quantised(found):
+        notes.append("the weights of the layers are int8: the float32 values that their codes stand for were written")
     if weights.format.name == "tf1":
         notes += _of_training(weights)
     notes += _not_read(source, weights, where)
@@ -266,6 +269,8 @@ def _why(tensor: Tensor, found: dict[str, Tensor], architecture: str, parts: tup
     """Why a stored tensor is not written."""
     plain = {other.name: name for name, other in found.items()}
     name = plain.get(tensor.name, tensor.known_as.removeprefix(PREFIX))
+    if name.removesuffix(SCALE).removesuffix(PASSES) in found and name not in found:
+        return "tells what the int8 codes of a weight stand for, which is written in float32"
     if name in BUFFERS:
         return "a range of numbers that older versions stored; it holds no weight"
     if name in ALIASES and "predictions" in parts:
@@ -323,9 +328,9 @@ def _compared(
     again = read_headers(weights)
     matched = match(again, "what was written", model.config, model.parts)
     rows = []
-    for plain, (name, tensor) in zip(matched.expected, _counted(tensors, progress).items(), strict=True):
+    for short, (name, tensor) in zip(matched.expected, _counted(tensors, progress).items(), strict=True):
         wanted = stored_values(tensor)
-        got = again.get(plain)
+        got = again.get(short)
         if got is None or got.dtype != tensor.dtype or not _same(stored_values(got), wanted):
             raise ValueError(f"{name} is not what it was, as read back from the {kind.name} file that was just written")
         before = model.stored[name]

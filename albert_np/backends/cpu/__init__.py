@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from albert_np.run import Weights
 
 NAME = "numba"
-DTYPES = ("float32", "bfloat16")
+DTYPES = ("float32", "bfloat16", "int8")
 
 
 def missing(dtype: str) -> str:

@@ -37,9 +37,7 @@ def read(path: Path) -> Iterator[Tensor]:
     transformers wrote TensorFlow's and Flax's names, too, into files of this format: its metadata says so.
     """
     header, start, length = _header(path)
-    metadata = header.pop("__metadata__", {})
-    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
-        raise ValueError(f"{path}: __metadata__ must map names to text")
+    said = _metadata(header, path)
     entries = sorted(
         (_entry(path, name, value, length) for name, value in header.items()), key=lambda entry: entry[1:3]
     )
@@ -53,10 +51,23 @@ def read(path: Path) -> Iterator[Tensor]:
         expected = end
     if expected != length:
         raise ValueError(f"{path}: the tensors end at byte {expected:,} and the file's data at {length:,}")
-    understood = FRAMEWORKS.get(metadata.get("format", "pt"), _as_it_is)
+    understood = FRAMEWORKS.get(said.get("format", "pt"), _as_it_is)
     for name, begin, _, dtype, shape in entries:
         values = Contiguous(path, start + begin, np.dtype(DTYPES[dtype]), shape, bfloat16=dtype == "BF16")
         yield understood(Tensor(name, shape, dtype, values))
+
+
+def metadata(path: Path) -> dict[str, str]:
+    """What a file says beside its tensors. Raises ValueError as `read`."""
+    return _metadata(_header(path)[0], path)
+
+
+def _metadata(header: dict[str, Any], path: Path) -> dict[str, str]:
+    """Takes it out of the header."""
+    said = header.pop("__metadata__", {})
+    if not isinstance(said, dict) or not all(isinstance(value, str) for value in said.values()):
+        raise ValueError(f"{path}: __metadata__ must map names to text")
+    return said
 
 
 def _as_it_is(tensor: Tensor) -> Tensor:
@@ -68,13 +79,17 @@ def hub_name(name: str) -> str:
     return tensorflow_names.hub_name(name) or name
 
 
-def write(path: Path, tensors: Mapping[str, Tensor], architecture: str = "") -> None:
+def write(
+    path: Path, tensors: Mapping[str, Tensor], architecture: str = "", said: Mapping[str, str] | None = None
+) -> None:
     """Writes the bytes that the `safetensors` library writes, and bfloat16 too. The names are the same for every class.
+
+    said: the metadata; without it, that the names are PyTorch's.
 
     The widest dtypes come first, so that every tensor is aligned; the header ends in spaces, at a multiple of 8 bytes.
     """
     width = {name: np.dtype(DTYPES[tensor.dtype]).itemsize for name, tensor in tensors.items()}
-    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    header: dict[str, Any] = {"__metadata__": dict(said or {"format": "pt"})}
     order = sorted(tensors, key=lambda name: (-width[name], name))
     end = 0
     for name in order:

@@ -1,0 +1,4 @@
+"""From float32 weights to int8: moments.py looks at what products read, rounding.py rounds, and weights.py does a whole model.
+
+certificate.py measures what int8 changes in a model's answers.
+"""

@@ -1,0 +1,143 @@
+"""The weights of a whole model in int8: those of a layer's four products, and how exactly each rounds its inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from albert_np import imports
+from albert_np.checkpoints.initialise import check_seed
+from albert_np.config import AlbertConfig
+from albert_np.encoder import applications, layer_name
+from albert_np.ops import Array
+from albert_np.quantization.moments import MASKED, Moments, Row, moments_of, random_rows
+from albert_np.quantization.rounding import Rounded, rounded
+from albert_np.quantized import MOST_INPUTS, PRODUCTS, QuantizedWeight, weight_names
+
+# Passes over the weights for each product: with 2 its inputs are rounded to 16 bits. The inputs of the feed-forward network's
+# two products cost the most best tokens where they have 8.
+PASSES = {"qkv": 1, "dense": 1, "ffn": 2, "ffn_output": 2}
+# A product gets a second pass where the squared error of its 8-bit inputs is over this many times that of its weights.
+OUTLIERS = 20.0
+
+Progress = Callable[[int, int], object]  # how much more is done, of how much
+
+
+def quantised(
+    tensors: Mapping[str, Any],
+    config: AlbertConfig,
+    rows: Iterable[Row] | None = None,
+    *,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """The tensors of a model with QuantizedWeight in the place of its layers' matrices; those that are so already stay.
+
+    tensors: arrays by their names in checkpoints/names.py; the others become float32. rows: of ids, whose inputs of products
+    decide how weights are rounded; without them, random ones from `seed`. progress: called as progress(more, all); without it
+    there is a bar on a terminal, after a second.
+    Raises ValueError if a weight is not finite or has more inputs than int8 takes, and if some weights alone are int8.
+    """
+    check_seed(seed)
+    names = weight_names(config)
+    kinds = {isinstance(tensors[name], QuantizedWeight) for name in names}
+    if kinds == {True, False}:
+        raise ValueError(
+            "some weights of the layers are int8 and some are not: a model has all of them in int8, or none"
+        )
+    floats = {name: x if name in names and True in kinds else np.asarray(x, np.float32) for name, x in tensors.items()}
+    if kinds == {True}:
+        return floats
+    _check(floats, names)
+    if progress is None:
+        with imports.lock:
+            from tqdm import tqdm
+        with tqdm(desc="int8", unit_scale=True, disable=None, leave=False, delay=1) as bar:
+
+            def advance(more: int, total: int) -> None:
+                bar.total = total
+                bar.update(more)
+
+            return floats | _rounded(floats, config, rows, seed, advance)
+    return floats | _rounded(floats, config, rows, seed, progress)
+
+
+def calibration_rows(
+    given: Iterable[Any], tokenizer: Any, config: AlbertConfig, *, masked: bool, seed: int
+) -> list[list[int]]:
+    """Texts as rows of ids, cut where the model's positions end; rows of ids as they are.
+
+    masked: put [MASK] in the place of MASKED of a text's tokens, drawn from `seed`. Raises ValueError for texts without a
+    tokenizer, and for anything else.
+    """
+    check_seed(seed)
+    if isinstance(given, (str, bytes, Mapping)) or not isinstance(given, Iterable):
+        raise ValueError(f"calibration takes texts, or rows of token ids; got {type(given).__name__}")
+    draw = np.random.default_rng([seed, 15])
+    rows = []
+    for item in given:
+        if not isinstance(item, str):
+            rows.append([int(i) for i in item])
+            continue
+        if tokenizer is None:
+            raise ValueError(
+                "calibration texts need tokenizer=, that of the model: AlbertTokenizer.from_pretrained(folder); rows of "
+                "token ids need none"
+            )
+        ids = list(tokenizer(item, truncation=True, max_length=config.max_position_embeddings)["input_ids"])
+        if masked:
+            places = 1 + np.flatnonzero(draw.random(max(0, len(ids) - 2)) < MASKED)
+            ids = [tokenizer.mask_token_id if i in set(places.tolist()) else x for i, x in enumerate(ids)]
+        rows.append(ids)
+    return [row for row in rows if row]
+
+
+def _check(tensors: Mapping[str, Array], names: Iterable[str]) -> None:
+    for name in names:
+        x = tensors[name]
+        if x.shape[1] > MOST_INPUTS:
+            raise ValueError(
+                f"{name} has {x.shape[1]:,} inputs, and int8 takes at most {MOST_INPUTS:,}, whose sums are exact: choose "
+                "dtype='bfloat16' or 'float32'"
+            )
+        if not np.isfinite(x).all():
+            raise ValueError(f"{name} is not finite, and int8 has no code for that: choose dtype='float32'")
+
+
+def _rounded(
+    tensors: dict[str, Array], config: AlbertConfig, rows: Iterable[Row] | None, seed: int, progress: Progress
+) -> dict[str, QuantizedWeight]:
+    rows = random_rows(config, seed) if rows is None else list(rows)
+    if not rows:
+        raise ValueError("there is nothing to calibrate with: give texts or rows of ids, or leave calibration out")
+    used = {(group, inner) for _, group, inner in applications(config)}
+    products = config.num_hidden_groups * config.inner_group_num * len(PRODUCTS)
+    # a product's share is about what rounding it takes, beside the forward of so many rows
+    each = max(1, len(rows) // products)
+    total = len(rows) + each * products
+    found = moments_of(tensors, config, rows, lambda more, _: progress(more, total))
+    made: dict[str, QuantizedWeight] = {}
+    for group in range(config.num_hidden_groups):
+        for inner in range(config.inner_group_num):
+            for product, modules in PRODUCTS.items():
+                names = [f"{layer_name(group, inner)}.{module}.weight" for module in modules]
+                whole = np.concatenate([tensors[name] for name in names])
+                # a stored layer that is never applied has no inputs: every rounding is as good
+                moments = found[group, inner, product] if (group, inner) in used else Moments(whole.shape[1])
+                result = rounded(whole, moments.mean)
+                passes = _passes(product, moments, result)
+                first = 0
+                for name in names:
+                    last = first + len(tensors[name])
+                    made[name] = result.weight(passes, slice(first, last))
+                    first = last
+                progress(each, total)
+    return made
+
+
+def _passes(product: str, moments: Moments, result: Rounded) -> int:
+    """PASSES, and a second pass where outliers make the steps of 8 bits coarse: the error of inputs is then far the larger."""
+    of_inputs = moments.rounding * result.square
+    return 2 if of_inputs > OUTLIERS * result.error else PASSES[product]
