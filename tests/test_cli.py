@@ -300,7 +300,7 @@ def test_fill_mask_names_the_backends_and_runs_on_each(capsys):
 
 
 def test_info_says_what_the_numba_backend_runs_with(capsys, monkeypatch, tmp_path):
-    from albert_np.kernels.cpu import simd
+    from albert_np.kernels.cpu import simd, units
 
     monkeypatch.setenv("NUMBA_NUM_THREADS", "3")
     monkeypatch.setenv("ALBERT_NP_CACHE_DIR", str(tmp_path))
@@ -308,15 +308,50 @@ def test_info_says_what_the_numba_backend_runs_with(capsys, monkeypatch, tmp_pat
     level = simd.chosen_level().name
     info = json.loads(run(capsys, "info", "--json")[1])
     assert info["backends"]["numba"] == "yes"
-    assert info["numba"] == {"registers": level, "threads": 3, "cache": str(tmp_path), "compiled": False}
+    why_not = units.why_no_tiles()
+    assert info["numba"] == {
+        "registers": level,
+        "bfloat16": "{} ({})".format(*units.bfloat16()),
+        "int8": "{} ({})".format(*units.int8()),
+        "tiles": f"no ({why_not})" if why_not else "yes",
+        "threads": 3,
+        "cache": str(tmp_path),
+        "compiled": False,
+    }
     out = run(capsys, "info")[1]
     for line in (
         f"registers  {level}",
+        f"bfloat16   {units.bfloat16()[0]} ({units.bfloat16()[1]})",
+        f"int8       {units.int8()[0]} ({units.int8()[1]})",
+        f"tiles      {info['numba']['tiles']}",
         "threads    3",
         f"cache      {tmp_path}",
         "compiled   no: the first call does it",
     ):
         assert line in out
+
+
+@pytest.mark.parametrize(
+    ("answer", "emulated", "said"),
+    [
+        ("the system refuses the tiles (EIO: …)", "", "no (the system refuses the tiles (EIO: …))"),
+        ("", "", "yes"),
+        ("", "emulated", "emulated, for tests"),
+    ],
+)
+def test_info_says_whether_there_are_tiles(capsys, monkeypatch, answer, emulated, said):
+    from albert_np.kernels.cpu import simd, tiles
+
+    monkeypatch.setattr(tiles, "_answer", answer)
+    monkeypatch.setattr(simd, "available", lambda: ("amx", "avx512", "avx2", "plain"))
+    monkeypatch.setattr(simd, "chosen_level", lambda: simd.LEVELS["avx512"])
+    monkeypatch.setenv("ALBERT_NP_SIMD", "amx")
+    monkeypatch.setenv("ALBERT_NP_TILES", emulated)
+    info = json.loads(run(capsys, "info", "--json")[1])["numba"]
+    assert info["tiles"] == said
+    unit = ["floats (avx512)", "words (avx512)"] if answer else ["tiles (amx)", "tiles (amx)"]
+    assert [info["bfloat16"], info["int8"]] == unit
+    assert f"tiles      {said}" in run(capsys, "info")[1]
 
 
 def test_info_goes_on_where_the_numba_backend_cannot(capsys, monkeypatch):

@@ -77,9 +77,11 @@ def test_kernels_are_compiled_once(folder, compiled, capsys):
 
 
 @pytest.mark.parametrize("kind", native.KERNELS)
-def test_the_names_of_what_is_compiled_are_those_that_are_waited_for(kind):
+@pytest.mark.parametrize("tiles", ["", "emulated"])
+def test_the_names_of_what_is_compiled_are_those_that_are_waited_for(kind, tiles, monkeypatch):
+    monkeypatch.setenv("ALBERT_NP_TILES", tiles)
     functions, _ = build.kernels(kind)
-    assert [function.__name__ for function in [*functions, *build._entries()]] == native.names(kind)
+    assert [function.__name__ for function in [*functions, *build._entries(kind)]] == native.names(kind)
 
 
 def test_inference_waits_for_no_kernel_of_training(compiled, folder):
@@ -195,6 +197,7 @@ def test_a_file_that_somebody_else_could_have_written_is_none(folder, compiled, 
         lambda patch: patch.setattr(simd, "target", lambda: ("alpha", "")),
         lambda patch: patch.setattr(simd, "chosen_level", lambda: simd.LEVELS["neon"]),
         lambda patch: patch.setattr(simd, "is_checked", lambda: not numba.config.BOUNDSCHECK),
+        lambda patch: patch.setattr(simd, "are_tiles_emulated", lambda: True),
         lambda patch: patch.setattr(sys, "platform", "plan9"),
         lambda patch: patch.setattr(platform, "machine", lambda: "ppc64"),
         lambda patch: patch.setattr("llvmlite.__version__", "0.0.1"),

@@ -63,11 +63,15 @@ def backends() -> dict[str, Any]:
 
 
 def numba_settings() -> dict[str, Any]:
-    """The registers and threads of the numba backend, and where its compiled kernels are; or why it cannot use them."""
+    """What the numba backend computes with, its threads, and where its compiled kernels are; or why it cannot use them.
+
+    bfloat16 and int8: the unit that multiplies such numbers, and the rung it is from (kernels/cpu/units.py).
+    """
     try:
-        from albert_np.kernels.cpu import cache, native, simd, threads
+        from albert_np.kernels.cpu import cache, native, simd, threads, units
     except ImportError as error:
-        return {"registers": f"none ({error})", "threads": None, "cache": None, "compiled": False}
+        nothing = dict.fromkeys(("bfloat16", "int8", "tiles", "threads", "cache"))
+        return {"registers": f"none ({error})", **nothing, "compiled": False}
 
     def answer(ask: Callable[[], Any]) -> Any:
         try:
@@ -75,8 +79,15 @@ def numba_settings() -> dict[str, Any]:
         except (ValueError, OSError, ImportError) as error:
             return f"none ({error})"
 
+    def tiles() -> str:
+        why_not = units.why_no_tiles()
+        return f"no ({why_not})" if why_not else "emulated, for tests" if simd.are_tiles_emulated() else "yes"
+
     return {
         "registers": answer(lambda: simd.chosen_level().name),
+        "bfloat16": answer(lambda: "{} ({})".format(*units.bfloat16())),
+        "int8": answer(lambda: "{} ({})".format(*units.int8())),
+        "tiles": answer(tiles),
         "threads": answer(threads.get_num_threads),
         "cache": answer(lambda: str(cache.folder())),
         "compiled": answer(native.is_compiled) is True,
@@ -132,7 +143,7 @@ def backends_as_text(info: dict[str, Any]) -> str:
 
 def _said(numba: dict[str, Any]) -> list[tuple[str, Any]]:
     compiled = "yes" if numba["compiled"] else "no: the first call does it, or albert-np warmup"
-    return [*((name, numba[name]) for name in ("registers", "threads", "cache")), ("compiled", compiled)]
+    return [*((name, numba[name]) for name in numba if name != "compiled"), ("compiled", compiled)]
 
 
 def _expected_shapes(config: AlbertConfig) -> dict[str, tuple[int, ...]]:

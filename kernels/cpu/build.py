@@ -16,6 +16,7 @@ from numba import njit, types
 from albert_np.kernels.cpu import activations, attention, embeddings, gemm, layer_norm
 from albert_np.kernels.cpu import walk as walking
 from albert_np.kernels.cpu.layout import ARGUMENTS, STEP
+from albert_np.kernels.cpu.native import has_emulated_tiles
 from albert_np.kernels.cpu.simd import is_checked, target
 from albert_np.kernels.cpu.vector import FLAGS
 
@@ -26,7 +27,7 @@ def kernels(kind: str = "inference") -> tuple[list[Callable], list[ir.Module]]:
     """Every kernel that programs of a kind call, in the order of native.KERNELS; and the blocks that these call."""
     if kind == "bfloat16":
         from albert_np.kernels.cpu.bfloat16 import attention as attention16
-        from albert_np.kernels.cpu.bfloat16 import blocks, product, rows
+        from albert_np.kernels.cpu.bfloat16 import product, rows, unit
 
         functions: list[Callable] = [
             *gemm.KERNELS,
@@ -35,7 +36,7 @@ def kernels(kind: str = "inference") -> tuple[list[Callable], list[ir.Module]]:
             *attention16.KERNELS,
             *rows.KERNELS,
         ]
-        return functions, [gemm.blocks(), blocks.blocks()]
+        return functions, [gemm.blocks(), unit.blocks()]
     modules: list[Any] = [gemm, attention, layer_norm, embeddings, activations]
     if kind == "training":
         from albert_np.kernels.cpu import attention_backward, dropout, gemm_training, layer_norm_backward, sums
@@ -44,13 +45,18 @@ def kernels(kind: str = "inference") -> tuple[list[Callable], list[ir.Module]]:
     return [kernel for module in modules for kernel in module.KERNELS], [gemm.blocks()]
 
 
-def _entries() -> list[Callable]:
-    """What Python calls."""
-    if not is_checked():
-        return [*walking.ENTRIES]
-    from albert_np.kernels.cpu import checked
+def _entries(kind: str) -> list[Callable]:
+    """What Python calls; and, where these are wanted, what looks addresses up and what does the work of tiles."""
+    entries: list[Callable] = [*walking.ENTRIES]
+    if is_checked():
+        from albert_np.kernels.cpu import checked
 
-    return [*walking.ENTRIES, *checked.ENTRIES]
+        entries += checked.ENTRIES
+    if has_emulated_tiles(kind):
+        from albert_np.kernels.cpu import tile_emulation
+
+        entries += tile_emulation.ENTRIES
+    return entries
 
 
 def compile_kernels(
@@ -64,7 +70,7 @@ def compile_kernels(
     linked, arguments = binding.parse_assembly(str(ir.Module("linked"))), {}
     for module in blocks:
         linked.link_in(binding.parse_assembly(str(module)))
-    for function in [*called, *_entries()]:
+    for function in [*called, *_entries(kind)]:
         progress(function.__name__)
         text, names = _llvm(function)
         arguments[function.__name__] = names

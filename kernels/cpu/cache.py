@@ -77,7 +77,8 @@ def key() -> str:
     """A hash of all that decides the machine code, but Numba's version. Numba's own key misses a helper in another file."""
     import llvmlite
 
-    parts = [sys.platform, platform.machine(), *simd.target(), simd.chosen_level().name, str(simd.is_checked())]
+    parts = [sys.platform, platform.machine(), *simd.target(), simd.chosen_level().name]
+    parts += [str(simd.is_checked()), str(simd.are_tiles_emulated())]
     parts += [f"{name}={os.environ.get(f'NUMBA_{name}', '')}" for name in SETTINGS]
     parts.append(llvmlite.__version__)
     return hashlib.sha256("\n".join(parts).encode() + _SOURCES).hexdigest()[:32]

@@ -27,6 +27,8 @@ KERNELS = {
 # what Python calls, with how many int64 each takes
 ENTRIES = {"walk": 4, "help_out": 6, "open_gate": 2, "close_gate": 2}
 CHECKED = ("set_spans", "albert_np_check")  # what a checked build has beside them (checks.py)
+TILE_INSTRUCTIONS = ("ldtilecfg", "tilerelease", "tilezero", "tileloadd64", "tilestored64", "tdpbf16ps", "tdpbusd")
+EMULATED = tuple(f"albert_np_{name}" for name in TILE_INSTRUCTIONS)  # what takes their place (tile_emulation.py)
 
 Arguments = dict[str, list[str]]  # name of a function -> names of its arguments
 Progress = Callable[[str], None]  # called with the name of each function when its turn comes
@@ -90,7 +92,13 @@ def warm_up(progress: Progress = lambda name: None, force: bool = False, kind: s
 
 def names(kind: str = "inference") -> list[str]:
     """All that is compiled, in that order."""
-    return [*KERNELS[kind], *ENTRIES, *(CHECKED if simd.is_checked() else ())]
+    more = [*(CHECKED if simd.is_checked() else ()), *(EMULATED if has_emulated_tiles(kind) else ())]
+    return [*KERNELS[kind], *ENTRIES, *more]
+
+
+def has_emulated_tiles(kind: str) -> bool:
+    """Do kernels of this kind use tiles, and are these emulated?"""
+    return simd.are_tiles_emulated() and kind in ("bfloat16", "int8")
 
 
 def _from_cache(kind: str) -> Library | None:

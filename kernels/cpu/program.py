@@ -13,7 +13,7 @@ import numpy as np
 
 from albert_np.kernels.cpu import checks, native, threads
 from albert_np.kernels.cpu.layout import ARGUMENTS, KERNEL, STEP, TILES
-from albert_np.kernels.cpu.simd import is_checked
+from albert_np.kernels.cpu.simd import are_tiles_emulated, is_checked
 
 Array = np.ndarray[Any, np.dtype[Any]]
 WORTH_SHARING = 2e6  # multiplications: some 50 µs, as long as a thread takes to wake
@@ -29,7 +29,8 @@ class Program:
 
     def __init__(self, kind: str = "inference") -> None:
         self._library = native.library(kind)
-        self.threads = threads.get_num_threads()  # once: scratch memory is for as many
+        # once: scratch memory is for as many. Emulated tiles are there once, and not for each thread
+        self.threads = 1 if are_tiles_emulated() else threads.get_num_threads()
         self.work = 0.0  # multiplications, about; little work is not worth waking a thread
         self._rows: list[list[int]] = []
         self._order: list[int] = []  # which row each step is

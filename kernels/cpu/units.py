@@ -21,10 +21,17 @@ from albert_np.kernels.cpu import simd, tiles
 FAST_PAIRS = ("znver4", "znver5", "znver6")
 
 
+def why_no_tiles() -> str:
+    """Why neither type gets tiles, or "". A process that may not use them does not ask for them. Raises as simd.allowed."""
+    if "amx" in simd.available() and "amx" not in simd.allowed():
+        return f"ALBERT_NP_SIMD={simd.allowed()[0]} does not allow them"
+    return tiles.why_not()
+
+
 def bfloat16() -> tuple[str, str]:
     """The unit, and the rung that it is from. Raises ValueError as simd.allowed."""
     rungs = simd.allowed()
-    if "amx" in rungs and not tiles.why_not():
+    if "amx" in rungs and not why_no_tiles():
         return "tiles", "amx"
     asked_for = os.environ.get("ALBERT_NP_SIMD") == "avx512bf16"
     if "avx512bf16" in rungs and (asked_for or simd.host()[0].startswith(FAST_PAIRS)):
@@ -35,7 +42,7 @@ def bfloat16() -> tuple[str, str]:
 def int8() -> tuple[str, str]:
     """The unit, and the rung that it is from. Raises ValueError as simd.allowed."""
     rungs = simd.allowed()
-    if "amx" in rungs and not tiles.why_not():
+    if "amx" in rungs and not why_no_tiles():
         return "tiles", "amx"
     for rung in ("avx512vnni", "avxvnni"):
         if rung in rungs and simd.EXTENSIONS[rung][0] == simd.chosen_level().name:

@@ -36,8 +36,21 @@ from numba import types
 from numba.extending import intrinsic
 
 from albert_np.kernels.cpu.bfloat16.operand import OPERAND, STEP, UNIT
+from albert_np.kernels.cpu.control import flush_subnormals, restore
 from albert_np.kernels.cpu.simd import chosen_level
-from albert_np.kernels.cpu.vector import BYTES, F32, F64, I8, I32, I64, LANES, multiply_add, splatted, vector_function
+from albert_np.kernels.cpu.vector import (
+    BYTES,
+    F32,
+    F64,
+    I8,
+    I32,
+    I64,
+    LANES,
+    helper,
+    multiply_add,
+    splatted,
+    vector_function,
+)
 
 LEVEL = chosen_level()
 WIDTH = LEVEL.width
@@ -46,6 +59,9 @@ WIDTH = LEVEL.width
 MANY = LEVEL.name in ("avx512", "neon")
 ROWS, STRIPS, AT_ONCE = {"avx512": (4, 2, 1), "avx2": (3, 1, 2), "neon": (4, 1, 2)}.get(LEVEL.name, (4, 1, 1))
 TURN = 4  # words of two k in one turn of the loop: with all sixteen LLVM holds sums back until it must spill
+# rows from which k goes in chunks and the next strips are fetched: with fewer the core only waits for B, which it reads
+# straight ahead
+CHUNKS_FROM = AHEAD_FROM = 2 * ROWS + 1
 STRIP_STEP = 2 * STEP * LANES  # bytes of a strip for each step of 32 k
 POINTER, I1 = I8.as_pointer(), ir.IntType(1)
 VECTOR, WORDS = ir.VectorType(F32, WIDTH), ir.VectorType(I32, WIDTH)
@@ -283,3 +299,28 @@ def block16(typing_context, rows, strips, a, a_row, b, strip, c, c_row, steps, a
 
     i = types.int64
     return types.void(i, i, i, i, i, i, i, i, i, types.boolean, i, i), codegen
+
+
+# --- what stands around block calls; tile_blocks.py has the same for tiles ------------------------------------------------
+
+
+@helper
+def begin(rows):
+    """Before the blocks of a product with so many rows of A. Gives what `end` takes."""
+    return flush_subnormals()
+
+
+@intrinsic
+def shape(typing_context, rows):
+    """Before a block of other rows than the last one's: min(rows, ROWS) after `begin`. Registers need no such word."""
+
+    def codegen(context, builder, sig, args):
+        return context.get_dummy_value()
+
+    return types.void(types.int64), codegen
+
+
+@helper
+def end(before):
+    """After them."""
+    restore(before)

@@ -8,22 +8,12 @@ two strips' columns, which never leaves that cache, until the epilogue has writt
 from __future__ import annotations
 
 from albert_np.kernels.cpu.activations import apply
-from albert_np.kernels.cpu.bfloat16.blocks import ROWS, STRIPS, block16
-from albert_np.kernels.cpu.bfloat16.operand import (
-    STEP,
-    at_operand,
-    rounded,
-    store_operand,
-    words_of,
-)
-from albert_np.kernels.cpu.control import flush_subnormals, restore
-from albert_np.kernels.cpu.layout import ROWS16, SCRATCH16
+from albert_np.kernels.cpu.bfloat16.operand import STEP, at_operand, rounded, store_operand, words_of
+from albert_np.kernels.cpu.bfloat16.unit import AHEAD_FROM, CHUNKS_FROM, ROWS, STRIPS, begin, block16, end, shape
+from albert_np.kernels.cpu.layout import SCRATCH16
 from albert_np.kernels.cpu.vector import at, first_lanes, helper, load, load_some, splat, store, transpose
 
 CHUNK_STEPS = 12  # of 32 k: two strips of it are 24 KB
-FEW = (
-    2 * ROWS
-)  # rows for which the core only waits for B, which it reads straight ahead: whole k, and nothing is fetched
 STRIP_STEP = 256  # float32-sized words of a strip for each step of 32 k
 
 
@@ -33,14 +23,20 @@ def multiply16(
 ):  # (rows, 32·steps) -> (rows, 16·strips)
     """C = A·B for neighbouring strips of B, STRIPS at most. a_row in operands; strip, from strip to strip, and c_row in floats.
 
+    It is called between begin(rows) and end: blocks have min(rows, ROWS) rows before it, and after.
     following: where the next strips begin, which are fetched meanwhile; 0 for none.
     """
     a_bytes, strip_bytes, c_bytes = at_operand(0, a_row), at(0, strip), at(0, c_row)
     blocks = (rows + ROWS - 1) // ROWS
-    lines = (16 * strips + blocks - 1) // blocks if following != 0 and rows > FEW else 0
-    for k in range(0, steps, chunk):
+    lines = (16 * strips + blocks - 1) // blocks if following != 0 and rows >= AHEAD_FROM else 0
+    k = 0
+    while (
+        k < steps
+    ):  # and no range: with steps of 0 it would raise an exception, and leave tiles and registers as they are here
         some = min(chunk, steps - k)
         for m in range(0, rows, ROWS):
+            if m > 0 and rows - m < ROWS:
+                shape(rows - m)
             ahead = following + 1024 * strips * k + 64 * lines * some * (m // ROWS)
             block16(
                 min(ROWS, rows - m),
@@ -56,6 +52,9 @@ def multiply16(
                 ahead,
                 lines,
             )
+        if rows > ROWS and rows % ROWS != 0:
+            shape(ROWS)
+        k += chunk
 
 
 @helper
@@ -76,26 +75,26 @@ def _finish(sums, rows, n, columns, N, bias, activation, residual, residual_row,
 
 def gemm16(  # (M,K) operand, strips of (K,N), (padded N,), (M,N) -> (M,N), (M,N) operand
     a, a_row, b, strip, K, N, M, bias, residual, residual_row, activation, out, out_row, narrow, narrow_row,
-    tile_columns, scratch, tile, worker,
+    tile_rows, tile_columns, scratch, tile, worker,
 ):  # fmt: skip
-    """One tile: ROWS16 rows by tile_columns columns. residual, out and narrow: 0 for none; bias is always there.
+    """One tile: tile_rows rows by tile_columns columns. residual, out and narrow: 0 for none; bias is always there.
 
-    scratch: ROWS16 × SCRATCH16 numbers a worker. Rows of float32 have room for whole vectors.
+    scratch: tile_rows × SCRATCH16 numbers a worker. Rows of float32 have room for whole vectors.
     """
     across = (N + tile_columns - 1) // tile_columns
-    m, n0 = tile // across * ROWS16, tile % across * tile_columns
-    rows, last, steps = min(ROWS16, M - m), min(N, n0 + tile_columns), (K + STEP - 1) // STEP
-    sums = at(scratch, worker * ROWS16 * SCRATCH16)
-    chunk = CHUNK_STEPS if rows > FEW else steps
+    m, n0 = tile // across * tile_rows, tile % across * tile_columns
+    rows, last, steps = min(tile_rows, M - m), min(N, n0 + tile_columns), (K + STEP - 1) // STEP
+    sums = at(scratch, worker * tile_rows * SCRATCH16)
+    chunk = CHUNK_STEPS if rows >= CHUNKS_FROM else steps
     for n in range(n0, last, 16 * STRIPS):
         strips = min(STRIPS, (last - n + 15) // 16)
         from_b = at(b, n // 16 * strip)
         following = at(from_b, strips * strip) if n + 16 * strips < N else 0
-        before = flush_subnormals()
+        before = begin(rows)
         multiply16(
             at_operand(a, m * a_row), a_row, from_b, strip, strips, steps, chunk, sums, SCRATCH16, rows, following
         )
-        restore(before)
+        end(before)
         _finish(
             sums,
             rows,

@@ -49,6 +49,11 @@ def values_of(rows: Array, columns: int) -> Array:  # (R, stride) -> (R, columns
     return (natural.reshape(len(rows), wide)[:, :columns].astype(np.uint32) << 16).view(np.float32)
 
 
+def rows_a_tile(K: int) -> int:
+    """Rows of A that pass by one strip after another: of tiles more, where so many stay in the second cache."""
+    return 2 * ROWS16 if units.bfloat16()[0] == "tiles" and K <= 1024 else ROWS16
+
+
 @dataclass(frozen=True)
 class Packed16:
     """B (K,N) of a product in strips of sixteen columns, a step of 32 k after the other; zeros behind N and K."""
@@ -94,7 +99,8 @@ def add_gemm16(  # (M,K) operand, (padded N,), (M,N) -> (M,N) with room for padd
 ) -> None:
     """activation(A·B + bias) + residual, as float32 in `out`, or rounded for the next product in `narrow`, or both."""
     program.work += rows * b.K * b.N
-    row_tiles = -(-rows // ROWS16)
+    tile_rows = rows_a_tile(b.K)
+    row_tiles = -(-rows // tile_rows)
     fair = row_tiles * b.columns // (operands.TILES_A_THREAD * program.threads)
     tile_columns = max(fair // TILE_COLUMNS, 1) * TILE_COLUMNS
     program.add(
@@ -115,8 +121,9 @@ def add_gemm16(  # (M,K) operand, (padded N,), (M,N) -> (M,N) with room for padd
         out_row=0 if out is None else row_of(out),
         narrow=narrow,
         narrow_row=0 if narrow is None else row_of(narrow),
+        tile_rows=tile_rows,
         tile_columns=tile_columns,
-        scratch=buffers.numbers("sums", ROWS16 * SCRATCH16 * program.threads),
+        scratch=buffers.numbers("sums", tile_rows * SCRATCH16 * program.threads),
     )
 
 
