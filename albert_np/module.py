@@ -14,7 +14,7 @@ from albert_np.config import AlbertConfig
 from albert_np.device import Device, device_of
 from albert_np.ops import Array
 from albert_np.pretrained import StoredModel
-from albert_np.quantization.weights import calibration_rows, quantised
+from albert_np.quantization.weights import calibration_rows, quantised, rounded_to_bfloat16
 from albert_np.resize import TABLES, resized, resized_config
 from albert_np.tree import Part
 
@@ -174,10 +174,15 @@ class Module(StoredModel):
         calibration: Iterable[Any] | None = None,
         tokenizer: Any = None,
         *,
+        dtype: str = "int8",
         seed: int = 0,
         progress: Callable[[int, int], object] | None = None,
     ) -> Self:
         """A new model with the layers' weights in int8, on backend "numba". This one stays as it is.
+
+        dtype: "bfloat16" rounds the weights to that instead, with as much care, for a model that computes in it: nearer to
+        float32 than rounding each weight to the nearest, as from_pretrained(…, dtype="bfloat16") does. Its weights are
+        float32 arrays of bfloat16 values, and its files are like those of other models.
 
         calibration: texts that are like those to be read, some hundred of them; the errors of rounding are then kept small
         for what products read there. They need the model's `tokenizer`; rows of token ids need none. Without calibration,
@@ -188,12 +193,15 @@ class Module(StoredModel):
         """
         if self.precision == "int8":
             raise ValueError("the model is int8 already; quantize takes the float32 model, whose weights are exact")
-        choose.resolve_backend("numba", "int8")
+        if dtype not in ("int8", "bfloat16"):
+            raise ValueError(f"dtype must be 'int8' or 'bfloat16', what weights are rounded to; got {dtype!r:.80}")
+        choose.resolve_backend("numba", dtype)
         rows = None
         if calibration is not None:
             rows = calibration_rows(calibration, tokenizer, self.config, masked="predictions" in self.parts, seed=seed)
-        tensors = quantised(self._tensors, self.config, rows, seed=seed, progress=progress)
-        return type(self)._with_parts(self.config, self.parts, backend="numba", dtype="int8", tensors=tensors)
+        made = quantised if dtype == "int8" else rounded_to_bfloat16
+        tensors = made(self._tensors, self.config, rows, seed=seed, progress=progress)
+        return type(self)._with_parts(self.config, self.parts, backend="numba", dtype=dtype, tensors=tensors)
 
     # --- device, dtype and mode ----------------------------------------------------------------------------------------
 

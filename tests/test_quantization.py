@@ -8,6 +8,7 @@ from tolerances import MOMENTS_FLOAT32
 from albert_np import AlbertConfig, AlbertForMaskedLM
 from albert_np.encoder import LAYERS, step
 from albert_np.golden.cases import PARTS, TINY, trained_like
+from albert_np.kernels.cpu.bfloat16.emulation import round_to_bfloat16
 from albert_np.quantization import moments, rounding, weights
 from albert_np.quantized import PRODUCTS, TOP, QuantizedWeight, as_floats, weight_names
 
@@ -61,6 +62,31 @@ def test_errors_are_made_up_for_and_the_error_is_that_of_the_outputs():
     assert result.error == pytest.approx(np.square(x @ off.T).sum(axis=1).mean(), rel=MOMENTS_FLOAT32)
     nearest = np.rint(w / result.scale[:, None]) * result.scale[:, None] - w
     assert result.error < 0.6 * np.square(x @ nearest.T).sum(axis=1).mean()
+
+
+def test_rounding_to_bfloat16_makes_up_for_errors_too():
+    x, H = correlated(60)
+    w = np.random.default_rng(1).standard_normal((30, 60)).astype(np.float32)
+    values, nearest = rounding.rounded_to_bfloat16(w, [H]), round_to_bfloat16(w)
+    assert np.array_equal(values, round_to_bfloat16(values))
+    errors = [np.square(x @ (some.astype(float) - w).T).sum() for some in (values, nearest)]
+    assert errors[0] < 0.6 * errors[1]
+    assert np.array_equal(rounding.rounded_to_bfloat16(w, [np.eye(60)]), nearest)
+
+
+def test_a_model_of_bfloat16_has_such_weights_where_products_read_them_and_is_nearer_to_float32():
+    whole = model()
+    made = whole.quantize(dtype="bfloat16")
+    assert (made.precision, made.backend) == ("bfloat16", "numba")
+    names, before, after = weight_names(CONFIG), dict(whole._tensors), dict(made._tensors)
+    for name, x in after.items():
+        assert x.dtype == np.float32
+        assert np.array_equal(x, round_to_bfloat16(x) if name in names else before[name]), name
+    assert any(not np.array_equal(after[name], round_to_bfloat16(before[name])) for name in names)
+    ids = np.random.default_rng(0).integers(5, CONFIG.vocab_size, (8, 12))
+    plain = AlbertForMaskedLM(CONFIG, tensors=before, backend="numba", dtype="bfloat16")
+    truth = whole(ids).logits
+    assert np.square(made(ids).logits - truth).sum() < np.square(plain(ids).logits - truth).sum()
 
 
 def test_without_correlation_weights_are_rounded_to_the_nearest():

@@ -1,4 +1,4 @@
-"""Weights as int8 codes, rounded so that the errors of one input are made up for by the inputs that come after it.
+"""Weights as int8 codes or as bfloat16, rounded so that later inputs make up for the errors of those before them.
 
 Rounding to the nearest leaves each weight as near as it can be, and the product as far off as inputs happen to add up.
 Compensated rounding minimises E‖x·(W' − W)ᵀ‖² for the second moments H = E[xᵀx] of the inputs: the columns of W are rounded one
@@ -8,10 +8,12 @@ Source: Frantar et al. 2022, GPTQ, arXiv:2210.17323, algorithm 1, with its "acti
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
+from albert_np.kernels.cpu.bfloat16.emulation import round_to_bfloat16
 from albert_np.ops import Array
 from albert_np.quantized import TOP, QuantizedWeight
 
@@ -57,14 +59,26 @@ def rounded(
     error, first = 0.0, 0
     for H in moments:
         some = slice(first, first + len(H))
-        codes[some] = _compensated(exact[some], H)
+        codes[some] = _compensated(exact[some], H, lambda v: np.clip(np.rint(v), -TOP, TOP))
         off = (codes[some] - exact[some]) * scale
         error += float(np.einsum("kn,kn->", H @ off, off))
         first += len(H)
     return Rounded(np.ascontiguousarray(codes.T), scale, error)
 
 
-def _compensated(exact: Array, H: Array) -> Array:  # (K,N) in units of a code, (K,K) -> (K,N) whole numbers
+def rounded_to_bfloat16(w: Array, moments: list[Array]) -> Array:  # (N,K) float32, blocks as above -> (N,K) float32
+    """The same with bfloat16 values in the place of codes. Weights must be far from the largest float32."""
+    exact, values, first = w.T, np.empty(w.T.shape, np.float32), 0
+    for H in moments:
+        some = slice(first, first + len(H))
+        values[some] = _compensated(exact[some].astype(np.float64), H, round_to_bfloat16)
+        first += len(H)
+    return np.ascontiguousarray(values.T)
+
+
+def _compensated(  # (K,N), (K,K) -> (K,N)
+    exact: Array, H: Array, nearest: Callable[[Array], Array]
+) -> Array:
     K = len(exact)
     order = np.argsort(
         -H.diagonal(), kind="stable"
@@ -75,7 +89,7 @@ def _compensated(exact: Array, H: Array) -> Array:  # (K,N) in units of a code, 
         last = min(first + LAZY, K)
         errors = np.empty((last - first, v.shape[1]))
         for k in range(first, last):
-            codes[k] = np.clip(np.rint(v[k]), -TOP, TOP)
+            codes[k] = nearest(v[k])
             errors[k - first] = (v[k] - codes[k]) / U[k, k]
             v[k + 1 : last] -= np.outer(U[k, k + 1 : last], errors[k - first])
         v[last:] -= U[first:last, last:].T @ errors

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from albert_np.checkpoints.initialise import check_seed
 from albert_np.config import AlbertConfig
 from albert_np.encoder import applications, layer_name
 from albert_np.ops import Array
+from albert_np.quantization import rounding
 from albert_np.quantization.moments import MASKED, Moments, Row, moments_of, random_rows
 from albert_np.quantization.rounding import Rounded, rounded
 from albert_np.quantized import MOST_INPUTS, PRODUCTS, QuantizedWeight, weight_names
@@ -50,18 +52,46 @@ def quantised(
     floats = {name: x if name in names and True in kinds else np.asarray(x, np.float32) for name, x in tensors.items()}
     if kinds == {True}:
         return floats
-    _check(floats, names)
-    if progress is None:
-        with imports.lock:
-            from tqdm import tqdm
-        with tqdm(desc="int8", unit_scale=True, disable=None, leave=False, delay=1) as bar:
+    _check(floats, names, MOST_INPUTS, "int8")
+    with _shown(progress, "int8") as advance:
+        return floats | _rounded(floats, config, rows, seed, advance, _as_codes)
 
-            def advance(more: int, total: int) -> None:
-                bar.total = total
-                bar.update(more)
 
-            return floats | _rounded(floats, config, rows, seed, advance)
-    return floats | _rounded(floats, config, rows, seed, progress)
+def rounded_to_bfloat16(
+    tensors: Mapping[str, Any],
+    config: AlbertConfig,
+    rows: Iterable[Row] | None = None,
+    *,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> dict[str, Array]:
+    """The tensors of a float32 model with bfloat16 values in its layers' matrices, as float32 arrays. Arguments as above.
+
+    Whatever multiplies in bfloat16 reads them without another rounding, here and elsewhere.
+    Raises ValueError if a weight is not finite.
+    """
+    check_seed(seed)
+    floats = {name: np.asarray(x, np.float32) for name, x in tensors.items()}
+    _check(floats, weight_names(config), None, "bfloat16")
+    with _shown(progress, "bfloat16") as advance:
+        return floats | _rounded(floats, config, rows, seed, advance, _as_bfloat16)
+
+
+@contextlib.contextmanager
+def _shown(progress: Progress | None, what: str) -> Iterator[Progress]:
+    """What was given, or a bar on a terminal."""
+    if progress is not None:
+        yield progress
+        return
+    with imports.lock:
+        from tqdm import tqdm
+    with tqdm(desc=what, unit_scale=True, disable=None, leave=False, delay=1) as bar:
+
+        def advance(more: int, total: int) -> None:
+            bar.total = total
+            bar.update(more)
+
+        yield advance
 
 
 def calibration_rows(
@@ -94,21 +124,28 @@ def calibration_rows(
     return [row for row in rows if row]
 
 
-def _check(tensors: Mapping[str, Array], names: Iterable[str]) -> None:
+def _check(tensors: Mapping[str, Array], names: Iterable[str], most: int | None, what: str) -> None:
     for name in names:
         x = tensors[name]
-        if x.shape[1] > MOST_INPUTS:
+        if most is not None and x.shape[1] > most:
             raise ValueError(
-                f"{name} has {x.shape[1]:,} inputs, and int8 takes at most {MOST_INPUTS:,}, whose sums are exact: choose "
+                f"{name} has {x.shape[1]:,} inputs, and int8 takes at most {most:,}, whose sums are exact: choose "
                 "dtype='bfloat16' or 'float32'"
             )
         if not np.isfinite(x).all():
-            raise ValueError(f"{name} is not finite, and int8 has no code for that: choose dtype='float32'")
+            raise ValueError(
+                f"{name} is not finite, so there is nothing to round it to in {what}: choose dtype='float32'"
+            )
 
 
 def _rounded(
-    tensors: dict[str, Array], config: AlbertConfig, rows: Iterable[Row] | None, seed: int, progress: Progress
-) -> dict[str, QuantizedWeight]:
+    tensors: dict[str, Array],
+    config: AlbertConfig,
+    rows: Iterable[Row] | None,
+    seed: int,
+    progress: Progress,
+    of_product: Callable[[str, Array, Moments, list[slice]], list[Any]],
+) -> dict[str, Any]:
     rows = random_rows(config, seed) if rows is None else list(rows)
     if not rows:
         raise ValueError("there is nothing to calibrate with: give texts or rows of ids, or leave calibration out")
@@ -118,7 +155,7 @@ def _rounded(
     each = max(1, len(rows) // products)
     total = len(rows) + each * products
     found = moments_of(tensors, config, rows, lambda more, _: progress(more, total))
-    made: dict[str, QuantizedWeight] = {}
+    made: dict[str, Any] = {}
     for group in range(config.num_hidden_groups):
         for inner in range(config.inner_group_num):
             for product, modules in PRODUCTS.items():
@@ -126,15 +163,22 @@ def _rounded(
                 whole = np.concatenate([tensors[name] for name in names])
                 # a stored layer that is never applied has no inputs: every rounding is as good
                 moments = found[group, inner, product] if (group, inner) in used else Moments(whole.shape[1])
-                result = rounded(whole, moments.mean)
-                passes = _passes(product, moments, result)
-                first = 0
-                for name in names:
-                    last = first + len(tensors[name])
-                    made[name] = result.weight(passes, slice(first, last))
-                    first = last
+                ends = np.cumsum([len(tensors[name]) for name in names]).tolist()
+                parts = [slice(first, last) for first, last in zip([0, *ends], ends, strict=False)]
+                made |= zip(names, of_product(product, whole, moments, parts), strict=True)
                 progress(each, total)
     return made
+
+
+def _as_codes(product: str, whole: Array, moments: Moments, parts: list[slice]) -> list[QuantizedWeight]:
+    result = rounded(whole, moments.mean)
+    passes = _passes(product, moments, result)
+    return [result.weight(passes, part) for part in parts]
+
+
+def _as_bfloat16(product: str, whole: Array, moments: Moments, parts: list[slice]) -> list[Array]:
+    result = rounding.rounded_to_bfloat16(whole, moments.mean)
+    return [np.ascontiguousarray(result[part]) for part in parts]
 
 
 def _passes(product: str, moments: Moments, result: Rounded) -> int:
