@@ -45,6 +45,8 @@ def compiled_kernels(tmp_path_factory, worker_id):
     shared = tmp_path_factory.getbasetemp() if worker_id == "master" else tmp_path_factory.getbasetemp().parent
     with FileLock(shared / "compiling.lock"):
         commands = [[sys.executable, "-P", "-m", "albert_np", "warmup", *more] for more in ([], ["--training"])]
+        bfloat16 = "from albert_np.kernels.cpu import native; native.warm_up(kind='bfloat16')"
+        commands.append([sys.executable, "-P", "-c", bfloat16])
         compiling = [
             subprocess.Popen(command, env=unmeasured(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
             for command in commands

@@ -273,6 +273,22 @@ def tensor_attention_limit(scores: Any, mixed: Any, truth: Any) -> float:
     return OPERANDS["bfloat16"] * (1 + np.max(mixed) / largest) + 2 * exponent * np.max(mixed) / largest
 
 
+# --- products of bfloat16 on the CPU (tests/test_cpu_bfloat16.py) --------------------------------------------------------
+
+
+def bfloat16_sum(K: int) -> float:
+    """A sum of K products is off by at most so much, times the sum of their sizes: in the order of AMX a product goes through
+    16 additions in its chain, one of even and odd, and one for each 32 k. (A flushed result is 2⁻¹²⁶, and not counted.)"""
+    n = (17 + math.ceil(K / 32)) * UNIT[np.dtype(np.float32)]
+    return n / (1 - n)
+
+
+def bfloat16_product(K: int) -> float:
+    """The same where the operands are float32 numbers, which are rounded to bfloat16 first."""
+    each = (1 + OPERANDS["bfloat16"]) ** 2
+    return each * (1 + bfloat16_sum(K)) - 1
+
+
 # The results of TensorFlow, Flax, PyTorch and ONNX Runtime in float32 against ours, of the largest entry: the two sides differ
 # by float32's rounding in some 50 steps one behind another. Measured: up to 3.1e-6 over 70 small models.
 OTHER_FRAMEWORK_FLOAT32 = 2e-5

@@ -82,6 +82,7 @@ class Backend:
 
 NUMPY, PLAIN, NUMBA = Backend("numpy", "float64"), Backend("numpy", "float32"), Backend("numba", "float32")
 BACKENDS = (NUMPY, PLAIN, NUMBA)  # NUMPY is the truth
+BFLOAT16 = Backend("numba", "bfloat16")
 CUDA = Backend("cuda", "float32")
 # for the suites that run on a GPU too: `pytest -m gpu`, or as far as tests/test_cuda.py has them simulated
 ON_GPU = CUDA if CUDA_TESTS == "simulator" else pytest.param(CUDA, marks=pytest.mark.gpu)

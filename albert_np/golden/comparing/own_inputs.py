@@ -34,6 +34,7 @@ EXACT = Exact()
 # half precision: which operands a correct program may have rounded before it began, as (inputs, matrices, vectors). A bias
 # is often added in float32, behind a product of rounded operands
 ROUNDED = ((False, True, True), (False, False, False), (True, True, True), (True, True, False), (False, True, False))
+PRODUCTS = ("linear", "scores", "context")  # of matrices
 
 
 @dataclass
@@ -74,25 +75,29 @@ class Replayer:
         self._candidate, self._batch, self._weights = candidate, batch, weights
         self._precision, self._budgets = precision, Budgets(precision)
         self._rng = rng
-        self._inside: dict[str, Known] = {}  # what the candidate lacks, computed
+        # what the candidate lacks, computed; and once more from rounded operands, if these are wider
+        self._inside: dict[tuple[str, bool], Known] = {}
         self._last_reader = {name: one.name for one in steps if not one.beside for name in one.inputs}
 
     def replay(self, step: Step, actual: Array, where: Array | None = None) -> Replay:
         """The step from its nearest inputs. actual: what the candidate has, to find out which operands it rounded; where:
         the elements of it that count, all if it is None."""
-        read = [self._known(name) for name in step.inputs]
         weights = [self._weights[name] for name in step.weights]
-        choices = list(self._choices(step, [known.value for known in read], weights))
-        made = [_exact(step, operands) for operands in choices]
+        ways: list[tuple[list[Known], list[Array]]] = []  # what it read, and the operands that it made of that
+        for narrow in (False, True) if any(self._reads_wider(name) for name in step.inputs) else (False,):
+            read = [self._known(name, narrow) for name in step.inputs]
+            ways += [(read, operands) for operands in self._choices(step, [known.value for known in read], weights)]
+        made = [_exact(step, operands) for _, operands in ways]
         terms = self._terms(step)
-        budget = self._budget(step, choices[0], **terms)
+        budget = self._budget(step, ways[0][1], **terms)
         best = 0
         if len(made) > 1:  # the one that explains the worst element
             best = int(np.argmin([_share(actual - value, budget.worst, where) for value in made]))
-            budget = self._budget(step, choices[best], **terms)
+            budget = self._budget(step, ways[best][1], **terms)
+        read, operands = ways[best]
         span = tuple(dict.fromkeys(itertools.chain(*(known.span for known in read), (step.name,))))
         if any(known.draws is not None for known in read):
-            budget = self._of_span(step, made[best], budget, read, choices[best][len(read) :])
+            budget = self._of_span(step, made[best], budget, read, operands[: len(read)], operands[len(read) :])
         return Replay(made[best], budget, span)
 
     def _budget(self, step: Step, operands: list[Array], **more: Any) -> Budget:
@@ -122,10 +127,12 @@ class Replayer:
     def _rounded(self, x: Array, wanted: bool) -> Array:
         return rounded(x, self._precision.name) if wanted and x.dtype.kind == "f" else x
 
-    def _of_span(self, step: Step, value: Array, budget: Budget, read: list[Known], weights: list[Array]) -> Budget:
+    def _of_span(
+        self, step: Step, value: Array, budget: Budget, read: list[Known], values: list[Array], weights: list[Array]
+    ) -> Budget:
         """The op's own budget, and what the errors inside the span do to it."""
         squares = np.zeros(value.shape)
-        for moved in self._moved(step, read, weights):
+        for moved in self._moved(step, read, values, weights):
             squares += (moved - value) ** 2
         squares /= DRAWS
         # so few draws say little about one element: half of the estimate is its row's
@@ -133,20 +140,39 @@ class Replayer:
         own = np.sqrt(np.square(budget.deviation) + inherited)
         return Budget(budget.worst + SPAN_WORST * np.sqrt(inherited), own)
 
-    def _known(self, name: str) -> Known:
+    def _reads_wider(self, name: str) -> bool:
+        """Half precision: is it a product computed here, or made of one, whose operands have more digits than that?
+
+        A program that keeps values in float32 may round them for products alone (autocast). Where the product's result was
+        not recorded, nothing else says so.
+        """
+        if not self._precision.half or name in self._batch or name in self._candidate:
+            return False
+        step = self._steps[name]
+        if step.op in PRODUCTS and any(self._is_wider(one) for one in step.inputs):
+            return True
+        return any(self._reads_wider(one) for one in step.inputs)
+
+    def _is_wider(self, name: str) -> bool:
+        x = self._candidate.get(name)
+        return x is not None and not np.array_equal(self._rounded(x, True), x, equal_nan=True)
+
+    def _known(self, name: str, narrow: bool = False) -> Known:
+        """narrow: with the operands of products rounded first."""
         if name in self._batch:
             return Known(self._batch[name])
         if name in self._candidate:
             return Known(self._candidate[name])
-        if name not in self._inside:
-            self._inside[name] = self._compute(self._steps[name])
-        return self._inside[name]
+        if (name, narrow) not in self._inside:
+            self._inside[name, narrow] = self._compute(self._steps[name], narrow)
+        return self._inside[name, narrow]
 
-    def _compute(self, step: Step) -> Known:
+    def _compute(self, step: Step, narrow: bool) -> Known:
         """A step that the candidate lacks. What few programs have is part of the step that reads it, and costs nothing."""
-        read = [self._known(name) for name in step.inputs]
+        read = [self._known(name, narrow) for name in step.inputs]
         weights = [self._weights[name] for name in step.weights]
-        operands = next(self._choices(step, [known.value for known in read], weights))
+        values = [self._rounded(known.value, narrow and step.op in PRODUCTS) for known in read]
+        operands = next(self._choices(step, values, weights))
         value = _exact(step, operands)
         inside = tuple(dict.fromkeys(itertools.chain(*(known.span for known in read))))
         if step.optional and not any(known.draws for known in read):
@@ -154,22 +180,22 @@ class Replayer:
         own = self._budget(step, operands).deviation
         draws = [
             moved + own * self._rng.standard_normal(value.shape)
-            for moved in self._moved(step, read, operands[len(read) :])
+            for moved in self._moved(step, read, operands[: len(read)], operands[len(read) :])
         ]
         if step.op == "probs":
             draws = [np.maximum(draw, 0) for draw in draws]
         return Known(value, draws, (*inside, step.name))
 
-    def _moved(self, step: Step, read: list[Known], weights: list[Array]) -> Iterator[Array]:
-        """The step's values when what it reads has the errors of each draw."""
+    def _moved(self, step: Step, read: list[Known], values: list[Array], weights: list[Array]) -> Iterator[Array]:
+        """The step's values when what it reads has the errors of each draw. values: of what it reads, without them."""
         for draw in range(DRAWS):
-            inputs = [known.value if known.draws is None else known.draws[draw] for known in read]
+            inputs = [x if known.draws is None else known.draws[draw] for known, x in zip(read, values, strict=True)]
             yield _exact(step, [*inputs, *weights])
 
     def forget(self, done: Step) -> None:
         """Lets go of what no later step reads."""
-        for name in [name for name in self._inside if self._last_reader.get(name) == done.name]:
-            del self._inside[name]
+        for key in [key for key in self._inside if self._last_reader.get(key[0]) == done.name]:
+            del self._inside[key]
 
 
 def _exact(step: Step, operands: list[Array]) -> Array:

@@ -201,21 +201,21 @@ def _keys(seen: Array) -> tuple[Array, Array]:  # (T,) or (T,T) bool -> (keys,) 
     return keys, seen[:, keys]
 
 
-def encoder(  # (T,E) -> (T,H), (T,H) a layer application, (N,T,T) each
+def encoder(  # (T,H) -> (T,H) each, (N,T,T) each
     float32: Float32,
     config: Any,
     layers: Sequence[Any],
-    projection: Any,
     x: Array,
     seen: Array | None = None,
     head_masks: Array | None = None,
     mask_mode: str = "uniform",
 ) -> tuple[list[Array], list[Array]]:
-    """The projection and every application of a layer, for one sequence: the states behind each, and all probabilities.
+    """Every application of a layer, for one sequence: the states behind each, x in front of them, and all probabilities.
 
-    layers: the weights of each application in turn. x: the embeddings behind their LayerNorm. head_masks (applications,N).
+    layers: the weights of each application in turn. x: the projected embeddings, which are float32's.
+    head_masks (applications,N).
     """
-    states, attentions = [linear(x, projection)], []
+    states, attentions = [x], []
     everything = np.ones(len(x), bool) if seen is None else seen
     for i, w in enumerate(layers):
         head_mask = None if head_masks is None else head_masks[i]
