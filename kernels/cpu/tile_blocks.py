@@ -121,20 +121,23 @@ def _define_release(module, name):
 
 
 def _define_block(module, name, instruction):
-    """void name(strips, BLOCK…): calls the function of one strip or of two."""
+    """void name(strips, BLOCK…): C = A·B, or C += A·B, over `steps` steps of k, at least one, for one strip or for two.
+
+    It asks for `lines` cache lines a step from `ahead` on.
+    """
     function, builder = _entry(module, name, [I64, *BLOCK])
-    strips, *rest = function.args
-    with builder.if_else(builder.icmp_signed("==", strips, I64(STRIPS))) as cases:
-        for case, count in zip(cases, (STRIPS, 1), strict=True):
-            with case:
-                builder.call(_define_size(module, f"{name}_{count}", count, instruction), rest)
+    with builder.if_else(builder.icmp_signed("==", function.args[0], I64(STRIPS))) as (two, one):
+        with two:
+            _emit_size(builder, STRIPS, instruction)
+        with one:
+            _emit_size(builder, 1, instruction)
     builder.ret_void()
 
 
-def _define_size(module, name, strips, instruction):
-    """C = A·B, or C += A·B, over `steps` steps of k, at least one. It asks for `lines` cache lines a step from `ahead` on."""
-    function, builder = _entry(module, name, BLOCK)
-    a, a_row, b, strip, c, c_row, steps, add, ahead, lines = function.args
+def _emit_size(builder, strips, instruction):
+    """The same for so many strips."""
+    function = builder.function
+    _, a, a_row, b, strip, c, c_row, steps, add, ahead, lines = function.args
     loop, fetch, fetched, end = (function.append_basic_block(n) for n in ("loop", "fetch", "fetched", "end"))
     with builder.if_else(add) as (more, first):
         with more:
@@ -156,7 +159,7 @@ def _define_size(module, name, strips, instruction):
 
     builder.position_at_end(fetch)
     line = builder.phi(I64)
-    prefetch = vector_function(module, "llvm.prefetch.p0", VOID, [POINTER, I32, I32, I32])
+    prefetch = vector_function(builder.module, "llvm.prefetch.p0", VOID, [POINTER, I32, I32, I32])
     # to read; into the second cache; data
     builder.call(prefetch, [builder.gep(from_ahead, [builder.mul(line, I64(64))]), I32(0), I32(2), I32(1)])
     next_line = builder.add(line, I64(1))
@@ -180,8 +183,6 @@ def _define_size(module, name, strips, instruction):
     builder.position_at_end(end)
     for j in range(strips):
         _emit(builder, "tilestored64", I8(j), builder.gep(c, [I64(ROW * j)]), c_row)
-    builder.ret_void()
-    return function
 
 
 # --- what kernels call ----------------------------------------------------------------------------------------------------
