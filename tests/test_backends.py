@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 from support import needs
-from support.backends import BACKENDS, CUDA, NUMBA, NUMPY, ON_GPU, PLAIN, runnable
+from support.backends import BACKENDS, BFLOAT16, CUDA, NUMBA, NUMPY, ON_GPU, PLAIN, runnable
 from support.outputs import flat
 from support.refusals import refusal
 from support.variations import KINDS, TRACED, VARIATIONS, judged, varied
@@ -77,7 +77,7 @@ def test_float32_rule_in_the_sizes_of_the_published_models(backend, size):
 # --- with a trace and without -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("backend", [*BACKENDS, ON_GPU], ids=str, indirect=True)
+@pytest.mark.parametrize("backend", [*BACKENDS, BFLOAT16, ON_GPU], ids=str, indirect=True)
 @pytest.mark.parametrize("name", [name for name, (_, options, _) in VARIATIONS.items() if "training" not in options])
 def test_a_traced_call_has_the_bits_of_a_plain_one(backend, name):
     """Whatever is kept: what is traced is what runs."""
@@ -143,7 +143,7 @@ def part_of(call, some):
     return {name: x[some] if isinstance(x, np.ndarray) else x for name, x in call.items()}
 
 
-@pytest.mark.parametrize("backend", [*BACKENDS, ON_GPU], ids=str, indirect=True)
+@pytest.mark.parametrize("backend", [*BACKENDS, BFLOAT16, ON_GPU], ids=str, indirect=True)
 @pytest.mark.parametrize("skip_padding", [False, True])
 def test_a_sequence_among_thousands_of_tokens_is_what_it_is_among_few(backend, skip_padding):
     """More rows than the CPU's engine takes at once, in sequences of every length, cut at no place in particular."""
@@ -167,7 +167,7 @@ def test_a_sequence_among_thousands_of_tokens_is_what_it_is_among_few(backend, s
             backend.assert_same(name, every[name][some], x)
 
 
-@pytest.mark.parametrize("backend", [*BACKENDS, ON_GPU], ids=str, indirect=True)
+@pytest.mark.parametrize("backend", [*BACKENDS, BFLOAT16, ON_GPU], ids=str, indirect=True)
 def test_a_sequence_of_more_tokens_than_are_computed_at_once(backend):
     config = CONFIG.replace(max_position_embeddings=1100, num_hidden_layers=1, num_attention_heads=1)
     tensors = trained_like(config, ("pooler",), 2)
@@ -196,11 +196,13 @@ def read_only(x):
     return x
 
 
-@pytest.mark.parametrize("backend", [*BACKENDS, ON_GPU], ids=str, indirect=True)
+@pytest.mark.parametrize("backend", [*BACKENDS, BFLOAT16, ON_GPU], ids=str, indirect=True)
 @pytest.mark.parametrize("layout", [np.asfortranarray, backwards, read_only])
 def test_weights_and_inputs_lie_in_memory_as_they_like(backend, layout):
     config = CONFIG.replace(position_embedding_type="relative_key")
-    tensors = {name: x.astype(backend.dtype) for name, x in trained_like(config, PARTS["AlbertForMaskedLM"], 0).items()}
+    tensors = {
+        name: x.astype(backend.arrays) for name, x in trained_like(config, PARTS["AlbertForMaskedLM"], 0).items()
+    }
     made = {"backend": backend.name, "dtype": backend.dtype}
     one = albert_np.AlbertForMaskedLM(config, **made, tensors=tensors)
     other = albert_np.AlbertForMaskedLM(config, **made, tensors={name: layout(x) for name, x in tensors.items()})
@@ -218,7 +220,7 @@ def test_weights_and_inputs_lie_in_memory_as_they_like(backend, layout):
     backend.assert_same("logits", again, expected)
 
 
-@pytest.mark.parametrize("backend", [*BACKENDS, ON_GPU], ids=str, indirect=True)
+@pytest.mark.parametrize("backend", [*BACKENDS, BFLOAT16, ON_GPU], ids=str, indirect=True)
 def test_a_weight_that_is_changed_in_place_counts_or_is_read_only(backend):
     """A backend may keep weights in a form of its own; but then the array says so, and none is silently ignored."""
     call = batch(CONFIG, "AlbertForPreTraining", 1)
@@ -234,7 +236,7 @@ def test_a_weight_that_is_changed_in_place_counts_or_is_read_only(backend):
             # the key's bias adds the same to a query's scores: nothing but rounding changes
             assert name.endswith("key.bias") or any(not np.array_equal(out[key], expected[key]) for key in out), name
         else:
-            assert backend in (NUMBA, CUDA), name
+            assert backend in (NUMBA, BFLOAT16, CUDA), name
 
 
 # --- names ------------------------------------------------------------------------------------------------------------
