@@ -19,6 +19,7 @@ from albert_np.golden.twin.functions import function
 from albert_np.golden.twin.other_programs import ORDERS, PLAIN
 from albert_np.golden.twin.program import Program, unrounded
 from albert_np.golden.twin.summation import Order, Summation
+from albert_np.kernels.cpu.bfloat16 import emulation
 
 
 @pytest.fixture
@@ -257,6 +258,22 @@ def test_errors_grow_as_digits_are_taken_away():
     assert error("float32", exp="64 ulp") > 2 * float32
 
 
+@pytest.mark.parametrize("options", [{"precision": "bfloat16"}, {"precision": "float32", "multiply": "bfloat16"}])
+def test_products_may_be_added_as_the_tiles_of_amx_do(options):
+    """Which is what the kernels of bfloat16 on the CPU do: their emulation has the machine's bits."""
+    model, call = made("model")
+    twin = golden.emulate(model, order="amx", **options)
+    steps, other = twin.run(call), golden.emulate(model, **options).run(call)
+    name = "encoder.layer.0.ffn"
+    read, found = steps["encoder.layer.0.attention.LayerNorm"], steps[name]
+    layer = "encoder.albert_layer_groups.0.albert_layers.0.ffn."
+    expected = emulation.product(read, twin.weights[f"{layer}weight"].T) + twin.weights[f"{layer}bias"]
+    assert np.array_equal(found, twin.store(expected))
+    assert relative(found, other[name]) < 2**-7
+    if options["precision"] == "float32":  # where the last digits are kept
+        assert not np.array_equal(found, other[name])
+
+
 def test_weights_are_rounded_unless_they_stay_wide():
     model, call = made("pretraining")
     rounded, wide = golden.emulate(model, "bfloat16"), golden.emulate(model, "bfloat16", round_weights=False)
@@ -317,6 +334,9 @@ def test_what_is_fused_has_no_reader_outside_its_kernel():
         ({"fused": "everything"}, "fused must be one of attention"),
         ({"stepwise": ["probs", "tanh"]}, "stepwise must be one of"),
         ({"gelu": "erf"}, "gelu must be one of"),
+        ({"order": "vnni"}, "order must be one of amx"),
+        ({"order": "amx", "precision": "float32"}, "order='amx' adds products of bfloat16 in float32"),
+        ({"order": "amx", "block": 32}, "order='amx' adds products of bfloat16 in float32"),
     ],
 )
 def test_choices_that_there_are_not_are_refused(options, message):

@@ -117,6 +117,7 @@ def emulate(
     *,
     accumulate: str = "float32",
     block: int | None = None,
+    order: str | None = None,
     multiply: str | None = None,
     rounding: Rounding = "nearest",
     flush_to_zero: bool = False,
@@ -138,6 +139,8 @@ def emulate(
     float32: NumPy's float32 product of matrices. In 16 bits the sum is rounded after every `block` products (32 unless given;
     1 is after every product).
     block: with float32 too, sums of that many products that are then added one after the other.
+    order: "amx" for products of bfloat16 added as Intel's AMX does, and this project's bfloat16 on any CPU: of each 32 the even
+    ones, the odd ones, and these two to what is there, each addition rounded and subnormals zero.
     multiply: a format that operands of products of matrices are rounded to, such as "bfloat16" for a tensor core that reads the
     probabilities of a fused attention.
     rounding: of what is stored: "nearest", ties to even, or "truncate". flush_to_zero: subnormals, of what is stored and of
@@ -171,12 +174,19 @@ def emulate(
     stored, accumulator = named(stored_name), named("float64" if precision == "float64" else accumulate)
     if block is None and accumulator.digits < FLOAT32.digits:
         block = NARROW_BLOCK
-    given = {"tanh": tanh, "exp": exp, "rsqrt": rsqrt, "erf": erf}
     operands = operands if multiply is None else multiply
+    if order is not None:
+        _one_of("order", order, ("amx",))
+        if (operands or stored_name) != "bfloat16" or accumulator != FLOAT32 or block is not None:
+            raise ValueError(
+                "order='amx' adds products of bfloat16 in float32: choose precision='bfloat16' or multiply='bfloat16', "
+                "accumulate='float32' and no block"
+            )
+    given = {"tanh": tanh, "exp": exp, "rsqrt": rsqrt, "erf": erf}
     return Twin(
         model=model,
         stored=stored,
-        summation=Summation(accumulator, Order(block=block), rounding, flush_to_zero),
+        summation=Summation(accumulator, Order(block=block, tiles=order is not None), rounding, flush_to_zero),
         multiply=None if operands is None else named(operands),
         quantised=None if scaled is None else "int8" if scaled == "int8" else named(scaled),
         rounding=rounding,

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from albert_np.golden.measures.formats import FLOAT32, FLOAT64, Format, Rounding
+from albert_np.kernels.cpu.bfloat16 import emulation
 from albert_np.ops import Array
 
 Piece = Callable[[int], Array]  # the sum of block i
@@ -26,6 +27,7 @@ class Order:
     block: terms a block; None is one block of all. pairwise: the blocks in a tree. lanes: this many chains side by side, which
     the blocks join in turn. start: the order of the terms: "forward", "reversed", or the seed of a permutation.
     fused: in blocks of one, a product is not rounded before it is added (fused multiply-add).
+    tiles: products of bfloat16 as AMX's TDPBF16PS adds them (kernels/cpu/bfloat16/emulation.py); the rest is of other sums.
     """
 
     block: int | None = None
@@ -33,6 +35,7 @@ class Order:
     lanes: int = 1
     start: str | int = "forward"
     fused: bool = False
+    tiles: bool = False
 
     def places(self, K: int) -> Array | None:
         """Which term comes where; None if they stand as they are."""
@@ -63,6 +66,8 @@ class Summation:
     def dot(self, a: Array, b: Array) -> Array:  # (...,M,K), (...,K,N) -> (...,M,N)
         """a·b, of operands whose products the accumulator adds."""
         order, K = self.order, a.shape[-1]
+        if order.tiles:
+            return emulation.product(a, b)
         places = order.places(K)
         if places is not None:
             a, b = a[..., places], b[..., places, :]
