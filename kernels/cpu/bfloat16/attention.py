@@ -36,7 +36,7 @@ from albert_np.kernels.cpu.bfloat16.operand import (
     words_of,
 )
 from albert_np.kernels.cpu.bfloat16.product import STRIP_STEP, multiply16
-from albert_np.kernels.cpu.bfloat16.unit import STRIPS, begin, end
+from albert_np.kernels.cpu.bfloat16.unit import STRIPS, begin, end, flush, unflush
 from albert_np.kernels.cpu.layout import FLOAT32, QUERIES, TASK, attention16_scratch, padded
 from albert_np.kernels.cpu.vector import FLAGS, at, at_int, get, get_int, helper, load, put, splat, store, transpose
 
@@ -164,9 +164,10 @@ def attention16(  # (R,N·D) × 3 operands -> (R,N·D) operand
         for j in range(count):
             key = at_operand(k, row * get_int(keys, j))
             _copy_queries(key, row, first, 1, D, my.row, at_operand(my.gathered, j * STEP * deep_steps))
-        before = begin(count)
+        opened, before = begin(count), flush()
         _product(my.gathered, STEP * deep_steps, table, relative.width, deep_steps, my.from_keys, relative.width, count)
-        end(before)
+        unflush(before)
+        end(opened)
 
     for i0 in range(q0, q1, QUERIES):
         some = min(QUERIES, q1 - i0)
@@ -174,11 +175,11 @@ def attention16(  # (R,N·D) × 3 operands -> (R,N·D) operand
         if D % STEP != 0:
             _copy_queries(at_operand(q, i0 * row), row, first, some, D, my.row, my.queries)
             queries, queries_row = my.queries, STEP * deep_steps
-        before = begin(some)
+        opened, before = begin(some), flush()
         _product(queries, queries_row, my.keys, count, deep_steps, my.scores, stride, some)
         if relative.distances != 0:
             _product(queries, queries_row, table, relative.width, deep_steps, my.from_query, relative.width, some)
-        end(before)
+        unflush(before)
         for i in range(some):
             line, place = at(my.scores, i * stride), at(0, T * ((b * heads.N + n) * T + i0 + i))
             finish_scores(line, i0 + i, heads, relative, sequence, at(my.from_query, i * relative.width), my.from_keys)
@@ -194,9 +195,10 @@ def attention16(  # (R,N·D) × 3 operands -> (R,N·D) operand
             to = at_operand(my.exponentials, i * STEP * key_steps)
             for j in range(0, STEP * key_steps, 16):
                 store_operand(to, j, load(line, j) if j < stride else splat(0.0))
-        before = begin(some)
+        before = flush()
         _product(my.exponentials, STEP * key_steps, my.values, D, key_steps, my.sums, deep, some)
-        end(before)
+        unflush(before)
+        end(opened)
         for i in range(some):
             to, inverse = at_operand(context, (start + i0 + i) * context_row), get(my.inverses, i)
             for d in range(0, D, 16):

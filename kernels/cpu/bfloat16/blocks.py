@@ -301,26 +301,26 @@ def block16(typing_context, rows, strips, a, a_row, b, strip, c, c_row, steps, a
     return types.void(i, i, i, i, i, i, i, i, i, types.boolean, i, i), codegen
 
 
-# --- what stands around block calls; tile_blocks.py has the same for tiles ------------------------------------------------
+# --- what stands around block calls; unit.py has the same for tiles ---------------------------------------------------------
 
 
 @helper
 def begin(rows):
-    """Before the blocks of a product with so many rows of A. Gives what `end` takes."""
-    return flush_subnormals()
+    """Before the first product of a kernel, with so many rows of A. Gives what `end` takes. Registers need no such word."""
+    return 0
 
 
-@intrinsic
-def shape(typing_context, rows):
-    """Before a block of other rows than the last one's: min(rows, ROWS) after `begin`. Registers need no such word."""
-
-    def codegen(context, builder, sig, args):
-        return context.get_dummy_value()
-
-    return types.void(types.int64), codegen
+@helper
+def shape(rows):
+    """Before a block of other rows than the last one's: min(rows, ROWS) after `begin`. Nor this one."""
 
 
 @helper
 def end(before):
-    """After them."""
-    restore(before)
+    """After the last product. Nor this one."""
+
+
+flush, unflush = (
+    flush_subnormals,
+    restore,
+)  # before and after blocks: what is computed between them keeps subnormal numbers

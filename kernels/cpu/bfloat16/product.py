@@ -9,7 +9,18 @@ from __future__ import annotations
 
 from albert_np.kernels.cpu.activations import apply
 from albert_np.kernels.cpu.bfloat16.operand import STEP, at_operand, rounded, store_operand, words_of
-from albert_np.kernels.cpu.bfloat16.unit import AHEAD_FROM, CHUNKS_FROM, ROWS, STRIPS, begin, block16, end, shape
+from albert_np.kernels.cpu.bfloat16.unit import (
+    AHEAD_FROM,
+    CHUNKS_FROM,
+    ROWS,
+    STRIPS,
+    begin,
+    block16,
+    end,
+    flush,
+    shape,
+    unflush,
+)
 from albert_np.kernels.cpu.layout import SCRATCH16
 from albert_np.kernels.cpu.vector import at, first_lanes, helper, load, load_some, splat, store, transpose
 
@@ -23,7 +34,7 @@ def multiply16(
 ):  # (rows, 32·steps) -> (rows, 16·strips)
     """C = A·B for neighbouring strips of B, STRIPS at most. a_row in operands; strip, from strip to strip, and c_row in floats.
 
-    It is called between begin(rows) and end: blocks have min(rows, ROWS) rows before it, and after.
+    It is called between begin(rows) and end, and flush and unflush: blocks have min(rows, ROWS) rows before it, and after.
     following: where the next strips begin, which are fetched meanwhile; 0 for none.
     """
     a_bytes, strip_bytes, c_bytes = at_operand(0, a_row), at(0, strip), at(0, c_row)
@@ -86,15 +97,17 @@ def gemm16(  # (M,K) operand, strips of (K,N), (padded N,), (M,N) -> (M,N), (M,N
     rows, last, steps = min(tile_rows, M - m), min(N, n0 + tile_columns), (K + STEP - 1) // STEP
     sums = at(scratch, worker * tile_rows * SCRATCH16)
     chunk = CHUNK_STEPS if rows >= CHUNKS_FROM else steps
-    for n in range(n0, last, 16 * STRIPS):
+    opened = begin(rows)
+    n = n0
+    while n < last:  # as above
         strips = min(STRIPS, (last - n + 15) // 16)
         from_b = at(b, n // 16 * strip)
         following = at(from_b, strips * strip) if n + 16 * strips < N else 0
-        before = begin(rows)
+        before = flush()
         multiply16(
             at_operand(a, m * a_row), a_row, from_b, strip, strips, steps, chunk, sums, SCRATCH16, rows, following
         )
-        end(before)
+        unflush(before)
         _finish(
             sums,
             rows,
@@ -110,6 +123,8 @@ def gemm16(  # (M,K) operand, strips of (K,N), (padded N,), (M,N) -> (M,N), (M,N
             at_operand(narrow, m * narrow_row) if narrow != 0 else 0,
             narrow_row,
         )
+        n += 16 * STRIPS
+    end(opened)
 
 
 @helper

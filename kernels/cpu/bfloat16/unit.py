@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from albert_np.kernels.cpu.bfloat16.operand import UNIT
+from albert_np.kernels.cpu.vector import helper
 
 if UNIT == "tiles":
     from albert_np.kernels.cpu import tile_blocks
@@ -15,6 +16,15 @@ if UNIT == "tiles":
     def blocks():
         return tile_blocks.blocks(NAME, "bf16")
 
+    @helper
+    def flush():
+        """Before blocks; gives what `unflush` takes. Tiles always make zeros of subnormal numbers."""
+        return 0
+
+    @helper
+    def unflush(before):
+        """After them."""
+
 else:
     from albert_np.kernels.cpu.bfloat16.blocks import (
         AHEAD_FROM,
@@ -25,7 +35,21 @@ else:
         block16,
         blocks,
         end,
+        flush,
         shape,
+        unflush,
     )
 
-__all__ = ["AHEAD_FROM", "CHUNKS_FROM", "ROWS", "STRIPS", "begin", "block16", "blocks", "end", "shape"]
+__all__ = [
+    "AHEAD_FROM",
+    "CHUNKS_FROM",
+    "ROWS",
+    "STRIPS",
+    "begin",
+    "block16",
+    "blocks",
+    "end",
+    "flush",
+    "shape",
+    "unflush",
+]
