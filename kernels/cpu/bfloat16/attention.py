@@ -23,9 +23,8 @@ from albert_np.kernels.cpu.attention import (
     scratch_of,
     sequence_of,
 )
+from albert_np.kernels.cpu.bfloat16.layout import SLOTS, STEP, STRIP_STEP
 from albert_np.kernels.cpu.bfloat16.operand import (
-    SLOTS,
-    STEP,
     at_operand,
     get_operand,
     load_operand,
@@ -35,7 +34,7 @@ from albert_np.kernels.cpu.bfloat16.operand import (
     word_of,
     words_of,
 )
-from albert_np.kernels.cpu.bfloat16.product import STRIP_STEP, multiply16
+from albert_np.kernels.cpu.bfloat16.product import multiply16
 from albert_np.kernels.cpu.bfloat16.unit import STRIPS, begin, end, flush, unflush
 from albert_np.kernels.cpu.layout import FLOAT32, QUERIES, TASK, attention16_scratch, padded
 from albert_np.kernels.cpu.vector import FLAGS, at, at_int, get, get_int, helper, load, put, splat, store, transpose

@@ -24,7 +24,7 @@ weights come from the third cache (47 GB/s) and are half the bytes of float32:
 Tried, and left: pairs of 8 × 1 (416); two words a turn, or eight (458, 475); no chunks of k (469).
 
 B lies in strips of sixteen columns. A strip is 1 KB for each 32 k, a tile of AMX: sixteen rows of 64 bytes, a word of two
-numbers for each column. Which two, operand.SLOTS says. One register of AVX-512, two of AVX2, four of NEON read a row.
+numbers for each column. Which two, layout.SLOTS says. One register of AVX-512, two of AVX2, four of NEON read a row.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from albert_np.kernels.cpu.bfloat16.operand import OPERAND, STEP, UNIT
+from albert_np.kernels.cpu.bfloat16.layout import OPERAND, STEP, STRIP_STEP, UNIT
 from albert_np.kernels.cpu.control import flush_subnormals, restore
 from albert_np.kernels.cpu.simd import chosen_level
 from albert_np.kernels.cpu.vector import (
@@ -62,7 +62,6 @@ TURN = 4  # words of two k in one turn of the loop: with all sixteen LLVM holds 
 # rows from which k goes in chunks and the next strips are fetched: with fewer the core only waits for B, which it reads
 # straight ahead
 CHUNKS_FROM = AHEAD_FROM = 2 * ROWS + 1
-STRIP_STEP = 2 * STEP * LANES  # bytes of a strip for each step of 32 k
 POINTER, I1 = I8.as_pointer(), ir.IntType(1)
 VECTOR, WORDS = ir.VectorType(F32, WIDTH), ir.VectorType(I32, WIDTH)
 # of a block, all in bytes but steps and lines: a, a_row, b, strip, c, c_row, steps, add, ahead, lines
@@ -158,7 +157,7 @@ def _emit_part(builder, function, size, columns):
     later = [
         next_k,
         builder.gep(from_a, [I64(STEP * OPERAND.bytes)]),
-        builder.gep(from_b, [I64(STRIP_STEP)]),
+        builder.gep(from_b, [I64(4 * STRIP_STEP)]),
         builder.gep(from_ahead, [builder.mul(lines, I64(64))]),
     ]
     for phi, first, then in zip((k, from_a, from_b, from_ahead), (I64(0), a, b, ahead), later, strict=True):

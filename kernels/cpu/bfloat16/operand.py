@@ -40,8 +40,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from albert_np.kernels.cpu import units
-from albert_np.kernels.cpu.layout import BFLOAT16, FLOAT32
+from albert_np.kernels.cpu.bfloat16.layout import FOURS, OPERAND, SLOTS
+from albert_np.kernels.cpu.layout import FLOAT32
 from albert_np.kernels.cpu.vector import (
     F32,
     I16,
@@ -56,11 +56,6 @@ from albert_np.kernels.cpu.vector import (
     splatted,
 )
 
-UNIT, RUNG = units.bfloat16()
-OPERAND = FLOAT32 if UNIT == "floats" else BFLOAT16
-STEP = 32  # k that are summed apart before their sum is added: the depth of a tile
-FOURS = (2, 0, 3, 1) if UNIT == "pairs" else (0, 1, 2, 3)  # of each four numbers in memory, which comes where
-SLOTS = tuple(4 * (i // 4) + FOURS[i % 4] for i in range(STEP))  # of each 32
 V16 = ir.VectorType(I16, LANES)
 
 at_operand = place_of(OPERAND)

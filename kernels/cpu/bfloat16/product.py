@@ -8,7 +8,8 @@ two strips' columns, which never leaves that cache, until the epilogue has writt
 from __future__ import annotations
 
 from albert_np.kernels.cpu.activations import apply
-from albert_np.kernels.cpu.bfloat16.operand import STEP, at_operand, rounded, store_operand, words_of
+from albert_np.kernels.cpu.bfloat16.layout import STEP, STRIP_STEP
+from albert_np.kernels.cpu.bfloat16.operand import at_operand, rounded, store_operand, words_of
 from albert_np.kernels.cpu.bfloat16.unit import (
     AHEAD_FROM,
     CHUNKS_FROM,
@@ -25,7 +26,6 @@ from albert_np.kernels.cpu.layout import SCRATCH16
 from albert_np.kernels.cpu.vector import at, first_lanes, helper, load, load_some, splat, store, transpose
 
 CHUNK_STEPS = 12  # of 32 k: two strips of it are 24 KB
-STRIP_STEP = 256  # float32-sized words of a strip for each step of 32 k
 
 
 @helper

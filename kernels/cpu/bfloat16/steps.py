@@ -10,28 +10,24 @@ from typing import Any
 
 import numpy as np
 
-from albert_np.kernels.cpu import operands, units
+from albert_np.kernels.cpu import operands
 from albert_np.kernels.cpu.arena import Buffers
-from albert_np.kernels.cpu.layout import BFLOAT16, FLOAT32, ROWS16, SCRATCH16, Element, attention16_scratch
+from albert_np.kernels.cpu.bfloat16.layout import FOURS, OPERAND, STEP, STRIP_STEP, UNIT
+from albert_np.kernels.cpu.layout import FLOAT32, ROWS16, SCRATCH16, attention16_scratch
 from albert_np.kernels.cpu.operands import Array, Sequences, aligned, row_of
 from albert_np.kernels.cpu.program import Program
 from albert_np.kernels.cpu.steps import add_attention, tiles_of
 
-STEP, STRIP_STEP = 32, 256  # k of a step, and what a strip of sixteen columns holds of it, in words of two numbers
 TILE_COLUMNS = 32  # columns of C a tile, or a multiple of it
 LINE = 64  # bytes of a cache line
 
 
-def operand_element() -> Element:
-    return FLOAT32 if units.bfloat16()[0] == "floats" else BFLOAT16
-
-
 def operand_rows(buffers: Buffers, name: str, count: int, columns: int) -> Array:  # -> (count, stride)
     """Rows for a product to read. A row is an odd number of cache lines, so that rows spread over the first cache."""
-    element, wide = operand_element(), -(-columns // STEP) * STEP
-    lines = -(-wide * element.bytes // LINE) | 1
-    rows = buffers.numbers(name, count * lines * LINE // FLOAT32.bytes).view(element.dtype)
-    rows = rows.reshape(count, lines * LINE // element.bytes)
+    wide = -(-columns // STEP) * STEP
+    lines = -(-wide * OPERAND.bytes // LINE) | 1
+    rows = buffers.numbers(name, count * lines * LINE // FLOAT32.bytes).view(OPERAND.dtype)
+    rows = rows.reshape(count, lines * LINE // OPERAND.bytes)
     if columns < wide:
         rows[:, columns // 4 * 4 : wide] = 0  # kernels write the columns alone
     return rows
@@ -43,15 +39,14 @@ def values_of(rows: Array, columns: int) -> Array:  # (R, stride) -> (R, columns
         return rows[:, :columns].copy()
     wide = -(-columns // 4) * 4
     halves = rows[:, :wide].reshape(len(rows), -1, 4)
-    order = (2, 0, 3, 1) if units.bfloat16()[0] == "pairs" else (0, 1, 2, 3)
     natural = np.empty_like(halves)
-    natural[:, :, order] = halves
+    natural[:, :, FOURS] = halves
     return (natural.reshape(len(rows), wide)[:, :columns].astype(np.uint32) << 16).view(np.float32)
 
 
 def rows_a_tile(K: int) -> int:
     """Rows of A that pass by one strip after another: of tiles more, where so many stay in the second cache."""
-    return 2 * ROWS16 if units.bfloat16()[0] == "tiles" and K <= 1024 else ROWS16
+    return 2 * ROWS16 if UNIT == "tiles" and K <= 1024 else ROWS16
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from albert_np.kernels.cpu.bfloat16.operand import UNIT
+from albert_np.kernels.cpu.bfloat16.layout import UNIT
 from albert_np.kernels.cpu.vector import helper
 
 if UNIT == "tiles":
