@@ -60,6 +60,13 @@ GRADIENT_FLOAT32 = 2e-5
 SAME_MODEL = {"float64": PARITY_FLOAT64, "float32": SAME_MODEL_FLOAT32}
 REORDERED = {"float64": REORDERED_FLOAT64, "float32": REORDERED_FLOAT32}
 
+# A number rounded to a code of int8, in units of its row's scale: half a code; where low/scale and high/scale are both
+# rounded up, the largest code is one short of them, which is another half; and 1/scale, the product with it and the scale round
+# once each, by 2⁻²⁴ of at most 65,535 codes.
+INT8_CODE = 1 + 3 * 65535 * 2.0**-24
+# What follows the exact sums rounds five times in float32, and the row's scale three times more: 8 units at most.
+INT8_PRODUCT = 8 * UNIT[np.dtype(np.float32)]
+
 # The deviation of 24,000 drawn values (2,000 pieces by 12): its standard error is 1/√(2n) = 0.46 %, four of which are this.
 SAMPLE_DEVIATION = 0.02
 

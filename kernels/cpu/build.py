@@ -37,6 +37,12 @@ def kernels(kind: str = "inference") -> tuple[list[Callable], list[ir.Module]]:
             *rows.KERNELS,
         ]
         return functions, [gemm.blocks(), unit.blocks()]
+    if kind == "int8":
+        from albert_np.kernels.cpu.int8 import product as product8
+        from albert_np.kernels.cpu.int8 import rows as rows8
+        from albert_np.kernels.cpu.int8 import unit as unit8
+
+        return [*rows8.KERNELS, *product8.KERNELS], [unit8.blocks()]
     modules: list[Any] = [gemm, attention, layer_norm, embeddings, activations]
     if kind == "training":
         from albert_np.kernels.cpu import attention_backward, dropout, gemm_training, layer_norm_backward, sums

@@ -25,7 +25,7 @@ from albert_np.kernels.cpu import simd, units
 MAGIC = b"albert_np kernels 2\n"
 KEPT = 12  # files of other versions and CPUs; the oldest go
 # what compiling takes, about, for the line that says so
-SECONDS = {"inference": 10, "training": 20, "bfloat16": 10}
+SECONDS = {"inference": 10, "training": 20, "bfloat16": 10, "int8": 3}
 # what makes Numba write other code, beside the CPU and NUMBA_BOUNDSCHECK, which simd.py asks for
 SETTINGS = ("OPT", "CPU_NAME", "CPU_FEATURES", "ENABLE_AVX", "LOOP_VECTORIZE", "SLP_VECTORIZE", "DEBUGINFO")
 
@@ -101,7 +101,8 @@ def numba_version() -> str:
 
 def path(kind: str = "inference") -> Path:
     """The file of this process. Without Numba it is what any version has compiled."""
-    rung = units.bfloat16()[1] if kind == "bfloat16" else simd.chosen_level().name
+    narrow = {"bfloat16": units.bfloat16, "int8": units.int8}
+    rung = narrow[kind]()[1] if kind in narrow else simd.chosen_level().name
     name = f"kernels-{'' if kind == 'inference' else f'{kind}-'}{rung}-{key()}-"
     if not numba_version():
         return max(folder().glob(f"{name}*.bin"), key=lambda file: file.name, default=folder() / f"{name}.bin")

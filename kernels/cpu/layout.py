@@ -27,6 +27,7 @@ class Element(NamedTuple):
 
 
 FLOAT32, INT64 = Element("float32", "float32", 4), Element("int64", "int64", 8)
+INT16, UINT8 = Element("int16", "int16", 2), Element("uint8", "uint8", 1)
 BFLOAT16 = Element("bfloat16", "uint16", 2)  # NumPy has no bfloat16: its bits
 PACKED = FLOAT32  # what gemm.py reads B's panels as
 

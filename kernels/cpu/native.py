@@ -9,7 +9,7 @@ import ctypes
 import sys
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from albert_np.kernels import forks
 from albert_np.kernels.cpu import cache, simd
@@ -23,7 +23,9 @@ KERNELS = {
         *("gemm", "pack", "embed", "copy_rows"),
         *("pack16", "gemm16", "attention16", "layer_norm16", "round_rows"),
     ),
+    "int8": ("quantise", "gemm8"),
 }
+BESIDE = {"int8": "inference"}  # programs of a kind that call the kernels of another too
 # what Python calls, with how many int64 each takes
 ENTRIES = {"walk": 4, "help_out": 6, "open_gate": 2, "close_gate": 2}
 CHECKED = ("set_spans", "albert_np_check")  # what a checked build has beside them (checks.py)
@@ -57,17 +59,33 @@ def library(kind: str = "inference") -> Library:
     if kind not in _libraries:
         with forks.lock:
             if kind not in _libraries:
-                if (found := _from_cache(kind)) is not None:
-                    _libraries[kind] = found
-                    return found
-                if sys.stderr is not None:
-                    what = "the CPU kernels" + ("" if kind == "inference" else f" of {kind}")
-                    seconds = cache.SECONDS[kind]
-                    print(f"albert_np: compiling {what} once, about {seconds} seconds", file=sys.stderr, flush=True)
-                machine_code, arguments = _compiled(lambda name: None, kind)
-                _libraries[kind] = _load(machine_code, arguments, kind)
-                _keep(machine_code, arguments, kind)
+                found, fresh = _from_cache(kind), None
+                if found is None:
+                    fresh = _made(kind)
+                    found = _load(*fresh, kind)
+                _libraries[kind] = _joined(library(BESIDE[kind]), found) if kind in BESIDE else found
+                if fresh is not None:
+                    _keep(*fresh, kind)  # at last: it may warn, and a warning may be an error
     return _libraries[kind]
+
+
+def _made(kind: str) -> tuple[bytes, Arguments]:
+    """Compiled now, and said so."""
+    if sys.stderr is not None:
+        what = "the CPU kernels" + ("" if kind == "inference" else f" of {kind}")
+        print(f"albert_np: compiling {what} once, about {cache.SECONDS[kind]} seconds", file=sys.stderr, flush=True)
+    return _compiled(lambda name: None, kind)
+
+
+def _joined(first: Library, second: Library) -> Library:
+    """The second, whose programs call the first's kernels too."""
+
+    def set_spans(spans: int) -> None:
+        for one in (first, second):
+            if one.set_spans is not None:
+                one.set_spans(spans)
+
+    return replace(second, kernels=first.kernels | second.kernels, set_spans=second.set_spans and set_spans)
 
 
 def is_compiled(kind: str = "inference") -> bool:

@@ -263,7 +263,7 @@ def place_of(element):
 at, at_int = place_of(FLOAT32), place_of(INT64)
 
 get, put = _accessor(types.float32, F32, F32)
-get_int, _ = _accessor(types.int64, I64, I64)
+get_int, put_int = _accessor(types.int64, I64, I64)
 get_byte, _ = _accessor(types.int64, I8, I64)  # a NumPy bool, as 0 or 1
 
 

@@ -1,8 +1,8 @@
 """The encoder on the CPU: the same maths as embeddings.py and encoder.py, but neighbouring operations are done together.
 
 The rows of all sequences lie end to end, with those of padding only if they are asked for, and are computed about ROWS at a
-time. A layer is written down once for each stored layer and repeated L times: forward.py, and bfloat16.py for products of
-that type.
+time. A layer is written down once for each stored layer and repeated L times: forward.py, and bfloat16.py and int8.py
+for products of those types.
 """
 
 from __future__ import annotations
@@ -81,6 +81,10 @@ class CpuEngine:
             with imports.lock:
                 from albert_np.backends.cpu import bfloat16
             kind = bfloat16.Forward16
+        elif self.dtype == "int8":
+            with imports.lock:
+                from albert_np.backends.cpu import int8
+            kind = int8.Forward8
         return kind(self.ops, self.config, batch, wanted, buffers, taps)
 
     def _only_float32(self, what: str) -> None:

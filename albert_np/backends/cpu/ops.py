@@ -23,6 +23,7 @@ from albert_np.kernels.cpu.operands import Distances, Packed, add_gemm
 from albert_np.kernels.cpu.program import Program
 from albert_np.kernels.cpu.steps import add_activation, add_attention, add_layer_norm
 from albert_np.ops import Array, Attending
+from albert_np.quantized import QuantizedWeight
 from albert_np.run import Weights
 
 
@@ -47,27 +48,31 @@ class CpuOps:
     def packed(self, weights: tuple[Array, ...], biases: tuple[Array, ...] = ()) -> tuple[Packed, Array | None]:
         """The panels of (out, in) weights side by side, and their padded bias. Packed weights become read-only, because a
         change in place would not be seen."""
-        return self._kept("float32", lambda whole: operands.pack(whole.T), weights, biases)
+        return self._kept("float32", lambda parts: operands.pack(_whole(parts).T), weights, biases)
 
     def packed16(self, weights: tuple[Array, ...], biases: tuple[Array, ...] = ()) -> tuple[Any, Array | None]:
         """The same as strips of bfloat16."""
-        return self._kept("bfloat16", bfloat16_steps().pack16, weights, biases)
+        return self._kept("bfloat16", lambda parts: bfloat16_steps().pack16(_whole(parts)), weights, biases)
+
+    def packed8(self, weights: tuple[QuantizedWeight, ...], biases: tuple[Array, ...]) -> tuple[Any, Array | None]:
+        """The same of int8. Side by side they share the rows that they multiply: `passes` must be the same."""
+        return self._kept("int8", _packed8, weights, biases)
 
     def packed_straight(self, weights: tuple[Array, ...]) -> Packed:
         """The panels of (out, in) weights below each other, as they are stored: for gradients with respect to inputs."""
-        return self._kept("straight", operands.pack, weights)[0]
+        return self._kept("straight", lambda parts: operands.pack(_whole(parts)), weights)[0]
 
     def _kept(
-        self, how: str, pack: Callable[[Array], Any], weights: tuple[Array, ...], biases: tuple[Array, ...] = ()
+        self, how: str, pack: Callable[[Any], Any], weights: tuple[Any, ...], biases: tuple[Array, ...] = ()
     ) -> tuple[Any, Array | None]:
         key = (how, *(id(x) for x in (*weights, *biases)))
         if key not in self._packed:
             for x in (*weights, *biases):
-                x.flags.writeable = False
+                for array in (x.codes, x.scale) if isinstance(x, QuantizedWeight) else (x,):
+                    array.flags.writeable = False
             bias = operands.padded_vector(np.concatenate(biases)) if biases else None
-            whole = weights[0] if len(weights) == 1 else np.concatenate(weights)
             # the arrays are kept too, so that no other array can come by their id; of two threads that pack, one is kept
-            self._packed.setdefault(key, (pack(whole), bias, (*weights, *biases)))
+            self._packed.setdefault(key, (pack(weights), bias, (*weights, *biases)))
         packed, bias, _ = self._packed[key]
         return packed, bias
 
@@ -169,6 +174,21 @@ def bfloat16_steps() -> Any:
     with imports.lock:
         from albert_np.kernels.cpu.bfloat16 import steps
     return steps
+
+
+def _whole(parts: tuple[Array, ...]) -> Array:  # (out, in) each -> (all out, in)
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _packed8(parts: tuple[QuantizedWeight, ...]) -> Any:  # (out, in) each -> Packed8
+    with imports.lock:
+        from albert_np.kernels.cpu.int8.steps import pack8
+    passes = {part.passes for part in parts}
+    if len(passes) > 1:
+        raise ValueError(
+            f"weights that read the same rows must have the same passes; got {sorted(passes)}: quantize again"
+        )
+    return pack8(_whole(tuple(part.codes for part in parts)), _whole(tuple(part.scale for part in parts)), *passes)
 
 
 def activation_code(name: str) -> int:
