@@ -134,7 +134,7 @@ class AlbertPreTrainedModel(Module, Generic[Output]):
         loss. See each class.
         more: the same without their names, in transformers' order: the labels of the class, then output_attentions,
         output_hidden_states and return_dict.
-        Raises ValueError for anything that it cannot do.
+        `out.precision` says what was computed in. Raises ValueError for anything that it cannot do.
         """
         config = self.config
         asked = {
@@ -190,6 +190,7 @@ class AlbertPreTrainedModel(Module, Generic[Output]):
         )
         with _within_memory(batch):
             out = cast(Output, self._engine.forward(batch, self._bound_head(checked), wanted))
+        out.precision = self.precision
         return out if return_dict else self._as_tuple(out)
 
     forward = __call__  # PyTorch's name for it

@@ -21,7 +21,9 @@ class FlaxModelOutput(ModelOutput):
     @classmethod
     def of(cls, out: ModelOutput) -> Self:
         """The same arrays as `out`, whose class has these fields too."""
-        return cls(**{field.name: getattr(out, field.name) for field in dataclasses.fields(cls)})  # type: ignore[arg-type]
+        made = cls(**{field.name: getattr(out, field.name) for field in dataclasses.fields(cls)})  # type: ignore[arg-type]
+        made.precision = out.precision
+        return made
 
 
 @dataclass

@@ -20,6 +20,8 @@ class ModelOutput:
     hidden_states: tuple[Array, ...] | None
     attentions: tuple[Array, ...] | None
     trace: Trace | None
+    # what the model computed in, one of backends/choose.py's DTYPES; no field, and so no item either
+    precision: str | None = None
 
     def __post_init__(self) -> None:
         """An output of one dict has its items: code that rebuilds mappings does `type(out)({…})`."""

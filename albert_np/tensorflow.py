@@ -143,6 +143,7 @@ class TFAlbertPreTrainedModel(AlbertPreTrainedModel[Any]):
         if fields.get("loss") is not None:
             fields["loss"] = self._loss_of(found, {name: given[name] for name in self.labels})
         out = self.output_class(**fields)
+        out.precision = found.precision
         return out if return_dict else self._as_tuple(out)
 
     call = __call__  # Keras's name for it

@@ -74,7 +74,7 @@ def test_warnings_are_one_line(capsys):
         (("fill-mask", "nothing to fill"), "there is no [MASK]"),
         (("fill-mask", ONE, "--model", "./no-such-folder"), "there is no folder ./no-such-folder"),
         (("fill-mask", ONE, "--top-k", "0"), "top_k must be"),
-        (("fill-mask", ONE, "--dtype", "int8"), "dtype must be one of"),
+        (("fill-mask", ONE, "--dtype", "int4"), "dtype must be one of"),
         (("fill-mask", ONE, "--backend", "tpu"), "backend must be one of"),
         (("fill-mask", ONE, "--threads", "0"), "--threads takes a whole number of threads from 1 to 256; got 0"),
         (("fill-mask", ONE, "--backend", "numba", "--dtype", "float64"), "backend 'numba' computes in float32"),

@@ -174,6 +174,8 @@ def write_inputs(path, args):
 
 
 def quick(args):
+    if args.command == "quantize":
+        return ["--at-least=0"]  # a model that has learnt nothing is sure of no answer
     if args.command != "pretrain":
         return []
     sizes = SIZES if args.model is None else {}  # which has its own
@@ -188,7 +190,10 @@ def prepare(args, tiny):
         if model and model.startswith("."):
             named = tiny.parent / "tasks" / Path(model).name
             shutil.copytree(named if named.exists() else tiny, model, dirs_exist_ok=True)
-    if args.command == "convert":
+    if args.command == "quantize":
+        for name in filter(None, (args.calibration, args.text)):
+            write_text(Path(name), seed=1)
+    if args.command in ("convert", "quantize"):
         shutil.rmtree(args.target, ignore_errors=True)  # of the example before
     if args.command == "finetune":
         for seed, name in enumerate(filter(None, (args.train, args.validation))):

@@ -12,6 +12,7 @@ from albert_np.backends import choose as backend
 from albert_np.backends import cuda
 from albert_np.checkpoints import hub, names
 from albert_np.checkpoints.formats.protocol import Tensor
+from albert_np.checkpoints.quantized import certificate_of, is_quantised
 from albert_np.checkpoints.stored import Stored, find_weights, read_headers
 from albert_np.config import AlbertConfig, config_path
 from albert_np.conversion.architecture import by_heads
@@ -19,6 +20,7 @@ from albert_np.conversion.report import dtype_name
 from albert_np.conversion.verify_names import under_first_names
 from albert_np.costs import multiply_adds, parameters
 from albert_np.files import listed
+from albert_np.quantization.certificate import as_text as as_text_of_certificate
 
 COUNTED_TOKENS = 128  # of the sequence whose multiply-adds are counted, or all positions of a model with fewer
 
@@ -165,7 +167,8 @@ def _weights(stored: Stored, held: dict[str, Tensor]) -> dict[str, Any]:
         {"name": path.name, "tensors": len(tensors), "dtypes": dict(Counter(dtype_name(x.dtype) for x in tensors))}
         for path, tensors in ((path, list(stored.format.read(path))) for path in stored.files)
     ]
-    return {"format": stored.format.name, "heads_of": by_heads(held), "files": files}
+    found = {"format": stored.format.name, "heads_of": by_heads(held), "files": files}
+    return found | {"certificate": certificate_of(held)} if is_quantised(held) else found
 
 
 def _weights_as_text(weights: dict[str, Any]) -> list[str]:
@@ -175,6 +178,13 @@ def _weights_as_text(weights: dict[str, Any]) -> list[str]:
     for file in weights["files"]:
         dtypes = ", ".join(f"{count} {name}" for name, count in file["dtypes"].items())
         lines.append(f"  {file['name']:32} {file['tensors']:14,} tensors: {dtypes}")
+    if "certificate" in weights:
+        said = weights["certificate"]
+        lines += [
+            "",
+            "  the layers are int8; what that changed when it was measured:" if said else "  the layers are int8",
+        ]
+        lines += [] if said is None else [as_text_of_certificate(said)]
     return ["", *lines]
 
 

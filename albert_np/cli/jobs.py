@@ -122,7 +122,12 @@ def fill(parser: argparse.ArgumentParser, command: Command) -> None:
         help="numba, the compiled engine; numpy, the reference; or auto: numba where it runs, with float32 "
         "(default: %(default)s)",
     )
-    how.add_argument("--dtype", default="float32", metavar="TYPE", help="float32 or float64 (default: %(default)s)")
+    how.add_argument(
+        "--dtype",
+        default="auto",
+        metavar="TYPE",
+        help="float32, float64, bfloat16 or int8 (default: float32, and int8 for weights that are stored so)",
+    )
     how.add_argument(
         "--threads",
         type=int,

@@ -11,7 +11,14 @@ from albert_np.cli.shared import HelpFormatter, as_json
 EXAMPLES = """examples:
   albert-np warmup
   albert-np warmup --training
+  albert-np warmup --dtype int8
 """
+
+KINDS = {  # of kernels that a dtype needs: heads and embeddings are float32 in all of them
+    "float32": ("inference",),
+    "bfloat16": ("inference", "bfloat16"),
+    "int8": ("inference", "int8"),
+}
 
 
 def add(commands: Any) -> None:
@@ -26,19 +33,30 @@ def add(commands: Any) -> None:
     warm.add_argument(
         "--training", action="store_true", help="compile the kernels that training needs, instead of those of a call"
     )
+    warm.add_argument(
+        "--dtype", choices=KINDS, default="float32", help="of the model that is to be called (default: %(default)s)"
+    )
     warm.add_argument("--force", action="store_true", help="compile them even if they are already there")
     warm.add_argument("--json", action="store_true", help="print JSON instead of text")
     warm.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
+    from albert_np.backends.choose import resolve_backend
+
+    if args.training and args.dtype != "float32":
+        raise ValueError(f"training computes in float32 alone: leave out --training or --dtype {args.dtype}")
+    resolve_backend("numba", args.dtype)  # if the backend cannot run, this says why
+    for kind in ("training",) if args.training else KINDS[args.dtype]:
+        _warm_up(kind, args)
+
+
+def _warm_up(kind: str, args: argparse.Namespace) -> None:
+    """Compiles the kernels of one kind, and prints a line."""
     from tqdm import tqdm
 
-    from albert_np.backends.choose import resolve_backend
     from albert_np.kernels.cpu import cache, native, simd
 
-    resolve_backend("numba", "float32")  # if the backend cannot run, this says why
-    kind = "training" if args.training else "inference"
     start = time.perf_counter()
     with tqdm(total=len(native.names(kind)), unit=" kernels", disable=None) as bar:
 

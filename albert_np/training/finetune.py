@@ -105,6 +105,7 @@ def finetune(
     made, info = given.model.from_pretrained(
         model,
         backend=backend,
+        dtype="float32",  # of int8, the values that its codes stand for
         missing="init",
         ignore_mismatched_sizes=True,
         seed=seed,

@@ -112,7 +112,9 @@ def pretrain(
         settings = settings.replace(vocab_size=(config or {}).get("vocab_size", len(tokenizer)))
         model = AlbertForPreTraining(settings, seed=seed, backend=backend)
     else:
-        model = AlbertForPreTraining.from_pretrained(start, config=settings, missing="init", seed=seed, backend=backend)
+        model = AlbertForPreTraining.from_pretrained(
+            start, config=settings, missing="init", seed=seed, backend=backend, dtype="float32"
+        )
     if initial is not None and start is None:
         initial(model)
     return train(
