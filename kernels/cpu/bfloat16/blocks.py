@@ -29,24 +29,32 @@ numbers for each column. Which two, layout.SLOTS says. One register of AVX-512, 
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 
-from albert_np.kernels.cpu.bfloat16.layout import OPERAND, STEP, STRIP_STEP, UNIT
+from albert_np.kernels.cpu.bfloat16.layout import OPERAND, STEP, UNIT
 from albert_np.kernels.cpu.control import flush_subnormals, restore
 from albert_np.kernels.cpu.simd import chosen_level
+from albert_np.kernels.cpu.strips import (
+    BLOCK,
+    LINE,
+    Size,
+    block_called,
+    blocks_of,
+    declared,
+    emit_load,
+    emit_loop,
+    emit_prefetch,
+    emit_wall,
+    no_end,
+    no_shape,
+    nothing_begins,
+)
 from albert_np.kernels.cpu.vector import (
-    BYTES,
     F32,
     F64,
-    I8,
     I32,
     I64,
     LANES,
-    helper,
     multiply_add,
     splatted,
     vector_function,
@@ -62,46 +70,19 @@ TURN = 4  # words of two k in one turn of the loop: with all sixteen LLVM holds 
 # rows from which k goes in chunks and the next strips are fetched: with fewer the core only waits for B, which it reads
 # straight ahead
 CHUNKS_FROM = AHEAD_FROM = 2 * ROWS + 1
-POINTER, I1 = I8.as_pointer(), ir.IntType(1)
 VECTOR, WORDS = ir.VectorType(F32, WIDTH), ir.VectorType(I32, WIDTH)
-# of a block, all in bytes but steps and lines: a, a_row, b, strip, c, c_row, steps, add, ahead, lines
-BLOCK = [POINTER, I64, POINTER, I64, POINTER, I64, I64, I1, POINTER, I64]
-
-
-class Size(NamedTuple):
-    rows: int
-    strips: int
-
-
-SIZES = [Size(rows, strips) for rows in range(1, ROWS + 1) for strips in range(1, STRIPS + 1)]
-
-
-def _declared(module, name, arguments):
-    return module.globals.get(name) or ir.Function(module, ir.FunctionType(ir.VoidType(), arguments), name)
 
 
 def blocks():
-    """The module of all sizes, and of `albert_np_block16`, which calls the one of a number."""
-    module = ir.Module("blocks16")
-    number, *arguments = (chosen := _declared(module, "albert_np_block16", [I64, *BLOCK])).args
-    builder = ir.IRBuilder(chosen.append_basic_block())
-    switch = builder.switch(number, nothing := chosen.append_basic_block("nothing"))
-    for size in SIZES:
-        builder.position_at_end(case := chosen.append_basic_block())
-        builder.call(_define(module, size), arguments)
-        builder.ret_void()
-        switch.add_case(I64(size.rows * 4 + size.strips), case)
-    builder.position_at_end(nothing)
-    builder.ret_void()
-    return module
+    return blocks_of("albert_np_block16", Size(ROWS, STRIPS), _define)
 
 
 def _define(module, size):
     """One size: C = A·B, or C += A·B, over `steps` times 32 k. It asks for `lines` cache lines a step from `ahead` on.
 
-    A strip whose columns are more than one register is computed a register of columns after the other.
+    A strip whose columns are more than AT_ONCE registers is computed so many after the others.
     """
-    function = _declared(module, f"albert_np_block16_{size.rows}x{size.strips}", BLOCK)
+    function = declared(module, f"albert_np_block16_{size.rows}x{size.strips}", BLOCK)
     function.attributes.add("nounwind")
     builder = ir.IRBuilder(function.append_basic_block("entry"))
     for part in range(0, LANES // WIDTH, AT_ONCE):
@@ -115,108 +96,59 @@ def _emit_part(builder, function, size, columns):
     """Some registers of columns, each a strip and an offset in bytes, for all k."""
     a, a_row, b, strip, c, c_row, steps, add, ahead, lines = function.args
     places = [
-        builder.bitcast(
-            builder.gep(c, [builder.add(builder.mul(c_row, I64(i)), I64(4 * LANES * j + offset))]), VECTOR.as_pointer()
-        )
+        builder.gep(c, [builder.add(builder.mul(c_row, I64(i)), I64(4 * LANES * j + offset))])
         for i in range(size.rows)
         for j, offset in columns
     ]
-    zero = ir.Constant(VECTOR, [0.0] * WIDTH)
-    names = "fresh more loop fetch fetched end"
-    fresh, more, loop, fetch, fetched, end = (function.append_basic_block(name) for name in names.split())
-    builder.cbranch(add, more, fresh)
-    builder.position_at_end(fresh)
+    zeros = [ir.Constant(VECTOR, [0.0] * WIDTH)] * len(places)
+    totals = [builder.select(add, emit_load(builder, place, VECTOR), zeros[0]) for place in places]
     if not MANY:
-        _emit_stores(builder, places, [zero] * len(places))
-    builder.branch(loop)
-    builder.position_at_end(more)
-    old = [_load(builder, place, VECTOR) for place in places] if MANY else []
-    builder.branch(loop)
+        _emit_stores(builder, places, totals)
+        totals = []
 
-    builder.position_at_end(loop)
-    k, from_a, from_b, from_ahead = (builder.phi(kind) for kind in (I64, POINTER, POINTER, POINTER))
-    totals = [builder.phi(VECTOR) for _ in old]
-    sums = _emit_step(builder, function, size, columns, from_a, a_row, from_b, strip)
-    before = totals or [_load(builder, place, VECTOR) for place in places]
-    after = [builder.fadd(total, both) for total, both in zip(before, sums, strict=True)]
-    if not MANY:
-        _emit_stores(builder, places, after)
-    looped = builder.block
-    builder.cbranch(builder.icmp_signed(">", lines, I64(0)), fetch, fetched)
+    def turn(values):  # TURN words of two k
+        from_a, from_b, *sums = values
+        rows = [builder.gep(from_a, [builder.mul(a_row, I64(i))]) for i in range(size.rows)]
+        starts = [builder.gep(from_b, [builder.add(builder.mul(strip, I64(j)), I64(offset))]) for j, offset in columns]
+        even, odd = sums[: len(places)], sums[len(places) :]
+        for word in range(0, TURN, 2):
+            emit_wall(builder)
+            (_emit_pairs if UNIT == "pairs" else _emit_floats)(builder, word, rows, starts, even, odd)
+        from_a = builder.gep(from_a, [I64(2 * TURN * OPERAND.bytes)])
+        return [from_a, builder.gep(from_b, [I64(4 * LANES * TURN)]), *even, *odd]
 
-    builder.position_at_end(fetch)
-    line = builder.phi(I64)
-    _prefetch(builder, builder.gep(from_ahead, [builder.mul(line, I64(64))]))
-    next_line = builder.add(line, I64(1))
-    line.add_incoming(I64(0), looped)
-    line.add_incoming(next_line, fetch)
-    builder.cbranch(builder.icmp_signed("<", next_line, lines), fetch, fetched)
+    def step(values):  # thirty-two k: even + odd, added to the totals
+        from_a, from_b, from_ahead, *before = values
+        from_a, from_b, *sums = emit_loop(builder, I64(STEP // 2), TURN, [from_a, from_b, *zeros, *zeros], turn)
+        both = [builder.fadd(x, y) for x, y in zip(sums[: len(places)], sums[len(places) :], strict=True)]
+        before = before or [emit_load(builder, place, VECTOR) for place in places]
+        after = [builder.fadd(total, x) for total, x in zip(before, both, strict=True)]
+        if not MANY:
+            _emit_stores(builder, places, after)
+        with builder.if_then(builder.icmp_signed(">", lines, I64(0))):
+            emit_loop(builder, lines, 1, [from_ahead], fetch)
+        return [from_a, from_b, builder.gep(from_ahead, [builder.mul(lines, I64(LINE))]), *(after if MANY else [])]
 
-    builder.position_at_end(fetched)
-    next_k = builder.add(k, I64(1))
-    later = [
-        next_k,
-        builder.gep(from_a, [I64(STEP * OPERAND.bytes)]),
-        builder.gep(from_b, [I64(4 * STRIP_STEP)]),
-        builder.gep(from_ahead, [builder.mul(lines, I64(64))]),
-    ]
-    for phi, first, then in zip((k, from_a, from_b, from_ahead), (I64(0), a, b, ahead), later, strict=True):
-        for block in (fresh, more):
-            phi.add_incoming(first, block)
-        phi.add_incoming(then, fetched)
-    for phi, was, then in zip(totals, old, after, strict=False):
-        phi.add_incoming(zero, fresh)
-        phi.add_incoming(was, more)
-        phi.add_incoming(then, fetched)
-    builder.cbranch(builder.icmp_signed("<", next_k, steps), loop, end)
+    def fetch(values):
+        emit_prefetch(builder, values[0])
+        return [builder.gep(values[0], [I64(LINE)])]
 
-    builder.position_at_end(end)
+    _, _, _, *totals = emit_loop(builder, steps, 1, [a, b, ahead, *totals], step)
     if MANY:
-        _emit_stores(builder, places, after)
+        _emit_stores(builder, places, totals)
 
 
 def _emit_stores(builder, places, values):
     for place, value in zip(places, values, strict=True):
-        builder.store(value, place).align = 4
-
-
-def _emit_step(builder, function, size, columns, a, a_row, b, strip):
-    """Thirty-two k, TURN words a turn of a loop: even + odd for each number of the block, row by row."""
-    before, turn, done = builder.block, function.append_basic_block("turn"), function.append_basic_block("done")
-    builder.branch(turn)
-    builder.position_at_end(turn)
-    word, from_a, from_b = (builder.phi(kind) for kind in (I64, POINTER, POINTER))
-    count = size.rows * len(columns)
-    phis = [builder.phi(VECTOR) for _ in range(2 * count)]
-    even, odd = phis[:count], phis[count:]
-    rows = [builder.gep(from_a, [builder.mul(a_row, I64(i))]) for i in range(size.rows)]
-    starts = [builder.gep(from_b, [builder.add(builder.mul(strip, I64(j)), I64(offset))]) for j, offset in columns]
-    emit = _emit_pairs if UNIT == "pairs" else _emit_floats
-    for first in range(0, TURN, 2):
-        _emit_wall(builder)
-        emit(builder, first, rows, starts, even, odd)
-    next_word = builder.add(word, I64(TURN))
-    later = [
-        next_word,
-        builder.gep(from_a, [I64(2 * TURN * OPERAND.bytes)]),
-        builder.gep(from_b, [I64(4 * LANES * TURN)]),
-    ]
-    zero = ir.Constant(VECTOR, [0.0] * WIDTH)
-    firsts = [I64(0), a, b, *[zero] * len(phis)]
-    for phi, start, then in zip([word, from_a, from_b, *phis], firsts, [*later, *even, *odd], strict=True):
-        phi.add_incoming(start, before)
-        phi.add_incoming(then, turn)
-    builder.cbranch(builder.icmp_signed("<", next_word, I64(STEP // 2)), turn, done)
-    builder.position_at_end(done)
-    return [builder.fadd(x, y) for x, y in zip(even, odd, strict=True)]
+        builder.store(value, builder.bitcast(place, VECTOR.as_pointer())).align = 4
 
 
 def _emit_pairs(builder, word, rows, strips, even, odd):
     """Four k: the word of the even ones, and that of the odd ones."""
     for sums, place in ((even, word), (odd, word + 1)):
-        columns = [_load(builder, builder.gep(b, [I64(4 * LANES * place)]), WORDS) for b in strips]
+        columns = [emit_load(builder, builder.gep(b, [I64(4 * LANES * place)]), WORDS) for b in strips]
         for i, row in enumerate(rows):
-            both = splatted(builder, _load(builder, builder.gep(row, [I64(4 * place)]), I32), WIDTH, I32)
+            both = splatted(builder, emit_load(builder, builder.gep(row, [I64(4 * place)]), I32), WIDTH, I32)
             for j, column in enumerate(columns):
                 sums[i * len(strips) + j] = _dot(builder, sums[i * len(strips) + j], both, column)
 
@@ -228,12 +160,12 @@ def _emit_floats(builder, word, rows, strips, even, odd):
     for place in (word, word + 1):
         for half, (sums, (by, widened)) in enumerate(((even, low), (odd, high))):
             # the words are read for each half again: with 16 registers there is no room to keep them
-            words = [_load(builder, builder.gep(b, [I64(4 * LANES * place)]), WORDS) for b in strips]
+            words = [emit_load(builder, builder.gep(b, [I64(4 * LANES * place)]), WORDS) for b in strips]
             columns = [builder.bitcast(widened(both, by), VECTOR) for both in words]
             if not MANY:
-                _emit_wall(builder)
+                emit_wall(builder)
             for i, row in enumerate(rows):
-                one = splatted(builder, _load(builder, builder.gep(row, [I64(4 * (2 * place + half))]), F32), WIDTH)
+                one = splatted(builder, emit_load(builder, builder.gep(row, [I64(4 * (2 * place + half))]), F32), WIDTH)
                 for j, column in enumerate(columns):
                     number = i * len(strips) + j
                     sums[number] = _multiply_add(builder, one, column, sums[number])
@@ -246,11 +178,6 @@ def _multiply_add(builder, x, y, total):
     wide = ir.VectorType(F64, WIDTH)
     x, y, total = (builder.fpext(one, wide) for one in (x, y, total))
     return builder.fptrunc(builder.fadd(builder.fmul(x, y), total), VECTOR)
-
-
-def _emit_wall(builder):
-    """LLVM would load what later k need here, and spill sums to make room for it."""
-    builder.call(ir.InlineAsm(ir.FunctionType(ir.VoidType(), []), "", "~{memory}", side_effect=True), [])
 
 
 class _BFloat(ir.Type):
@@ -274,51 +201,13 @@ def _dot(builder, total, x, y):
     return builder.call(function, [total, builder.bitcast(x, pairs), builder.bitcast(y, pairs)])
 
 
-def _load(builder, pointer, kind):
-    value = builder.load(builder.bitcast(pointer, kind.as_pointer()))
-    value.align = min(4, BYTES.get(kind, 4))
-    return value
-
-
-def _prefetch(builder, pointer):
-    function = vector_function(builder.module, "llvm.prefetch.p0", ir.VoidType(), [POINTER, I32, I32, I32])
-    builder.call(function, [pointer, I32(0), I32(2), I32(1)])  # to read; into the second cache; data
-
-
-@intrinsic
-def block16(typing_context, rows, strips, a, a_row, b, strip, c, c_row, steps, add, ahead, lines):
-    """See BLOCK and _define: rows ≤ ROWS, strips ≤ STRIPS."""
-
-    def codegen(context, builder, sig, args):
-        rows, strips, *rest = args
-        number = builder.add(builder.mul(rows, I64(4)), strips)
-        rest = [builder.inttoptr(x, POINTER) if kind == POINTER else x for x, kind in zip(rest, BLOCK, strict=True)]
-        builder.call(_declared(builder.module, "albert_np_block16", [I64, *BLOCK]), [number, *rest])
-        return context.get_dummy_value()
-
-    i = types.int64
-    return types.void(i, i, i, i, i, i, i, i, i, types.boolean, i, i), codegen
+block16 = block_called("albert_np_block16")
 
 
 # --- what stands around block calls; unit.py has the same for tiles ---------------------------------------------------------
 
 
-@helper
-def begin(rows):
-    """Before the first product of a kernel, with so many rows of A. Gives what `end` takes. Registers need no such word."""
-    return 0
-
-
-@helper
-def shape(rows):
-    """Before a block of other rows than the last one's: min(rows, ROWS) after `begin`. Nor this one."""
-
-
-@helper
-def end(before):
-    """After the last product. Nor this one."""
-
-
+begin, shape, end = nothing_begins, no_shape, no_end
 flush, unflush = (
     flush_subnormals,
     restore,

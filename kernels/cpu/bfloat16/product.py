@@ -8,24 +8,15 @@ two strips' columns, which never leaves that cache, until the epilogue has writt
 from __future__ import annotations
 
 from albert_np.kernels.cpu.activations import apply
-from albert_np.kernels.cpu.bfloat16.layout import STEP, STRIP_STEP
+from albert_np.kernels.cpu.bfloat16 import unit
+from albert_np.kernels.cpu.bfloat16.layout import OPERAND, STEP, STRIP_STEP
 from albert_np.kernels.cpu.bfloat16.operand import at_operand, rounded, store_operand, words_of
-from albert_np.kernels.cpu.bfloat16.unit import (
-    AHEAD_FROM,
-    CHUNKS_FROM,
-    ROWS,
-    STRIPS,
-    begin,
-    block16,
-    end,
-    flush,
-    shape,
-    unflush,
-)
+from albert_np.kernels.cpu.bfloat16.unit import CHUNKS_FROM, STRIPS, begin, end, flush, unflush
 from albert_np.kernels.cpu.layout import SCRATCH16
+from albert_np.kernels.cpu.strips import CHUNK_STEPS, multiplying
 from albert_np.kernels.cpu.vector import at, first_lanes, helper, load, load_some, splat, store, transpose
 
-CHUNK_STEPS = 12  # of 32 k: two strips of it are 24 KB
+_multiply = multiplying(unit, unit.block16, STEP * OPERAND.bytes)
 
 
 @helper
@@ -37,35 +28,7 @@ def multiply16(
     It is called between begin(rows) and end, and flush and unflush: blocks have min(rows, ROWS) rows before it, and after.
     following: where the next strips begin, which are fetched meanwhile; 0 for none.
     """
-    a_bytes, strip_bytes, c_bytes = at_operand(0, a_row), at(0, strip), at(0, c_row)
-    blocks = (rows + ROWS - 1) // ROWS
-    lines = (16 * strips + blocks - 1) // blocks if following != 0 and rows >= AHEAD_FROM else 0
-    k = 0
-    while (
-        k < steps
-    ):  # and no range: with steps of 0 it would raise an exception, and leave tiles and registers as they are here
-        some = min(chunk, steps - k)
-        for m in range(0, rows, ROWS):
-            if m > 0 and rows - m < ROWS:
-                shape(rows - m)
-            ahead = following + 1024 * strips * k + 64 * lines * some * (m // ROWS)
-            block16(
-                min(ROWS, rows - m),
-                strips,
-                at_operand(a, m * a_row + STEP * k),
-                a_bytes,
-                at(b, STRIP_STEP * k),
-                strip_bytes,
-                at(c, m * c_row),
-                c_bytes,
-                some,
-                k > 0,
-                ahead,
-                lines,
-            )
-        if rows > ROWS and rows % ROWS != 0:
-            shape(ROWS)
-        k += chunk
+    _multiply(a, at_operand(0, a_row), b, at(0, strip), strips, steps, chunk, c, at(0, c_row), rows, following)
 
 
 @helper
