@@ -10,13 +10,13 @@ The naive version, kept for teaching:
         C += even + odd
 
 The ladder, on one core of a Zen 5, in Gflop/s; at most 270 with multiply-adds, 540 with pairs. 128 rows, and 8, for which the
-weights come from the third cache (47 GB/s) and are half the bytes of float32:
+weights come from the third cache (48 GB/s) and are half the bytes of float32:
 
                                                         128 rows   8 rows
-    float32 (gemm.py)                                        242      181
+    float32 (gemm.py)                                        250      193
     floats, 4 rows × 2 strips                                248      244   two sums for each number: 16 of 32 registers
     … 8 × 1                                                  231      221   each word of A is read for one register of B
-    pairs, 4 × 2, all 32 k of a step in one piece            200      200   LLVM spills 180 registers
+    pairs, 4 × 2, all 32 k of a step without a loop          197      188   LLVM spills 180 registers
     … in a loop of four words a turn                         494      361
     … k in chunks, the next strips fetched meanwhile         510      379
     … and nothing fetched for few rows                       510      409   the core reads ahead by itself
@@ -66,7 +66,7 @@ WIDTH = LEVEL.width
 # totals have room too, with 16 they are added up in memory. AT_ONCE: registers of a strip's columns that are summed together
 MANY = LEVEL.name in ("avx512", "neon")
 ROWS, STRIPS, AT_ONCE = {"avx512": (4, 2, 1), "avx2": (3, 1, 2), "neon": (4, 1, 2)}.get(LEVEL.name, (4, 1, 1))
-TURN = 4  # words of two k in one turn of the loop: with all sixteen LLVM holds sums back until it must spill
+TURN = 4  # words of two k in one turn of the loop: without a loop LLVM holds sums back until it must spill
 # rows from which k goes in chunks and the next strips are fetched: with fewer the core only waits for B, which it reads
 # straight ahead
 CHUNKS_FROM = AHEAD_FROM = 2 * ROWS + 1
