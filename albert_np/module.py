@@ -175,6 +175,7 @@ class Module(StoredModel):
         tokenizer: Any = None,
         *,
         dtype: str = "int8",
+        passes: int | None = None,
         seed: int = 0,
         progress: Callable[[int, int], object] | None = None,
     ) -> Self:
@@ -188,6 +189,8 @@ class Module(StoredModel):
         for what products read there. They need the model's `tokenizer`; rows of token ids need none. Without calibration,
         rows of random ids from `seed` do nearly as well. A model with the masked-language-model head reads texts with 15 % of
         their tokens masked.
+        passes: of int8, over the weights of each product: 1 rounds what is multiplied with them to 8 bits, which is fastest,
+        and 2 to 16 bits. None is as many as each product needs: 2 for those of the feed-forward network.
         progress: called as progress(more, all) when more of all work is done; without it there is a bar on a terminal.
         Raises ValueError if the model is int8 already, and for texts without a tokenizer. docs/precision.md has the scheme.
         """
@@ -199,8 +202,12 @@ class Module(StoredModel):
         rows = None
         if calibration is not None:
             rows = calibration_rows(calibration, tokenizer, self.config, masked="predictions" in self.parts, seed=seed)
-        made = quantised if dtype == "int8" else rounded_to_bfloat16
-        tensors = made(self._tensors, self.config, rows, seed=seed, progress=progress)
+        if dtype == "int8":
+            tensors = quantised(self._tensors, self.config, rows, passes=passes, seed=seed, progress=progress)
+        elif passes is not None:
+            raise ValueError(f"passes are of int8, and bfloat16 has one; got {passes!r:.80}")
+        else:
+            tensors = rounded_to_bfloat16(self._tensors, self.config, rows, seed=seed, progress=progress)
         return type(self)._with_parts(self.config, self.parts, backend="numba", dtype=dtype, tensors=tensors)
 
     # --- device, dtype and mode ----------------------------------------------------------------------------------------

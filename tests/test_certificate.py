@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+import safetensors.numpy
 from support.refusals import refusal
 
 from albert_np import (
@@ -24,6 +25,7 @@ from albert_np import (
 )
 from albert_np.conversion.quantize import quantize
 from albert_np.golden.cases import PARTS, TINY, trained_like
+from albert_np.kernels.cpu.bfloat16.emulation import round_to_bfloat16
 from albert_np.quantization import certificate
 
 TEXTS = ["There was a knock at the door, and a boy came in.", "It rained all day.", "", "Nobody wrote to Charlotte."]
@@ -199,6 +201,23 @@ def test_quantize_writes_a_folder_with_its_certificate(capsys, folder, tmp_path)
     assert "same labels" in out
     assert "nothing about it is odd" in run(capsys, "verify", tmp_path / "out")[1]
     assert "is int8 already" in run(capsys, "quantize", tmp_path / "out", tmp_path / "again")[2]
+
+
+def test_quantize_to_bfloat16_writes_a_checkpoint_like_any_other(capsys, folder, tmp_path):
+    (tmp_path / "some.txt").write_text("\n".join(TEXTS))
+    code, out, err = run(
+        capsys, "quantize", folder, tmp_path / "out", "--text", tmp_path / "some.txt", "--dtype", "bfloat16"
+    )
+    assert code == 0, err
+    assert "in bfloat16, without calibration" in out
+    assert "bfloat16 against float32" in out
+    tensors = safetensors.numpy.load_file(tmp_path / "out" / "model.safetensors")
+    name = next(name for name in tensors if name.endswith("ffn.weight"))
+    assert np.array_equal(tensors[name], round_to_bfloat16(tensors[name]))
+    assert AlbertForSequenceClassification.from_pretrained(tmp_path / "out").precision == "float32"
+    assert (
+        "passes are of int8" in run(capsys, "quantize", folder, tmp_path / "x", "--dtype", "bfloat16", "--passes", 1)[2]
+    )
 
 
 def test_quantize_writes_nothing_where_answers_are_too_different(capsys, tiny, tmp_path, monkeypatch):

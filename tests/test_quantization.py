@@ -89,6 +89,19 @@ def test_a_model_of_bfloat16_has_such_weights_where_products_read_them_and_is_ne
     assert np.square(made(ids).logits - truth).sum() < np.square(plain(ids).logits - truth).sum()
 
 
+@pytest.mark.parametrize("passes", [1, 2])
+def test_every_product_gets_the_passes_that_are_asked_for(passes):
+    made = model().quantize(passes=passes)
+    assert {x.passes for x in made._tensors.values() if isinstance(x, QuantizedWeight)} == {passes}
+
+
+def test_passes_that_there_are_not_are_refused():
+    for wrong in (0, 3, True, "1"):
+        assert "passes must be 1 or 2" in refusal(model().quantize, passes=wrong)
+    assert "passes are of int8" in refusal(model().quantize, dtype="bfloat16", passes=1)
+    assert "dtype must be 'int8' or 'bfloat16'" in refusal(model().quantize, dtype="int4")
+
+
 def test_without_correlation_weights_are_rounded_to_the_nearest():
     w = np.random.default_rng(1).standard_normal((9, 33)).astype(np.float32)
     for H in (np.eye(33), np.zeros((33, 33)), np.diag(np.arange(33.0))):

@@ -50,7 +50,18 @@ def add(commands: Any) -> None:
         metavar="X",
         help="the share of answers that must be those of float32 (default: %(default)s)",
     )
-    quantize.add_argument("--dtype", choices=("int8",), default="int8", help="what to write (default: %(default)s)")
+    quantize.add_argument(
+        "--dtype",
+        choices=("int8", "bfloat16"),
+        default="int8",
+        help="what weights are rounded to; bfloat16 is written as float32 tensors (default: %(default)s)",
+    )
+    quantize.add_argument(
+        "--passes",
+        type=int,
+        choices=(1, 2),
+        help="of int8: 1 rounds inputs to 8 bits, the fastest, 2 to 16 bits (default: what each product needs)",
+    )
     quantize.add_argument(
         "--class",
         dest="architecture",
@@ -75,6 +86,8 @@ def run(args: argparse.Namespace) -> int:
         made = quantize(
             args.source,
             args.target,
+            dtype=args.dtype,
+            passes=args.passes,
             calibration=args.calibration,
             text=args.text,
             architecture=args.architecture,

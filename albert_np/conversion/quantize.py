@@ -1,4 +1,4 @@
-"""From a checkpoint of floats to one in int8, with the certificate that says what this changes in the model's answers."""
+"""From a checkpoint of floats to one in int8 or bfloat16, with the certificate that says what this changes in its answers."""
 
 from __future__ import annotations
 
@@ -40,8 +40,9 @@ class Quantized:
     source: str
     target: str
     architecture: str
+    dtype: str
     calibration: str  # the file, or "" for random ids
-    passes: dict[str, int]  # of each weight's product
+    passes: dict[str, int]  # of each weight's product, in int8
     certificate: dict[str, Any]
     files: dict[str, int]  # name -> bytes; none if nothing was written
 
@@ -53,9 +54,10 @@ class Quantized:
     def __str__(self) -> str:
         by = f"calibrated on {self.calibration}" if self.calibration else "without calibration"
         two = [name for name, passes in self.passes.items() if passes == 2]
-        lines = [
-            f"{self.source} -> {self.target}: {self.architecture} in int8, {by}",
-            f"  inputs in 16 bits for {listed(two) or 'no product'}, and in 8 for the others",
+        lines = [f"{self.source} -> {self.target}: {self.architecture} in {self.dtype}, {by}"]
+        if self.passes:
+            lines.append(f"  inputs in 16 bits for {listed(two) or 'no product'}, and in 8 for the others")
+        lines += [
             "",
             certificate.as_text(self.certificate),
         ]
@@ -72,6 +74,8 @@ def quantize(
     source: str | os.PathLike,
     target: str | os.PathLike,
     *,
+    dtype: str = "int8",
+    passes: int | None = None,
     calibration: str | os.PathLike | None = None,
     text: str | os.PathLike | None = None,
     architecture: str | None = None,
@@ -81,9 +85,11 @@ def quantize(
     progress: Progress | None = None,
     **where: Any,
 ) -> Quantized:
-    """Writes a checkpoint in int8: its weights, config.json, the tokenizer's files and a certificate, all of them or none.
+    """Writes a checkpoint in int8 or bfloat16: weights, config.json, the tokenizer's files and a certificate, all or none.
 
     source: a folder, "demo" or a hub id. target: a folder; it is refused if it has weights, unless force=True.
+    dtype, passes: as in model.quantize. What bfloat16 writes are float32 tensors of such values, for every program that reads
+    checkpoints, without the certificate.
     calibration, text: files with a text on each line, to round by and to measure with; without them, random ids and the
     package's own text. architecture: the class to write, as in convert. at_least: the share of answers that must be those of
     float32; below it nothing is written, and the certificate says passes: false.
@@ -101,7 +107,7 @@ def quantize(
     exact, tokenizer, name = _read(source, architecture, where)
     rows = None if calibration is None else _spread(list(_texts(calibration)), CALIBRATED)
     texts = None if text is None else list(_texts(text))
-    rounded = exact.quantize(rows, tokenizer, seed=seed, progress=advance("rounding"))
+    rounded = exact.quantize(rows, tokenizer, dtype=dtype, passes=passes, seed=seed, progress=advance("rounding"))
     found = certificate.measure(
         exact,
         rounded,
@@ -115,7 +121,7 @@ def quantize(
     found["calibration"] = "random ids" if calibration is None else f"{len(rows or [])} texts"
     files: dict[str, int] = {}
     if found["passes"]:
-        rounded.certificate = found
+        rounded.certificate = found if dtype == "int8" else None
         with temporary_folder(folder) as made:
             rounded.save_pretrained(made)
             write_settings(made, copy_tokenizer(source, made, where), exact.config.max_position_embeddings)
@@ -125,6 +131,7 @@ def quantize(
         source=str(source),
         target=str(target),
         architecture=name,
+        dtype=dtype,
         calibration="" if calibration is None else str(calibration),
         passes={
             weight.removesuffix(".weight"): x.passes

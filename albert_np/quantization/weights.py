@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -32,17 +33,23 @@ def quantised(
     config: AlbertConfig,
     rows: Iterable[Row] | None = None,
     *,
+    passes: int | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """The tensors of a model with QuantizedWeight in the place of its layers' matrices; those that are so already stay.
 
     tensors: arrays by their names in checkpoints/names.py; the others become float32. rows: of ids, whose inputs of products
-    decide how weights are rounded; without them, random ones from `seed`. progress: called as progress(more, all); without it
-    there is a bar on a terminal, after a second.
-    Raises ValueError if a weight is not finite or has more inputs than int8 takes, and if some weights alone are int8.
+    decide how weights are rounded; without them, random ones from `seed`. passes: 1 or 2 for every product; None is as many
+    as each needs. progress: called as progress(more, all); without it there is a bar on a terminal, after a second.
+    Raises ValueError if passes is something else, if a weight is not finite or has more inputs than int8 takes, and if some
+    weights alone are int8.
     """
     check_seed(seed)
+    if passes not in (None, 1, 2) or isinstance(passes, bool):
+        raise ValueError(
+            f"passes must be 1 or 2, for inputs of 8 or 16 bits, or None for what each product needs; got {passes!r:.80}"
+        )
     names = weight_names(config)
     kinds = {isinstance(tensors[name], QuantizedWeight) for name in names}
     if kinds == {True, False}:
@@ -54,7 +61,7 @@ def quantised(
         return floats
     _check(floats, names, MOST_INPUTS, "int8")
     with _shown(progress, "int8") as advance:
-        return floats | _rounded(floats, config, rows, seed, advance, _as_codes)
+        return floats | _rounded(floats, config, rows, seed, advance, functools.partial(_as_codes, passes))
 
 
 def rounded_to_bfloat16(
@@ -170,9 +177,11 @@ def _rounded(
     return made
 
 
-def _as_codes(product: str, whole: Array, moments: Moments, parts: list[slice]) -> list[QuantizedWeight]:
+def _as_codes(
+    passes: int | None, product: str, whole: Array, moments: Moments, parts: list[slice]
+) -> list[QuantizedWeight]:
     result = rounded(whole, moments.mean)
-    passes = _passes(product, moments, result)
+    passes = passes or _passes(product, moments, result)
     return [result.weight(passes, part) for part in parts]
 
 
