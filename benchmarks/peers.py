@@ -51,19 +51,24 @@ def options_of(kind: str) -> dict[str, Any]:
     return {"add_pooling_layer": False} if kind == ENCODER else {}
 
 
-def albert_np_engine(backend: str, skip_padding: bool, dtype: str = "float32") -> Make:
+def albert_np_engine(backend: str, skip_padding: bool, dtype: str = "float32", **rounding: Any) -> Make:
+    """rounding: options of model.quantize, which then makes the model from its float32 weights."""
+
     def make(given: Given) -> tuple[Prepare, str]:
         import albert_np
 
         albert_np.set_num_threads(given.threads)  # of NumPy's BLAS, the process was told before it began
         model = getattr(albert_np, given.kind).from_pretrained(
-            given.checkpoint, backend=backend, dtype=dtype, **options_of(given.kind)
+            given.checkpoint, backend=backend, dtype="float32" if rounding else dtype, **options_of(given.kind)
         )
+        if rounding:
+            model = model.quantize(dtype=dtype, **rounding)
 
         def prepare(ids: np.ndarray, mask: np.ndarray) -> Callable[[], Any]:
             return lambda: model(ids, mask, skip_padding=skip_padding)[0]
 
         note = "" if dtype == "float32" else f"dtype {dtype}, "
+        note += "".join(f"quantize({name}={value}), " for name, value in rounding.items())
         return prepare, f"{note}backend {backend}, skip_padding={skip_padding}"
 
     return make

@@ -126,6 +126,13 @@ REDUCED = {
     "albert_np_int8": Engine(
         "albert_np int8", albert_np_engine("numba", True, "int8"), ("numba",), ours=True, precision="int8"
     ),
+    "albert_np_int8_fast": Engine(
+        "albert_np int8, one pass",
+        albert_np_engine("numba", True, "int8", passes=1),
+        ("numba",),
+        ours=True,
+        precision="int8",
+    ),
     "albert_np_int8_padded": Engine(
         "albert_np int8, padded",
         albert_np_engine("numba", False, "int8"),
