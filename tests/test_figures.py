@@ -64,6 +64,10 @@ STATED = {
     "golden_report.md": {"24": "test_golden_report.py has a page of so many applications"},
     "notebooks.md": {"13 14": "the names of notebooks"},
     "pipelines.md": {"1839 1930": "the years of the books", "512 128": "max_position_embeddings"},
+    "precision.md": {
+        "127 255": "TOP of quantized.py; the largest code of an input",
+        "80 97": "test_certificate.py counts the paragraphs; AGREEMENT of quantization/certificate.py",
+    },
     "question-answering.md": {"15 64 384 128": "test_docs.py compares the defaults of options"},
     "scale.md": {
         "30": "the median length of the corpus of bench_embeddings.py",
