@@ -1,12 +1,12 @@
-"""One training step of ALBERT-base on the CPU, float32: forward, backward and AdamW, beside PyTorch.
+"""One training step of ALBERT-base on the CPU: forward, backward and AdamW, in float32 and bfloat16, beside PyTorch.
 
 Masked words (15 % of the tokens) and sentence order, 8 × 128 tokens, no dropout, as ALBERT v2 was trained; the same with
 dropout, as ALBERT v1 was; and with sequences of 16 to 128 tokens, padded to 128, as examples come when a model is fine-tuned
-(tokens/s counts real ones; "÷ PyTorch" compares with PyTorch on the same batch, with or without dropout). Every
-engine has a process of its own, the same initial weights, the same batch and the same number of threads; a round gives each of
-them one step, in turn. The best step counts, and the median stands beside it. Writes benchmarks/results/training_step.json and
-.md: python benchmarks/bench_training.py [--threads 1 2] [--rounds N]. training_dropout.* there are four of the engines on
-another machine.
+(tokens/s counts real ones; "÷ PyTorch" compares with PyTorch on the same batch and in the same dtype, with or without dropout).
+Every engine has a process of its own, the same initial weights, the same batch and the same number of threads; a round gives
+each of them one step, in turn. The best step counts, and the median stands beside it. Writes
+benchmarks/results/training_step.json and .md: python benchmarks/bench_training.py [--threads 1 2] [--rounds N].
+training_dropout.* there are four of the engines on another machine.
 """
 
 from __future__ import annotations
@@ -31,18 +31,21 @@ B, T, RATE = 8, 128, 1e-4
 ENGINES = {
     "albert_np": "logits of masked tokens only",
     "albert_np_all": "all logits",
+    "albert_np_bfloat16": "products of layers in bfloat16, logits of masked tokens only",
     "albert_np_recompute": "logits of masked tokens only, activations computed again",
     "pytorch": "all logits, sdpa attention, torch.optim.AdamW",
+    "pytorch_bfloat16": "autocast to bfloat16, all logits, sdpa attention, torch.optim.AdamW",
     "albert_np_dropout": "dropout 0.1, logits of masked tokens only",
     "pytorch_dropout": "dropout 0.1, all logits, sdpa attention, torch.optim.AdamW",
     "albert_np_ragged": "16 to 128 tokens, logits of masked tokens only",
     "pytorch_ragged": "16 to 128 tokens, all logits, sdpa attention, torch.optim.AdamW",
 }
+KINDS = ("dropout", "ragged", "bfloat16")
 
 
 def kind_of(name: str) -> str:
-    """What an engine shares with the PyTorch that it is compared with: the batch, and whether it drops out."""
-    return next((kind for kind in ("dropout", "ragged") if name.endswith(kind)), "")
+    """What an engine shares with the PyTorch that it is compared with: the batch, dropout, and the dtype of products."""
+    return next((kind for kind in KINDS if name.endswith(kind)), "")
 
 
 def config(dropout: float) -> Any:
@@ -78,7 +81,8 @@ def ours(name: str, folder: Path, threads: int) -> Callable[[], float]:
     from albert_np.training.optimizers import AdamW
 
     set_num_threads(threads)
-    model = AlbertForPreTraining.from_pretrained(folder, backend="numba")
+    dtype = "bfloat16" if kind_of(name) == "bfloat16" else "float32"
+    model = AlbertForPreTraining.from_pretrained(folder, backend="numba", dtype=dtype)
     optimizer = AdamW()
     state, given = optimizer.start(model.parameters_to_change()), batch(name)
     options = {"all_logits": name.endswith("all"), "recompute": name.endswith("recompute")}
@@ -104,7 +108,8 @@ def pytorch(name: str, folder: Path, threads: int) -> Callable[[], float]:
 
     def step() -> float:
         optimizer.zero_grad(set_to_none=True)
-        loss = model(**given).loss
+        with torch.autocast("cpu", torch.bfloat16, enabled=kind_of(name) == "bfloat16"):
+            loss = model(**given).loss
         loss.backward()
         optimizer.step()
         return loss.item()
@@ -175,7 +180,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         from albert_np import AlbertForPreTraining
 
-        for kind in ("plain", "dropout", "ragged"):
+        for kind in ("plain", *KINDS):
             model = AlbertForPreTraining(config(0.1 if kind == "dropout" else 0.0), backend="numpy")
             model.save_pretrained(Path(folder) / kind)
         steps = len(options.threads) * len(options.engines) * options.rounds

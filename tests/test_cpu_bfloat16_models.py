@@ -234,7 +234,6 @@ def test_what_computes_in_float32_alone_is_refused_in_words():
     says = "of backend 'numba' computes in float32 alone; this model computes in bfloat16: load it with dtype='float32'"
     for what, ask in {
         "trace='unfused'": lambda: of([[1, 2]], trace="unfused"),
-        "training=True": lambda: of([[1, 2]], training=True, seed=0),
-        "value_and_grad": lambda: of.value_and_grad([[1, 2]], labels=[0]),
+        "a call with training=True": lambda: of([[1, 2]], training=True, seed=0),
     }.items():
         assert refusal(ask).startswith(f"{what} {says}")

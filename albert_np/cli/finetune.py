@@ -146,6 +146,7 @@ def run(args: argparse.Namespace) -> None:
         warmup_steps=args.warmup_steps,
         seed=args.seed,
         backend=args.backend,
+        dtype=args.dtype,
         resume=args.resume,
         hours=args.hours,
         accumulate=args.accumulate,

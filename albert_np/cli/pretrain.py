@@ -131,6 +131,7 @@ def run(args: argparse.Namespace) -> None:
         held_out=held_out,
         seed=args.seed,
         backend=args.backend,
+        dtype=args.dtype,
         resume=args.resume,
         progress=True,
     )

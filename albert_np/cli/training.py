@@ -39,6 +39,13 @@ def training_options() -> argparse.ArgumentParser:
         "--recompute", action="store_true", help="compute layers again instead of keeping them: less memory, more time"
     )
     how.add_argument("--backend", default="auto", metavar="NAME", help="numba, numpy or auto (default: %(default)s)")
+    how.add_argument(
+        "--dtype",
+        default="float32",
+        choices=("float32", "bfloat16"),
+        help="what products of layers are computed in: bfloat16 needs the numba backend, and is faster where the CPU "
+        "multiplies it (default: %(default)s)",
+    )
     how.add_argument("--threads", type=int, metavar="N", help="threads of the numba backend")
     return shared
 

@@ -58,6 +58,7 @@ def finetune(
     warmup_steps: int | None = None,
     seed: int = 0,
     backend: str = "auto",
+    dtype: str = "float32",
     resume: bool = False,
     hub_options: Mapping[str, Any] | None = None,
     **plan: Any,
@@ -75,7 +76,8 @@ def finetune(
     counted in tokens and not given fits it (squad_lengths). The result says all of it in `lengths`, and the log begins
     with it.
     steps: the number of updates, instead of epochs. warmup_steps: by default a tenth of all steps. seed: for the new head, the
-    order of the examples and dropout. plan: more fields of Plan. Without them, each epoch ends with an evaluation and a
+    order of the examples and dropout. dtype: what the model computes in, on backend numba "float32" or "bfloat16"; weights and
+    their updates are float32 for both. plan: more fields of Plan. Without them, each epoch ends with an evaluation and a
     checkpoint, and the best checkpoint is kept.
     Raises ValueError (arguments, data) or OSError (files), like the functions that it calls.
     """
@@ -94,7 +96,7 @@ def finetune(
     # what these refuse, they refuse before anything is read
     Plan(1 if steps is None else steps, seed=seed, **plan)
     Schedule(learning_rate, warmup_steps or 0, steps)
-    choose.resolve_backend(backend, "float32")
+    choose.resolve_backend(backend, dtype)
     hub_options = dict(hub_options or {})
     config = AlbertConfig.from_pretrained(model, **hub_options)
     usual = 384 if task == "question-answering" else 128
@@ -105,7 +107,7 @@ def finetune(
     made, info = given.model.from_pretrained(
         model,
         backend=backend,
-        dtype="float32",  # of int8, the values that its codes stand for
+        dtype=dtype,
         missing="init",
         ignore_mismatched_sizes=True,
         seed=seed,

@@ -237,7 +237,10 @@ class _Training:
         """What decides the bits of a training, beside its data and its weights."""
         rules = {"optimizer": self.optimizer, "schedule": self.schedule}
         described = {name: repr(x) if is_dataclass(x) else type(x).__name__ for name, x in rules.items()}
-        described |= {name: str(getattr(self.model, name, None)) for name in ("backend", "dtype")} | self.about
+        dtype = getattr(
+            self.model, "precision", getattr(self.model, "dtype", None)
+        )  # of products, where that is another
+        described |= {"backend": str(getattr(self.model, "backend", None)), "dtype": str(dtype)} | self.about
         return described | {
             name: getattr(self.plan, name) for name in ("accumulate", "max_grad_norm", "dropout", "seed")
         }

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from albert_np import AlbertConfig, AlbertForPreTraining, AlbertTokenizer
+from albert_np.backends import choose
 from albert_np.files import shown
 from albert_np.ops import Array
 from albert_np.tasks.masked_lm import right_where_labelled
@@ -52,6 +53,7 @@ def pretrain(
     evaluation_batches: int = 20,
     seed: int = 0,
     backend: str = "auto",
+    dtype: str = "float32",
     start: str | os.PathLike | None = None,
     initial: Callable[[AlbertForPreTraining], None] | None = None,
     resume: bool = False,
@@ -70,11 +72,13 @@ def pretrain(
     number of layers, since the weights of a group fit any number of them. The encoder must be there; the heads and the pooler
     are drawn from the seed where they are not, and a warning says so. initial: a function that changes weights from the seed,
     in place, before the first step.
+    dtype: what the model computes in, on backend numba "float32" or "bfloat16"; weights and updates are float32 for both.
     options: without them, sequences have 128 tokens, or as many as `start` has positions if they are fewer.
     Raises ValueError (arguments, text) or OSError (files), like the functions that it calls.
     """
     if isinstance(optimizer, str) and optimizer not in OPTIMIZERS:
         raise ValueError(f"optimizer must be one of {', '.join(OPTIMIZERS)}; got {optimizer!r}")
+    choose.resolve_backend(backend, dtype)
     rule = OPTIMIZERS[optimizer]() if isinstance(optimizer, str) else optimizer
     if schedule is None:
         schedule = Schedule(learning_rate, plan.steps // 10 if warmup_steps is None else warmup_steps, plan.steps)
@@ -110,10 +114,10 @@ def pretrain(
         data, held = examples(corpus, None, None), examples(tokens(held_out_paths), None, 1)
     if start is None:
         settings = settings.replace(vocab_size=(config or {}).get("vocab_size", len(tokenizer)))
-        model = AlbertForPreTraining(settings, seed=seed, backend=backend)
+        model = AlbertForPreTraining(settings, seed=seed, backend=backend, dtype=dtype)
     else:
         model = AlbertForPreTraining.from_pretrained(
-            start, config=settings, missing="init", seed=seed, backend=backend, dtype="float32"
+            start, config=settings, missing="init", seed=seed, backend=backend, dtype=dtype
         )
     if initial is not None and start is None:
         initial(model)

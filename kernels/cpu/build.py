@@ -37,6 +37,10 @@ def kernels(kind: str = "inference") -> tuple[list[Callable], list[ir.Module]]:
             *rows.KERNELS,
         ]
         return functions, [gemm.blocks(), unit.blocks()]
+    if kind == "bfloat16_training":
+        from albert_np.kernels.cpu.bfloat16 import product, rows, training, unit
+
+        return [*product.KERNELS, *rows.KERNELS, *training.KERNELS], [unit.blocks()]
     if kind == "int8":
         from albert_np.kernels.cpu.int8 import product as product8
         from albert_np.kernels.cpu.int8 import rows as rows8

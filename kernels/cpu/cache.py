@@ -25,7 +25,7 @@ from albert_np.kernels.cpu import simd, units
 MAGIC = b"albert_np kernels 2\n"
 KEPT = 12  # files of other versions and CPUs; the oldest go
 # what compiling takes, about, for the line that says so
-SECONDS = {"inference": 10, "training": 20, "bfloat16": 10, "int8": 3}
+SECONDS = {"inference": 10, "training": 20, "bfloat16": 10, "bfloat16_training": 4, "int8": 3}
 # what makes Numba write other code, beside the CPU and NUMBA_BOUNDSCHECK, which simd.py asks for
 SETTINGS = ("OPT", "CPU_NAME", "CPU_FEATURES", "ENABLE_AVX", "LOOP_VECTORIZE", "SLP_VECTORIZE", "DEBUGINFO")
 

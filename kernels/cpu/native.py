@@ -23,9 +23,16 @@ KERNELS = {
         *("gemm", "pack", "embed", "copy_rows"),
         *("pack16", "gemm16", "attention16", "layer_norm16", "round_rows"),
     ),
+    "bfloat16_training": (
+        *("pack16", "gemm16", "layer_norm16", "round_rows"),
+        *("turn16", "pack_rows16", "multiply_slopes"),
+    ),
     "int8": ("quantise", "gemm8"),
 }
-BESIDE = {"int8": "inference"}  # programs of a kind that call the kernels of another too
+BESIDE = {
+    "bfloat16_training": "training",
+    "int8": "inference",
+}  # programs of a kind that call the kernels of another too
 # what Python calls, with how many int64 each takes
 ENTRIES = {"walk": 4, "help_out": 6, "open_gate": 2, "close_gate": 2}
 CHECKED = ("set_spans", "albert_np_check")  # what a checked build has beside them (checks.py)
@@ -116,7 +123,7 @@ def names(kind: str = "inference") -> list[str]:
 
 def has_emulated_tiles(kind: str) -> bool:
     """Do kernels of this kind use tiles, and are these emulated?"""
-    return simd.are_tiles_emulated() and kind in ("bfloat16", "int8")
+    return simd.are_tiles_emulated() and kind in ("bfloat16", "bfloat16_training", "int8")
 
 
 def _from_cache(kind: str) -> Library | None:

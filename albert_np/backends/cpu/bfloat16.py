@@ -86,7 +86,6 @@ class Forward16(Forward):
         residual: Array | None = None,
     ) -> None:  # (R,in) operand -> (R,out), (R,out) operand
         packed, bias = self.ops.packed16(tuple(one.weight for one in layers), tuple(one.bias for one in layers))
-        assert bias is not None
         add_gemm16(
             self.program,
             self.buffers,

@@ -39,7 +39,8 @@ ABSENT = {
 class CpuEngine:
     """See protocol.Engine. A call with dropout or with trace="unfused" is computed step by step, on the same kernels.
 
-    dtype: what products are computed in. Step by step, and on the way back, there is float32 alone.
+    dtype: what products are computed in. Step by step there is float32 alone; value_and_grad computes in bfloat16 too, where
+    that is the dtype of the layers' linear products, and everything else, attention too, is float32.
     """
 
     outputs = ("numpy",)
@@ -51,7 +52,7 @@ class CpuEngine:
     def forward(self, batch: Inputs, head: Head, wanted: Wanted) -> ModelOutput:
         by_steps = wanted.rng is not None or wanted.trace == "unfused"
         if by_steps:
-            self._only_float32("training=True" if wanted.trace != "unfused" else "trace='unfused'")
+            self._only_float32("a call with training=True" if wanted.trace != "unfused" else "trace='unfused'")
         trace = wanted.new_trace(cpu.NAME, self.dtype, {} if by_steps else ABSENT)
         run = Run(self.ops, self.config, wanted.rng, trace)
         encode = reference.encode if by_steps else self._encode
@@ -60,15 +61,22 @@ class CpuEngine:
     def loss_and_gradients(
         self, batch: Inputs, head: Head, wanted: WantedGradients
     ) -> tuple[Any, dict[str, list[Array]]]:
-        self._only_float32("value_and_grad")
+        if self.dtype != "bfloat16":
+            self._only_float32("value_and_grad")
         with imports.lock:
-            from albert_np.backends.cpu import training  # inference does without it
+            from albert_np.backends.cpu import products, training  # inference does without them
+
+            kind = products.Products
+            if self.dtype == "bfloat16":
+                from albert_np.backends.cpu import bfloat16_products
+
+                kind = bfloat16_products.Products16
 
         run = Run(self.ops, self.config, wanted.rng, Trace(), labelled_only=not wanted.all_logits)
         back = gradients.Back(run, self.ops)
         with self.ops.arena.buffers() as buffers:
             reads = head.reads(run, batch)
-            encode = training.encoder(back, self.ops, self.w.encoder, batch, wanted, buffers, reads)
+            encode = training.encoder(back, kind(self.ops, buffers), self.w.encoder, batch, wanted, reads)
             return gradients.loss_and_gradients(back, self.w, batch, head, encode)
 
     def forget_weights(self, w: Weights) -> None:

@@ -62,6 +62,10 @@ class CpuOps:
         """The panels of (out, in) weights below each other, as they are stored: for gradients with respect to inputs."""
         return self._kept("straight", lambda parts: operands.pack(_whole(parts)), weights)[0]
 
+    def packed_straight16(self, weights: tuple[Array, ...]) -> Any:
+        """The same as strips of bfloat16."""
+        return self._kept("bfloat16 straight", lambda parts: bfloat16_steps().pack_rows16(_whole(parts)), weights)[0]
+
     def _kept(
         self, how: str, pack: Callable[[Any], Any], weights: tuple[Any, ...], biases: tuple[Array, ...] = ()
     ) -> tuple[Any, Array | None]:

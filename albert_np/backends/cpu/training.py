@@ -1,9 +1,9 @@
 """The encoder on the kernels of kernels/cpu, forward and back: value_and_grad runs this on backend "numba".
 
-It is the same maths as encoder.py and gradients.py, in float32, written down as two programs before they run. For each
-application, the forward keeps what the way back reads: the layer's input; q, k and v; the context; the inputs and outputs of
-the two LayerNorms and of the activation; and what dropout drew. With recompute it keeps only the input and the generator's
-state.
+It is the same maths as encoder.py and gradients.py, in float32, written down as two programs before they run; products.py
+says in what the layers' products are computed. For each application, the forward keeps what the way back reads: the layer's
+input; q, k and v; the context; the inputs and outputs of the two LayerNorms and of the activation; and what dropout drew. With
+recompute it keeps only the input and the generator's state.
 
 What the loss does not read has no gradient and is left out. Padding without a label is left out everywhere, since no other
 token sees it. In the last application, after attention, only the rows that the loss reads are computed: about a sixth of them
@@ -18,15 +18,15 @@ from typing import Any
 
 import numpy as np
 
-from albert_np.backends.cpu.ops import CpuOps, activation_code, dropout_factors
+from albert_np.backends.cpu.ops import activation_code, dropout_factors
+from albert_np.backends.cpu.products import Products
 from albert_np.config import AlbertConfig
 from albert_np.encoder import applications, layer_name
 from albert_np.gradients import Back, Encode
 from albert_np.inputs import Inputs
 from albert_np.kernels.cpu import operands
-from albert_np.kernels.cpu.arena import Buffers
 from albert_np.kernels.cpu.layout import padded
-from albert_np.kernels.cpu.operands import Packed, Sequences, add_gemm, add_pack
+from albert_np.kernels.cpu.operands import Sequences
 from albert_np.kernels.cpu.program import Program
 from albert_np.kernels.cpu.steps import (
     add_attention,
@@ -67,19 +67,23 @@ class Dropped:
 class Kept:
     """Everything that the way back needs."""
 
-    ops: CpuOps
     w: Weights
     config: AlbertConfig
     batch: Inputs
     who: Sequences
+    products: Products
     wanted: WantedGradients
     places: Array  # (R,) int64: which of the B·T tokens are a row
-    buffers: Buffers
     embedded: Array  # (R,E)
     layers: list[Layer]
     rows: Array | None  # (r,) int64: those of the last application that are read; None is all
     last: Layer  # the last application behind attention, in these rows
     draws: list[Callable[[], Dropped]]  # by application
+
+    @property
+    def projection(self) -> Products:
+        """The products of the embeddings' projection: float32, as bfloat16/operand.py says."""
+        return Products(self.products.ops, self.products.buffers)
 
     def attention_of(self, w: Weights, application: int, dropped: Dropped) -> dict[str, Any]:
         """The arguments that steps.add_attention and its way back share."""
@@ -92,12 +96,12 @@ class Kept:
             "mode": MASK_MODES.index(self.wanted.mask_mode),
             "head_mask": None if head_masks is None else np.ascontiguousarray(head_masks[application]),
             "dropout": dropped.probs,
-            "distances": self.ops.distances_of(w, config),
+            "distances": self.products.ops.distances_of(w, config),
         }
 
 
 def encoder(
-    back: Back, ops: CpuOps, w: Weights, batch: Inputs, wanted: WantedGradients, buffers: Buffers, reads: Array | None
+    back: Back, products: Products, w: Weights, batch: Inputs, wanted: WantedGradients, reads: Array | None
 ) -> Encode:
     """The encoder as gradients.loss_and_gradients runs it. The buffers stay in use until the way back has run.
 
@@ -105,7 +109,7 @@ def encoder(
     """
 
     def encode(x: Array) -> tuple[Array, Callable[[Array], Array]]:
-        hidden, kept = _encode(back, ops, w, batch, wanted, buffers, reads, x)
+        hidden, kept = _encode(back, products, w, batch, wanted, reads, x)
 
         def backward(d_hidden: Array) -> Array:
             d_x, found = _encode_backward(kept, d_hidden)
@@ -119,15 +123,14 @@ def encoder(
 
 def _encode(  # (B,T,E) -> (B,T,H)
     back: Back,
-    ops: CpuOps,
+    products: Products,
     w: Weights,
     batch: Inputs,
     wanted: WantedGradients,
-    buffers: Buffers,
     reads: Array | None,
     x: Array,
 ) -> tuple[Array, Kept]:
-    config, mask, (B, T, E) = back.run.config, batch.mask, x.shape
+    config, mask, (B, T, E), buffers = back.run.config, batch.mask, x.shape, products.buffers
     if wanted.mask_mode == "nan" and not mask.any(axis=-1).all():
         reads = None  # what is not read is NaN all the same, and so are gradients with respect to weights that saw it
     skips = reads is not None and mask.ndim == 2 and not (reads & ~mask).any()
@@ -145,12 +148,10 @@ def _encode(  # (B,T,E) -> (B,T,H)
     rows = None if reads is None or reads.all() else np.flatnonzero(reads.reshape(-1)[places])
     last = layers[-1] if rows is None else _rows_of(layers[-1], buffers.rows("x read", len(rows), H))
     who = operands.real_sequences(mask) if skips else operands.sequences(mask)
-    kept = Kept(ops, w, config, batch, who, wanted, places, buffers, embedded, layers, rows, last, [])
+    kept = Kept(w, config, batch, who, products, wanted, places, embedded, layers, rows, last, [])
 
-    program = Program("training")
-    mapping = w.embedding_hidden_mapping_in
-    packed, bias = ops.packed((mapping.weight,), (mapping.bias,))
-    add_gemm(program, embedded, packed, inputs[0], R, bias=bias)
+    program = products.start()
+    kept.projection.add_forward(program, embedded, (w.embedding_hidden_mapping_in,), inputs[0])
     for application, group, inner in applications(config):
         here, layer = layers[application], w.albert_layer_groups[group].albert_layers[inner]
         dropped = _draw(kept, mask if skips else None)
@@ -158,11 +159,11 @@ def _encode(  # (B,T,E) -> (B,T,H)
         if application == A - 1 and rows is not None:
             program.run()
             last.x[:], last.context[:] = here.x[rows], here.context[rows]
-            program, here, dropped = Program("training"), last, _read_of(dropped, rows)
+            program, here, dropped = products.start(), last, _read_of(dropped, rows)
         _add_rest(program, kept, here, layer, dropped)
         if wanted.recompute:  # a program keeps its operands alive: what dropout drew goes with it
             program.run()
-            program = Program("training")
+            program = products.start()
     if len(program):
         program.run()
     hidden = np.zeros((B * T, H), np.float32)
@@ -208,29 +209,22 @@ def _rows_of(layer: Layer, x: Array) -> Layer:  # (r,H)
 def _add_attended(program: Program, kept: Kept, here: Layer, w: Weights, application: int, dropped: Dropped) -> None:
     """The first half of an application, as in engine.py, except that nothing is overwritten."""
     H, a = kept.config.hidden_size, w.attention
-    packed, bias = kept.ops.packed(
-        (a.query.weight, a.key.weight, a.value.weight), (a.query.bias, a.key.bias, a.value.bias)
-    )
-    add_gemm(program, here.x, packed, here.qkv, len(here.x), bias=bias)
+    kept.products.add_forward(program, here.x, (a.query, a.key, a.value), here.qkv)
     qkv = here.qkv, here.qkv[:, H:], here.qkv[:, 2 * H :]
-    add_attention(program, kept.buffers, qkv, here.context, **kept.attention_of(a, application, dropped))
+    add_attention(program, kept.products.buffers, qkv, here.context, **kept.attention_of(a, application, dropped))
 
 
 def _add_rest(program: Program, kept: Kept, here: Layer, w: Weights, dropped: Dropped) -> None:
     """The second half of an application, which treats each row by itself."""
-    ops, config, R, eps, a = kept.ops, kept.config, len(here.x), kept.config.layer_norm_eps, w.attention
-    packed, bias = ops.packed((a.dense.weight,), (a.dense.bias,))
+    products, config, R, eps, a = kept.products, kept.config, len(here.x), kept.config.layer_norm_eps, w.attention
     if dropped.output is None:
-        add_gemm(program, here.context, packed, here.summed, R, bias=bias, residual=here.x)
+        products.add_forward(program, here.context, (a.dense,), here.summed, residual=here.x)
     else:
-        add_gemm(program, here.context, packed, here.summed, R, bias=bias)
+        products.add_forward(program, here.context, (a.dense,), here.summed)
         add_dropout(program, here.summed, dropped.output, here.summed, R, config.hidden_size, residual=here.x)
     add_layer_norm(program, here.summed, a.LayerNorm.weight, a.LayerNorm.bias, eps, here.attended, R)
-    packed, bias = ops.packed((w.ffn.weight,), (w.ffn.bias,))
-    code = activation_code(config.hidden_act)
-    add_gemm(program, here.attended, packed, here.active, R, bias=bias, activation=code, before=here.before)
-    packed, bias = ops.packed((w.ffn_output.weight,), (w.ffn_output.bias,))
-    add_gemm(program, here.active, packed, here.summed_again, R, bias=bias, residual=here.attended)
+    products.add_activated(program, here.attended, w.ffn, here.before, here.active, activation_code(config.hidden_act))
+    products.add_forward(program, here.active, (w.ffn_output,), here.summed_again, residual=here.attended)
     norm = w.full_layer_layer_norm
     add_layer_norm(program, here.summed_again, norm.weight, norm.bias, eps, here.y, R)
 
@@ -290,10 +284,10 @@ class _Gradients:
 
 def _encode_backward(kept: Kept, d_hidden: Array) -> tuple[Array, dict[str, list[Array]]]:  # (B,T,H) -> (B,T,E)
     """The gradient with respect to the embeddings, and those with respect to the encoder's weights, as in Back.found."""
-    config, w, (B, T), ops = kept.config, kept.w, kept.batch.shape, kept.ops
+    config, w, (B, T), products = kept.config, kept.w, kept.batch.shape, kept.products
     H, E, R = config.hidden_size, config.embedding_size, len(kept.places)
-    way = _Way(Program("training"), kept, _Gradients(kept.wanted.per_application))
-    dy, dx, d_sum, d_context = (kept.buffers.rows(name, R, H) for name in ("dy", "dx", "d_sum", "d_context"))
+    way = _Way(products.start(), kept, _Gradients(kept.wanted.per_application))
+    dy, dx, d_sum, d_context = (kept.products.buffers.rows(name, R, H) for name in ("dy", "dx", "d_sum", "d_context"))
     rows = kept.rows
     dy[: len(kept.last.x), :H] = d_hidden.reshape(B * T, H)[kept.places if rows is None else kept.places[rows]]
     for application, group, inner in reversed(list(applications(config))):
@@ -310,7 +304,7 @@ def _encode_backward(kept: Kept, d_hidden: Array) -> tuple[Array, dict[str, list
         _add_rest_backward(way, rest, layer, name, dropped_rest, dy[:r], d_sum[:r], d_context[:r])
         if is_last and rows is not None:
             way.program.run()
-            way = replace(way, program=Program("training"))
+            way = replace(way, program=products.start())
             for x in (d_sum, d_context):
                 found = x[:r].copy()
                 x[:] = 0
@@ -319,11 +313,10 @@ def _encode_backward(kept: Kept, d_hidden: Array) -> tuple[Array, dict[str, list
         dy, dx = dx, dy
         if kept.wanted.recompute:
             way.program.run()
-            way = replace(way, program=Program("training"))
-    d_embedded = kept.buffers.rows("d_embedded", R, E)
-    mapping = w.embedding_hidden_mapping_in
-    add_gemm(way.program, dy, ops.packed_straight((mapping.weight,)), d_embedded, R)
-    way.weight_and_bias("encoder.embedding_hidden_mapping_in", dy, kept.embedded, H, E)
+            way = replace(way, program=products.start())
+    d_embedded = kept.products.buffers.rows("d_embedded", R, E)
+    kept.projection.add_back(way.program, dy, (w.embedding_hidden_mapping_in,), d_embedded)
+    way.weight_and_bias("encoder.embedding_hidden_mapping_in", dy, kept.embedded, H, E, kept.projection)
     way.program.run()
     by_token = np.zeros((B * T, E), np.float32)
     by_token[kept.places] = d_embedded[:, :E]
@@ -338,19 +331,18 @@ class _Way:
     kept: Kept
     gradients: _Gradients
 
-    def weight_and_bias(self, name: str, dy: Array, x: Array, out: int, into: int) -> None:  # (R,out), (R,in)
-        """y = x·Wᵀ + b: dW += dyᵀ·x, db += Σ dy."""
-        R = len(x)
-        packed = Packed(self.kept.buffers.numbers("packed", R * padded(into)), R, into)
-        add_pack(self.program, x[:, :into], packed)
+    def weight_and_bias(
+        self, name: str, dy: Array, x: Array, out: int, into: int, products: Products | None = None
+    ) -> None:  # (R,out), (R,in)
+        """y = x·Wᵀ + b: dW += dyᵀ·x, db += Σ dy. products: None means those of the layers."""
         d_weight, adds = self.gradients.place(f"{name}.weight", out, into)
-        add_gemm(self.program, dy[:, :out].T, packed, d_weight, out, add=adds)
+        (products or self.kept.products).add_to_weight(self.program, dy, x, d_weight, into, add=adds)
         d_bias, adds = self.gradients.place(f"{name}.bias", 1, out)
         add_column_sums(self.program, dy, out, d_bias, add=adds)
 
     def layer_norm(self, name: str, dy: Array, x: Array, w: Weights, dx: Array) -> None:  # (R,H), (R,H) -> (R,H)
         d_both, adds = self.gradients.place(f"{name}.both", 1, 2 * padded(len(w.weight)))
-        eps, buffers = self.kept.config.layer_norm_eps, self.kept.buffers
+        eps, buffers = self.kept.config.layer_norm_eps, self.kept.products.buffers
         add_layer_norm_backward(self.program, buffers, dy, x, w.weight, eps, dx, d_both, len(x), add=adds)
 
 
@@ -369,18 +361,15 @@ def _add_rest_backward(  # (r,H) -> (r,H), (r,H)
     d_sum: the gradient with respect to the sum of attention's output and the layer's input; so, apart from dropout, with
     respect to both.
     """
-    config, program, buffers, r = way.kept.config, way.program, way.kept.buffers, len(dy)
+    config, program, products, r = way.kept.config, way.program, way.kept.products, len(dy)
     H, I, a = config.hidden_size, config.intermediate_size, w.attention
-    d_wide = buffers.rows("d_wide", r, I)
+    d_wide = way.kept.products.buffers.rows("d_wide", r, I)
 
     way.layer_norm(f"{name}.full_layer_layer_norm", dy, here.summed_again, w.full_layer_layer_norm, d_sum)
     way.weight_and_bias(f"{name}.ffn_output", d_sum, here.active, H, I)
-    code, straight = activation_code(config.hidden_act), way.kept.ops.packed_straight
-    add_gemm(
-        program, d_sum, straight((w.ffn_output.weight,)), d_wide, r, activation=code, before=here.before, slopes=True
-    )
+    products.add_back_activated(program, d_sum, w.ffn_output, here.before, d_wide, activation_code(config.hidden_act))
     way.weight_and_bias(f"{name}.ffn", d_wide, here.attended, I, H)
-    add_gemm(program, d_wide, straight((w.ffn.weight,)), dy, r, residual=d_sum)
+    products.add_back(program, d_wide, (w.ffn,), dy, residual=d_sum)
 
     way.layer_norm(f"{name}.attention.LayerNorm", dy, here.summed, a.LayerNorm, d_sum)
     d_dense = d_sum
@@ -388,7 +377,7 @@ def _add_rest_backward(  # (r,H) -> (r,H), (r,H)
         d_dense = dy
         add_dropout(program, d_sum, dropped.output, d_dense, r, H)
     way.weight_and_bias(f"{name}.attention.dense", d_dense, here.context, H, H)
-    add_gemm(program, d_dense, straight((a.dense.weight,)), d_context, r)
+    products.add_back(program, d_dense, (a.dense,), d_context)
 
 
 def _add_attended_backward(  # (R,H), (R,H) -> (R,H)
@@ -405,14 +394,14 @@ def _add_attended_backward(  # (R,H), (R,H) -> (R,H)
     """The rest of it, back to the layer's input."""
     config, kept, R, a = way.kept.config, way.kept, len(here.x), w.attention
     H, T, D = config.hidden_size, kept.batch.shape[1], config.hidden_size // config.num_attention_heads
-    d_qkv = kept.buffers.rows("d_qkv", R, 3 * H)
+    d_qkv = kept.products.buffers.rows("d_qkv", R, 3 * H)
     table: dict[str, Any] = {}
     if config.position_embedding_type != "absolute":
         d_table, adds = way.gradients.table(f"{name}.attention.distance_embedding.weight", T, D)
         table = {"table": a.distance_embedding.weight, "d_table": d_table, "add": adds}
     add_attention_backward(
         way.program,
-        kept.buffers,
+        kept.products.buffers,
         d_context,
         (here.qkv, here.qkv[:, H:], here.qkv[:, 2 * H :]),
         (d_qkv, d_qkv[:, H:], d_qkv[:, 2 * H :]),
@@ -420,5 +409,4 @@ def _add_attended_backward(  # (R,H), (R,H) -> (R,H)
         **table,
     )
     way.weight_and_bias(f"{name}.attention.qkv", d_qkv, here.x, 3 * H, H)
-    straight = kept.ops.packed_straight((a.query.weight, a.key.weight, a.value.weight))
-    add_gemm(way.program, d_qkv, straight, dx, R, residual=d_sum)
+    kept.products.add_back(way.program, d_qkv, (a.query, a.key, a.value), dx, residual=d_sum)

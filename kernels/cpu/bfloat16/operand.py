@@ -10,7 +10,8 @@ What is rounded to bfloat16 (to nearest, ties to even; subnormal numbers become 
     the context, and the activation of ffn      by attention, and by the epilogue
 
 Everything else is float32: sums, biases, GELU, residuals, LayerNorm, softmax, embeddings, their projection, and heads. In
-bfloat16 the projection would save a thousandth of the work and be a fifth of the error.
+bfloat16 the projection would save a thousandth of the work and be a fifth of the error. Training rounds the operands of the
+layers' linear products, forward and back, and nothing else: query, key, value, exponentials and context stay float32.
 
 Products are exact (8 bits times 8 bits). They are added in float32 in the order of AMX's instruction:
 

@@ -36,7 +36,9 @@ def _finish(sums, rows, n, columns, N, bias, activation, residual, residual_row,
     """activation(sums + bias) + residual, for `columns` columns from n on: as float32, or rounded, or both."""
     for m in range(rows):
         for j in range(0, columns, 16):
-            x = load(sums, m * SCRATCH16 + j) + load(bias, n + j)
+            x = load(sums, m * SCRATCH16 + j)
+            if bias != 0:
+                x = x + load(bias, n + j)
             if activation != 0:
                 x = apply(activation, x)
             if residual != 0:
@@ -51,7 +53,7 @@ def gemm16(  # (M,K) operand, strips of (K,N), (padded N,), (M,N) -> (M,N), (M,N
     a, a_row, b, strip, K, N, M, bias, residual, residual_row, activation, out, out_row, narrow, narrow_row,
     tile_rows, tile_columns, scratch, tile, worker,
 ):  # fmt: skip
-    """One tile: tile_rows rows by tile_columns columns. residual, out and narrow: 0 for none; bias is always there.
+    """One tile: tile_rows rows by tile_columns columns. bias, residual, out and narrow: 0 for none; out may be the residual.
 
     scratch: tile_rows × SCRATCH16 numbers a worker. Rows of float32 have room for whole vectors.
     """

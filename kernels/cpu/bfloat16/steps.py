@@ -13,7 +13,7 @@ import numpy as np
 from albert_np.kernels.cpu import operands
 from albert_np.kernels.cpu.arena import Buffers
 from albert_np.kernels.cpu.bfloat16.layout import FOURS, OPERAND, STEP, STRIP_STEP, UNIT
-from albert_np.kernels.cpu.layout import FLOAT32, ROWS16, SCRATCH16, attention16_scratch
+from albert_np.kernels.cpu.layout import COLUMNS_A_TILE, FLOAT32, ROWS16, SCRATCH16, attention16_scratch
 from albert_np.kernels.cpu.operands import Array, Sequences, aligned, row_of
 from albert_np.kernels.cpu.program import Program
 from albert_np.kernels.cpu.steps import add_attention, tiles_of
@@ -67,14 +67,18 @@ class Packed16:
         return -(-self.K // STEP) * STRIP_STEP
 
 
+def strips_of(K: int, N: int) -> int:
+    """Words that the strips of B (K,N) take."""
+    return -(-N // 16) * -(-K // STEP) * STRIP_STEP
+
+
 def pack16(weight: Array) -> Packed16:  # (N,K) float32, as weights are stored
     x = np.ascontiguousarray(weight, np.float32)
     N, K = x.shape
-    strips = -(-N // 16)
-    packed = Packed16(aligned(strips * -(-K // STEP) * STRIP_STEP), K, N)
+    packed = Packed16(aligned(strips_of(K, N)), K, N)
     program = Program("bfloat16")
     program.work += x.size
-    program.add("pack16", strips, x=x, x_column=row_of(x), K=K, N=N, out=packed.panels, strip=packed.strip)
+    program.add("pack16", -(-N // 16), x=x, x_column=row_of(x), K=K, N=N, out=packed.panels, strip=packed.strip)
     program.run()
     return packed
 
@@ -86,13 +90,16 @@ def add_gemm16(  # (M,K) operand, (padded N,), (M,N) -> (M,N) with room for padd
     b: Packed16,
     rows: int,
     *,
-    bias: Array,
+    bias: Array | None = None,
     out: Array | None = None,
     narrow: Array | None = None,
     residual: Array | None = None,
     activation: int = 0,
 ) -> None:
-    """activation(A·B + bias) + residual, as float32 in `out`, or rounded for the next product in `narrow`, or both."""
+    """activation(A·B + bias) + residual, as float32 in `out`, or rounded for the next product in `narrow`, or both.
+
+    out may be the residual.
+    """
     program.work += rows * b.K * b.N
     tile_rows = rows_a_tile(b.K)
     row_tiles = -(-rows // tile_rows)
@@ -192,3 +199,66 @@ class Distances16:
 
     def operands(self, T: int) -> dict[str, Any]:
         return operands.reached(self.packed, self.both, T, 16)
+
+
+# --- training.py, in programs of "bfloat16_training" --------------------------------------------------------------------------
+
+
+def add_turn16(
+    program: Program, buffers: Buffers, x: Array, columns: int
+) -> Array:  # (R, stride) -> (columns, R) operand
+    """xᵀ, to be read by the next product: the next x is turned into the same place."""
+    turned = operand_rows(buffers, "turned16", columns, len(x))
+    program.add(
+        "turn16",
+        -(-columns // COLUMNS_A_TILE),
+        x=x,
+        x_row=row_of(x),
+        rows=len(x),
+        columns=columns,
+        narrow=turned,
+        narrow_stride=row_of(turned),
+        scratch=buffers.numbers("turning16", 256 * program.threads),
+    )
+    return turned
+
+
+def add_pack_rows16(program: Program, x: Array, columns: int, memory: Array) -> Packed16:  # (K, stride), (words,)
+    """B = the first columns of x, rounded, in this memory."""
+    packed = Packed16(memory, len(x), columns)
+    program.work += x.size
+    program.add(
+        "pack_rows16",
+        -(-columns // COLUMNS_A_TILE),
+        x=x,
+        x_row=row_of(x),
+        K=packed.K,
+        N=packed.N,
+        out=packed.panels,
+        strip=packed.strip,
+    )
+    return packed
+
+
+def pack_rows16(weight: Array) -> Packed16:  # (K,N) float32: dy·W has weights as B as they are stored
+    x = np.ascontiguousarray(weight, np.float32)
+    program = Program("bfloat16_training")
+    packed = add_pack_rows16(program, x, x.shape[1], aligned(strips_of(*x.shape)))
+    program.run()
+    return packed
+
+
+def add_multiply_slopes(program: Program, x: Array, before: Array, rows: int, columns: int, code: int) -> None:
+    # (R,C), (R,C) -> (R,C)
+    """x *= f′(before), f by its code in names.py."""
+    program.add(
+        "multiply_slopes",
+        tiles_of(rows),
+        x=x,
+        x_row=row_of(x),
+        before=before,
+        before_row=row_of(before),
+        rows=rows,
+        columns=columns,
+        which=code,
+    )
