@@ -2,7 +2,7 @@
 
 A strip is 1 KB for each step of k, a tile of AMX: sixteen rows of 64 bytes, a word of four bytes for each column. So a step
 is 32 k of bfloat16, or 64 of int8. A block is a few rows of A by one strip or two, and C is 32 bits a number. Blocks are
-emitted as LLVM's language here, once; where Numba compiles a kernel that calls them they are only declared.
+emitted as LLVM's language, once; where Numba compiles a kernel that calls them they are only declared.
 """
 
 from __future__ import annotations

@@ -42,17 +42,15 @@ from numba import types
 from numba.extending import intrinsic
 
 from albert_np.kernels.cpu import simd
-from albert_np.kernels.cpu.vector import I8, I32, I64, vector_function
+from albert_np.kernels.cpu.strips import BLOCK, LINE, POINTER, STRIP_STEP, emit_prefetch
+from albert_np.kernels.cpu.vector import I8, I64, vector_function
 
 ROWS, STRIPS = 16, 2
 CHUNKS_FROM, AHEAD_FROM = 33, 48  # rows from which k goes in chunks, and the strips that come next are fetched
-ROW, TILE = 64, 1024  # bytes of a row of A a step, and of a strip
+ROW = 64  # bytes of a row of A a step
 OF_A, OF_B = 6, 7  # tiles; sums are 0 and 1
 INSTRUCTIONS = {"bf16": ("tdpbf16ps", "amx-bf16"), "u8s8": ("tdpbusd", "amx-int8")}
-
-POINTER, I1, VOID = I8.as_pointer(), ir.IntType(1), ir.VoidType()
-# of a block, all in bytes but steps and lines: a, a_row, b, strip, c, c_row, steps, add, ahead, lines
-BLOCK = [POINTER, I64, POINTER, I64, POINTER, I64, I64, I1, POINTER, I64]
+VOID = ir.VoidType()
 
 
 def _emit(builder, instruction, *operands):
@@ -159,9 +157,7 @@ def _emit_size(builder, strips, instruction):
 
     builder.position_at_end(fetch)
     line = builder.phi(I64)
-    prefetch = vector_function(builder.module, "llvm.prefetch.p0", VOID, [POINTER, I32, I32, I32])
-    # to read; into the second cache; data
-    builder.call(prefetch, [builder.gep(from_ahead, [builder.mul(line, I64(64))]), I32(0), I32(2), I32(1)])
+    emit_prefetch(builder, builder.gep(from_ahead, [builder.mul(line, I64(LINE))]))
     next_line = builder.add(line, I64(1))
     line.add_incoming(I64(0), loop)
     line.add_incoming(next_line, fetch)
@@ -172,8 +168,8 @@ def _emit_size(builder, strips, instruction):
     later = [
         next_k,
         builder.gep(from_a, [I64(ROW)]),
-        builder.gep(from_b, [I64(TILE)]),
-        builder.gep(from_ahead, [builder.mul(lines, I64(64))]),
+        builder.gep(from_b, [I64(STRIP_STEP)]),
+        builder.gep(from_ahead, [builder.mul(lines, I64(LINE))]),
     ]
     for phi, start, then in zip((k, from_a, from_b, from_ahead), (I64(0), a, b, ahead), later, strict=True):
         phi.add_incoming(start, before)

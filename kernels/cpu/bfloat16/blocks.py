@@ -206,9 +206,6 @@ block16 = block_called("albert_np_block16")
 
 # --- what stands around block calls; unit.py has the same for tiles ---------------------------------------------------------
 
-
 begin, shape, end = nothing_begins, no_shape, no_end
-flush, unflush = (
-    flush_subnormals,
-    restore,
-)  # before and after blocks: what is computed between them keeps subnormal numbers
+# before and after blocks: what is computed between them keeps subnormal numbers
+flush, unflush = flush_subnormals, restore

@@ -64,7 +64,7 @@ def gemm16(  # (M,K) operand, strips of (K,N), (padded N,), (M,N) -> (M,N), (M,N
     chunk = CHUNK_STEPS if rows >= CHUNKS_FROM else steps
     opened = begin(rows)
     n = n0
-    while n < last:  # as above
+    while n < last:  # no range, as in strips.py
         strips = min(STRIPS, (last - n + 15) // 16)
         from_b = at(b, n // 16 * strip)
         following = at(from_b, strips * strip) if n + 16 * strips < N else 0

@@ -14,12 +14,11 @@ from albert_np.kernels.cpu import operands
 from albert_np.kernels.cpu.arena import Buffers
 from albert_np.kernels.cpu.bfloat16.layout import FOURS, OPERAND, STEP, STRIP_STEP, UNIT
 from albert_np.kernels.cpu.layout import COLUMNS_A_TILE, FLOAT32, ROWS16, SCRATCH16, attention16_scratch
-from albert_np.kernels.cpu.operands import Array, Sequences, aligned, row_of
+from albert_np.kernels.cpu.operands import LINE, Array, Sequences, aligned, row_of
 from albert_np.kernels.cpu.program import Program
 from albert_np.kernels.cpu.steps import add_attention, tiles_of
 
 TILE_COLUMNS = 32  # columns of C a tile, or a multiple of it
-LINE = 64  # bytes of a cache line
 
 
 def operand_rows(buffers: Buffers, name: str, count: int, columns: int) -> Array:  # -> (count, stride)

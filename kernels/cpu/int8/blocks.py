@@ -35,8 +35,7 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from albert_np.kernels.cpu import units
-from albert_np.kernels.cpu.layout import INT16, UINT8
+from albert_np.kernels.cpu.int8.layout import CODE, STEP, UNIT
 from albert_np.kernels.cpu.simd import chosen_level
 from albert_np.kernels.cpu.strips import (
     BLOCK,
@@ -55,15 +54,12 @@ from albert_np.kernels.cpu.strips import (
 )
 from albert_np.kernels.cpu.vector import I8, I16, I32, I64, LANES, splatted, vector_function
 
-UNIT, RUNG = units.int8()
 WIDTH = chosen_level().width
 # of 32 registers or of 16, rows × strips × VECTORS are for sums, and some for a four of A and one of B
 if chosen_level().name == "avx512":
     ROWS, STRIPS = (8 if UNIT == "fours" else 4), 2
 else:
     ROWS, STRIPS = 4, 1
-CODE = INT16 if UNIT == "words" else UINT8  # what a number of A is in memory
-STEP = 64  # k of a step, sixteen fours
 FOUR = 4 * CODE.bytes
 # a strip's columns that are summed at once, and the registers of sums that these take
 PART, VECTORS = (WIDTH, 2) if UNIT == "words" else (LANES, LANES // WIDTH)
@@ -179,6 +175,4 @@ def _multiply_pairs(builder, total, x, y):
 
 
 block8 = block_called("albert_np_block8")
-
-
 begin, shape, end = nothing_begins, no_shape, no_end

@@ -18,7 +18,7 @@ from numba.extending import intrinsic
 
 from albert_np.kernels.cpu.activations import apply
 from albert_np.kernels.cpu.int8 import unit
-from albert_np.kernels.cpu.int8.blocks import CODE, STEP
+from albert_np.kernels.cpu.int8.layout import CODE, STEP
 from albert_np.kernels.cpu.int8.unit import CHUNKS_FROM, STRIPS, begin, block8, end
 from albert_np.kernels.cpu.layout import ROWS16, SCRATCH16
 from albert_np.kernels.cpu.strips import CHUNK_STEPS, multiplying
@@ -42,8 +42,6 @@ from albert_np.kernels.cpu.vector import (
 )
 
 at_code = place_of(CODE)
-
-
 _multiply = multiplying(unit, block8, STEP * CODE.bytes)
 
 

@@ -20,7 +20,7 @@ from llvmlite import ir
 from numba import float32, types
 from numba.extending import intrinsic
 
-from albert_np.kernels.cpu.int8.blocks import CODE
+from albert_np.kernels.cpu.int8.layout import CODE
 from albert_np.kernels.cpu.layout import ROWS_A_TILE
 from albert_np.kernels.cpu.vector import (
     I32,

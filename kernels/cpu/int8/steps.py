@@ -6,21 +6,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from albert_np.kernels.cpu import operands, units
+from albert_np.kernels.cpu import operands
 from albert_np.kernels.cpu.arena import Buffers
-from albert_np.kernels.cpu.layout import FLOAT32, INT16, INT64, ROWS16, SCRATCH16, UINT8, Element
+from albert_np.kernels.cpu.int8.layout import CODE, STEP, STRIP_STEP
+from albert_np.kernels.cpu.layout import FLOAT32, INT64, ROWS16, SCRATCH16
 from albert_np.kernels.cpu.operands import LINE, Array, aligned, row_of
 from albert_np.kernels.cpu.program import Program
 from albert_np.kernels.cpu.steps import tiles_of
 
-STEP, STRIP_STEP = 64, 1024  # k of a step, and the bytes of a strip of sixteen columns for each
 TILE_COLUMNS = 32  # columns of C a tile, or a multiple of it
 MOST_K = 65536  # 255·127 so many times is the last sum that 32 bits hold
-
-
-def code_element() -> Element:
-    """What a code of A is in memory."""
-    return INT16 if units.int8()[0] == "words" else UINT8
 
 
 @dataclass(frozen=True)
@@ -74,9 +69,8 @@ def quantised_rows(buffers: Buffers, name: str, rows: int, K: int, passes: int) 
 
     What is behind K in a row may be anything: it is multiplied by zeros.
     """
-    element = code_element()
-    lines = -(-K // STEP) * STEP * element.bytes // LINE | 1
-    codes = buffers.numbers(f"{name} codes", rows * passes * lines * LINE // FLOAT32.bytes).view(element.dtype)
+    lines = -(-K // STEP) * STEP * CODE.bytes // LINE | 1
+    codes = buffers.numbers(f"{name} codes", rows * passes * lines * LINE // FLOAT32.bytes).view(CODE.dtype)
     zeros = buffers.numbers(f"{name} zeros", rows * INT64.bytes // FLOAT32.bytes).view(INT64.dtype)
     return Quantised(codes.reshape(rows * passes, -1), buffers.numbers(f"{name} scales", rows), zeros, passes)
 

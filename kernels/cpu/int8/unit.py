@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from albert_np.kernels.cpu.int8.blocks import UNIT
+from albert_np.kernels.cpu.int8.layout import UNIT
 
 if UNIT == "tiles":
     from albert_np.kernels.cpu import tile_blocks
