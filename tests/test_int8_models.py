@@ -154,7 +154,8 @@ def test_calibration_takes_texts_with_a_tokenizer_or_rows_of_ids(int8):
     assert_same(made, demo.quantize(rows))
     assert demo.precision == "float32"  # the model itself stays as it is
     assert "calibration texts need tokenizer=" in refusal(demo.quantize, texts)
-    assert "calibration takes texts" in refusal(demo.quantize, texts[0], tokenizer)
+    for wrong in (texts[0], [b"A text."], [2, 7, 3], [None], [[2, 7.5, 3]], [["a"]]):
+        assert "calibration takes texts" in refusal(demo.quantize, wrong, tokenizer)
     assert "nothing to calibrate with" in refusal(demo.quantize, [])
     with pytest.raises(ValueError, match="token id"):
         demo.quantize([[2, 10**6, 3]])

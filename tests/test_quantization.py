@@ -230,6 +230,12 @@ def test_what_cannot_be_rounded_is_refused_by_name():
     bad = made._tensors[name].copy()
     bad[0, 1] = np.nan
     assert f"{name} is not finite" in refusal(weights.quantised, made._tensors | {name: bad}, CONFIG)
+    norm = f"{LAYER}.attention.LayerNorm.weight"
+    for value in (np.nan, 1e30):  # of the inputs, and of their squares
+        spoilt = made._tensors | {norm: np.full_like(made._tensors[norm], value)}
+        for rounds in (weights.quantised, weights.rounded_to_bfloat16):
+            with np.errstate(all="ignore"):
+                assert "weight are not finite, or too large to be squared" in refusal(rounds, spoilt, CONFIG)
     wide = np.zeros((2, 65_537), np.float32)
     assert "takes at most 65,536" in refusal(weights.quantised, made._tensors | {name: wide}, CONFIG)
     assert "nothing to calibrate with" in refusal(weights.quantised, made._tensors, CONFIG, [])

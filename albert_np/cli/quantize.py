@@ -1,4 +1,4 @@
-"""`albert-np quantize`: a checkpoint in int8, with a certificate of what that changes."""
+"""`albert-np quantize`: a checkpoint in int8 or bfloat16, with a certificate of what that changes."""
 
 from __future__ import annotations
 
@@ -101,8 +101,9 @@ def run(args: argparse.Namespace) -> int:
     if made.files:
         return 0
     print(
-        f"albert-np: fewer than {args.at_least:.2%} of some answers are those of float32, so nothing was written: try "
-        "--calibration with texts like those to be read, or --at-least, or dtype bfloat16, which rounds less",
+        f"albert-np: fewer than {args.at_least:.2%} of some answers are those of float32, or its hidden states are too far "
+        "away, so nothing was written: try --calibration with texts like those to be read, or --dtype bfloat16, which rounds "
+        "less, or another --at-least for the answers",
         file=sys.stderr,
     )
     return 1

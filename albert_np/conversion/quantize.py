@@ -57,16 +57,10 @@ class Quantized:
         lines = [f"{self.source} -> {self.target}: {self.architecture} in {self.dtype}, {by}"]
         if self.passes:
             lines.append(f"  inputs in 16 bits for {listed(two) or 'no product'}, and in 8 for the others")
-        lines += [
-            "",
-            certificate.as_text(self.certificate),
-        ]
-        width = max((len(name) for name in self.files), default=0)
-        lines += (
-            ["", *(f"  {name:{max(width, 36)}} {size:14,} bytes" for name, size in self.files.items())]
-            if self.files
-            else []
-        )
+        lines += ["", certificate.as_text(self.certificate)]
+        if self.files:
+            width = max(36, *map(len, self.files))
+            lines += ["", *(f"  {name:{width}} {size:14,} bytes" for name, size in self.files.items())]
         return "\n".join(lines)
 
 
@@ -92,7 +86,7 @@ def quantize(
     checkpoints, without the certificate.
     calibration, text: files with a text on each line, to round by and to measure with; without them, random ids and the
     package's own text. architecture: the class to write, as in convert. at_least: the share of answers that must be those of
-    float32; below it nothing is written, and the certificate says passes: false.
+    float32. Below it, or with hidden states that are too far away, nothing is written, and the certificate says passes: false.
     progress: called as progress(what, more, all). where: hub.OPTIONS.
     Raises ValueError (content, arguments) or OSError (files, network), and then nothing has been written.
     """

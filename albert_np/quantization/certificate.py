@@ -21,9 +21,8 @@ from albert_np.version import __version__
 
 OWN_TEXT = Path(__file__).parent / "text.txt"
 OWN_NAME = "80 paragraphs of the books that the embedded model has not read"
-AGREEMENT = (
-    0.97  # of answers: below it a certificate fails. ALBERT in int8 has 0.985 and more, and a broken one under 0.9
-)
+# of answers: below it a certificate fails. ALBERT in int8 has 0.985 and more, and a broken one under 0.9
+AGREEMENT = 0.97
 FARTHEST = 0.2  # relative RMS of hidden states at most: ALBERT in int8 has 0.01 to 0.02
 BATCH = 8  # texts that are computed together: their vocabulary logits fit into 50 MB
 
@@ -98,7 +97,8 @@ def measure(
 
     texts: each is read alone; without them, the package's own, in English. name: what the certificate calls them. A model with
     the masked-language-model head reads them with 15 % of their tokens masked, drawn from `seed`, and answers for these.
-    at_least: the share of answers that must be the same for the certificate to pass. progress: called as progress(more, all)
+    at_least: the share of answers of each kind that must be the same for the certificate to pass; hidden states must be no
+    farther apart than FARTHEST, too. progress: called as progress(more, all)
     when more of all texts are done. Raises ValueError if there is no text.
     """
     texts, name = (own_text(), OWN_NAME) if texts is None else ([x for x in texts if x.strip()], name)

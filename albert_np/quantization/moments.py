@@ -76,6 +76,10 @@ class Moments:
         return [block / max(self.rows, 1) for block in self.blocks]
 
     @property
+    def are_finite(self) -> bool:
+        return all(np.isfinite(block).all() for block in self.blocks)
+
+    @property
     def rounding(self) -> float:
         """The expected square of the error of one entry, rounded to 8 bits: that of a uniform distribution, s²/12."""
         return self.step / max(self.rows, 1) / 12

@@ -18,9 +18,8 @@ from albert_np.ops import Array
 from albert_np.quantized import TOP, QuantizedWeight
 
 DAMPING = 0.01  # of the mean diagonal of H, added to it: the value of GPTQ, which keeps H well conditioned
-COLUMNS = (
-    1024  # of W that make up for each other: the inverse of H takes K³, and a block of its diagonal is nearly as good
-)
+# of W that make up for each other: the inverse of H takes K³, and a block of its diagonal is nearly as good
+COLUMNS = 1024
 LAZY = 32  # columns whose errors reach the later ones together, in one product
 SMALLEST = np.finfo(np.float32).smallest_normal  # of a scale
 
@@ -49,10 +48,11 @@ def scale_of(w: Array) -> Array:  # (N,K) float32 -> (N,) float32
     return np.maximum(np.abs(w).max(axis=1, initial=0) / np.float32(TOP), SMALLEST).astype(np.float32)
 
 
-def rounded(
-    w: Array, moments: list[Array]
-) -> Rounded:  # (N,K) float32, blocks (k,k) float64 that fill the diagonal of H
-    """W in int8. Inputs that were always 0 have no moments, and their weights are rounded to the nearest."""
+def rounded(w: Array, moments: list[Array]) -> Rounded:  # (N,K) float32, blocks (k,k) float64
+    """W in int8. moments: blocks that fill the diagonal of H, of finite numbers.
+
+    Inputs that were always 0 have no moments, and their weights are rounded to the nearest.
+    """
     scale = scale_of(w)
     exact = (w.astype(np.float64) / scale[:, None]).T  # (K,N), in units of a code
     codes = np.empty(exact.shape, np.int8)
@@ -76,13 +76,10 @@ def rounded_to_bfloat16(w: Array, moments: list[Array]) -> Array:  # (N,K) float
     return np.ascontiguousarray(values.T)
 
 
-def _compensated(  # (K,N), (K,K) -> (K,N)
-    exact: Array, H: Array, nearest: Callable[[Array], Array]
-) -> Array:
+def _compensated(exact: Array, H: Array, nearest: Callable[[Array], Array]) -> Array:  # (K,N), (K,K) -> (K,N)
     K = len(exact)
-    order = np.argsort(
-        -H.diagonal(), kind="stable"
-    )  # inputs that weigh most are rounded first, while others can make up
+    # inputs that weigh most are rounded first, while others can make up
+    order = np.argsort(-H.diagonal(), kind="stable")
     U = _factor(H[np.ix_(order, order)])
     v, codes = exact[order], np.empty_like(exact)
     for first in range(0, K, LAZY):

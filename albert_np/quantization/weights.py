@@ -42,8 +42,8 @@ def quantised(
     tensors: arrays by their names in checkpoints/names.py; the others become float32. rows: of ids, whose inputs of products
     decide how weights are rounded; without them, random ones from `seed`. passes: 1 or 2 for every product; None is as many
     as each needs. progress: called as progress(more, all); without it there is a bar on a terminal, after a second.
-    Raises ValueError if passes is something else, if a weight is not finite or has more inputs than int8 takes, and if some
-    weights alone are int8.
+    Raises ValueError if passes is something else, if a weight or what it is multiplied with is not finite, if it has more
+    inputs than int8 takes, and if some weights alone are int8.
     """
     check_seed(seed)
     if passes not in (None, 1, 2) or isinstance(passes, bool):
@@ -75,7 +75,7 @@ def rounded_to_bfloat16(
     """The tensors of a float32 model with bfloat16 values in its layers' matrices, as float32 arrays. Arguments as above.
 
     Whatever multiplies in bfloat16 reads them without another rounding, here and elsewhere.
-    Raises ValueError if a weight is not finite.
+    Raises ValueError if a weight or what it is multiplied with is not finite.
     """
     check_seed(seed)
     floats = {name: np.asarray(x, np.float32) for name, x in tensors.items()}
@@ -110,13 +110,17 @@ def calibration_rows(
     tokenizer, and for anything else.
     """
     check_seed(seed)
+    wanted = "calibration takes texts, or rows of token ids"
     if isinstance(given, (str, bytes, Mapping)) or not isinstance(given, Iterable):
-        raise ValueError(f"calibration takes texts, or rows of token ids; got {type(given).__name__}")
+        raise ValueError(f"{wanted}; got {type(given).__name__}")
     draw = np.random.default_rng([seed, 15])
     rows = []
     for item in given:
         if not isinstance(item, str):
-            rows.append([int(i) for i in item])
+            row = np.asarray(item)
+            if row.ndim != 1 or (row.size and row.dtype.kind not in "iu"):
+                raise ValueError(f"{wanted}, whole numbers; got {item!r:.80}")
+            rows.append(row.tolist())
             continue
         if tokenizer is None:
             raise ValueError(
@@ -170,6 +174,11 @@ def _rounded(
                 whole = np.concatenate([tensors[name] for name in names])
                 # a stored layer that is never applied has no inputs: every rounding is as good
                 moments = found[group, inner, product] if (group, inner) in used else Moments(whole.shape[1])
+                if not moments.are_finite:
+                    raise ValueError(
+                        f"the inputs of {names[0]} are not finite, or too large to be squared, so nothing says how to round "
+                        "it: check the embeddings, the LayerNorms and the biases, or choose dtype='float32'"
+                    )
                 ends = np.cumsum([len(tensors[name]) for name in names]).tolist()
                 parts = [slice(first, last) for first, last in zip([0, *ends], ends, strict=False)]
                 made |= zip(names, of_product(product, whole, moments, parts), strict=True)
