@@ -120,6 +120,15 @@ def test_what_a_file_says_is_shown_whatever_it_is():
         assert "against float32" in certificate.as_text(odd)
 
 
+def test_a_certificate_is_shown_in_one_order_and_in_columns():
+    logits, divergence = {"worst": 0.27, "rms": 0.03}, {"mean": 2e-4, "largest": 2e-3}
+    labels = {"n": 3, "same": 3, "share": 1.0}
+    found = {"answers": {"starts": labels, "ends": labels}, "logits": logits, "kl_divergence": divergence}
+    text = certificate.as_text(found)
+    assert certificate.as_text(json.loads(json.dumps(found, sort_keys=True))) == text
+    assert len({len(line) for line in text.splitlines()[3:-1]}) == 1
+
+
 # --- what was computed in ---------------------------------------------------------------------------------------------------
 
 
@@ -216,7 +225,8 @@ def test_quantize_to_bfloat16_writes_a_checkpoint_like_any_other(capsys, folder,
     assert np.array_equal(tensors[name], round_to_bfloat16(tensors[name]))
     assert AlbertForSequenceClassification.from_pretrained(tmp_path / "out").precision == "float32"
     assert (
-        "passes are of int8" in run(capsys, "quantize", folder, tmp_path / "x", "--dtype", "bfloat16", "--passes", 1)[2]
+        "passes are for dtype='int8' alone"
+        in run(capsys, "quantize", folder, tmp_path / "x", "--dtype", "bfloat16", "--passes", 1)[2]
     )
 
 
@@ -228,6 +238,7 @@ def test_quantize_writes_nothing_where_answers_are_too_different(capsys, tiny, t
     assert code == 1
     assert "0.00%" in out
     assert "nothing was written" in err
+    assert "or --dtype bfloat16" in err
     assert not (tmp_path / "out").exists()
     assert run(capsys, "quantize", tiny, tmp_path / "out", "--text", tmp_path / "some.txt", "--at-least", 0)[0] == 0
 

@@ -119,7 +119,7 @@ def fill(parser: argparse.ArgumentParser, command: Command) -> None:
         "--backend",
         default="auto",
         metavar="NAME",
-        help="numba, the compiled engine; numpy, the reference; or auto: numba where it runs, with float32 "
+        help="numba, the compiled engine; numpy, the reference; or auto: numba where it runs, but for float64 "
         "(default: %(default)s)",
     )
     how.add_argument(

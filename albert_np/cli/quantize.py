@@ -24,10 +24,10 @@ def add(commands: Any) -> None:
     quantize = commands.add_parser(
         "quantize",
         parents=[model_options()],
-        help="a checkpoint in int8, with a certificate of what that changes",
-        description="Writes a checkpoint whose layers' weights are int8, for the numba backend, with config.json and the "
-        "tokenizer's files. Its answers are compared with those of float32 on a text, and what was found is printed and "
-        "stored in the file, where albert-np info shows it.",
+        help="a checkpoint in int8 or bfloat16, with a certificate of what that changes",
+        description="Writes a checkpoint whose layers' weights are int8, for the numba backend, or rounded to bfloat16, with "
+        "config.json and the tokenizer's files. Its answers are compared with those of float32 on a text. What was found is "
+        "printed, and a file in int8 keeps it, where albert-np info shows it.",
         epilog=EXAMPLES,
         formatter_class=HelpFormatter,
     )
@@ -100,10 +100,11 @@ def run(args: argparse.Namespace) -> int:
     print(as_json(made.to_dict(), indent=2) if args.json else made)
     if made.files:
         return 0
+    less = ", or --dtype bfloat16, which rounds less" if args.dtype == "int8" else ""
     print(
         f"albert-np: fewer than {args.at_least:.2%} of some answers are those of float32, or its hidden states are too far "
-        "away, so nothing was written: try --calibration with texts like those to be read, or --dtype bfloat16, which rounds "
-        "less, or another --at-least for the answers",
+        f"away, so nothing was written: try --calibration with texts like those to be read{less}, or another --at-least for "
+        "the answers",
         file=sys.stderr,
     )
     return 1

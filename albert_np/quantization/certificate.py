@@ -215,23 +215,28 @@ def _as_table(found: _Measured, rounded: Any, at_least: float) -> dict[str, Any]
 
 def as_text(certificate: dict[str, Any]) -> str:
     """The certificate for people. One that is from a file may have anything in it, and is shown as far as it is known."""
-    lines = [f"  {certificate.get('precision')} against float32"]
-    for name, row in _table(certificate.get("answers")).items():
+    rows = []
+    for name, row in sorted(_table(certificate.get("answers")).items(), key=_name):
         row = _table(row)
-        lines.append(f"  {f'same {name}':36} {_number(row.get('share'), '.2%'):>10}  of {_number(row.get('n'), ',')}")
-    lines.append(
-        f"  {'hidden states, relative RMS':36} {_number(certificate.get('hidden_states_relative_rms'), '.4f'):>10}"
-    )
+        rows.append((f"same {name}", _number(row.get("share"), ".2%"), f"  of {_number(row.get('n'), ',')}"))
+    rows.append(("hidden states, relative RMS", _number(certificate.get("hidden_states_relative_rms"), ".4f"), ""))
     for key, title in (("logits", "logits"), ("kl_divergence", "KL divergence of masked tokens")):
-        for name, value in _table(certificate.get(key)).items():
-            what = f"{title}, {str(name).replace('_', ' ')}"
-            lines.append(f"  {what:36} {_number(value, '.3g'):>10}")
+        # a file has its keys sorted: so what was measured now and what is read again are shown in one order
+        for name, value in sorted(_table(certificate.get(key)).items(), key=_name):
+            rows.append((f"{title}, {str(name).replace('_', ' ')}", _number(value, ".3g"), ""))
+    width = max(len(what) for what, _, _ in rows)
+    lines = [f"  {certificate.get('precision')} against float32"]
+    lines += [f"  {what:{width}} {value:>10}{more}" for what, value, more in rows]
     text = _table(certificate.get("text"))
     lines.append(
         f"  on {text.get('name')}: {_number(text.get('texts'), ',')} texts, {_number(text.get('tokens'), ',')} tokens, sha256 "
         f"{str(text.get('sha256'))[:16]}"
     )
     return "\n".join(lines)
+
+
+def _name(item: tuple[Any, Any]) -> str:
+    return str(item[0])
 
 
 def _table(value: Any) -> dict[Any, Any]:
