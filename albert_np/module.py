@@ -205,7 +205,7 @@ class Module(StoredModel):
         if dtype == "int8":
             tensors = quantised(self._tensors, self.config, rows, passes=passes, seed=seed, progress=progress)
         elif passes is not None:
-            raise ValueError(f"passes are of int8, and bfloat16 has one; got {passes!r:.80}")
+            raise ValueError(f"passes are for dtype='int8' alone: leave out passes={passes!r:.80}, or dtype='bfloat16'")
         else:
             tensors = rounded_to_bfloat16(self._tensors, self.config, rows, seed=seed, progress=progress)
         return type(self)._with_parts(self.config, self.parts, backend="numba", dtype=dtype, tensors=tensors)

@@ -142,6 +142,13 @@ def test_who_may_not_use_tiles_does_not_ask_for_them(with_amx, monkeypatch):
         assert units.why_no_tiles() == f"ALBERT_NP_SIMD={rung} does not allow them"
 
 
+def test_a_rung_that_is_not_here_is_refused_with_those_that_are(monkeypatch):
+    monkeypatch.setattr(simd, "available", lambda: ("avx2", "sse", "plain"))
+    monkeypatch.setenv("ALBERT_NP_SIMD", "amx")
+    with pytest.raises(ValueError, match="amx is not on this CPU: choose one of avx2, sse, plain, or unset it"):
+        simd.allowed()
+
+
 # --- on a machine that has them -------------------------------------------------------------------------------------------
 
 GRANTED = """

@@ -51,7 +51,7 @@ def resolve_precision(dtype: Any) -> str:
     name = dtype.name if isinstance(dtype, np.dtype) else dtype.__name__ if is_scalar_type else str(dtype)
     name = "float32" if dtype is None or name == "auto" else name.removeprefix("torch.")
     if name not in DTYPES:
-        half = ": choose dtype='float32', which holds all its values, or backend='cuda', dtype='bfloat16'"
+        half = ": choose dtype='float32', which holds all its values, or dtype='bfloat16'"
         raise ValueError(
             f"dtype must be one of {', '.join(DTYPES)}, the types models compute in; got {shown(repr(dtype), 80)}"
             + (half if name in ("float16", "half", "fp16") else "")

@@ -91,7 +91,7 @@ def quantize(
     Raises ValueError (content, arguments) or OSError (files, network), and then nothing has been written.
     """
     if isinstance(at_least, bool) or not isinstance(at_least, (int, float)) or not 0 <= at_least <= 1:
-        raise ValueError(f"at_least is a share of answers, 0 to 1; got {at_least!r:.80}")
+        raise ValueError(f"at_least is a share of answers, 0 to 1, so that 0.97 is 97 %; got {at_least!r:.80}")
 
     def advance(what: str) -> Callable[[int, int], object]:
         return lambda more, total: None if progress is None else progress(what, more, total)

@@ -104,7 +104,9 @@ def allowed() -> tuple[str, ...]:
     if wanted not in RUNGS:
         raise ValueError(f"ALBERT_NP_SIMD must be one of {', '.join(RUNGS)}; got {wanted!r}")
     if wanted not in names:
-        raise ValueError(f"ALBERT_NP_SIMD={wanted}: this CPU has {', '.join(names)}")
+        raise ValueError(
+            f"ALBERT_NP_SIMD={wanted} is not on this CPU: choose one of {', '.join(names)}, or unset it for the best"
+        )
     return names[names.index(wanted) :]
 
 
