@@ -9,7 +9,7 @@ from support.same_bits import in_fork, in_threads, python
 
 needs.module("llvmlite", "numba")
 
-from albert_np.kernels.cpu import simd, tiles, units  # noqa: E402
+from albert_np.kernels.cpu import cache, native, simd, tiles, units  # noqa: E402
 
 needs_tiles = pytest.mark.skipif(bool(tiles.why_not()), reason=f"no AMX tiles here: {tiles.why_not()}")
 FEATURES = frozenset({"avx512f", "avx512bw", *simd.EXTENSIONS["amx"][1]})
@@ -131,6 +131,16 @@ def test_both_types_get_tiles_where_they_are_granted(with_amx, monkeypatch):
     monkeypatch.setattr(tiles, "_answer", "the system refuses the tiles")
     assert (units.bfloat16(), units.int8()) == (("floats", "avx512"), ("fours", "avx512vnni"))
     assert units.why_no_tiles() == "the system refuses the tiles"
+
+
+def test_kernels_with_tiles_and_without_are_kept_in_different_files(with_amx, monkeypatch):
+    monkeypatch.setattr(cache, "key", lambda: "of one CPU")  # a function that remembers its answer
+    found = []
+    for answer in ("", "the system refuses the tiles"):
+        monkeypatch.setattr(tiles, "_answer", answer)
+        found.append({kind: cache.path(kind) for kind in native.KERNELS})
+    differ = {kind for kind in native.KERNELS if found[0][kind] != found[1][kind]}
+    assert differ == set(native.KERNELS) - {"inference", "training"}
 
 
 def test_who_may_not_use_tiles_does_not_ask_for_them(with_amx, monkeypatch):

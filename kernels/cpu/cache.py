@@ -101,7 +101,7 @@ def numba_version() -> str:
 
 def path(kind: str = "inference") -> Path:
     """The file of this process. Without Numba it is what any version has compiled."""
-    narrow = {"bfloat16": units.bfloat16, "int8": units.int8}
+    narrow = {"bfloat16": units.bfloat16, "bfloat16_training": units.bfloat16, "int8": units.int8}
     rung = narrow[kind]()[1] if kind in narrow else simd.chosen_level().name
     name = f"kernels-{'' if kind == 'inference' else f'{kind}-'}{rung}-{key()}-"
     if not numba_version():
