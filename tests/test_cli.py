@@ -11,7 +11,7 @@ from support import TESTS, TINY_MODEL
 
 import albert_np
 from albert_np import __version__
-from albert_np.cli import main
+from albert_np.cli import main, warmup
 
 ONE = "The capital of [MASK] is Paris."
 
@@ -429,6 +429,20 @@ def test_warmup_where_nothing_can_be_written_is_one_line_and_exit_code_1(capsys,
     assert (
         f"compiled kernels cannot be kept in {cache_folder} (File exists): point ALBERT_NP_CACHE_DIR at a folder" in err
     )
+
+
+def test_warmup_compiles_what_each_dtype_needs_and_refuses_to_train_in_int8(capsys, monkeypatch):
+    from albert_np.kernels.cpu import native
+
+    asked = []
+    monkeypatch.setattr(warmup, "_warm_up", lambda kind, args: asked.append(kind))
+    for argv in (["--dtype", "int8"], ["--training"], ["--training", "--dtype", "bfloat16"]):
+        assert run(capsys, "warmup", *argv)[0] == 0
+    assert asked == ["inference", "int8", "training", "training", "bfloat16_training"]
+    assert set(asked) <= set(native.KERNELS)
+    code, _, err = run(capsys, "warmup", "--training", "--dtype", "int8")
+    assert (code, len(asked)) == (1, 5)
+    assert "training computes in float32, bfloat16: leave out --training, or --dtype int8" in err
 
 
 def test_warmup_without_numba_is_one_line_and_exit_code_1(capsys, monkeypatch):

@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 from albert_np.cli.shared import HelpFormatter, as_json
+from albert_np.files import listed
 
 EXAMPLES = """examples:
   albert-np warmup
@@ -19,6 +20,7 @@ KINDS = {  # of kernels that a dtype needs: heads and embeddings are float32 in 
     "bfloat16": ("inference", "bfloat16"),
     "int8": ("inference", "int8"),
 }
+TRAINING_KINDS = {"float32": ("training",), "bfloat16": ("training", "bfloat16_training")}
 
 
 def add(commands: Any) -> None:
@@ -34,7 +36,10 @@ def add(commands: Any) -> None:
         "--training", action="store_true", help="compile the kernels that training needs, instead of those of a call"
     )
     warm.add_argument(
-        "--dtype", choices=KINDS, default="float32", help="of the model that is to be called (default: %(default)s)"
+        "--dtype",
+        choices=KINDS,
+        default="float32",
+        help="of the model that is to be called or trained (default: %(default)s)",
     )
     warm.add_argument("--force", action="store_true", help="compile them even if they are already there")
     warm.add_argument("--json", action="store_true", help="print JSON instead of text")
@@ -44,10 +49,11 @@ def add(commands: Any) -> None:
 def run(args: argparse.Namespace) -> None:
     from albert_np.backends.choose import resolve_backend
 
-    if args.training and args.dtype != "float32":
-        raise ValueError(f"training computes in float32 alone: leave out --training or --dtype {args.dtype}")
+    kinds = TRAINING_KINDS if args.training else KINDS
+    if args.dtype not in kinds:
+        raise ValueError(f"training computes in {listed(list(kinds))}: leave out --training, or --dtype {args.dtype}")
     resolve_backend("numba", args.dtype)  # if the backend cannot run, this says why
-    for kind in ("training",) if args.training else KINDS[args.dtype]:
+    for kind in kinds[args.dtype]:
         _warm_up(kind, args)
 
 

@@ -29,10 +29,8 @@ KERNELS = {
     ),
     "int8": ("quantise", "gemm8"),
 }
-BESIDE = {
-    "bfloat16_training": "training",
-    "int8": "inference",
-}  # programs of a kind that call the kernels of another too
+# programs of a kind that call the kernels of another too
+BESIDE = {"bfloat16_training": "training", "int8": "inference"}
 # what Python calls, with how many int64 each takes
 ENTRIES = {"walk": 4, "help_out": 6, "open_gate": 2, "close_gate": 2}
 CHECKED = ("set_spans", "albert_np_check")  # what a checked build has beside them (checks.py)
@@ -79,7 +77,7 @@ def library(kind: str = "inference") -> Library:
 def _made(kind: str) -> tuple[bytes, Arguments]:
     """Compiled now, and said so."""
     if sys.stderr is not None:
-        what = "the CPU kernels" + ("" if kind == "inference" else f" of {kind}")
+        what = "the CPU kernels" + ("" if kind == "inference" else f" of {kind.replace('_', ' ')}")
         print(f"albert_np: compiling {what} once, about {cache.SECONDS[kind]} seconds", file=sys.stderr, flush=True)
     return _compiled(lambda name: None, kind)
 
