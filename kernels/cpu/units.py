@@ -17,8 +17,8 @@ import os
 
 from albert_np.kernels.cpu import simd, tiles
 
-# CPUs, by LLVM's names, on which pairs are taken for faster than float32's multiply-adds. Measured: twice as fast on Zen 5, half
-# as fast on Sapphire Rapids. Zen 4 has Zen 5's instructions at half the width. A wrong guess costs time, and changes no bit
+# CPUs, by LLVM's names, on which pairs are taken for faster than float32's multiply-adds. Measured: twice as fast on Zen 5,
+# half as fast on Sapphire Rapids. Zen 4 has Zen 5's instructions at half the width. A wrong guess costs time, and no bit
 FAST_PAIRS = ("znver4", "znver5")
 
 
