@@ -77,7 +77,6 @@ STATED = {
     },
     "sentence-order.md": {"78": "evaluation.json of the embedded model", "0.5": "a half"},
     "training.md": {
-        "1.6": "measured with 4 × 128 and 8 × 128 tokens; bench_training.py measures it again",
         "0.8 1.3": "a parity test of test_cpu_bfloat16_training.py",
     },
     "troubleshooting.md": {"130 100": "INTERRUPTED of the command line; the label that is ignored"},

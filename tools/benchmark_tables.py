@@ -303,26 +303,6 @@ def onnx_table() -> str:
     return table(head, rows) + "\n" + measured_on("onnx_export") + "\n"
 
 
-def quality_table() -> str:
-    """How often an answer in reduced precision is that of float32, and how far its numbers are."""
-    tasks = result("reduced_quality")["tasks"]
-    names = list(tasks["masked tokens"])
-    rows = [
-        [
-            f"same {task}",
-            f"{found[names[0]]['n']:,}",
-            *(f"{100 * found[name]['share']:.2f} ± {100 * found[name]['error']:.2f} %" for name in names),
-        ]
-        for task, found in tasks.items()
-    ]
-    for what, key in (
-        ("KL divergence of masked tokens", "kl_mean"),
-        ("states of masked tokens, RMS", "hidden_states_relative_rms"),
-    ):
-        rows.append([what, "", *(f"{tasks['masked tokens'][name][key]:.1e}" for name in names)])
-    return table(["answers", "n", *names], rows) + "\n" + measured_on("reduced_quality") + "\n"
-
-
 # file of results -> the program that writes it, and what that measures
 MADE_BY = {
     "cpu_accuracy": ("bench_accuracy.py", "errors of float32 beside float64"),
@@ -343,6 +323,7 @@ MADE_BY = {
     "reduced_quality": ("bench_quality.py", "answers in bfloat16 and int8 that are float32's"),
     "real_candidates": ("real_candidates.py", "what the golden kit says of other programs"),
     "tokenizer": ("bench_tokenizer.py", "long texts"),
+    "training_bfloat16": ("bench_training.py", "a training step in bfloat16 and float32"),
     "training_dropout": ("bench_training.py", "a training step with dropout"),
     "training_step": ("bench_training.py", "a training step beside PyTorch's"),
 }
@@ -379,7 +360,6 @@ TABLES = {
     "loading": loading_table,
     "tokenizer": tokenizer_table,
     "onnx": onnx_table,
-    "reduced quality": quality_table,
     "files": files_table,
 }
 PICTURES = {

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import benchmark_tables
 import gpu_tables
+import reduced_tables
 import reference_pages
 import show_demo
 from bars import texts
@@ -30,7 +31,7 @@ FROM_NOTEBOOK = re.compile(r"!\[[^\]]*\]\(pictures/((\d\d)_\w+?)(?:_(\d+))?\.(pn
 
 
 def parts() -> dict[str, Callable[[], str]]:
-    tables = benchmark_tables.TABLES | gpu_tables.TABLES
+    tables = benchmark_tables.TABLES | gpu_tables.TABLES | reduced_tables.TABLES
     return tables | {
         "answers": show_demo.table,
         "names": reference_pages.api_table,

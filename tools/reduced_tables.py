@@ -49,7 +49,7 @@ def forward_table() -> str:
     """Milliseconds of a forward in each precision, and of the fastest peer of that precision."""
     rows = []
     for row in result("cpu_reduced")["rows"]:
-        cells = [row["threads"], shape(row["shape"])]
+        cells = [str(row["threads"]), shape(row["shape"])]
         for name in OURS.values():
             found = row["engines"].get(name)
             cells.append(number(found and found["best_ms"], 1))
