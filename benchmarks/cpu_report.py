@@ -197,7 +197,13 @@ def plot(
         right.set_ylim(0, 105)
         right.set_title(f"{threads} {word}: share of {of_what(result['threads'][threads])}")
     key = [Patch(color=COLORS.get(name, OTHER), label=result["engines"][name]["label"]) for name in names]
-    figure.legend(handles=key, loc="outside lower center", ncols=min(len(names), 7), frameon=False, fontsize=12)
+    figure.legend(
+        handles=key,
+        loc="outside lower center",
+        ncols=min(len(names), 7 if len(names) <= 7 else 5),
+        frameon=False,
+        fontsize=12,
+    )
     figure.suptitle(f"ALBERT-base forward, {precision}, best call of all rounds", fontsize=14)
     figure.savefig(path, dpi=110)
     plt.close(figure)
