@@ -210,6 +210,7 @@ from albert_np.kernels.cpu import operands, units
 from albert_np.kernels.cpu.arena import Buffers
 from albert_np.kernels.cpu.bfloat16 import steps
 from albert_np.kernels.cpu.program import Program
+from albert_np.kernels.cpu.steps import add_layer_norm
 
 found = {}
 
@@ -226,7 +227,7 @@ for M, K, N in ((1, 1, 1), (2, 33, 17), (15, 31, 16), (16, 64, 32), (17, 70, 33)
     a, out = steps.operand_rows(buffers, "a", M, K), operands.rows_of(M, N)
     wide = operands.rows_of(M, K)
     wide[:, :K] = x
-    steps.add_layer_norm16(program, wide, one, zero, 1e-12, operands.rows_of(M, K), a, M)
+    add_layer_norm(program, wide, one, zero, 1e-12, operands.rows_of(M, K), M, a)
     narrow, bias = steps.operand_rows(buffers, "narrow", M, N), operands.padded_vector(rng.standard_normal(N, np.float32))
     steps.add_gemm16(program, buffers, a, steps.pack16(w), M, bias=bias, out=out, narrow=narrow)
     program.run()

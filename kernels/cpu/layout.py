@@ -43,7 +43,7 @@ WIDE_TILE_TURNED = 768  # the same where A is turned for each tile: 384 KB of th
 
 # --- products of narrower numbers (bfloat16/, int8/) ----------------------------------------------------------------------
 ROWS16 = 128  # rows of A a tile
-SCRATCH16 = 32  # columns whose sums are held at once: two strips
+SCRATCH16 = 32  # columns whose sums are held at once: two strips, and a tile is a multiple of them
 
 # --- other tiles ----------------------------------------------------------------------------------------------------------
 ROWS_A_TILE = 8  # rows that LayerNorm, the embedding, an activation and a copy take at a time

@@ -106,10 +106,15 @@ def _turned_scratch(program: Program) -> Array:
     return program.scratch["turned"]
 
 
-def columns_a_tile(row_tiles: int, columns: int, threads: int, widest: int = WIDE_TILE) -> int:
-    """Wide tiles read A less often; but there must be enough of them for threads to share evenly. Changes no bit."""
+def columns_a_tile(
+    row_tiles: int, columns: int, threads: int, widest: int = WIDE_TILE, panel: int = TILE_COLUMNS
+) -> int:
+    """Wide tiles read A less often; but there must be enough of them for threads to share evenly. Changes no bit.
+
+    widest: columns a tile at most, but for one panel. panel: columns that a tile has, or a multiple of them.
+    """
     fair = row_tiles * columns // (TILES_A_THREAD * threads)
-    return min(max(fair // TILE_COLUMNS, 1), widest // TILE_COLUMNS) * TILE_COLUMNS
+    return min(max(fair // panel, 1), max(widest // panel, 1)) * panel
 
 
 def add_gemm(  # (M,K), (M,N) with room for padded columns, (padded N,), (M,N)

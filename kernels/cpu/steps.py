@@ -79,11 +79,12 @@ def add_layer_norm(  # (R,H), (H,), (H,) -> (R,H)
     eps: float,
     out: Array,
     rows: int,
-    places: Array | None = None,
+    narrow: Array | None = None,
 ) -> None:
-    """places (R,) int64: which row of out each one goes to; None is its own place."""
+    """narrow (R,H) operand: where it is rounded for the next product too, in a program of bfloat16."""
+    rounded: dict[str, Any] = {} if narrow is None else {"narrow": narrow, "narrow_stride": row_of(narrow)}
     program.add(
-        "layer_norm",
+        "layer_norm" if narrow is None else "layer_norm16",
         tiles_of(rows),
         x=x,
         x_row=row_of(x),
@@ -91,10 +92,10 @@ def add_layer_norm(  # (R,H), (H,), (H,) -> (R,H)
         bias=np.ascontiguousarray(bias),
         out=out,
         out_row=row_of(out),
-        places=places,
         rows=rows,
         H=len(weight),
         eps=float(eps),
+        **rounded,
     )
 
 

@@ -19,7 +19,6 @@ from albert_np.encoder import step
 from albert_np.kernels.cpu.bfloat16.steps import (
     add_attention16,
     add_gemm16,
-    add_layer_norm16,
     add_round_rows,
     operand_rows,
     values_of,
@@ -64,7 +63,7 @@ class Forward16(Forward):
         self.tap_rounded(f"{at}.context", rounded["context"], H)
         self.product(rounded["context"], (a.dense,), out=self.y, residual=self.x)
         self.tap(f"{at}.sum", self.y[:, :H])
-        self.norm(self.y, a.LayerNorm, self.attended, rounded["attended"])
+        self.layer_norm(self.y, a.LayerNorm, self.attended, rounded["attended"])
         self.tap(f"{at}.LayerNorm", self.attended[:, :H])
         self.product(
             rounded["attended"], (w.ffn,), narrow=rounded["wide"], activation=activation_code(config.hidden_act)
@@ -72,7 +71,7 @@ class Forward16(Forward):
         self.tap_rounded(step(application, "activation"), rounded["wide"], config.intermediate_size)
         self.product(rounded["wide"], (w.ffn_output,), out=self.y, residual=self.attended)
         self.tap(step(application, "sum"), self.y[:, :H])
-        self.norm(self.y, w.full_layer_layer_norm, self.x, rounded["x"])
+        self.layer_norm(self.y, w.full_layer_layer_norm, self.x, rounded["x"])
         self.tap(step(application, "full_layer_layer_norm"), self.x[:, :H])
 
     def product(
@@ -98,9 +97,6 @@ class Forward16(Forward):
             activation=activation,
             residual=residual,
         )
-
-    def norm(self, x: Array, w: Weights, out: Array, narrow: Array) -> None:  # (R,H) -> (R,H), (R,H) operand
-        add_layer_norm16(self.program, x, w.weight, w.bias, self.config.layer_norm_eps, out, narrow, self.R)
 
     def tap_rounded(self, name: str, rows: Array, columns: int) -> None:  # (R,C) operand
         """If a trace is wanted: keeps what a product reads, as it is stored: rounded."""

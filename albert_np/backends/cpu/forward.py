@@ -186,8 +186,8 @@ class Forward:
         packed, bias = self.ops.packed(tuple(one.weight for one in layers), tuple(one.bias for one in layers))
         add_gemm(self.program, x, packed, out, self.R, bias=bias, activation=activation, residual=residual)
 
-    def layer_norm(self, x: Array, w: Weights, out: Array) -> None:  # (R,H) -> (R,H)
-        add_layer_norm(self.program, x, w.weight, w.bias, self.config.layer_norm_eps, out, self.R)
+    def layer_norm(self, x: Array, w: Weights, out: Array, narrow: Array | None = None) -> None:  # (R,H) -> (R,H)
+        add_layer_norm(self.program, x, w.weight, w.bias, self.config.layer_norm_eps, out, self.R, narrow)
 
     def keep(self, to: Array) -> None:  # (b,T,H), contiguous
         H = self.config.hidden_size

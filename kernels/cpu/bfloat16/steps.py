@@ -18,8 +18,6 @@ from albert_np.kernels.cpu.operands import LINE, Array, Sequences, aligned, row_
 from albert_np.kernels.cpu.program import Program
 from albert_np.kernels.cpu.steps import add_attention, tiles_of
 
-TILE_COLUMNS = 32  # columns of C a tile, or a multiple of it
-
 
 def operand_rows(buffers: Buffers, name: str, count: int, columns: int) -> Array:  # -> (count, stride)
     """Rows for a product to read. A row is an odd number of cache lines, so that rows spread over the first cache."""
@@ -102,8 +100,7 @@ def add_gemm16(  # (M,K) operand, (padded N,), (M,N) -> (M,N) with room for padd
     program.work += rows * b.K * b.N
     tile_rows = rows_a_tile(b.K)
     row_tiles = -(-rows // tile_rows)
-    fair = row_tiles * b.columns // (operands.TILES_A_THREAD * program.threads)
-    tile_columns = max(fair // TILE_COLUMNS, 1) * TILE_COLUMNS
+    tile_columns = operands.columns_a_tile(row_tiles, b.columns, program.threads, b.columns, SCRATCH16)
     program.add(
         "gemm16",
         row_tiles * -(-b.N // tile_columns),
@@ -125,26 +122,6 @@ def add_gemm16(  # (M,K) operand, (padded N,), (M,N) -> (M,N) with room for padd
         tile_rows=tile_rows,
         tile_columns=tile_columns,
         scratch=buffers.numbers("sums", tile_rows * SCRATCH16 * program.threads),
-    )
-
-
-def add_layer_norm16(  # (R,H), (H,), (H,) -> (R,H), (R,H) operand
-    program: Program, x: Array, weight: Array, bias: Array, eps: float, out: Array, narrow: Array, rows: int
-) -> None:
-    program.add(
-        "layer_norm16",
-        tiles_of(rows),
-        x=x,
-        x_row=row_of(x),
-        weight=np.ascontiguousarray(weight),
-        bias=np.ascontiguousarray(bias),
-        out=out,
-        out_row=row_of(out),
-        narrow=narrow,
-        narrow_stride=row_of(narrow),
-        rows=rows,
-        H=len(weight),
-        eps=float(eps),
     )
 
 

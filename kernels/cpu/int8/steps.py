@@ -14,7 +14,6 @@ from albert_np.kernels.cpu.operands import LINE, Array, aligned, row_of
 from albert_np.kernels.cpu.program import Program
 from albert_np.kernels.cpu.steps import tiles_of
 
-TILE_COLUMNS = 32  # columns of C a tile, or a multiple of it
 MOST_K = 65536  # 255·127 so many times is the last sum that 32 bits hold
 
 
@@ -107,8 +106,7 @@ def add_gemm8(  # (M,K) codes, (padded N,), (M,N) -> (M,N) with room for padded 
     assert a.passes == b.passes, f"rows of {a.passes} bytes a code, and weights for {b.passes}"
     program.work += rows * b.K * b.N
     row_tiles = -(-rows * b.passes // ROWS16)
-    fair = row_tiles * b.columns // (operands.TILES_A_THREAD * program.threads)
-    tile_columns = max(fair // TILE_COLUMNS, 1) * TILE_COLUMNS
+    tile_columns = operands.columns_a_tile(row_tiles, b.columns, program.threads, b.columns, SCRATCH16)
     program.add(
         "gemm8",
         row_tiles * -(-b.N // tile_columns),
